@@ -1,0 +1,12 @@
+"""sersl: emotion-aware self-supervised speech pretraining, fine-tuning and prediction in JAX."""
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # `sersl --help` must not import jax, so the Python entry point loads on first use.
+    if name == "load":
+        from sersl.release.predictor import load
+
+        return load
+    raise AttributeError(f"module 'sersl' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Room 2: decoding, resampling, prosody and features of audio."""

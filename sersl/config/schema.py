@@ -1,0 +1,259 @@
+"""All settings and all defaults, as frozen dataclasses.
+
+A config file (`configs/`) gives a ConfigDict with what differs from these defaults;
+`sersl.config.load` turns it into `PretrainConfig` or `FinetuneConfig`. No default lives elsewhere.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is read, and how it becomes global batches."""
+
+    data_dir: str = ""  # folder that `sersl prepare` wrote into
+    corpora: tuple[str, ...] = ("synthetic",)  # names under data_dir
+    weights: tuple[float, ...] = ()  # share of rows per corpus; empty: by number of utterances
+    annotator: str = "signal"  # sidecar with intensity and prosody, from `sersl annotate`
+    seconds_per_batch: float = 64.0  # real and padded audio per global batch
+    row_multiple: int = 8  # rows of every batch are a multiple; must divide by mesh data * fsdp
+    num_buckets: int = 3  # batch shapes, each compiled once
+    max_seconds: float = 8.0  # longer utterances are cropped at random when training
+    min_seconds: float = 0.1  # shorter utterances are left out of training, and counted
+    threads: int = 2  # reading threads per process
+    processes: int = 0  # reading worker processes; 0 reads in threads only
+    prefetch: int = 4  # batches read ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontendConfig:
+    """Waveform to frames at 50 Hz."""
+
+    kind: str = "log_mel"  # log_mel
+    num_mels: int = 80  # filters between 20 and 8000 Hz (HTK mel)
+    normalize: str = "fixed"  # fixed: one affine map for all audio; utterance: per-band mean, std
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Pre-norm Transformer over frames."""
+
+    num_layers: int = 4
+    width: int = 128
+    num_heads: int = 4
+    mlp_width: int = 512
+    dropout: float = 0.1  # residual branches and input
+    attention: str = "xla"  # implementation of jax.nn.dot_product_attention: xla, cudnn
+    scan_layers: bool = False  # one compiled layer scanned over stacked parameters
+    remat: str = "none"  # recomputed in the backward pass: none, dots, full
+    dtype: str = "float32"  # computation: float32, bfloat16; parameters stay float32
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """Which frames the student does not see."""
+
+    rule: str = "intensity"  # uniform, intensity
+    fraction: float = 0.5  # of real frames; 49 % in wav2vec 2.0 (sec. 4.2)
+    span: int = 10  # frames = 200 ms (wav2vec 2.0, sec. 4.2)
+    temperature: float = 0.5  # of sampling by intensity: 0 takes the top, large is uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveConfig:
+    """InfoNCE over quantised frames (wav2vec 2.0, sec. 3.2)."""
+
+    weight: float = 1.0
+    temperature: float = 0.1  # of the cosine similarity
+    num_negatives: int = 100  # from other masked frames of the same utterance
+    diversity_weight: float = 0.1
+    width: int = 128  # of the space of comparison; 256 in wav2vec 2.0 BASE
+    groups: int = 2
+    codes: int = 64  # per group; 320 in wav2vec 2.0 BASE
+    gumbel_start: float = 2.0
+    gumbel_end: float = 0.5
+    gumbel_decay: float = 0.999995  # per step
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProsodyConfig:
+    """Regression of log-F0, voicing, energy and their deltas at masked frames."""
+
+    weight: float = 1.0
+    hidden: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Regression of an EMA teacher's averaged layers (data2vec); a weight of 0 keeps no teacher."""
+
+    weight: float = 0.0
+    top_layers: int = 8  # averaged targets; at most the encoder's layers
+    decay_start: float = 0.999
+    decay_end: float = 0.9999
+    decay_steps: int = 30_000  # linear from start to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesConfig:
+    """The terms of the pretraining loss; each is logged, a weight of 0 leaves one out."""
+
+    contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
+    prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollapseConfig:
+    """When pretraining stops because the representation has collapsed."""
+
+    after_steps: int = 200  # grace period
+    min_perplexity: float = 2.0  # codes in use per group, of the batch-averaged distribution
+    min_variance: float = 1e-4  # of the encoder output over the batch's real frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up, clipping by global norm and decoupled weight decay."""
+
+    learning_rate: float = 5e-4  # peak
+    schedule: str = "cosine"  # after warm-up: cosine, linear, constant
+    warmup_fraction: float = 0.08  # of num_steps
+    end_fraction: float = 0.0  # of the peak, at num_steps
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    # (pattern, decayed?) for every parameter path; first match wins, all must match
+    decay: tuple[tuple[str, bool], ...] = (
+        (r".*/(bias|scale|mask_embedding)", False),
+        (r".*", True),
+    )
+    clip_norm: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop."""
+
+    num_steps: int = 1000
+    seed: int = 0
+    log_every_steps: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Devices along each axis; -1 takes what is left."""
+
+    data: int = -1  # copies of the state, each with its own rows
+    fsdp: int = 1  # parts of the state, each with its own rows
+    tensor: int = 1  # parts of each matrix product
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the state is saved; the last step is always saved."""
+
+    every_steps: int = 200
+    keep_last: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Everything `sersl pretrain` needs."""
+
+    name: str = "pretrain"
+    data: DataConfig = field(default_factory=DataConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    collapse: CollapseConfig = field(default_factory=CollapseConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    init_from: str = ""  # workdir or released folder whose weights to start from
+    resume_from: str = ""  # workdir of another run to continue, step and optimizer included
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConfig:
+    """What is predicted."""
+
+    view: str = "corpus"  # named set of categories; corpus: those the corpus has; none
+    dimensions: bool = False  # also arousal, dominance, valence
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolConfig:
+    """Who is tested on whom."""
+
+    name: str = "k-fold-by-speaker"  # see sersl/corpora/protocols.py
+    num_folds: int = 4  # of k-fold-by-speaker
+    validation_fraction: float = 0.15  # of the training side's speakers, at least one
+    folds: tuple[str, ...] = ()  # only these; empty: all
+    final_model: bool = True  # after the folds, one model for release trained on all speakers
+    allow_speaker_overlap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig:
+    """Frames of all layers to one vector."""
+
+    kind: str = "attentive_statistics"  # mean, attentive_statistics
+    layers: str = "weighted"  # weighted: learned sum of all layers; last
+    hidden: int = 64  # of the attention
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig:
+    """Vector to categories and dimensions."""
+
+    hidden: int = 128
+    dropout: float = 0.2
+    category_weight: float = 1.0  # cross-entropy
+    label_smoothing: float = 0.1
+    class_weighting: bool = True  # by inverse frequency in the fold's training side
+    dimensions_weight: float = 1.0  # 1 - CCC over the global batch, mean over dimensions
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Changes to the training input of fine-tuning; each is off at 0."""
+
+    time_mask_fraction: float = 0.0  # of real frames, in spans (SpecAugment on frames)
+    time_mask_span: int = 10  # frames
+    band_mask_width: int = 0  # widest band of mel filters hidden, drawn uniformly from 0
+    gain_db: float = 0.0  # uniform in [-gain, gain]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Everything `sersl finetune` needs."""
+
+    name: str = "finetune"
+    data: DataConfig = field(default_factory=DataConfig)
+    labels: LabelsConfig = field(default_factory=LabelsConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)  # of a model from scratch
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)  # sizes of a model from scratch
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    # (pattern, step from which it trains; -1 never) for every parameter path; first match wins
+    unfreeze: tuple[tuple[str, int], ...] = ((r".*", 0),)
+    encoder_learning_rate_scale: float = 1.0  # of parameters under encoder/
+    evaluate_every_steps: int = 100  # on validation speakers; the best state is kept
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    init_from: str = ""  # workdir of `sersl pretrain`, or a released folder; empty: from scratch
+
+
+ENCODER_PRESETS = {
+    "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
+    "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
+    "small": EncoderConfig(num_layers=8, width=384, num_heads=6, mlp_width=1536),  # one GPU, hours
+}

@@ -1,0 +1,1 @@
+"""Room 8: losses as pure functions of arrays."""

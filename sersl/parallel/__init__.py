@@ -1,0 +1,1 @@
+"""Room 5: processes, mesh and shardings."""

@@ -1,0 +1,1 @@
+"""Room 11: released model folders and prediction."""

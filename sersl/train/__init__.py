@@ -1,0 +1,1 @@
+"""Room 9: state, optimizer, step, loop and checkpoints."""
