@@ -1,4 +1,4 @@
-"""Addressed randomness: a draw is a function of (seed, step, purpose); resume needs no rng state."""
+"""Addressed randomness: a draw is a function of (seed, step, purpose), so nothing is saved."""
 
 import zlib
 

@@ -1,0 +1,47 @@
+"""Eight pretend CPU devices for every test, and the real speech where there is any."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_platforms", "cpu")
+# Compiled steps are kept between runs; the key includes the code, so nothing goes stale.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parents[1] / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselects the tests on real speech where there is none; on CI they must run."""
+    if CORPORA.is_dir() or os.environ.get("CI"):
+        return
+    wanted = [item for item in items if item.get_closest_marker("corpora") is None]
+    left_out = [item for item in items if item.get_closest_marker("corpora") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = len(left_out)
+        items[:] = wanted
+
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says how many tests were left out for want of real speech."""
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    if left_out:
+        terminalreporter.write_line(
+            f"{left_out} tests need the real speech in {CORPORA} and were deselected: it is not there"
+        )
+
+
+@pytest.fixture
+def corpora_dir() -> Path:
+    """The folder of real speech; a test that asks for it fails where it is missing."""
+    if not CORPORA.is_dir():
+        pytest.fail(f"real speech expected in {CORPORA}")
+    return CORPORA
