@@ -1,0 +1,194 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from sersl.audio import decode
+from sersl.core.errors import UserError
+
+# (format, coding, rate, channels): every kind libsndfile seeks in well, and every one it does not.
+KINDS = [
+    ("WAV", "PCM_U8", 16000, 1),
+    ("WAV", "PCM_16", 16000, 2),
+    ("WAV", "PCM_24", 48000, 2),
+    ("WAV", "PCM_32", 16000, 1),
+    ("WAV", "FLOAT", 44100, 1),
+    ("WAV", "DOUBLE", 16000, 1),
+    ("WAV", "ULAW", 8000, 1),
+    ("WAV", "GSM610", 8000, 1),
+    ("FLAC", "PCM_16", 16000, 1),
+    ("FLAC", "PCM_24", 44100, 2),
+    ("OGG", "VORBIS", 16000, 1),
+    ("OGG", "VORBIS", 44100, 2),
+    ("OGG", "OPUS", 16000, 1),
+    ("OGG", "OPUS", 48000, 2),
+    ("MP3", "MPEG_LAYER_III", 16000, 1),
+    ("MP3", "MPEG_LAYER_III", 44100, 2),
+    ("AIFF", "PCM_16", 16000, 1),
+]
+
+
+def sound(rate=16000, seconds=2.0, channels=1, seed=0):
+    """A sweep with noise, a little quieter in each further channel: [N, channels]."""
+    t = np.arange(int(rate * seconds) + 57) / rate
+    noise = np.random.default_rng(seed).standard_normal(len(t))
+    mono = 0.3 * np.sin(2 * np.pi * (200 + 100 * t) * t) + 0.02 * noise
+    return mono[:, None] * np.linspace(1, 0.5, channels)
+
+
+def encoded(container, subtype, rate=16000, channels=1, samples=None):
+    buffer = io.BytesIO()
+    samples = sound(rate, channels=channels) if samples is None else samples
+    soundfile.write(buffer, samples, rate, format=container, subtype=subtype)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("container", "subtype", "rate", "channels"), KINDS)
+def test_read_audio_of_a_crop_anywhere_is_the_slice_of_the_whole(
+    container, subtype, rate, channels, monkeypatch
+):
+    data = encoded(container, subtype, rate, channels)
+    rng = np.random.default_rng(1)
+    for sample_rate in {16000, rate}:
+        whole = decode.read_audio(data, sample_rate=sample_rate)
+        num_samples = decode.probe(data).num_samples
+        assert len(whole) == -(-num_samples * sample_rate // rate)
+        for _ in range(6):
+            start, length = int(rng.integers(0, len(whole) - 5000)), int(rng.integers(1, 5000))
+            monkeypatch.setattr(decode, "_BLOCK", int(rng.integers(500, 9000)))
+            crop = decode.read_audio(data, start=start, num_samples=length, sample_rate=sample_rate)
+            np.testing.assert_array_equal(crop, whole[start : start + length])
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("container", "subtype", "rate", "channels"), KINDS)
+def test_probe_says_what_the_header_says(container, subtype, rate, channels):
+    info = decode.probe(encoded(container, subtype, rate, channels))
+    assert (info.sample_rate, info.channels, info.format) == (rate, channels, container)
+    assert info.subtype == subtype
+    assert info.duration == pytest.approx(2.0, abs=0.1)  # GSM codes whole blocks
+
+
+def test_read_audio_of_a_path_and_of_its_bytes_is_the_same(tmp_path):
+    data = encoded("OGG", "VORBIS")
+    path = tmp_path / "ä b.ogg"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(decode.read_audio(path), decode.read_audio(data))
+    np.testing.assert_array_equal(decode.read_audio(str(path)), decode.read_audio(data))
+    assert decode.probe(path) == decode.probe(data)
+
+
+def test_read_audio_of_integers_divides_by_full_scale_and_changes_no_gain():
+    samples = np.array([-32768, -1, 0, 1, 100, 32767], np.int16)
+    waveform = decode.read_audio(encoded("WAV", "PCM_16", samples=samples))
+    np.testing.assert_array_equal(waveform, samples / np.float32(32768))
+    assert waveform.dtype == np.float32
+
+
+def test_read_audio_of_floats_beyond_full_scale_keeps_them():
+    loud = np.array([0.0, 1.5, -3.0], np.float32)
+    np.testing.assert_array_equal(decode.read_audio(encoded("WAV", "FLOAT", samples=loud)), loud)
+
+
+def test_read_audio_of_stereo_averages_or_takes_one_channel():
+    samples = sound(channels=2).astype(np.float32)
+    data = encoded("WAV", "FLOAT", channels=2, samples=samples)
+    np.testing.assert_allclose(decode.read_audio(data), samples.mean(axis=1), atol=1e-7)
+    np.testing.assert_array_equal(decode.read_audio(data, channel=1), samples[:, 1])
+    with pytest.raises(UserError, match=r"2 channels.*no channel 2"):
+        decode.read_audio(data, channel=2)
+
+
+def test_encode_flac_of_16_bit_samples_gives_them_back():
+    samples = np.random.default_rng(0).integers(-32768, 32768, 20_000).astype(np.int16)
+    data = decode.encode_flac(samples / np.float32(32768))
+    np.testing.assert_array_equal(decode.to_pcm16(decode.decode_flac(data)), samples)
+    assert decode.encode_flac(decode.decode_flac(data)) == data
+    info = decode.probe(data)
+    assert (info.format, info.subtype, info.sample_rate) == ("FLAC", "PCM_16", 16000)
+
+
+def test_encode_flac_beyond_full_scale_clips():
+    data = decode.encode_flac(np.array([2.0, -2.0, 0.5], np.float32))
+    np.testing.assert_array_equal(decode.decode_flac(data), [32767 / 32768, -1.0, 0.5])
+
+
+def test_decode_flac_of_a_part_is_the_slice():
+    data = decode.encode_flac(sound()[:, 0].astype(np.float32))
+    whole = decode.decode_flac(data)
+    np.testing.assert_array_equal(whole, decode.read_audio(data))
+    for start, length in [(0, 1), (4095, 4097), (30_000, 2057), (100, 0)]:
+        part = decode.decode_flac(data, start=start, num_samples=length)
+        np.testing.assert_array_equal(part, whole[start : start + length])
+    with pytest.raises(UserError, match="32057 samples"):
+        decode.decode_flac(data, start=32_000, num_samples=58)
+    with pytest.raises(UserError, match="damaged"):
+        decode.decode_flac(b"fLaC" + bytes(100))
+
+
+def bad_audio():
+    """Content of a file -> what the one sentence must say."""
+    flac, wav = encoded("FLAC", "PCM_16"), encoded("WAV", "PCM_16")
+    nan = sound()[:, 0].astype(np.float32)
+    nan[[5, 700]] = np.nan, np.inf
+    return {
+        "text": (b"not audio at all\n" * 50, "is not audio that can be read"),
+        "zeros": (bytes(4000), "is not audio that can be read"),
+        "empty": (b"", "is empty \\(0 bytes\\)"),
+        "cut flac": (flac[: len(flac) // 2], "truncated"),
+        "nearly whole flac": (flac[:-100], "truncated"),
+        "cut wav": (wav[: len(wav) // 2], "is truncated: it holds"),
+        "cut vorbis": (encoded("OGG", "VORBIS")[:-1000], "is truncated: its last Ogg page"),
+        "cut mp3": (encoded("MP3", "MPEG_LAYER_III")[:-3000], "is truncated: its header says"),
+        "nan": (encoded("WAV", "FLOAT", samples=nan), "2 samples that are NaN or infinite"),
+        "nan at 44.1 kHz": (encoded("WAV", "FLOAT", 44100, samples=nan), "2 samples that are NaN"),
+        "no samples": (encoded("WAV", "PCM_16", samples=sound()[:0]), "has no samples"),
+        "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99), "m4a.*convert it to wav or flac"),
+        "webm": (b"\x1a\x45\xdf\xa3" + bytes(99), "WebM.*convert it to wav or flac"),
+    }
+
+
+@pytest.mark.parametrize("kind", bad_audio())
+@pytest.mark.parametrize("as_file", [True, False])
+def test_read_audio_of_bad_content_says_file_and_cause_in_one_sentence(kind, as_file, tmp_path):
+    content, sentence = bad_audio()[kind]
+    path = tmp_path / "speech.wav"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=sentence) as raised:
+        decode.read_audio(path if as_file else content)
+    assert ("speech.wav" in str(raised.value)) == as_file
+    assert "\n" not in str(raised.value)
+
+
+def test_read_audio_of_no_file_says_so(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.wav does not exist"):
+        decode.read_audio(tmp_path / "gone.wav")
+    with pytest.raises(UserError, match="is a folder"):
+        decode.probe(tmp_path)
+    (tmp_path / "a.raw").write_bytes(bytes(100))
+    with pytest.raises(UserError, match="no header"):
+        decode.probe(tmp_path / "a.raw")
+
+
+def test_read_audio_beyond_the_end_says_how_long_it_is():
+    data = encoded("WAV", "PCM_16")
+    with pytest.raises(UserError, match="32057 samples, so there are none from 32000 to 32100"):
+        decode.read_audio(data, start=32_000, num_samples=100)
+
+
+def test_read_audio_of_a_wav_written_to_a_pipe_takes_what_is_there():
+    data = bytearray(encoded("WAV", "PCM_16"))
+    data[4:8] = data[40:44] = b"\xff" * 4  # the writer could not go back to fill in the lengths
+    assert len(decode.read_audio(bytes(data))) == 32_057
+
+
+@pytest.mark.corpora
+def test_read_audio_of_real_files_has_the_manifest_durations(corpora_dir):
+    flac = decode.read_audio(corpora_dir / "ravdess/Actor_01/03-01-01-01-01-01-01.flac")
+    assert len(flac) == pytest.approx(3.3033 * 16000, abs=2)
+    opus = next((corpora_dir / "nemo").rglob("*.ogg"))
+    whole = decode.read_audio(opus)
+    np.testing.assert_array_equal(
+        decode.read_audio(opus, start=9000, num_samples=100), whole[9000:9100]
+    )
