@@ -1,0 +1,194 @@
+"""The page of a report: one Jinja template that needs no network and no other file."""
+
+STYLE = """
+:root { --ink:#1f2937; --muted:#6b7280; --line:#e5e7eb; --soft:#f8fafc; --accent:#2563eb;
+        --good:#047857; --bad:#b91c1c; }
+* { box-sizing:border-box; }
+html { -webkit-text-size-adjust:100%; }
+body { margin:0; background:#f3f4f6; color:var(--ink); font:16px/1.55 system-ui, -apple-system,
+       "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+main { max-width:980px; margin:0 auto; padding:1.5rem 1rem 3rem; }
+header h1 { font-size:1.7rem; line-height:1.2; margin:.3rem 0 .2rem; letter-spacing:-.01em; }
+header p { margin:0 0 1.2rem; color:var(--muted); }
+section { background:#fff; border:1px solid var(--line); border-radius:12px;
+          padding:1.1rem 1.25rem 1.25rem; margin:0 0 1rem; }
+h2 { font-size:1.1rem; margin:0 0 .6rem; }
+h3 { font-size:.95rem; margin:1.1rem 0 .4rem; }
+p { margin:.4rem 0 .8rem; } .note { color:var(--muted); font-size:.88rem; }
+.cards { display:grid; gap:.75rem; grid-template-columns:repeat(auto-fit, minmax(148px, 1fr));
+         margin:0 0 1rem; }
+.card { background:#fff; border:1px solid var(--line); border-radius:12px; padding:.8rem 1rem; }
+.card b { display:block; font-size:1.7rem; line-height:1.2; font-variant-numeric:tabular-nums; }
+.card span { font-size:.85rem; color:var(--muted); display:block; }
+.card.main { border-color:#bfdbfe; background:#eff6ff; } .card.main b { color:var(--accent); }
+.scroll { overflow-x:auto; -webkit-overflow-scrolling:touch; margin:0 -.25rem; }
+table { border-collapse:collapse; width:100%; font-size:.92rem; }
+th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
+         vertical-align:top; }
+thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
+tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
+tr.own > * { background:#eff6ff; font-weight:600; }
+.num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
+code { font:.86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+       overflow-wrap:anywhere; }
+img { display:block; max-width:100%; height:auto; margin:.4rem auto 0; }
+.ok { color:var(--good); font-weight:600; } .bad { color:var(--bad); font-weight:600; }
+.bar { background:var(--line); border-radius:4px; height:.5rem; min-width:70px; margin-top:.5rem; }
+.bar i { display:block; background:var(--accent); border-radius:4px; height:100%; }
+details summary { cursor:pointer; font-weight:600; }
+footer { color:var(--muted); font-size:.85rem; text-align:center; }
+@media (max-width:560px) { main { padding:1rem .6rem 2rem; } section { padding:.9rem .8rem 1rem; }
+  th, td { padding:.38rem .42rem; } .card b { font-size:1.4rem; } }
+@media print { body { background:#fff; } section, .card { break-inside:avoid; } }
+"""
+
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}: speech emotion scores</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<main>
+<header>
+<h1>{{ title }}</h1>
+<p>{{ corpus.num_utterances }} utterances of {{ corpus.num_speakers }}
+speaker{{ "" if corpus.num_speakers == 1 else "s" }} from {{ corpus.name }},
+protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | length == 1 else "s"
+}}. {{ "Weights started from " if init_from else "Trained from scratch."
+}}{% if init_from %}<code>{{ init_from }}</code>.{% endif %}</p>
+</header>
+
+<div class="cards">
+{% for card in cards %}
+<div class="card {{ "main" if loop.first }}"><span>{{ card.name }}</span><b>{{ card.value }}</b>
+<span>{{ card.note }}</span></div>
+{% endfor %}
+</div>
+
+{% if scores %}
+<section>
+<h2>Scores beside guessing</h2>
+<div class="scroll"><table>
+<thead><tr><th></th><th class="num">UAR (UA)</th><th class="num">accuracy (WA)</th>
+<th class="num">macro F1</th></tr></thead>
+<tbody>
+{% for row in scores %}
+<tr class="{{ "own" if row.own }}"><th>{{ row.name }}</th>
+{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+<p class="note">UAR is the unweighted average recall, which papers also call UA or balanced
+accuracy; accuracy is what they call WA. All folds' test utterances are pooled
+({{ metrics.num_with_category }} with a category). Intervals: {{ interval_note }}. Majority always
+answers &ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally
+often.</p>
+</section>
+{% endif %}
+
+{% if dimension_rows %}
+<section>
+<h2>Dimensions</h2>
+<div class="scroll"><table>
+<thead><tr><th>dimension</th><th class="num">CCC</th><th class="num">95 % interval</th></tr></thead>
+<tbody>{% for row in dimension_rows %}<tr><th>{{ row.name }}</th>
+<td class="num">{{ row.value }}</td><td class="num">{{ row.interval }}</td></tr>{% endfor %}</tbody>
+</table></div>
+{{ figure("dimensions", "Predicted against true arousal, dominance and valence") }}
+<p class="note">Concordance correlation over all test utterances that have a rating
+({{ metrics.num_with_dimensions }}), on the scale 0 to 1. Any constant answer scores 0.</p>
+</section>
+{% endif %}
+
+{% if class_rows %}
+<section>
+<h2>Categories</h2>
+<div class="scroll"><table>
+<thead><tr><th>category</th><th class="num">utterances</th><th class="num">found</th>
+<th class="num">recall</th><th></th></tr></thead>
+<tbody>{% for row in class_rows %}<tr><th>{{ row.name }}</th><td class="num">{{ row.total }}</td>
+<td class="num">{{ row.found }}</td><td class="num">{{ row.recall }}</td>
+<td><div class="bar"><i style="width:{{ row.percent }}%"></i></div></td></tr>{% endfor %}</tbody>
+</table></div>
+{{ figure("confusion", "Confusion matrix, rows are the truth") }}
+</section>
+{% endif %}
+
+<section>
+<h2>Folds</h2>
+<div class="scroll"><table>
+<thead><tr><th>fold</th><th class="num">train</th><th class="num">test</th>
+{% for name in fold_columns %}<th class="num">{{ name }}</th>{% endfor %}
+<th>test speakers</th></tr></thead>
+<tbody>
+{% for row in fold_rows %}
+<tr class="{{ "own" if row.own }}"><th>{{ row.name }}</th><td class="num">{{ row.train }}</td>
+<td class="num">{{ row.test }}</td>
+{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}
+<td>{{ row.speakers }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{{ figure("speakers", "UAR of every speaker") }}
+{% if gender_rows %}
+<h3>By gender</h3>
+<div class="scroll"><table>
+<thead><tr><th>gender</th><th class="num">utterances</th>
+{% for name in fold_columns %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in gender_rows %}<tr><th>{{ row.name }}</th><td class="num">{{ row.total }}</td>
+{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table></div>
+{% endif %}
+</section>
+
+{% if "training" in figures %}
+<section>
+<h2>Training</h2>
+{{ figure("training", "Training loss and validation scores") }}
+<p class="note">Validation speakers come from the training side; the test fold chooses nothing.
+{% if no_curves %}No curve was found for {{ no_curves | join(", ") }}.{% endif %}</p>
+</section>
+{% endif %}
+
+<section>
+<h2>Protocol and overlap checks</h2>
+<div class="scroll"><table><tbody>
+{% for name, value in protocol_rows %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}
+</tbody></table></div>
+<h3>Shared between the training and the test side</h3>
+{% if check_rows %}
+<div class="scroll"><table><thead><tr><th>fold</th>
+{% for name in check_columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in check_rows %}<tr><th>{{ row.name }}</th>
+{% for cell in row.cells %}<td class="{{ cell.mark }}">{{ cell.text }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
+{% else %}<p class="note">No checks apply.</p>{% endif %}
+</section>
+
+<section>
+<h2>Data</h2>
+<div class="scroll"><table>
+<thead><tr><th>corpus</th><th>version</th><th class="num">utterances</th>
+<th class="num">speakers</th><th>licence</th><th>fingerprint</th></tr></thead>
+<tbody>{% for row in corpus.corpora %}<tr><th>{{ row.corpus }}</th><td>{{ row.version }}</td>
+<td class="num">{{ row.num_utterances }}</td><td class="num">{{ row.num_speakers }}</td>
+<td>{{ row.licence or "not stated" }}</td><td><code>{{ row.fingerprint }}</code></td></tr>
+{% endfor %}</tbody>
+</table></div>
+</section>
+
+<section>
+<details><summary>Configuration ({{ config_rows | length }} settings)</summary>
+<div class="scroll"><table><tbody>
+{% for name, value in config_rows %}<tr><td><code>{{ name }}</code></td>
+<td><code>{{ value }}</code></td></tr>{% endfor %}
+</tbody></table></div></details>
+</section>
+
+<footer>seed {{ seed }}{% for name, value in versions.items() %} · {{ name }} {{ value }}{% endfor
+%}</footer>
+</main>
+</body>
+</html>
+"""

@@ -1,0 +1,189 @@
+"""The figures of a report, as PNG files."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from sersl.eval import metrics
+
+INK, MUTED, GRID, ACCENT, SECOND = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d97706"
+FOLD_COLOURS = (
+    *("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed"),
+    *("#0891b2", "#be185d", "#65a30d", "#475569", "#b45309"),
+)
+BLUES = LinearSegmentedColormap.from_list("sersl", ["#ffffff", "#bfdbfe", "#2563eb", "#1e3a8a"])
+STYLE = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so the figure looks alike everywhere
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9ca3af",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+}
+DPI = 150
+
+
+def confusion(path: Path, *, names: Sequence[str], counts: np.ndarray) -> None:
+    """Draws a confusion matrix; colour is the share of the row, every cell says share and count.
+
+    Args:
+      path: the PNG to write.
+      names: C categories.
+      counts: integers [C, C], rows are the truth.
+    """
+    counts = np.asarray(counts)
+    total = counts.sum(axis=1, keepdims=True)
+    share = counts / np.maximum(total, 1)
+    side = 2.2 + 0.72 * len(names)
+    with _figure(path, side + 0.4, side) as figure:
+        axes = figure.subplots()
+        axes.imshow(share, cmap=BLUES, vmin=0, vmax=1)
+        for i, j in np.ndindex(*counts.shape):
+            text = f"{100 * share[i, j]:.0f}%\n{counts[i, j]}" if counts[i, j] else "·"
+            colour = "white" if share[i, j] > 0.5 else INK if counts[i, j] else "#9ca3af"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+        ticks = range(len(names))
+        axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor")
+        labels = [f"{name} ({n})" for name, n in zip(names, total[:, 0], strict=True)]
+        axes.set_yticks(ticks, labels)
+        axes.tick_params(length=0, labelcolor=INK)
+        axes.set(xlabel="predicted", ylabel="truth (utterances)")
+        axes.spines[:].set_visible(False)
+        axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=2)
+        axes.tick_params(which="minor", length=0)
+
+
+def dimensions(
+    path: Path, *, names: Sequence[str], truth: np.ndarray, predicted: np.ndarray
+) -> None:
+    """Draws prediction against truth, one panel per dimension, with its CCC.
+
+    Args:
+      path: the PNG to write.
+      names: names of the D dimensions.
+      truth: floats [N, D] in 0..1, NaN where there is none.
+      predicted: floats [N, D] in 0..1.
+    """
+    with _figure(path, 3.5 * len(names), 3.7) as figure:
+        panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
+        for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
+            known = ~np.isnan(truth[:, i])
+            alpha = float(np.clip(60 / max(1, known.sum()) ** 0.7, 0.08, 0.7))
+            axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=1, linestyle="--", zorder=1)
+            axes.scatter(
+                truth[known, i],
+                predicted[known, i],
+                s=14,
+                color=ACCENT,
+                alpha=alpha,
+                linewidth=0,
+                zorder=2,
+            )
+            value = metrics.ccc(truth[:, i], predicted[:, i])
+            axes.set_title(f"{name}   CCC {value:.3f}" if known.any() else f"{name}   no truth")
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth", aspect="equal")
+            axes.grid(True)
+        panels[0].set_ylabel("predicted")
+
+
+def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
+    """Draws training loss and validation scores over the steps, one colour per fold.
+
+    Args:
+      path: the PNG to write.
+      logs: {fold: records with "step" and any of "loss", "validation_uar", "validation_ccc"}.
+    """
+    wanted = {
+        "loss": "training loss",
+        "validation_uar": "validation UAR",
+        "validation_ccc": "validation CCC (mean)",
+    }
+    present = [
+        key for key in wanted if any(key in record for log in logs.values() for record in log)
+    ]
+    with _figure(path, 5.2 * max(1, len(present)), 3.5) as figure:
+        panels = figure.subplots(1, max(1, len(present)), squeeze=False)[0]
+        for axes, key in zip(panels, present, strict=False):
+            for i, (fold, log) in enumerate(logs.items()):
+                points = [(r["step"], r[key]) for r in log if key in r and r[key] is not None]
+                if points:
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        color=FOLD_COLOURS[i % len(FOLD_COLOURS)],
+                        linewidth=1.6,
+                        marker="o" if len(points) < 30 else None,
+                        markersize=3,
+                        label=fold,
+                    )
+            axes.set_title(wanted[key])
+            axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.grid(True)
+        if len(logs) > 1 and present:
+            handles, labels = panels[0].get_legend_handles_labels()
+            columns = min(len(labels), 8)
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=columns, fontsize=8, title="fold"
+            )
+
+
+def speakers(path: Path, *, names: Sequence[str], uar: np.ndarray, overall: float, chance: float):
+    """Draws the UAR of every speaker, best first, with the overall UAR and chance as lines.
+
+    Args:
+      path: the PNG to write.
+      names: S speakers.
+      uar: floats [S] in 0..1.
+      overall: UAR over all utterances.
+      chance: UAR of guessing.
+    """
+    order = np.argsort(-np.asarray(uar), kind="stable")
+    many = len(names) > 60  # labels would overlap
+    with _figure(path, float(np.clip(2 + 0.32 * len(names), 6, 14)), 3.6) as figure:
+        axes = figure.subplots()
+        axes.bar(range(len(order)), np.asarray(uar)[order], color="#93b4f5", width=0.78)
+        axes.axhline(overall, color=ACCENT, linewidth=1.6, label=f"all utterances {overall:.3f}")
+        axes.axhline(
+            chance, color=SECOND, linewidth=1.4, linestyle="--", label=f"chance {chance:.3f}"
+        )
+        if many:
+            axes.set_xticks([])
+            axes.set_xlabel(f"{len(names)} speakers, best first")
+        else:
+            labels = [names[i] for i in order]
+            turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
+            short = len(names) <= 30 and max(map(len, labels)) <= 4
+            axes.set_xticks(range(len(order)), labels, fontsize=8, **({} if short else turned))
+            axes.set_xlabel("speaker")
+        axes.tick_params(axis="x", length=0)
+        axes.set(ylim=(0, 1), xlim=(-0.7, len(order) - 0.3), ylabel="UAR")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.grid(True, axis="y")
+        figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    # A bare Figure draws with Agg whatever the user's backend is, and needs no display.
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        yield figure
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})

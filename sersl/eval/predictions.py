@@ -1,0 +1,144 @@
+"""`predictions.csv`: truth and prediction of every tested utterance, by name."""
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sersl.core.errors import UserError
+from sersl.corpora.labels import DIMENSIONS
+
+TEXT_COLUMNS = ("utterance_id", "fold", "speaker", "corpus", "gender", "category", "predicted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Truth and prediction of N utterances, each tested once.
+
+    Attributes:
+      text: {column: str [N]} for every name of `TEXT_COLUMNS`; "" where there is none.
+      names: C category names, in the order of `scores`.
+      scores: float64 [N, C], probabilities.
+      truth: float64 [N, 3] in 0..1, arousal, dominance, valence; NaN where there is none.
+      predicted: float64 [N, 3], or None when the model has no dimensions.
+    """
+
+    text: dict[str, np.ndarray]
+    names: tuple[str, ...]
+    scores: np.ndarray
+    truth: np.ndarray
+    predicted: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.text["utterance_id"])
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Names every row's speaker, told apart by corpus: str [N]."""
+        pairs = zip(self.text["corpus"], self.text["speaker"], strict=True)
+        return np.array([f"{corpus}/{speaker}" for corpus, speaker in pairs])
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Reads and checks a `predictions.csv`.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The predictions, rows in the order of the file.
+
+    Raises:
+      UserError: missing file or column, a row without rest, no number, or an utterance twice.
+    """
+    path = Path(path)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"predictions {path} cannot be read: {error}; run `sersl finetune` first"
+        ) from error
+    for name in (*TEXT_COLUMNS, *DIMENSIONS):
+        if name not in header:
+            raise UserError(
+                f"{path} has no column {name!r} (columns: {', '.join(header) or 'none'})"
+            )
+    if not rows:
+        raise UserError(f"{path} has no rows: nothing was predicted, so nothing can be scored")
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}, line {line}: {len(header)} values are expected")
+    names = tuple(name.removeprefix("score_") for name in header if name.startswith("score_"))
+    columns = tuple(f"predicted_{name}" for name in DIMENSIONS)
+    has_dimensions = all(name in header and any(row[name] for row in rows) for name in columns)
+    result = Predictions(
+        text={name: np.array([row[name] for row in rows]) for name in TEXT_COLUMNS},
+        names=names,
+        scores=_numbers(path, rows, [f"score_{name}" for name in names], empty=False),
+        truth=_numbers(path, rows, DIMENSIONS, empty=True),
+        predicted=_numbers(path, rows, columns, empty=False) if has_dimensions else None,
+    )
+    seen = set()
+    for line, key in enumerate(
+        zip(result.text["corpus"], result.text["utterance_id"], strict=True), start=2
+    ):
+        if key in seen:
+            raise UserError(
+                f"{path}, line {line}: utterance {key[1]!r} of corpus {key[0]!r} is there twice; "
+                "every utterance must be tested once"
+            )
+        seen.add(key)
+    return result
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Writes a `predictions.csv`, whole or not at all.
+
+    Args:
+      path: the file.
+      predictions: N rows.
+    """
+    path = Path(path)
+    columns = {name: predictions.text[name] for name in TEXT_COLUMNS}
+    for i, name in enumerate(predictions.names):
+        columns[f"score_{name}"] = _texts(predictions.scores[:, i])
+    for i, name in enumerate(DIMENSIONS):
+        columns[name] = _texts(predictions.truth[:, i])
+    if predictions.predicted is not None:
+        for i, name in enumerate(DIMENSIONS):
+            columns[f"predicted_{name}"] = _texts(predictions.predicted[:, i])
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    temporary.replace(path)
+
+
+def _texts(values: Sequence[float]) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+
+
+def _numbers(path, rows, columns, *, empty: bool) -> np.ndarray:
+    values = np.full((len(rows), len(columns)), np.nan)
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            text = row[column]
+            if text == "" and empty:
+                continue
+            try:
+                values[i, j] = float(text)
+            except ValueError:
+                values[i, j] = math.nan
+            if not math.isfinite(values[i, j]):
+                raise UserError(
+                    f"{path}, line {i + 2}: column {column!r} has {text!r}, which is no number"
+                )
+    return values

@@ -1,0 +1,108 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from sersl.core.errors import UserError
+from sersl.eval import metrics
+from tests.tolerances import FP32
+
+NAMES = ("angry", "happy", "sad", "neutral")
+
+
+@pytest.fixture
+def labels():
+    random = np.random.default_rng(0)
+    truth = random.choice(4, 200, p=[0.5, 0.2, 0.2, 0.1])
+    predicted = np.where(random.random(200) < 0.6, truth, random.integers(0, 4, 200))
+    return truth, predicted
+
+
+def test_confusion_when_counted_then_rows_are_the_truth(labels):
+    truth, predicted = labels
+    expected = np.zeros((4, 4), int)
+    for t, p in zip(truth, predicted, strict=True):
+        expected[t, p] += 1
+    np.testing.assert_array_equal(metrics.confusion_matrix(truth, predicted, 4), expected)
+
+
+def test_scores_when_compared_with_plain_numpy_and_sklearn_then_equal(labels):
+    truth, predicted = labels
+    scores = metrics.category_scores(truth, predicted, 4)
+    recall = [np.mean(predicted[truth == c] == c) for c in range(4)]
+    f1 = []
+    for c in range(4):
+        precision = np.mean(truth[predicted == c] == c)
+        f1.append(2 * precision * recall[c] / (precision + recall[c]))
+    np.testing.assert_allclose(scores["uar"], np.mean(recall), **FP32)
+    np.testing.assert_allclose(scores["accuracy"], np.mean(truth == predicted), **FP32)
+    np.testing.assert_allclose(scores["macro_f1"], np.mean(f1), **FP32)
+    sklearn = reference.f1_score(truth, predicted, average="macro")
+    np.testing.assert_allclose(scores["macro_f1"], sklearn, **FP32)
+    sklearn = reference.balanced_accuracy_score(truth, predicted)
+    np.testing.assert_allclose(scores["uar"], sklearn, **FP32)
+
+
+def test_uar_when_a_category_never_occurs_then_it_is_left_out():
+    truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 3, 1, 1])
+    confusion = metrics.confusion_matrix(truth, predicted, 4)
+    assert metrics.uar(confusion) == pytest.approx(0.75)
+    assert np.isnan(metrics.recalls(confusion)[2:]).all()
+    # Category 3 was predicted, so it counts with an F1 of 0; category 2 does not occur at all.
+    assert metrics.macro_f1(confusion) == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+def test_scores_when_there_is_nothing_then_nan():
+    empty = np.zeros(0, int)
+    assert all(math.isnan(value) for value in metrics.category_scores(empty, empty, 4).values())
+    assert math.isnan(metrics.ccc(np.full(3, np.nan), np.zeros(3)))
+
+
+def test_ccc_when_compared_with_plain_numpy_then_equal_and_unlabelled_rows_left_out():
+    random = np.random.default_rng(1)
+    truth = random.random(50)
+    predicted = 0.5 * truth + 0.3 * random.random(50)
+    cov = np.cov(truth, predicted, bias=True)
+    expected = 2 * cov[0, 1] / (cov[0, 0] + cov[1, 1] + (truth.mean() - predicted.mean()) ** 2)
+    np.testing.assert_allclose(metrics.ccc(truth, predicted), expected, **FP32)
+    with_gap = np.concatenate([truth, [np.nan]])
+    assert metrics.ccc(with_gap, np.concatenate([predicted, [9.0]])) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, 1.0])
+def test_ccc_when_a_side_is_constant_then_zero_and_finite(constant):
+    truth = np.linspace(0, 1, 10)
+    assert metrics.ccc(truth, np.full(10, constant)) == pytest.approx(0.0)
+    assert metrics.ccc(np.full(10, constant), np.full(10, constant)) == 0.0
+
+
+def test_ccc_when_prediction_is_the_truth_then_one():
+    truth = np.linspace(0, 1, 10)
+    assert metrics.ccc(truth, truth) == pytest.approx(1.0)
+    assert metrics.ccc(truth, 1 - truth) == pytest.approx(-1.0)
+
+
+def test_majority_when_scored_then_it_names_the_most_frequent(labels):
+    truth, _ = labels
+    baseline = metrics.majority_baseline(truth, NAMES)
+    assert baseline["category"] == "angry"
+    assert baseline["uar"] == pytest.approx(0.25)
+    assert baseline["accuracy"] == pytest.approx(np.mean(truth == 0))
+    with pytest.raises(UserError, match="no utterance has a category"):
+        metrics.majority_baseline(np.zeros(0, int), NAMES)
+
+
+def test_chance_when_compared_with_many_guesses_then_close(labels):
+    truth, _ = labels
+    random = np.random.default_rng(2)
+    guesses = [metrics.category_scores(truth, random.integers(0, 4, 200), 4) for _ in range(400)]
+    chance = metrics.chance_baseline(truth, 4)
+    for name in ("uar", "accuracy", "macro_f1"):
+        assert chance[name] == pytest.approx(np.mean([g[name] for g in guesses]), abs=0.01)
+
+
+def test_indices_when_a_name_is_unknown_then_the_nearest_is_named():
+    np.testing.assert_array_equal(metrics.indices(["sad", "angry"], NAMES), [2, 0])
+    with pytest.raises(UserError, match="did you mean 'happy'"):
+        metrics.indices(["hapy"], NAMES)
