@@ -1,0 +1,114 @@
+"""`sersl prepare`: audio and labels to records, and a table of what came out."""
+
+import sys
+import time
+from collections import Counter
+
+from tqdm import tqdm
+
+from sersl.corpora.prepare import Prepared, prepare
+
+_LISTED = 5  # files printed per reason; prepare.json lists all
+_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
+
+
+def run(arguments) -> int:
+    """Prepares one corpus and prints its table.
+
+    Args:
+      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `data_dir` and `overwrite`.
+
+    Returns:
+      The exit code, 0.
+    """
+    with _Progress() as progress:
+        prepared = prepare(
+            data_dir=arguments.data_dir,
+            corpus=arguments.corpus or "",
+            audio_dir=arguments.audio_dir or "",
+            manifest=arguments.manifest or "",
+            name=arguments.name or "",
+            overwrite=arguments.overwrite,
+            progress=progress,
+        )
+    print(table(prepared))
+    return 0
+
+
+def table(prepared: Prepared) -> str:
+    """Writes the summary of a prepared corpus for people.
+
+    Args:
+      prepared: as `sersl.corpora.prepare.prepare` gives it.
+
+    Returns:
+      Lines of text.
+    """
+    summary = prepared.summary
+    done = "was already prepared; nothing to do" if prepared.skipped_work else "is prepared"
+    rows = [
+        ("utterances", str(summary["num_utterances"])),
+        ("hours", f"{summary['hours']:.2f}"),
+        ("speakers", str(summary["num_speakers"]) if summary["num_speakers"] else "not known"),
+        ("categories", _counts(summary["categories"], "without")),
+        ("genders", _counts(summary["genders"], "not known")),
+        ("languages", _counts(summary["languages"], "not known")),
+        ("folder", str(prepared.folder)),
+        ("fingerprint", summary["fingerprint"][:16]),
+        ("licence", summary["licence"]),
+    ]
+    lines = [f"corpus {summary['corpus']} {summary['version']} {done}"]
+    lines += [f"  {name:<12} {value}" for name, value in rows]
+    lines += [f"  difference: {text}" for text in summary["differences"]]
+    lines += _files("skipped", summary["skipped"])
+    lines += _files("left out", summary["left_out"])
+    for key, text in (("silent", "silent (kept)"), ("short", "under 0.1 s (kept, not trained on)")):
+        if summary[key]:
+            lines.append(f"  {text}: {len(summary[key])}: {_some(summary[key])}")
+    if summary["identical_audio"]:
+        groups = [" = ".join(ids) for ids in summary["identical_audio"]]
+        lines.append(f"  identical audio: {len(groups)} groups: {_some(groups)}")
+    return "\n".join(lines)
+
+
+def _counts(counts: dict[str, int], none: str) -> str:
+    return ", ".join(f"{name or none} {count}" for name, count in counts.items())
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _files(what: str, items: list[dict]) -> list[str]:
+    if not items:
+        return []
+    lines = [f"  {what}: {len(items)} files, all listed in prepare.json"]
+    for reason, count in Counter(item["reason"] for item in items).most_common(_LISTED):
+        paths = [item["path"] for item in items if item["reason"] == reason]
+        lines.append(f"    {count} x {reason}: {_some(paths)}")
+    return lines
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line now and then. Both on standard error."""
+
+    def __init__(self):
+        self._bar = None
+        self._last = time.monotonic()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit="utterance", desc="prepare")
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last >= _LINE_SECONDS or done == total:
+            self._last = time.monotonic()
+            print(f"prepare: {done} of {total} utterances", file=sys.stderr, flush=True)

@@ -1,0 +1,389 @@
+"""Turns utterances into a TFDS dataset of encoded audio, without TensorFlow.
+
+A corpus is a subclass of `Builder` (or `FolderBuilder`) that says where its utterances are and
+what is known of them; everything else happens here: decoding, checking, encoding, hashing, and
+the books on what was left out. The same source gives the same records in the same order.
+"""
+
+import abc
+import collections
+import concurrent.futures
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow_datasets as tfds
+
+from sersl.audio.decode import encode_flac, probe, read_audio, to_pcm16
+from sersl.core.errors import UserError
+from sersl.core.lengths import SAMPLE_RATE, WINDOW, resampled_length
+from sersl.corpora.index import INDEX_FILE, INDEX_SCHEMA, SPLIT
+from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
+
+_THREADS = min(8, os.cpu_count() or 1)  # libsndfile and soxr release the interpreter
+_AHEAD = 4 * _THREADS  # decoded utterances waiting at most: this bounds the memory
+_ROWS_PER_GROUP = 16_384  # of the index, written as soon as they are full
+# TFDS sorts records by a 128-bit key and spreads large corpora over temporary files by that key.
+_KEY_SPACE = 2**128
+_SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
+_END_TOLERANCE = 320  # samples = 20 ms: label files round the ends of segments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One utterance as a corpus knows it, before its audio is read.
+
+    Attributes:
+      utterance_id: unique within the corpus.
+      source: audio file, or [N] float32 at 16 kHz.
+      path: how to call the source: relative to the corpus's folder.
+      start, end: seconds within the source; None: from the first or to the last sample.
+      channel: to take, from 0; None: mean of all.
+      category: canonical name or ""; category_raw: as the corpus spells it.
+      votes: number of raters by canonical category, or None.
+      intensity, arousal, dominance, valence: 0..1, NaN where not known.
+      scale_low, scale_high: of the corpus's own ratings of the three dimensions.
+      fold: official split; extra: anything else, kept as JSON.
+    """
+
+    utterance_id: str
+    source: Path | np.ndarray
+    path: str
+    start: float | None = None
+    end: float | None = None
+    channel: int | None = None
+    speaker: str = ""
+    gender: str = ""
+    language: str = ""
+    session: str = ""
+    text: str = ""
+    category: str = ""
+    category_raw: str = ""
+    votes: Mapping[str, float] | None = None
+    intensity: float = math.nan
+    arousal: float = math.nan
+    dominance: float = math.nan
+    valence: float = math.nan
+    scale_low: float = math.nan
+    scale_high: float = math.nan
+    fold: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that gives no record, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a reader of the prepared corpus must know.
+
+    Attributes:
+      description: one or two sentences.
+      citation: BibTeX or plain text; licence: its name; homepage: where to get or ask for it.
+      folder: how the folder given as --audio_dir must look.
+      num_utterances: expected; None where it is the user's own. A difference is reported.
+    """
+
+    description: str
+    citation: str
+    licence: str
+    homepage: str
+    folder: str
+    num_utterances: int | None = None
+
+
+@dataclass
+class Account:
+    """The books of one preparation, complete once all records are written."""
+
+    left_out: list[LeftOut] = field(default_factory=list)  # by the corpus's own rules
+    skipped: list[LeftOut] = field(default_factory=list)  # could not be used
+    silent: list[str] = field(default_factory=list)  # every sample is zero; kept
+    short: list[str] = field(default_factory=list)  # kept
+    num_utterances: int = 0
+    fingerprint: str = ""
+
+
+class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+    """Base of every corpus.
+
+    Subclasses set `name`, `about`, `VERSION` and define `listing` and `source_fingerprint`.
+    """
+
+    name = "corpus"
+    VERSION = tfds.core.Version("1.0.0")
+    about: ClassVar[About]
+
+    def __init__(self, *, data_dir: str | Path):
+        self.account = Account()
+        self.progress: Callable[[int, int], None] | None = None  # (done, total), called often
+        super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
+
+    @abc.abstractmethod
+    def listing(self) -> Iterator[Utterance | LeftOut]:
+        """Lists the corpus in a fixed order, without decoding audio.
+
+        Called twice: once to count and check, once to write.
+        """
+
+    @abc.abstractmethod
+    def source_fingerprint(self) -> str:
+        """Sums up the source (names and sizes), to tell whether it changed."""
+
+    def count(self) -> int:
+        """Counts the utterances and checks their ids before any audio is read.
+
+        Returns:
+          Number of utterances listed.
+
+        Raises:
+          UserError: two have the same id, or there is none.
+        """
+        seen = set()
+        for item in self.listing():
+            if isinstance(item, LeftOut):
+                continue
+            if item.utterance_id in seen:
+                raise UserError(
+                    f"corpus {self.name!r}: utterance_id {item.utterance_id!r} occurs twice "
+                    f"(again at {item.path}): give each utterance its own"
+                )
+            seen.add(item.utterance_id)
+        if not seen:
+            raise UserError(
+                f"corpus {self.name!r}: no utterance found; expected {self.about.folder}"
+            )
+        return len(seen)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        scalars = {pa.string(): tfds.features.Text, pa.float64(): _float64, pa.int64(): _int64}
+        features = {column.name: scalars[column.type]() for column in INDEX_SCHEMA}
+        features["audio"] = tfds.features.Text(doc="bytes of a 16 kHz mono 16-bit FLAC file")
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.about.description,
+            features=tfds.features.FeaturesDict(features),
+            homepage=self.about.homepage,
+            citation=self.about.citation,
+            license=self.about.licence,
+            disable_shuffling=True,  # record i is row i of the index
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # nothing is downloaded
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self):
+        total = self.count()
+        digest = hashlib.sha256(f"{self.name} {self.VERSION}".encode())
+        index = _IndexWriter(self.data_path / INDEX_FILE)  # a temporary folder until all is written
+        for number, (row, audio) in enumerate(self._rows(total)):
+            index.add(row)
+            content = {key: value for key, value in row.items() if key != "path"}
+            digest.update(json.dumps(content, sort_keys=True).encode())
+            # Keys spread over the key space keep TFDS's temporary files small, so that a corpus
+            # of any size is written in bounded memory.
+            yield number * (_KEY_SPACE // (total + 1)), row | {"audio": audio}
+            self.account.num_utterances += 1
+        index.close()
+        self.account.fingerprint = digest.hexdigest()
+        if not self.account.num_utterances:
+            first = self.account.skipped[0]
+            raise UserError(
+                f"corpus {self.name!r}: none of {total} utterances can be used; "
+                f"the first, {first.path}: {first.reason}"
+            )
+
+    def _rows(self, total: int) -> Iterator[tuple[dict, bytes]]:
+        """Decodes in threads, a bounded number ahead, and gives rows in the order listed."""
+        done = 0
+        waiting = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            for item in self._listed():
+                waiting.append((item, pool.submit(_read, self.name, item)))
+                if len(waiting) >= _AHEAD:
+                    yield from self._finish(*waiting.popleft())
+                    done += 1
+                    self._report(done, total)
+            while waiting:
+                yield from self._finish(*waiting.popleft())
+                done += 1
+                self._report(done, total)
+
+    def _listed(self) -> Iterator[Utterance]:
+        for item in self.listing():
+            if isinstance(item, LeftOut):
+                self.account.left_out.append(item)
+            else:
+                yield item
+
+    def _finish(self, item: Utterance, future) -> Iterator[tuple[dict, bytes]]:
+        try:
+            row, audio, silent = future.result()
+        except UserError as error:
+            self.account.skipped.append(LeftOut(item.path, str(error)))
+            return
+        if silent:
+            self.account.silent.append(item.utterance_id)
+        if row["duration"] < _SHORT:
+            self.account.short.append(item.utterance_id)
+        yield row, audio
+
+    def _report(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+class FolderBuilder(Builder, skip_registration=True):
+    """Base of a corpus whose labels are in its file names, or in tables beside the audio.
+
+    Subclasses define `parse`; those with tables read them in `read_tables`.
+    """
+
+    name = "folder"
+    EXTENSIONS: ClassVar[tuple[str, ...]] = (".wav", ".flac")
+    TABLES: ClassVar[tuple[str, ...]] = ()  # label files, part of the source's fingerprint
+
+    def __init__(self, *, data_dir: str | Path, audio_dir: str | Path):
+        self.audio_dir = Path(audio_dir)
+        check_folder(self.audio_dir, f"corpus {self.name!r}")
+        super().__init__(data_dir=data_dir)
+
+    @abc.abstractmethod
+    def parse(self, file: str) -> Utterance | LeftOut:
+        """Reads what one file is from its path relative to the corpus's folder."""
+
+    def read_tables(self) -> None:
+        """Reads label files once, before the first `parse`."""
+
+    def listing(self) -> Iterator[Utterance | LeftOut]:
+        """Lists all audio files in sorted order; a second file of the same id is left out."""
+        self.read_tables()
+        seen = {}
+        for file in list_files(self.audio_dir, self.EXTENSIONS):
+            item = self.parse(file)
+            if isinstance(item, Utterance):
+                # Repackaged downloads hold the whole corpus twice.
+                if item.utterance_id in seen:
+                    first = seen[item.utterance_id]
+                    item = LeftOut(printable(file), f"same utterance as {first}")
+                else:
+                    seen[item.utterance_id] = printable(file)
+            yield item
+
+    def source_fingerprint(self) -> str:
+        """Sums up names and sizes of all audio and label files."""
+        tables = (table for table in self.TABLES if (self.audio_dir / table).is_file())
+        files = (*tables, *list_files(self.audio_dir, self.EXTENSIONS))
+        return listing_fingerprint(self.audio_dir, files)
+
+
+class _IndexWriter:
+    """Writes the index beside the records, a group of rows at a time."""
+
+    def __init__(self, path: Path):
+        self._writer = pq.ParquetWriter(path, INDEX_SCHEMA)
+        self._rows = []
+
+    def add(self, row: dict) -> None:
+        """Adds one row; keys as in `INDEX_SCHEMA`."""
+        self._rows.append(row)
+        if len(self._rows) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
+        self._rows = []
+
+
+def _float64():
+    return tfds.features.Scalar(np.float64)
+
+
+def _int64():
+    return tfds.features.Scalar(np.int64)
+
+
+def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, bool]:
+    """Reads one utterance's audio: its row, FLAC bytes, and whether all samples are zero."""
+    waveform, audio = _load(item)
+    if len(waveform) < WINDOW:
+        raise UserError(
+            f"too short: {len(waveform)} samples at 16 kHz, one frame of 25 ms needs {WINDOW}"
+        )
+    samples = to_pcm16(waveform)
+    if audio is None:
+        audio = encode_flac(waveform)
+    row = {
+        "utterance_id": item.utterance_id,
+        "corpus": corpus,
+        "speaker": item.speaker,
+        "gender": item.gender,
+        "language": item.language,
+        "session": item.session,
+        "text": item.text,
+        "category": item.category,
+        "category_raw": item.category_raw,
+        "votes": "" if item.votes is None else _json(item.votes),
+        "intensity": item.intensity,
+        "arousal": item.arousal,
+        "dominance": item.dominance,
+        "valence": item.valence,
+        "scale_low": item.scale_low,
+        "scale_high": item.scale_high,
+        "fold": item.fold,
+        "num_samples": len(samples),
+        "duration": len(samples) / SAMPLE_RATE,
+        "sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
+        "extra": _json(item.extra) if item.extra else "",
+        "path": item.path,
+    }
+    return row, audio, not samples.any()
+
+
+def _load(item: Utterance) -> tuple[np.ndarray, bytes | None]:
+    """Decodes, and keeps the file's own bytes where they already are what records hold."""
+    if isinstance(item.source, np.ndarray):
+        return item.source, None
+    info = probe(item.source)
+    whole = item.start is None and item.end is None
+    if whole:
+        waveform = read_audio(item.source, channel=item.channel)
+        shape = (info.format, info.subtype, info.sample_rate, info.channels)
+        if shape == ("FLAC", "PCM_16", SAMPLE_RATE, 1):
+            return waveform, item.source.read_bytes()
+        return waveform, None
+    start = 0 if item.start is None else round(item.start * SAMPLE_RATE)
+    length = resampled_length(info.num_samples, info.sample_rate)
+    stop = length if item.end is None else round(item.end * SAMPLE_RATE)
+    if stop > length + _END_TOLERANCE or start >= length:
+        raise UserError(
+            f"segment {start / SAMPLE_RATE:g} to {stop / SAMPLE_RATE:g} s is outside of the file "
+            f"({length / SAMPLE_RATE:g} s)"
+        )
+    stop = min(stop, length)
+    waveform = read_audio(item.source, start=start, num_samples=stop - start, channel=item.channel)
+    return waveform, None
+
+
+def _json(value: Mapping) -> str:
+    return json.dumps(dict(value), sort_keys=True, ensure_ascii=False)

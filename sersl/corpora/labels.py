@@ -1,0 +1,201 @@
+"""Emotion labels by name: canonical categories, spellings, views for training, and scales.
+
+Nothing here is a position: projects disagree on the order of classes and of dimensions
+(s3prl: neutral first; emotion2vec: angry first; IEMOCAP files: valence first), so every artifact
+of sersl carries names.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sersl.core.errors import UserError, unknown_name
+
+CANONICAL = (
+    "angry",
+    "happy",
+    "sad",
+    "neutral",
+    "fear",
+    "disgust",
+    "surprise",
+    "contempt",
+    "calm",
+    "boredom",
+    "excited",
+    "frustrated",
+    "other",
+)
+DIMENSIONS = ("arousal", "dominance", "valence")
+
+# Spellings seen in corpora and projects, one meaning each. Single letters are left out: "A" is
+# anger in MSP-Podcast and fear (Angst) in EMO-DB, so each builder spells its own codes out.
+_SPELLINGS = {
+    "angry": "anger ang 生气",
+    "happy": "happiness hap joy joyful 开心",
+    "sad": "sadness 难过",
+    "neutral": "neutrality neu 中立",
+    "fear": "fearful fea afraid 恐惧",
+    "disgust": "disgusted dis 厌恶",
+    "surprise": "surprised surprize sur 吃惊",
+    "contempt": "contemptuous con",
+    "calm": "calmness",
+    "boredom": "bored boredem bor",  # "boredem" is EmoBox's spelling of EMO-DB
+    "excited": "excitement exc",
+    "frustrated": "frustration fru",
+    "other": "oth 其他",
+}
+_MEANINGS = {name: name for name in CANONICAL} | {
+    spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
+}
+# Marks of "raters did not agree" or "not labelled": no category, on purpose.
+NO_CATEGORY = ("", "xxx", "no_agreement", "unknown", "unk", "<unk>")
+
+
+def canonical(raw: str) -> str:
+    """Finds the canonical category that a label means.
+
+    Args:
+      raw: a label in any case, e.g. "Anger", "hap", "fearful", or a mark such as "xxx".
+
+    Returns:
+      One of `CANONICAL`, or "" for a mark of no agreement or no label.
+
+    Raises:
+      UserError: the label means nothing known.
+    """
+    word = raw.strip().lower().replace(" ", "_").replace("-", "_")
+    if word in NO_CATEGORY:
+        return ""
+    if word not in _MEANINGS:
+        raise unknown_name("emotion label", raw, _MEANINGS)
+    return _MEANINGS[word]
+
+
+def _named(*names: str, **merged: str) -> dict[str, str]:
+    return {name: name for name in names} | merged
+
+
+# View -> canonical category -> class. The order of first appearance is the order of the classes.
+VIEWS: dict[str, dict[str, str]] = {
+    # IEMOCAP as SUPERB and most papers use it: excited counts as happy
+    "4class": _named("angry", "happy", "sad", "neutral", excited="happy"),
+    # CREMA-D
+    "6class": _named("angry", "happy", "sad", "neutral", "fear", "disgust"),
+    # MELD
+    "7class": _named("angry", "happy", "sad", "neutral", "fear", "disgust", "surprise"),
+    # MSP-Podcast challenges: "other" and "no agreement" are left out
+    "8class_msp": _named(
+        "angry", "happy", "sad", "neutral", "fear", "disgust", "surprise", "contempt"
+    ),
+    "8class_ravdess": _named(
+        "angry", "happy", "sad", "neutral", "fear", "disgust", "surprise", "calm"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LabelView:
+    """The classes of one training run, and which canonical category belongs to which.
+
+    Attributes:
+      names: classes in the order of the model's scores; empty: no categories are predicted.
+      classes: (canonical category, class) pairs; empty: every class is its own category.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[tuple[str, str], ...] = ()
+
+    def indices(self, categories: np.ndarray) -> np.ndarray:
+        """Turns categories into positions within `names`.
+
+        Args:
+          categories: [N] canonical names, "" where there is none.
+
+        Returns:
+          [N] int32; -1 where the category is "" or belongs to no class of this view.
+        """
+        pairs = self.classes or tuple((name, name) for name in self.names)
+        positions = {category: self.names.index(name) for category, name in pairs}
+        unique, inverse = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
+        # -1 is an answer, not a fallback: the batch marks "no label" so.
+        table = np.array([positions.get(name, -1) for name in unique.tolist()], np.int32)
+        return table[inverse.reshape(-1)] if len(table) else np.zeros(0, np.int32)
+
+
+def make_view(name: str, index_categories: Iterable[str]) -> LabelView:
+    """Makes the view that a configuration names.
+
+    Args:
+      name: a key of `VIEWS`, "corpus" (the categories present, in canonical order) or "none".
+      index_categories: the canonical categories of every utterance, "" where there is none.
+
+    Returns:
+      The view.
+
+    Raises:
+      UserError: the name is unknown, or "corpus" was asked and no utterance has a category.
+    """
+    if name == "none":
+        return LabelView(())
+    if name == "corpus":
+        present = set(np.unique(np.asarray(index_categories, dtype=str)).tolist())
+        names = tuple(category for category in CANONICAL if category in present)
+        if not names:
+            raise UserError(
+                "no utterance has an emotion category: set labels.view to 'none', or prepare the "
+                "corpus with an emotion column"
+            )
+        return LabelView(names)
+    if name not in VIEWS:
+        raise unknown_name("label view", name, (*VIEWS, "corpus", "none"))
+    mapping = VIEWS[name]
+    return LabelView(tuple(dict.fromkeys(mapping.values())), tuple(mapping.items()))
+
+
+def to_unit(value: float, low: float, high: float) -> float:
+    """Maps a rating to 0..1.
+
+    Args:
+      value: rating on the corpus scale; NaN stays NaN.
+      low: lowest rating of the scale.
+      high: highest rating of the scale.
+
+    Returns:
+      (value - low) / (high - low).
+    """
+    return (value - low) / (high - low)
+
+
+def from_unit(value, low: float, high: float):
+    """Maps 0..1 back to a rating, the inverse of `to_unit`; arrays and floats alike.
+
+    Args:
+      value: 0..1.
+      low: lowest rating of the scale.
+      high: highest rating of the scale.
+
+    Returns:
+      value * (high - low) + low.
+    """
+    return value * (high - low) + low
+
+
+def soft_labels(votes: Mapping[str, float], view: LabelView) -> np.ndarray:
+    """Turns rater votes into a distribution over the classes of a view.
+
+    Args:
+      votes: number of votes by canonical category.
+      view: the classes.
+
+    Returns:
+      [C] float32 that sums to 1; all zero where no vote belongs to a class.
+    """
+    shares = np.zeros(len(view.names), np.float32)
+    positions = view.indices(np.array(list(votes), dtype=str))
+    for position, count in zip(positions, votes.values(), strict=True):
+        if position >= 0:
+            shares[position] += count
+    total = shares.sum()
+    return shares / total if total > 0 else shares
