@@ -1,0 +1,41 @@
+"""Heads of pretraining: from the encoder's output to what an objective compares."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.models.layers import Linear
+
+
+class Projection(nnx.Module):
+    """One linear map per frame, to the space of comparison or of a teacher's layers."""
+
+    def __init__(self, width: int, num_outputs: int, *, key: jax.Array):
+        """Makes the map from the encoder's width to `num_outputs`."""
+        self.linear = Linear(width, num_outputs, axes=("embed", None), key=key)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, D] to float32 [B, T, num_outputs]."""
+        return self.linear(x).astype(jnp.float32)
+
+
+class ProsodyHead(nnx.Module):
+    """A hidden layer with GELU and one output per prosodic feature."""
+
+    def __init__(self, width: int, hidden: int, num_features: int, *, key: jax.Array):
+        """Makes the head.
+
+        Args:
+          width: of the encoder.
+          hidden: units between.
+          num_features: outputs.
+          key: PRNG key of the initial weights.
+        """
+        keys = jax.random.split(key)
+        self.hidden = Linear(width, hidden, axes=("embed", "mlp"), key=keys[0])
+        self.output = Linear(hidden, num_features, axes=("mlp", None), key=keys[1])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, D] to float32 [B, T, num_features]."""
+        hidden = jax.nn.gelu(self.hidden(x), approximate=False)
+        return self.output(hidden).astype(jnp.float32)

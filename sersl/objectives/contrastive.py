@@ -1,0 +1,178 @@
+"""Masked contrastive learning: name the right quantised frame among others of the utterance."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.config.schema import ContrastiveConfig
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean
+
+_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
+
+
+def contrastive(
+    context: jax.Array,
+    quantized: jax.Array,
+    *,
+    codes: jax.Array,
+    probabilities: jax.Array,
+    masked: jax.Array,
+    config: ContrastiveConfig,
+    key: jax.Array,
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Computes the loss of wav2vec 2.0: InfoNCE plus the diversity of the codebook.
+
+    Args:
+      context: [B, T, W], the encoder's output in the space of comparison.
+      quantized: [B, T, W], the targets.
+      codes: int32 [B, T, G], the code of each group chosen at each frame.
+      probabilities: [B, T, G, V], what the quantiser thinks of each code, without noise.
+      masked: bool [B, T], True = hidden from the encoder.
+      config: temperatures and weights.
+      key: PRNG key of the negatives.
+
+    Returns:
+      (InfoNCE + diversity_weight * diversity, the metrics of `info_nce` and `diversity`).
+    """
+    loss, metrics = info_nce(
+        context,
+        quantized,
+        codes=codes,
+        masked=masked,
+        temperature=config.temperature,
+        num_negatives=config.num_negatives,
+        key=key,
+    )
+    penalty, usage = diversity(codes, probabilities, masked=masked)
+    return loss + config.diversity_weight * penalty, metrics | usage
+
+
+def info_nce(
+    context: jax.Array,
+    quantized: jax.Array,
+    *,
+    codes: jax.Array,
+    masked: jax.Array,
+    temperature: float,
+    num_negatives: int,
+    key: jax.Array,
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Tells each masked frame's target from those of other masked frames of its utterance.
+
+    `num_negatives` frames are drawn, with replacement, from the other masked frames, never from
+    padding. One whose codes are those of the positive is left out of the denominator. A row with
+    one masked frame has no negatives: its weight is 0, and it is counted.
+
+    Args:
+      context: [B, T, W].
+      quantized: [B, T, W].
+      codes: int32 [B, T, G].
+      masked: bool [B, T].
+      temperature: of the cosine similarity.
+      num_negatives: K.
+      key: PRNG key.
+
+    Returns:
+      (mean over masked frames of -log softmax of the positive, metrics: contrastive,
+      contrastive_accuracy (the positive beats every negative), duplicate_negatives (share of the
+      draws left out), rows_without_negatives (share of the rows)).
+
+    Raises:
+      UserError: num_negatives is less than 1.
+
+    Source: wav2vec 2.0 (2006.11477), eq. 3; draws as fairseq's `sample_negatives`.
+    """
+    if num_negatives < 1:
+        raise UserError("contrastive.num_negatives is less than 1: set it to 1 or more")
+    # All pairs of an utterance in one product, [B, T, T]: far less than K targets for each frame.
+    similarity = jnp.einsum("btw,bsw->bts", _unit(context), _unit(quantized)) / temperature
+    drawn = draw_negatives(masked, num_negatives=num_negatives, key=key)
+    same = jnp.all(codes[:, :, None] == codes[:, None, :], axis=-1)
+    positive = jnp.diagonal(similarity, axis1=1, axis2=2)
+    negatives = jnp.take_along_axis(similarity, drawn, axis=2)
+    duplicate = jnp.take_along_axis(same, drawn, axis=2)
+    negatives = jnp.where(duplicate, -jnp.inf, negatives)
+    best = jnp.maximum(positive, negatives.max(-1))
+    shifted = jnp.exp(negatives - jax.lax.stop_gradient(best)[..., None]).sum(-1)
+    # The largest is subtracted, so that the sum is between 1 and K + 1.
+    best = jax.lax.stop_gradient(best)
+    loss = best + jnp.log(jnp.exp(positive - best) + shifted) - positive
+    row_counts = masked.sum(1) >= 2
+    weights = (masked & row_counts[:, None]).astype(jnp.float32)
+    # Strictly better than a negative that is there: a collapsed model scores 0, not 1.
+    correct = (positive > negatives.max(-1)) & ~duplicate.all(-1)
+    metrics = {
+        "contrastive": Mean.of(loss, weights),
+        "contrastive_accuracy": Mean.of(correct, weights),
+        "duplicate_negatives": Mean.of(duplicate.mean(-1), weights),
+        "rows_without_negatives": Mean.of(~row_counts),
+    }
+    return metrics["contrastive"].value(empty=0.0), metrics
+
+
+def draw_negatives(masked: jax.Array, *, num_negatives: int, key: jax.Array) -> jax.Array:
+    """Draws other masked frames of the same row, uniformly and with replacement.
+
+    Args:
+      masked: bool [B, T].
+      num_negatives: K.
+      key: PRNG key.
+
+    Returns:
+      int32 [B, T, K], frame numbers; without meaning at frames that are not masked and in rows
+      with fewer than two masked frames.
+    """
+    num_rows, num_frames = masked.shape
+    others = jnp.maximum(masked.sum(1) - 1, 1)[:, None, None]
+    uniform = jax.random.uniform(key, (num_rows, num_frames, num_negatives))
+    # Rounding can lift a draw just below 1 to the bound itself.
+    draw = jnp.minimum((uniform * others).astype(jnp.int32), others - 1)
+    own = (jnp.cumsum(masked, axis=1) - 1)[..., None]
+    draw = draw + (draw >= own)  # skips the frame itself
+    # The draw-th masked frame of the row: masked frames sorted to the front, in order.
+    order = jnp.argsort(~masked, axis=1, stable=True).astype(jnp.int32)
+    return jax.vmap(lambda frames, at: frames[at])(order, draw)
+
+
+def diversity(
+    codes: jax.Array, probabilities: jax.Array, *, masked: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Penalises a codebook of which few entries are in use, over the masked frames of the batch.
+
+    Args:
+      codes: int32 [B, T, G].
+      probabilities: [B, T, G, V].
+      masked: bool [B, T].
+
+    Returns:
+      (1 - mean over groups of exp(entropy of the averaged probabilities) / V, in 0..1; metrics:
+      diversity, probability_perplexity (codes in use per group, of the averaged probabilities),
+      code_perplexity (the same of the chosen codes), both in 1..V).
+
+    Source: wav2vec 2.0, eq. 4, in the form of fairseq's `prob_perplexity` penalty.
+    """
+    num_codes = probabilities.shape[-1]
+    weights = masked.astype(jnp.float32)
+    num_masked = jnp.maximum(weights.sum(), 1.0)
+    average = jnp.einsum("bt,btgv->gv", weights, probabilities) / num_masked
+    chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)
+    usage = jnp.einsum("bt,btgv->gv", weights, chosen) / num_masked
+    soft, hard = _perplexity(average), _perplexity(usage)
+    counted = (weights.sum() > 0).astype(jnp.float32)
+    penalty = counted * (1.0 - soft.mean() / num_codes)
+    return penalty, {
+        "diversity": Mean.of(penalty, counted),
+        "probability_perplexity": Mean.of(soft.mean(), counted),
+        "code_perplexity": Mean.of(hard.mean(), counted),
+    }
+
+
+def _perplexity(distribution: jax.Array) -> jax.Array:
+    """exp(entropy) over the last dimension; 0 log 0 = 0."""
+    return jnp.exp(-jax.scipy.special.xlogy(distribution, distribution + 1e-7).sum(-1))
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    """Scales vectors to length 1, in float32 at least."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))

@@ -1,0 +1,104 @@
+"""Self-distillation: regress the averaged layers of an exponentially averaged teacher."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.config.schema import DistillConfig
+from sersl.objectives.mean import Mean
+
+_EPSILON = 1e-5  # in the variance of the instance norm (torch.nn.functional.instance_norm)
+
+
+def teacher_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers: int) -> jax.Array:
+    """Averages the teacher's top layers, each normalised over the real frames of its utterance.
+
+    Args:
+      hidden_states: [L + 1, B, T, D] of the teacher, which saw every frame; 0 is no layer.
+      valid: bool [B, T].
+      top_layers: K; all L layers where there are fewer than K.
+
+    Returns:
+      float32 [B, T, D], without gradient, 0 at padding.
+
+    Source: data2vec (2202.03555), sec. 3.3. Differs: whole layers stand for the outputs of their
+    feed-forward blocks before the residual.
+    """
+    layers = hidden_states[1:][-top_layers:]
+    layers = layers.astype(jnp.promote_types(layers.dtype, jnp.float32))
+    weights = valid[None, :, :, None].astype(layers.dtype)
+    num_real = jnp.maximum(weights.sum(2, keepdims=True), 1.0)
+    centred = layers - (layers * weights).sum(2, keepdims=True) / num_real
+    variance = (jnp.square(centred) * weights).sum(2, keepdims=True) / num_real
+    normalized = centred * jax.lax.rsqrt(variance + _EPSILON) * weights
+    return jax.lax.stop_gradient(normalized.mean(0))
+
+
+def distill(
+    predicted: jax.Array, target: jax.Array, *, masked: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares predicted with the teacher's representation at masked frames.
+
+    Args:
+      predicted: [B, T, D].
+      target: [B, T, D], of `teacher_targets`; no gradient flows into it.
+      masked: bool [B, T].
+
+    Returns:
+      (mean over masked frames of ||predicted - target||^2 / sqrt(D), metrics: distill,
+      target_variance and prediction_variance (over masked frames, averaged over channels; a
+      collapse shows as either going to 0)).
+
+    Source: data2vec (2202.03555), eq. 3 with beta = 0 and fairseq's scale 1 / sqrt(D).
+    """
+    predicted = predicted.astype(jnp.promote_types(predicted.dtype, jnp.float32))
+    target = jax.lax.stop_gradient(target)
+    per_frame = jnp.square(predicted - target).sum(-1) / target.shape[-1] ** 0.5
+    mean = Mean.of(per_frame, masked)
+    counted = jnp.any(masked)
+    return mean.value(empty=0.0), {
+        "distill": mean,
+        "target_variance": Mean.of(_variance(target, masked), counted),
+        "prediction_variance": Mean.of(_variance(predicted, masked), counted),
+    }
+
+
+def ema_decay(step: jax.Array, config: DistillConfig) -> jax.Array:
+    """Gives the teacher's decay after this many updates: linear, then constant.
+
+    Args:
+      step: updates done.
+      config: start, end and number of steps between them.
+
+    Returns:
+      float32 scalar.
+    """
+    progress = jnp.clip(step / max(config.decay_steps, 1), 0.0, 1.0)
+    start, end = config.decay_start, config.decay_end
+    return jnp.asarray(start + (end - start) * progress, jnp.float32)
+
+
+def ema_update(teacher, params, decay: jax.Array):
+    """Moves the teacher towards the student.
+
+    Args:
+      teacher: nested dict of float32 arrays.
+      params: the same of the student.
+      decay: share of the teacher that stays, in 0..1.
+
+    Returns:
+      decay * teacher + (1 - decay) * params, in float32.
+    """
+
+    def move(old, new):
+        # As a difference: with decay near 1 the two products would lose the small step.
+        return old + (1.0 - decay) * (new.astype(jnp.float32) - old)
+
+    return jax.tree.map(move, teacher, params)
+
+
+def _variance(x: jax.Array, masked: jax.Array) -> jax.Array:
+    x = jax.lax.stop_gradient(x)
+    weights = masked[..., None].astype(x.dtype)
+    num = jnp.maximum(weights.sum(), 1.0)
+    centred = x - (x * weights).sum((0, 1)) / num
+    return ((jnp.square(centred) * weights).sum((0, 1)) / num).mean()

@@ -1,0 +1,51 @@
+"""A mean that travels as two sums: through micro-batches, hosts and evaluators."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Mean(NamedTuple):
+    """A sum of weighted values and the sum of their weights; divided once, when it is logged.
+
+    Attributes:
+      total: float32 scalar.
+      weight: float32 scalar.
+    """
+
+    total: jax.Array
+    weight: jax.Array
+
+    @classmethod
+    def of(cls, values: jax.Array, weights: jax.Array | float = 1.0) -> "Mean":
+        """Sums values by weight.
+
+        Args:
+          values: any shape; one whose weight is 0 may be NaN and counts nothing.
+          weights: of a shape that broadcasts to that of the values; bool counts as 0 and 1.
+
+        Returns:
+          The Mean of them.
+        """
+        values = jnp.asarray(values, jnp.promote_types(jnp.result_type(values), jnp.float32))
+        weights = jnp.broadcast_to(jnp.asarray(weights, values.dtype), values.shape)
+        # Twice where: a NaN times 0 is NaN, in the gradient too.
+        safe = jnp.where(weights != 0, values, 0.0)
+        return cls(jnp.sum(safe * weights), jnp.sum(weights))
+
+    def __add__(self, other: "Mean") -> "Mean":
+        """Joins two sets of values."""
+        return Mean(self.total + other.total, self.weight + other.weight)
+
+    def value(self, *, empty: float = float("nan")) -> jax.Array:
+        """Divides.
+
+        Args:
+          empty: what to say when nothing was counted; a loss says 0.
+
+        Returns:
+          A scalar.
+        """
+        counted = self.weight != 0
+        return jnp.where(counted, self.total / jnp.where(counted, self.weight, 1.0), empty)

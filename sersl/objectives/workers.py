@@ -1,0 +1,64 @@
+"""Multi-task workers: regression of what is known of a hidden frame, such as its prosody."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import unknown_name
+from sersl.objectives.mean import Mean
+
+
+def _squared(error: jax.Array) -> jax.Array:
+    return jnp.square(error)
+
+
+def _huber(error: jax.Array) -> jax.Array:
+    """Quadratic up to 1, linear beyond: a pitch tracker's octave error does not lead."""
+    size = jnp.abs(error)
+    return jnp.where(size < 1.0, 0.5 * jnp.square(error), size - 0.5)
+
+
+# Loss of each prosodic feature (names of sersl.audio.prosody).
+PROSODY_LOSSES = {
+    "log_f0": _huber,
+    "voicing": _squared,
+    "energy": _squared,
+    "delta_log_f0": _huber,
+    "delta_voicing": _squared,
+    "delta_energy": _squared,
+}
+
+
+def prosody_regression(
+    predicted: jax.Array, target: jax.Array, *, masked: jax.Array, names: Sequence[str]
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares predicted with measured prosody at masked frames.
+
+    Args:
+      predicted: [B, T, P].
+      target: [B, T, P]; NaN where there is none, such as the pitch of unvoiced frames.
+      masked: bool [B, T].
+      names: the P features, keys of PROSODY_LOSSES.
+
+    Returns:
+      (mean over the features that have a target of each one's mean over its targets, metrics:
+      prosody and prosody_<name> for each).
+
+    Raises:
+      UserError: an unknown feature.
+    """
+    predicted = predicted.astype(jnp.promote_types(predicted.dtype, jnp.float32))
+    means = {}
+    for i, name in enumerate(names):
+        if name not in PROSODY_LOSSES:
+            raise unknown_name("prosodic feature", name, PROSODY_LOSSES)
+        known = masked & ~jnp.isnan(target[..., i])
+        # Errors of unknown targets are 0 before the loss, so that no NaN enters a gradient.
+        error = jnp.where(known, predicted[..., i] - jnp.where(known, target[..., i], 0.0), 0.0)
+        means[f"prosody_{name}"] = Mean.of(PROSODY_LOSSES[name](error), known)
+    losses = jnp.stack([mean.value(empty=0.0) for mean in means.values()])
+    present = jnp.stack([mean.weight > 0 for mean in means.values()])
+    overall = Mean.of(losses, present)
+    loss = overall.value(empty=0.0)
+    return loss, {"prosody": Mean.of(loss, jnp.any(present)), **means}
