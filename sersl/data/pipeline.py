@@ -1,0 +1,153 @@
+"""Batches read ahead in threads or processes, by Grain.
+
+One element of the Grain dataset is one batch, addressed by its step, so starting anywhere is a
+slice, and neither threads nor processes nor hosts have a say in what a batch holds.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import grain
+import numpy as np
+from absl import flags
+
+from sersl.config.schema import DataConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import SAMPLE_RATE
+from sersl.corpora.labels import LabelView
+from sersl.data.buckets import Bucket
+from sersl.data.plan import BatchPlan, BatchRefs, evaluation_plan
+from sersl.data.sources import CorpusSource
+from sersl.data.transforms import BatchMaker
+
+# Given the rows of a global batch, the sorted row numbers that this process needs.
+BatchRows = Callable[[int], np.ndarray]
+
+
+class _Batches:
+    """Batches by number, as a random-access source for Grain."""
+
+    def __init__(
+        self, maker: BatchMaker, refs_of: Callable[[int], BatchRefs], num_batches: int, rows: dict
+    ):
+        self._maker, self._refs_of, self._num_batches = maker, refs_of, num_batches
+        self._rows = rows  # by rows of the global batch
+
+    def __len__(self) -> int:
+        return self._num_batches
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        refs = self._refs_of(int(index))
+        return self._maker.make(refs, self._rows[len(refs.row)])
+
+
+def training_batches(
+    sources: Sequence[CorpusSource],
+    plan: BatchPlan,
+    view: LabelView,
+    *,
+    start_step: int,
+    num_steps: int,
+    batch_rows: BatchRows | None = None,
+    data: DataConfig,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads the batches of the steps start_step, ..., start_step + num_steps - 1.
+
+    Args:
+      sources: corpora, in the order of the plan.
+      plan: what each step holds.
+      view: names of the categories.
+      start_step: first step.
+      num_steps: how many batches to read.
+      batch_rows: gives the rows of a global batch that this process needs, such as
+        `functools.partial(local_rows, mesh)`; None: all.
+      data: threads, processes and prefetch.
+
+    Returns:
+      Iterator over batches, see `BatchMaker.make`; the same whatever reads them.
+
+    Raises:
+      UserError: a record is damaged (while iterating).
+    """
+    rows = _rows_by_size(plan.buckets, batch_rows)
+    refs_of = functools.partial(_refs_after, plan, start_step)
+    return _read_ahead(_Batches(BatchMaker(sources, view), refs_of, num_steps, rows), data)
+
+
+def evaluation_batches(
+    sources: Sequence[CorpusSource],
+    rows: np.ndarray,
+    view: LabelView,
+    *,
+    buckets: Sequence[Bucket],
+    batch_rows: BatchRows | None = None,
+    data: DataConfig | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads given utterances once each, whole.
+
+    Args:
+      sources: corpora; their indexes one after the other number the utterances.
+      rows: int [n], numbers of the utterances, each once.
+      view: names of the categories.
+      buckets: batch shapes that hold the longest utterance, see `evaluation_buckets`.
+      batch_rows: as for `training_batches`; every process gets the same number of batches.
+      data: threads, processes and prefetch; None: the defaults.
+
+    Returns:
+      Iterator over batches, shortest bucket first. The last batch of a bucket is filled up with
+      rows that have utterance_index -1 and no valid sample.
+
+    Raises:
+      UserError: an utterance is longer than the longest bucket, or a record is damaged.
+    """
+    rows = np.asarray(rows, np.int64)
+    offset = np.cumsum([0, *map(len, sources)])
+    corpus = np.searchsorted(offset, rows, side="right") - 1
+    lengths = np.concatenate([source.num_samples for source in sources])[rows]
+    longest = max(bucket.num_samples for bucket in buckets)
+    if np.max(lengths, initial=0) > longest:
+        worst = int(np.argmax(lengths))
+        source, row = sources[corpus[worst]], rows[worst] - offset[corpus[worst]]
+        raise UserError(
+            f"utterance {source.index.column('utterance_id')[row]!r} of corpus "
+            f"{source.index.corpus!r} lasts {lengths[worst] / SAMPLE_RATE:.2f} s, longer than the "
+            f"{longest / SAMPLE_RATE:.2f} s that are evaluated at once: cut it into shorter "
+            "utterances and prepare the corpus again"
+        )
+    batches = evaluation_plan(lengths, corpus, rows - offset[corpus], buckets=buckets)
+    own_rows = _rows_by_size(buckets, batch_rows)
+    source = _Batches(BatchMaker(sources, view), batches.__getitem__, len(batches), own_rows)
+    return _read_ahead(source, data if data is not None else DataConfig())
+
+
+def _refs_after(plan: BatchPlan, start_step: int, index: int) -> BatchRefs:
+    return plan.batch(start_step + index)
+
+
+def _rows_by_size(buckets: Sequence[Bucket], batch_rows: BatchRows | None) -> dict:
+    """Asks for this process's rows once per batch size, since the answer may need the mesh."""
+    if batch_rows is None:
+        return {bucket.rows: None for bucket in buckets}
+    return {bucket.rows: np.asarray(batch_rows(bucket.rows)) for bucket in buckets}
+
+
+def _read_ahead(batches, data: DataConfig) -> Iterator[dict[str, np.ndarray]]:
+    """Runs a source of batches in threads, in worker processes or both."""
+    if len(batches) == 0:
+        return iter(())
+    options = grain.ReadOptions(
+        num_threads=data.threads,
+        # Fewer slots than threads would leave threads idle.
+        prefetch_buffer_size=max(data.prefetch, data.threads) if data.threads else 0,
+    )
+    dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
+    if data.processes:
+        if not flags.FLAGS.is_parsed():
+            # Grain's worker processes read absl flags, which only absl's own `app.run` parses.
+            flags.FLAGS.mark_as_parsed()
+        workers = grain.MultiprocessingOptions(
+            num_workers=data.processes,
+            per_worker_buffer_size=max(1, data.prefetch // data.processes),
+        )
+        dataset = dataset.mp_prefetch(workers)
+    return iter(dataset)

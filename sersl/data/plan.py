@@ -1,0 +1,334 @@
+"""The plan: which utterances make global batch number `step`, computed from (seed, step) alone.
+
+Three numbers lead from a step to its rows, and none is found by replaying earlier steps:
+
+1. step -> (bucket, how many earlier batches of that bucket): buckets are dealt in exact shares
+   (`shares.py`) and shuffled inside every cycle of 64 steps.
+2. row of that bucket -> (corpus, how many earlier rows of that corpus in this bucket): corpora are
+   dealt in exact shares, row by row.
+3. that number -> (epoch, element): the corpus's utterances in that bucket are permuted anew in
+   every epoch (`permutation.py`), and none comes twice before all have come once.
+
+An epoch ends inside a batch and the next one goes on there, so no batch is short or left out. A
+corpus with fewer utterances than its rows in a batch repeats them in that batch.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sersl.config.schema import DataConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
+from sersl.core.seeds import generator
+from sersl.data.buckets import Bucket, choose_buckets
+from sersl.data.permutation import draw, permute
+from sersl.data.shares import Shares
+
+_CYCLE = 64  # steps shuffled together; the counts of buckets are exact at the ends of a cycle
+
+
+@dataclass(frozen=True)
+class BatchRefs:
+    """Where the rows of one global batch are found.
+
+    Attributes:
+      bucket: its number in the plan.
+      num_samples: N, length of every row.
+      corpus: int32 [B], number of the corpus; -1 is a row of padding (evaluation only).
+      row: int64 [B], row in the corpus's index; -1 for padding.
+      start: int64 [B], first sample, a multiple of 320.
+      length: int64 [B], real samples from there, at most N.
+    """
+
+    bucket: int
+    num_samples: int
+    corpus: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+
+
+class BatchPlan:
+    """Gives the rows of any training step; a pure function of its arguments and the step.
+
+    Attributes:
+      buckets: the batch shapes, ascending.
+      num_utterances: int64 [C], utterances in use per corpus.
+      left_out: int64 [C], utterances shorter than `min_samples` per corpus.
+    """
+
+    def __init__(
+        self,
+        num_samples: Sequence[np.ndarray],
+        *,
+        buckets: Sequence[Bucket],
+        weights: Sequence[float],
+        seed: int,
+        rows: Sequence[np.ndarray] | None = None,
+        min_samples: int = WINDOW,
+    ):
+        """Sorts the utterances into buckets.
+
+        Args:
+          num_samples: per corpus, int [n]: lengths of all utterances of its index.
+          buckets: batch shapes; an utterance goes to the shortest that holds it, and is cropped
+            in the longest if none does.
+          weights: share of rows per corpus; empty: by number of utterances in use.
+          seed: of the order and of the crops.
+          rows: per corpus, the rows in use, such as the training side of a fold; None: all.
+          min_samples: shorter utterances are left out and counted.
+
+        Raises:
+          UserError: weights that do not match the corpora, or a corpus with nothing in use.
+        """
+        self.buckets = tuple(sorted(buckets, key=lambda b: b.num_samples))
+        self._seed = seed
+        key = generator(seed, "batch plan").integers(2**63, dtype=np.uint64)
+        self._cycle_key, self._epoch_key, self._crop_key = draw(key, np.arange(3))
+
+        kept = [
+            _rows_in_use(lengths, None if rows is None else rows[corpus], min_samples)
+            for corpus, lengths in enumerate(num_samples)
+        ]
+        self.num_utterances = np.array([len(r) for r in kept])
+        self.left_out = (
+            np.array([len(n if rows is None else rows[c]) for c, n in enumerate(num_samples)])
+            - self.num_utterances
+        )
+        self._weights = _normalised(weights, self.num_utterances, min_samples)
+        self._sort(num_samples, kept)
+
+        # Rows of corpus c in bucket b, as a share of all rows: its weight, spread over buckets as
+        # its utterances are. Every utterance of a corpus is then drawn equally often.
+        share = self._weights[:, None] * self._sizes / self.num_utterances[:, None]
+        self._row_share = share  # [C, buckets]
+        self._batch_rows = np.array([bucket.rows for bucket in self.buckets])
+        step_share = share.sum(axis=0) / self._batch_rows
+        self._step_share = step_share / step_share.sum()
+        self._bucket_shares = Shares(step_share)
+        self._corpus_shares = tuple(
+            Shares(share[:, b]) if share[:, b].any() else None for b in range(len(self.buckets))
+        )
+
+    def batch(self, step: int) -> BatchRefs:
+        """Finds the rows of one global batch.
+
+        Args:
+          step: 0 or more.
+
+        Returns:
+          References to `buckets[bucket].rows` pieces of utterances.
+        """
+        bucket, earlier = self._bucket_of(step)
+        num_rows, num_samples = self.buckets[bucket].rows, self.buckets[bucket].num_samples
+        position = earlier * num_rows + np.arange(num_rows)
+        corpus, ordinal = self._corpus_shares[bucket].deal(position)
+        size = self._sizes[corpus, bucket]
+        epoch, place = ordinal // size, ordinal % size
+        key = draw(self._epoch_key, epoch, corpus, bucket)
+        element = self._offsets[corpus, bucket] + permute(place, size, key)
+        whole = self._lengths[element]
+        length = np.minimum(whole, num_samples)
+        num_starts = (whole - length) // HOP + 1
+        number = draw(self._crop_key, step, np.arange(num_rows))
+        return BatchRefs(
+            bucket=bucket,
+            num_samples=num_samples,
+            corpus=corpus.astype(np.int32),
+            row=self._rows[element],
+            start=(number % num_starts.astype(np.uint64)).astype(np.int64) * HOP,
+            length=length,
+        )
+
+    @property
+    def real_share(self) -> float:
+        """Expected share of real samples in the batches, 0..1."""
+        allocated = (self._row_share.sum(axis=0) * self._lengths_of_buckets).sum()
+        return float((self._row_share * self._mean_length).sum() / allocated)
+
+    @property
+    def steps_per_epoch(self) -> np.ndarray:
+        """Steps in which each corpus passes once, float [C]."""
+        rows_per_step = (self._step_share * self._batch_rows).sum()
+        return self.num_utterances / (self._weights * rows_per_step)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits; equal plans give the same batches."""
+        digest = hashlib.sha256()
+        shapes = [(bucket.num_samples, bucket.rows) for bucket in self.buckets]
+        digest.update(repr((self._seed, shapes, self._weights.tolist())).encode())
+        for array in (self._sizes, self._rows, self._lengths):
+            digest.update(np.ascontiguousarray(array, "<i8").data)
+        return digest.hexdigest()[:16]
+
+    def describe(self) -> str:
+        """Makes a table for people: shapes, how often each comes, and how much is real."""
+        lines = ["bucket  seconds  rows  steps %  utterances  real %"]
+        utterances = self._sizes.sum(axis=0)
+        for b, bucket in enumerate(self.buckets):
+            rows = self._row_share[:, b].sum()
+            real = (self._row_share[:, b] * self._mean_length[:, b]).sum()
+            real = 100 * real / (rows * bucket.num_samples) if rows else math.nan
+            lines.append(
+                f"{b:6d}  {bucket.seconds:7.2f}  {bucket.rows:4d}  {100 * self._step_share[b]:7.1f}"
+                f"  {utterances[b]:10d}  {real:6.1f}"
+            )
+        lines.append(
+            f"{100 * self.real_share:.1f} % of samples are real; {self.num_utterances.sum()} "
+            f"utterances in use, {self.left_out.sum()} too short; steps per epoch: "
+            + ", ".join(f"{steps:.0f}" for steps in self.steps_per_epoch)
+        )
+        return "\n".join(lines)
+
+    def _sort(self, num_samples: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:
+        """Lays the utterances out by corpus, then bucket, then row."""
+        self._lengths_of_buckets = np.array([bucket.num_samples for bucket in self.buckets])
+        num_buckets = len(self.buckets)
+        all_rows, all_lengths, sizes = [], [], []
+        for lengths, rows in zip(num_samples, kept, strict=True):
+            lengths = lengths[rows]
+            bucket = np.searchsorted(self._lengths_of_buckets[:-1], lengths).astype(np.uint16)
+            order = np.argsort(bucket, kind="stable")  # radix sort, linear in n
+            all_rows.append(rows[order])
+            all_lengths.append(lengths[order])
+            sizes.append(np.bincount(bucket, minlength=num_buckets))
+        self._rows = np.concatenate(all_rows).astype(np.int64, copy=False)
+        self._lengths = np.concatenate(all_lengths).astype(np.int64, copy=False)
+        self._sizes = np.stack(sizes)  # [C, buckets]
+        ends = np.cumsum(self._sizes.reshape(-1))
+        self._offsets = (ends - self._sizes.reshape(-1)).reshape(self._sizes.shape)
+        # Real samples per row of each (corpus, bucket); 0 where there is none.
+        self._mean_length = np.zeros(self._sizes.shape)
+        for (c, b), size in np.ndenumerate(self._sizes):
+            if size:
+                part = self._lengths[self._offsets[c, b] : self._offsets[c, b] + size]
+                mean = np.minimum(part, self._lengths_of_buckets[b]).mean()
+                self._mean_length[c, b] = mean
+
+    def _bucket_of(self, step: int) -> tuple[int, int]:
+        """Finds the bucket of a step and counts the earlier steps of that bucket."""
+        cycle, place = divmod(step, _CYCLE)
+        before = self._bucket_shares.counts(cycle * _CYCLE)
+        after = self._bucket_shares.counts((cycle + 1) * _CYCLE)
+        buckets = np.repeat(np.arange(len(self.buckets)), after - before)
+        order = np.argsort(draw(self._cycle_key, cycle, np.arange(_CYCLE)), kind="stable")
+        buckets = buckets[order]
+        bucket = int(buckets[place])
+        return bucket, int(before[bucket] + np.count_nonzero(buckets[:place] == bucket))
+
+
+def make_plan(
+    num_samples: Sequence[np.ndarray],
+    *,
+    data: DataConfig,
+    seed: int,
+    rows: Sequence[np.ndarray] | None = None,
+) -> BatchPlan:
+    """Makes the training plan that the settings ask for.
+
+    Args:
+      num_samples: per corpus, in the order of `data.corpora`, int [n].
+      data: settings.
+      seed: of the order and of the crops.
+      rows: per corpus, the rows in use; None: all.
+
+    Returns:
+      The plan, its buckets chosen from the utterances in use and the weights.
+
+    Raises:
+      UserError: see `choose_buckets` and `BatchPlan`.
+    """
+    min_samples = max(WINDOW, round(data.min_seconds * SAMPLE_RATE))
+    kept = [
+        _rows_in_use(lengths, None if rows is None else rows[corpus], min_samples)
+        for corpus, lengths in enumerate(num_samples)
+    ]
+    counts = np.array([len(r) for r in kept])
+    weights = _normalised(data.weights, counts, min_samples)
+    buckets = choose_buckets(
+        np.concatenate([lengths[r] for lengths, r in zip(num_samples, kept, strict=True)]),
+        num_buckets=data.num_buckets,
+        max_samples=round(data.max_seconds * SAMPLE_RATE),
+        seconds_per_batch=data.seconds_per_batch,
+        row_multiple=data.row_multiple,
+        importance=np.repeat(weights / counts, counts),
+    )
+    return BatchPlan(
+        num_samples,
+        buckets=buckets,
+        weights=data.weights,
+        seed=seed,
+        rows=rows,
+        min_samples=min_samples,
+    )
+
+
+def evaluation_plan(
+    num_samples: np.ndarray, corpus: np.ndarray, row: np.ndarray, *, buckets: Sequence[Bucket]
+) -> list[BatchRefs]:
+    """Lays out batches in which every given utterance comes once, whole.
+
+    Args:
+      num_samples: int [n], lengths of the utterances.
+      corpus: int [n], number of the corpus of each.
+      row: int [n], row in that corpus's index.
+      buckets: batch shapes; the longest holds the longest utterance.
+
+    Returns:
+      Batches by bucket, inside a bucket in the given order; the last batch of a bucket is filled
+      up with rows whose corpus and row are -1 and whose length is 0.
+
+    Raises:
+      ValueError: an utterance is longer than the longest bucket.
+    """
+    buckets = sorted(buckets, key=lambda b: b.num_samples)
+    of_utterance = np.searchsorted([bucket.num_samples for bucket in buckets], num_samples)
+    if np.any(of_utterance == len(buckets)):
+        raise ValueError("an utterance is longer than the longest bucket")
+    batches = []
+    for number, bucket in enumerate(buckets):
+        members = np.flatnonzero(of_utterance == number)
+        for first in range(0, len(members), bucket.rows):
+            batch = members[first : first + bucket.rows]
+            missing = (0, bucket.rows - len(batch))
+            batches.append(
+                BatchRefs(
+                    bucket=number,
+                    num_samples=bucket.num_samples,
+                    corpus=np.pad(corpus[batch], missing, constant_values=-1).astype(np.int32),
+                    row=np.pad(row[batch], missing, constant_values=-1).astype(np.int64),
+                    start=np.zeros(bucket.rows, np.int64),
+                    length=np.pad(num_samples[batch], missing).astype(np.int64),
+                )
+            )
+    return batches
+
+
+def _rows_in_use(lengths: np.ndarray, rows: np.ndarray | None, min_samples: int) -> np.ndarray:
+    if rows is None:
+        return np.flatnonzero(lengths >= min_samples)
+    return rows[lengths[rows] >= min_samples]
+
+
+def _normalised(weights: Sequence[float], counts: np.ndarray, min_samples: int) -> np.ndarray:
+    """Checks the shares of rows per corpus and makes them sum to 1; empty: by `counts`."""
+    if not counts.all():
+        raise UserError(
+            f"corpus number {int(np.argmin(counts)) + 1} of data.corpora has no utterance of at "
+            f"least {min_samples / SAMPLE_RATE:g} s to train on: leave it out or lower "
+            "data.min_seconds"
+        )
+    if not len(weights):
+        return counts / counts.sum()
+    if len(weights) != len(counts) or min(weights) <= 0:
+        raise UserError(
+            f"data.weights={tuple(weights)} must be one positive number for each of the "
+            f"{len(counts)} corpora"
+        )
+    return np.asarray(weights, np.float64) / np.sum(weights)

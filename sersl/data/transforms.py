@@ -1,0 +1,103 @@
+"""From the references of a batch to its arrays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from sersl.audio.prosody import PROSODY_NAMES
+from sersl.core.lengths import HOP, num_frames
+from sersl.corpora.labels import DIMENSIONS, LabelView
+from sersl.data.plan import BatchRefs
+from sersl.data.sources import CorpusSource
+
+
+class BatchMaker:
+    """Makes the arrays of batches; keeps the labels of all corpora in memory as numbers.
+
+    Attributes:
+      speakers: names as "corpus/speaker"; `speaker` in a batch is a position in this tuple.
+    """
+
+    def __init__(self, sources: Sequence[CorpusSource], view: LabelView):
+        """Collects the labels.
+
+        Args:
+          sources: corpora, in the order of the plan.
+          view: names of the categories to predict.
+        """
+        self._sources = tuple(sources)
+        self._annotated = all(source.annotator is not None for source in sources)
+        if not self._annotated and any(source.annotator is not None for source in sources):
+            raise ValueError("either all sources have an annotator or none")
+        indexes = [source.index for source in sources]
+        self._offset = np.cumsum([0, *map(len, indexes)])
+        categories = [view.indices(index.column("category")) for index in indexes]
+        self._category = np.concatenate(categories)
+        self._dimensions = np.stack(
+            [np.concatenate([index.column(name) for index in indexes]) for name in DIMENSIONS],
+            axis=1,
+        ).astype(np.float32)
+        self.speakers, self._speaker = _number_speakers(sources)
+
+    def make(self, refs: BatchRefs, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Reads and assembles rows of one batch.
+
+        Args:
+          refs: where the rows are found.
+          rows: sorted rows of the batch to make; None: all.
+
+        Returns:
+          Arrays [B, ...] where B is the number of `rows`, N = refs.num_samples and T its frames:
+          waveform [B, N] f32 (0 after the end), valid [B, N] bool, category [B] i32 (-1 none),
+          dimensions [B, 3] f32 (arousal, dominance, valence in 0..1, NaN none), speaker [B] i32
+          (-1 unknown), utterance_index [B] i32 (row in the concatenation of the indexes, -1
+          padding), and with an annotator intensity [B, T] f32 and prosody [B, T, 6] f32 (NaN
+          where there is no value and after the end).
+
+        Raises:
+          UserError: a record is damaged.
+        """
+        rows = np.arange(len(refs.row)) if rows is None else np.asarray(rows)
+        corpus, row, start, length = (
+            array[rows] for array in (refs.corpus, refs.row, refs.start, refs.length)
+        )
+        real = corpus >= 0
+        position = np.where(real, self._offset[corpus] + row, -1)
+        waveform = np.zeros((len(rows), refs.num_samples), np.float32)
+        for i in np.flatnonzero(real):
+            waveform[i, : length[i]] = self._sources[corpus[i]].waveform(
+                row[i], start=int(start[i]), num_samples=int(length[i])
+            )
+        batch = {
+            "waveform": waveform,
+            "valid": np.arange(refs.num_samples) < length[:, None],
+            "category": np.where(real, self._category[position], -1).astype(np.int32),
+            "dimensions": np.where(real[:, None], self._dimensions[position], np.float32("nan")),
+            "speaker": np.where(real, self._speaker[position], -1).astype(np.int32),
+            "utterance_index": position.astype(np.int32),
+        }
+        if self._annotated:
+            frames = num_frames(refs.num_samples)
+            intensity = np.full((len(rows), frames), np.nan, np.float32)
+            prosody = np.full((len(rows), frames, len(PROSODY_NAMES)), np.nan, np.float32)
+            for i in np.flatnonzero(real):
+                part = slice(0, num_frames(int(length[i])))
+                intensity[i, part], prosody[i, part] = self._sources[corpus[i]].frames(
+                    row[i], start_frame=int(start[i]) // HOP, num_frames=part.stop
+                )
+            batch |= {"intensity": intensity, "prosody": prosody}
+        return batch
+
+
+def _number_speakers(sources: Sequence[CorpusSource]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Numbers speakers in the order in which they first appear; "" is -1."""
+    names, numbers = [], []
+    for source in sources:
+        coded = pa.array(source.index.column("speaker"), pa.string()).dictionary_encode()
+        of_corpus = coded.dictionary.to_pylist()
+        number_of = {name: len(names) + i for i, name in enumerate(n for n in of_corpus if n)}
+        table = np.array([number_of[name] if name else -1 for name in of_corpus], np.int32)
+        numbers.append(table[coded.indices.to_numpy()])
+        names += [f"{source.index.corpus}/{name}" for name in number_of]
+    return tuple(names), np.concatenate(numbers)
