@@ -29,7 +29,7 @@ def indices(values: Sequence[str], names: Sequence[str]) -> Array:
     position = {name: i for i, name in enumerate(names)}
     for value in set(values):
         if value not in position:
-            raise unknown_name("category", value, names)
+            raise unknown_name("category", str(value), names)
     return np.array([position[value] for value in values], np.int64)
 
 

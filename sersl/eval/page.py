@@ -26,18 +26,22 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
          vertical-align:top; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
+td.wide { min-width:190px; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
 tr.own > * { background:#eff6ff; font-weight:600; }
 .num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
 code { font:.86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
        overflow-wrap:anywhere; }
+small { color:var(--muted); font-weight:400; font-size:.85em; }
 img { display:block; max-width:100%; height:auto; margin:.4rem auto 0; }
+img[alt^="Confusion"] { max-width:min(100%, 660px); }
 .ok { color:var(--good); font-weight:600; } .bad { color:var(--bad); font-weight:600; }
 .bar { background:var(--line); border-radius:4px; height:.5rem; min-width:70px; margin-top:.5rem; }
 .bar i { display:block; background:var(--accent); border-radius:4px; height:100%; }
 details summary { cursor:pointer; font-weight:600; }
 footer { color:var(--muted); font-size:.85rem; text-align:center; }
-@media (max-width:560px) { main { padding:1rem .6rem 2rem; } section { padding:.9rem .8rem 1rem; }
+@media (max-width:560px) { td small { display:block; }
+  main { padding:1rem .6rem 2rem; } section { padding:.9rem .8rem 1rem; }
   th, td { padding:.38rem .42rem; } .card b { font-size:1.4rem; } }
 @media print { body { background:#fff; } section, .card { break-inside:avoid; } }
 """
@@ -77,7 +81,8 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 <tbody>
 {% for row in scores %}
 <tr class="{{ "own" if row.own }}"><th>{{ row.name }}</th>
-{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>
+{% for value, note in row.cells %}<td class="num">{{ value }} <small>{{ note }}</small></td>
+{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 <p class="note">UAR is the unweighted average recall, which papers also call UA or balanced
@@ -127,7 +132,7 @@ often.</p>
 <tr class="{{ "own" if row.own }}"><th>{{ row.name }}</th><td class="num">{{ row.train }}</td>
 <td class="num">{{ row.test }}</td>
 {% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}
-<td>{{ row.speakers }}</td></tr>
+<td class="wide">{{ row.speakers }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 {{ figure("speakers", "UAR of every speaker") }}

@@ -81,12 +81,12 @@ def dimensions(
       truth: floats [N, D] in 0..1, NaN where there is none.
       predicted: floats [N, D] in 0..1.
     """
-    with _figure(path, 3.5 * len(names), 3.7) as figure:
+    with _figure(path, 3.4 * len(names), 4.1) as figure:
         panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
             known = ~np.isnan(truth[:, i])
             alpha = float(np.clip(60 / max(1, known.sum()) ** 0.7, 0.08, 0.7))
-            axes.plot([0, 1], [0, 1], color="#9ca3af", linewidth=1, linestyle="--", zorder=1)
+            axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--", zorder=3)
             axes.scatter(
                 truth[known, i],
                 predicted[known, i],
@@ -108,22 +108,25 @@ def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
 
     Args:
       path: the PNG to write.
-      logs: {fold: records with "step" and any of "loss", "validation_uar", "validation_ccc"}.
+      logs: {fold: records with "step" and any of "loss", "validation_uar" and keys that start
+        with "validation_ccc", which are averaged}.
     """
     wanted = {
         "loss": "training loss",
         "validation_uar": "validation UAR",
-        "validation_ccc": "validation CCC (mean)",
+        "validation_ccc": "validation CCC, mean over dimensions",
     }
-    present = [
-        key for key in wanted if any(key in record for log in logs.values() for record in log)
-    ]
+    curves = {
+        key: {fold: _points(log, key) for fold, log in logs.items() if _points(log, key)}
+        for key in wanted
+    }
+    present = [key for key in wanted if curves[key]]
     with _figure(path, 5.2 * max(1, len(present)), 3.5) as figure:
         panels = figure.subplots(1, max(1, len(present)), squeeze=False)[0]
         for axes, key in zip(panels, present, strict=False):
-            for i, (fold, log) in enumerate(logs.items()):
-                points = [(r["step"], r[key]) for r in log if key in r and r[key] is not None]
-                if points:
+            for i, fold in enumerate(logs):
+                if fold in curves[key]:
+                    points = curves[key][fold]
                     axes.plot(
                         *zip(*points, strict=True),
                         color=FOLD_COLOURS[i % len(FOLD_COLOURS)],
@@ -177,6 +180,20 @@ def speakers(path: Path, *, names: Sequence[str], uar: np.ndarray, overall: floa
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(True, axis="y")
         figure.legend(loc="outside upper right", ncols=2, fontsize=9)
+
+
+def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
+    points = []
+    for record in log:
+        found = [
+            value
+            for name, value in record.items()
+            if (name == key or (key == "validation_ccc" and name.startswith(key)))
+            and isinstance(value, int | float)  # null where a score was not defined
+        ]
+        if found:
+            points.append((record["step"], sum(found) / len(found)))
+    return points
 
 
 @contextmanager

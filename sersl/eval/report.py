@@ -78,9 +78,12 @@ def score_table(results: Mapping) -> str:
     lines = []
     rows = _score_rows(results)
     if rows:
-        lines.append(f"{'':<14}" + "".join(f"{title:>24}" for title in SCORES.values()))
+        lines.append(
+            f"{'':<14}" + "".join(f"{title + 5 * ' ':>24}" for title in SCORES.values()).rstrip()
+        )
         for row in rows:
-            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>24}" for cell in row["cells"]))
+            cells = [f"{value} {note:<14}" for value, note in row["cells"]]
+            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>24}" for cell in cells).rstrip())
     for row in _dimension_rows(results):
         lines.append(f"CCC {row['name']:<10}{row['value']:>10} {row['interval']:>13}")
     return "\n".join(lines) or "nothing to score: no utterance has a category or a rating"
@@ -218,15 +221,17 @@ def _score_rows(results: Mapping) -> list[dict]:
         {
             "name": "this model",
             "own": True,
-            "cells": [f"{_number(scores[k])} {_interval(confidence[k])}".strip() for k in SCORES],
+            "cells": [(_number(scores[k]), _interval(confidence[k])) for k in SCORES],
         }
     ]
     mean = results["mean_over_folds"]
     if len(results["folds"]) > 1 and mean:
-        spread = [f"{_number(mean[k]['mean'])} ± {_number(mean[k]['std'])}" for k in SCORES]
+        spread = [(_number(mean[k]["mean"]), f"± {_number(mean[k]['std'])}") for k in SCORES]
         rows.append({"name": "mean of folds", "own": False, "cells": spread})
     for name, entry in results["baseline"].items():
-        rows.append({"name": name, "own": False, "cells": [_number(entry[k]) for k in SCORES]})
+        rows.append(
+            {"name": name, "own": False, "cells": [(_number(entry[k]), "") for k in SCORES]}
+        )
     return rows
 
 

@@ -50,7 +50,7 @@ def score(
     known = [fold["fold"] for fold in folds]
     for name in sorted(set(predictions.text["fold"]) - set(known)):
         raise UserError(
-            f"predictions.csv has fold {name!r}, which folds.json does not list: "
+            f"predictions.csv has fold {str(name)!r}, which folds.json does not list: "
             f"{', '.join(known) or 'none'}"
         )
     scorer = _Scorer(predictions)

@@ -82,9 +82,7 @@ def write_run(workdir, predictions=None, *, curves=True):
     folds = make_folds(predictions)
     (workdir / "folds.json").write_text(json.dumps(folds))
     (workdir / "corpora.json").write_text(
-        json.dumps(
-            {"corpora": make_corpora(predictions), "categories": list(predictions.names)}
-        )
+        json.dumps({"corpora": make_corpora(predictions), "categories": list(predictions.names)})
     )
     write_predictions(workdir / "predictions.csv", predictions)
     random = np.random.default_rng(1)
