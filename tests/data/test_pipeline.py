@@ -1,0 +1,129 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from sersl.config.schema import DataConfig
+from sersl.core.errors import UserError
+from sersl.corpora.labels import make_view
+from sersl.data.buckets import evaluation_buckets
+from sersl.data.pipeline import evaluation_batches, training_batches
+from sersl.data.plan import make_plan
+from sersl.data.sources import CorpusSource
+from tests.data.doubles import CATEGORIES, waveform_of
+
+VIEW = make_view("corpus", CATEGORIES)
+DATA = DataConfig(
+    corpora=("alpha", "beta"), seconds_per_batch=12.0, row_multiple=4, max_seconds=2.0
+)
+
+
+class HalfOfTheRows:
+    """Rows of one of two hosts."""
+
+    def __init__(self, host):
+        self.host = host
+
+    def __call__(self, rows):
+        return np.arange(rows // 2) + self.host * (rows // 2)
+
+
+@pytest.fixture(scope="module")
+def sources(data_dir):
+    return [CorpusSource(data_dir, name, annotator="signal") for name in DATA.corpora]
+
+
+@pytest.fixture(scope="module")
+def plan(lengths):
+    return make_plan(list(lengths.values()), data=DATA, seed=3)
+
+
+def read(sources, plan, *, start_step=0, num_steps=9, data=DATA, **more):
+    return list(
+        training_batches(
+            sources, plan, VIEW, start_step=start_step, num_steps=num_steps, data=data, **more
+        )
+    )
+
+
+def assert_same(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("threads", "processes"), [(0, 0), (5, 0), (1, 1), pytest.param(2, 2, marks=pytest.mark.slow)]
+)
+def test_training_batches_when_read_in_other_ways_then_are_the_same(
+    sources, plan, threads, processes
+):
+    data = DataConfig(**(vars(DATA) | {"threads": threads, "processes": processes}))
+    assert_same(read(sources, plan, data=data), read(sources, plan))
+
+
+def test_training_batches_when_started_anywhere_then_go_on_as_if_never_stopped(sources, plan):
+    whole = read(sources, plan)
+    assert_same(read(sources, plan, start_step=6, num_steps=3), whole[6:])
+    far = read(sources, plan, start_step=10**9, num_steps=1)
+    assert far[0]["waveform"].shape[0] in {bucket.rows for bucket in plan.buckets}
+
+
+def test_training_batches_when_hosts_read_their_rows_then_together_they_are_the_batch(
+    sources, plan
+):
+    hosts = [read(sources, plan, num_steps=4, batch_rows=HalfOfTheRows(h)) for h in (0, 1)]
+    together = [
+        {name: np.concatenate([a[name], b[name]]) for name in a}
+        for a, b in zip(*hosts, strict=True)
+    ]
+    assert_same(together, read(sources, plan, num_steps=4))
+
+
+def test_evaluation_batches_when_all_are_read_then_each_comes_once_and_whole(sources, lengths):
+    rows = np.r_[0:40:2, 40:47]
+    every = np.concatenate(list(lengths.values()))
+    buckets = evaluation_buckets(every, num_buckets=2, seconds_per_batch=8.0, row_multiple=4)
+    batches = list(evaluation_batches(sources, rows, VIEW, buckets=buckets))
+    index = np.concatenate([batch["utterance_index"] for batch in batches])
+    np.testing.assert_array_equal(np.sort(index[index >= 0]), rows)
+    for batch in batches:
+        for i, number in enumerate(batch["utterance_index"]):
+            corpus, row = ("alpha", number) if number < 40 else ("beta", number - 40)
+            n = int(every[number]) if number >= 0 else 0
+            assert batch["valid"][i].sum() == n
+            if n:
+                expected = waveform_of(corpus, int(row), n)
+                np.testing.assert_array_equal(batch["waveform"][i, :n], expected)
+
+
+def test_evaluation_batches_when_an_utterance_is_too_long_then_it_is_named(sources, lengths):
+    buckets = evaluation_buckets(
+        np.array([9000]), num_buckets=1, seconds_per_batch=8.0, row_multiple=4
+    )
+    with pytest.raises(UserError, match=rf"'beta-{np.argmax(lengths['beta'])}' of corpus 'beta'"):
+        evaluation_batches(sources, np.arange(47), VIEW, buckets=buckets)
+
+
+def test_evaluation_batches_when_there_is_nothing_then_there_is_no_batch(sources):
+    buckets = evaluation_buckets(
+        np.array([9000]), num_buckets=1, seconds_per_batch=8.0, row_multiple=4
+    )
+    assert list(evaluation_batches(sources, np.array([], int), VIEW, buckets=buckets)) == []
+
+
+@pytest.mark.parametrize("processes", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_batches_when_a_record_is_damaged_then_the_user_is_told(
+    data_dir, tmp_path, plan, processes
+):
+    for corpus in DATA.corpora:
+        shutil.copytree(data_dir / corpus, tmp_path / corpus)
+    (file,) = (tmp_path / "beta" / "1.0.0").glob("beta-*.array_record*")
+    content = file.read_bytes()
+    file.write_bytes(content[:300] + bytes(len(content) // 2) + content[300 + len(content) // 2 :])
+    sources = [CorpusSource(tmp_path, name) for name in DATA.corpora]
+    data = DataConfig(**(vars(DATA) | {"processes": processes}))
+    with pytest.raises(UserError, match=r"beta-\d.*sersl prepare --corpus beta"):
+        read(sources, plan, data=data)
