@@ -1,0 +1,51 @@
+"""The one mesh: axes data, fsdp and tensor over all devices."""
+
+import math
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from sersl.config.schema import MeshConfig
+from sersl.core.errors import UserError
+
+AXES = ("data", "fsdp", "tensor")
+
+
+def make_mesh(config: MeshConfig, devices=None) -> Mesh:
+    """Arranges the devices of all processes as a mesh with the axes data, fsdp, tensor.
+
+    Args:
+      config: devices along each axis; one of them may be -1, which takes what is left.
+      devices: the devices to use; all of them when None.
+
+    Returns:
+      A mesh with `AxisType.Auto` axes (`jax.make_mesh` would default to Explicit ones, under
+      which stock layers fail).
+
+    Raises:
+      UserError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [config.data, config.fsdp, config.tensor]
+    asked = f"mesh data={config.data} fsdp={config.fsdp} tensor={config.tensor}"
+    if sizes.count(-1) > 1 or any(size < 1 and size != -1 for size in sizes):
+        raise UserError(f"{asked}: sizes are positive, and at most one may be -1")
+    known = math.prod(size for size in sizes if size != -1)
+    if -1 in sizes and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if math.prod(sizes) != len(devices):
+        raise UserError(
+            f"{asked} does not divide the {len(devices)} devices of this run: choose mesh.data, "
+            "mesh.fsdp and mesh.tensor whose product is that number"
+        )
+    # The first argument is positional because it changed its name between jax versions.
+    return jax.make_mesh(
+        tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
+    )
+
+
+def describe(mesh: Mesh) -> str:
+    """Says the mesh in a few words, e.g. "8 cpu devices as data=2 fsdp=2 tensor=2"."""
+    kind = mesh.devices.flat[0].platform
+    sizes = " ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+    return f"{mesh.size} {kind} device{'s' if mesh.size > 1 else ''} as {sizes}"

@@ -1,0 +1,254 @@
+"""The one file that knows Orbax: saving, falling back, and reading parameters elsewhere.
+
+A checkpoint folder `<step>/` holds one item per subtree (`params`, `teacher`, `optimizer`) and
+`config`, JSON with whatever the caller adds and the shape and dtype of every array. The checkpoint
+at `step` holds the state after `step` updates.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from sersl.core.errors import UserError
+from sersl.parallel.sharding import path_name
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config"
+
+
+class Checkpoints:
+    """Checkpoints of one run in one folder; saving is asynchronous and atomic."""
+
+    def __init__(self, folder: str | Path, *, keep_last: int):
+        """Opens or makes the folder.
+
+        Args:
+          folder: e.g. `<workdir>/checkpoints`; on many hosts all must see it.
+          keep_last: how many to keep; older ones go once a newer one is complete.
+        """
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep_last, enable_async_checkpointing=True
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Lists the complete checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, items: Mapping, *, config: Mapping) -> None:
+        """Starts to write a checkpoint; the arrays may be donated as soon as this returns.
+
+        Args:
+          step: updates done.
+          items: name to pytree of global arrays; None values are left out.
+          config: JSON-able, written beside the arrays.
+
+        Raises:
+          UserError: this save or the one before it could not be written (a full disk, no
+            permission); earlier complete checkpoints are untouched.
+        """
+        items = {name: tree for name, tree in items.items() if tree is not None}
+        arrays = {name: describe(tree) for name, tree in items.items()}
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        arguments[CONFIG] = ocp.args.JsonSave({**config, "step": step, "arrays": arrays})
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+        except Exception as error:
+            raise self._unwritten(error) from error
+
+    def wait(self) -> None:
+        """Waits until everything started is on disk.
+
+        Raises:
+          UserError: as `save`.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._unwritten(error) from error
+
+    def close(self) -> None:
+        """Waits and releases the folder."""
+        self.wait()
+        self._manager.close()
+
+    def restore(self, items: Mapping) -> tuple[int, dict] | None:
+        """Reads the newest checkpoint that is whole, in the shardings asked for.
+
+        Args:
+          items: name to pytree of `jax.ShapeDtypeStruct` with shardings; None values are left out.
+
+        Returns:
+          (step, name to pytree of arrays), or None when there is no checkpoint at all. A damaged
+          one is skipped with a line in the log.
+
+        Raises:
+          UserError: there are checkpoints but none can be read, or one holds another model.
+        """
+        items = {name: tree for name, tree in items.items() if tree is not None}
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                stored = self._read_config(step)
+                check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
+                restored = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+                    ),
+                )
+            except UserError:
+                raise
+            except Exception as error:
+                logger.warning(
+                    "checkpoint %s is damaged (%s): falling back to the one before it",
+                    self.folder / str(step),
+                    _first_line(error),
+                )
+                continue
+            return step, {name: restored[name] for name in items}
+        if steps:
+            raise UserError(
+                f"none of the checkpoints {steps} in {self.folder} can be read: "
+                "remove the folder to start from scratch, or restore it from a copy"
+            )
+        return None
+
+    def forget_after(self, step: int) -> None:
+        """Removes checkpoints newer than `step`: damaged ones that would be in the way."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
+    def _read_config(self, step: int) -> dict:
+        return self._manager.restore(
+            step, args=ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
+        )[CONFIG]
+
+    def _unwritten(self, error: Exception) -> UserError:
+        steps = self.steps()
+        kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
+        return UserError(
+            f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "
+            "make room or mend the permissions and start the same command again"
+        )
+
+
+def describe(tree) -> dict[str, list]:
+    """Gives path to [shape, dtype] for every array of a tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
+
+
+def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
+    """Compares what is stored with what is wanted, shapes and dtypes included.
+
+    Orbax casts another dtype without a word, so it is compared here.
+
+    Args:
+      stored: item name to `describe` of the stored tree.
+      items: item name to the wanted tree.
+      where: for the message.
+
+    Raises:
+      UserError: naming the first array that is missing, left over or different.
+    """
+    for name, tree in items.items():
+        have, want = stored.get(name), describe(tree)
+        if have is None:
+            raise UserError(f"{where} has no item {name!r}, only {sorted(stored)}")
+        for path in sorted(have.keys() | want.keys()):
+            a, b = (side.get(path, "no such array") for side in (have, want))
+            if a != b:
+                raise UserError(
+                    f"{where} holds another model: {name} {path} is {a} there and {b} in this "
+                    "config: use the config of that run, or another workdir"
+                )
+
+
+def newest_step(folder: str | Path) -> int:
+    """Finds the newest complete checkpoint.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(folder)
+    steps = ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
+    if not steps:
+        raise UserError(f"no checkpoint in {folder}: give the workdir of a run that has saved one")
+    return max(steps)
+
+
+def load_params(run: str | Path, item: str = "params") -> dict:
+    """Reads parameters into host memory, whatever mesh they were saved from.
+
+    Args:
+      run: workdir of a pretraining run or one fold's folder; `best/` is read where there is one,
+        else the newest of `checkpoints/`.
+      item: "params", or "teacher".
+
+    Returns:
+      Nested dict of numpy arrays; list positions are int keys.
+
+    Raises:
+      UserError: no such checkpoint or item.
+    """
+    run = Path(run).absolute()
+    folder = run / "best" if (run / "best").is_dir() else run / "checkpoints"
+    path = folder / str(newest_step(folder)) / item
+    if not path.is_dir():
+        raise UserError(f"{path.parent} has no item {item!r}")
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata(path).item_metadata.tree
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        tree = checkpointer.restore(path, restore_args=restore_args)
+    return _int_keys(tree)
+
+
+def has_item(run: str | Path, item: str) -> bool:
+    """Says whether the newest checkpoint of a run holds an item such as "teacher"."""
+    folder = Path(run).absolute() / "checkpoints"
+    return (folder / str(newest_step(folder)) / item).is_dir()
+
+
+def _int_keys(tree):
+    if isinstance(tree, Mapping):
+        return {
+            int(key) if isinstance(key, str) and key.isdigit() else key: _int_keys(value)
+            for key, value in tree.items()
+        }
+    return np.asarray(tree)
+
+
+def _first_line(error: Exception) -> str:
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) < 200 else line[:200] + "..."
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never half of one.
+
+    Args:
+      path: the file.
+      value: JSON-able; NaN is refused because JSON has none.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def finite_or_none(value: float) -> float | None:
+    """Turns NaN and infinity into None, which JSON can say."""
+    return value if math.isfinite(value) else None

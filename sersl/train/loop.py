@@ -1,0 +1,177 @@
+"""The loop: save, preempted?, next batch, dispatch the step, then read the step before it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean
+from sersl.parallel.sharding import global_arrays
+from sersl.train.checkpoint import Checkpoints
+from sersl.train.observe import Metrics, Progress
+from sersl.train.state import TrainState
+
+
+class Preempted(Exception):
+    """The machine is being taken away; the state was saved at `step`."""
+
+    def __init__(self, step: int):
+        super().__init__(f"preempted at step {step}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a loop holds besides the state.
+
+    Attributes:
+      compiled: samples of a row to compiled step.
+      rows: samples of a row to rows of the global batch.
+      constants: given to every step.
+      mesh: the mesh.
+      checkpoints: where the state goes.
+      metrics: where the values go.
+      progress: what a person sees.
+      save_config: makes the JSON saved beside a state.
+      preempted: says whether to leave before the next step, see `distributed.preempted`.
+      diagnose: looks for a collapse in logged values; gives a sentence or None.
+      evaluate: called after every `evaluate_every_steps` updates with (state, step); gives values
+        to log. None: never.
+      shown: names of the values a person sees.
+    """
+
+    compiled: Mapping[int, Any]
+    rows: Mapping[int, int]
+    constants: dict
+    mesh: Mesh
+    checkpoints: Checkpoints
+    metrics: Metrics
+    progress: Progress
+    save_config: Callable[[], dict]
+    preempted: Callable[[int], bool]
+    diagnose: Callable[[int, dict[str, float]], str | None]
+    evaluate: Callable[[TrainState, int], dict[str, float]] | None
+    shown: tuple[str, ...]
+    num_steps: int
+    log_every_steps: int
+    save_every_steps: int
+    evaluate_every_steps: int
+
+    def run(
+        self, state: TrainState, *, start_step: int, batches: Iterator[dict[str, np.ndarray]]
+    ) -> TrainState:
+        """Trains from `start_step` to `num_steps` and saves the last state.
+
+        Args:
+          state: after `start_step` updates; donated.
+          start_step: updates done.
+          batches: this process's rows of the batches of the steps from `start_step` on.
+
+        Returns:
+          The state after `num_steps` updates.
+
+        Raises:
+          Preempted: SIGTERM came; the state is saved.
+          UserError: the loss is not finite or the representation has collapsed; the checkpoints
+            before that are kept. Or a checkpoint or a batch failed.
+        """
+        pending = None
+        window = _Window()
+        for step in range(start_step, self.num_steps):
+            if self.preempted(step):
+                self._settle(pending, window)
+                self._save(step, state)
+                self.checkpoints.wait()
+                raise Preempted(step)
+            host_batch = next(batches)
+            num_samples = host_batch["waveform"].shape[1]
+            batch = global_arrays(host_batch, self.mesh, rows=self.rows[num_samples])
+            state, metrics = self.compiled[num_samples](state, batch, self.constants)
+            # The device is busy with this step while the values of the one before are read.
+            self._settle(pending, window)
+            pending = (step + 1, metrics)
+            done = step + 1
+            if self.evaluate is not None and (
+                done % self.evaluate_every_steps == 0 or done == self.num_steps
+            ):
+                self._settle(pending, window)
+                pending = None
+                self.metrics.log(done, self.evaluate(state, done))
+            if done % self.save_every_steps == 0 or done == self.num_steps:
+                # A state is saved only after its loss was seen to be finite.
+                self._settle(pending, window)
+                pending = None
+                self._save(done, state)
+        self.checkpoints.wait()
+        return state
+
+    def _save(self, step: int, state: TrainState) -> None:
+        if step in self.checkpoints.steps():
+            return
+        self.checkpoints.save(step, state_items(state), config=self.save_config())
+
+    def _settle(self, pending, window: "_Window") -> None:
+        """Reads, checks and logs the values of a step that has been dispatched."""
+        if pending is None:
+            return
+        step, metrics = pending
+        values = read_means(metrics)
+        window.add(values.pop("audio_seconds"))
+        if not np.isfinite(values["loss"]):
+            bad = sorted(name for name, value in values.items() if not np.isfinite(value))
+            raise UserError(
+                f"the loss is {values['loss']} at step {step} (not finite: {', '.join(bad)}): "
+                "lower optimizer.learning_rate or optimizer.clip_norm and start again from the "
+                "last checkpoint"
+            )
+        if step % self.log_every_steps and step != self.num_steps:
+            return
+        speed = window.close()
+        self.metrics.log(step, values | speed)
+        seen = {name: values[name] for name in self.shown if name in values}
+        self.progress.show(step, seen | {"audio_s/s": speed["audio_seconds_per_second"]})
+        sentence = self.diagnose(step, values)
+        if sentence is not None:
+            raise UserError(sentence)
+
+
+class _Window:
+    """Audio and wall time since the last log step."""
+
+    def __init__(self):
+        self._start()
+
+    def add(self, audio_seconds: float) -> None:
+        self._audio += audio_seconds
+        self._steps += 1
+
+    def close(self) -> dict[str, float]:
+        elapsed = max(time.perf_counter() - self._begin, 1e-9)
+        speed = {
+            "audio_seconds_per_second": self._audio / elapsed,
+            "step_seconds": elapsed / max(1, self._steps),
+        }
+        self._start()
+        return speed
+
+    def _start(self) -> None:
+        self._begin, self._audio, self._steps = time.perf_counter(), 0.0, 0
+
+
+def state_items(state: TrainState) -> dict:
+    """Names the parts of a state as they are saved; the step is the checkpoint's own number."""
+    return {"params": state.params, "teacher": state.teacher, "optimizer": state.opt_state}
+
+
+def read_means(metrics: Mapping[str, Mean]) -> dict[str, float]:
+    """Divides once, on the host: name to total / weight; NaN where nothing was counted."""
+    sums = jax.device_get(metrics)
+    return {
+        name: float(mean.total / mean.weight) if mean.weight else float("nan")
+        for name, mean in sums.items()
+    }

@@ -1,0 +1,124 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard, and lines or a bar to look at."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+# Values that say how fast it went, not what was learnt: they differ from run to run.
+TIMINGS = ("audio_seconds_per_second", "step_seconds")
+
+
+class Metrics:
+    """Appends one JSON object a log step to metrics.jsonl, and the same to TensorBoard."""
+
+    def __init__(self, folder: str | Path, *, start_step: int, enabled: bool):
+        """Opens the files and drops what a killed run logged beyond its last checkpoint.
+
+        Args:
+          folder: where metrics.jsonl and the TensorBoard events lie.
+          start_step: updates already done; later lines are dropped.
+          enabled: False in all processes but the first.
+        """
+        self._file = self._board = None
+        if not enabled:
+            return
+        path = Path(folder) / "metrics.jsonl"
+        kept = [line for line in read_metrics(path) if line["step"] <= start_step]
+        self._file = path.open("w")
+        for line in kept:
+            self._write(line)
+        self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if kept else None)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one log step; a value that is not finite becomes null.
+
+        Args:
+          step: updates done.
+          values: name to value.
+        """
+        if self._file is None:
+            return
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        self._write({"step": step, **finite})
+        for name, value in finite.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes everything to disk."""
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+
+    def _write(self, line: dict) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+    """Reads metrics.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+class Progress:
+    """A bar on a terminal, plain lines otherwise, nothing in processes but the first."""
+
+    def __init__(self, title: str, *, total: int, start: int = 0, enabled: bool = True):
+        """Starts the clock.
+
+        Args:
+          title: what is going on.
+          total: steps in all.
+          start: steps already done.
+          enabled: False says nothing.
+        """
+        self._title, self._total, self._start = title, total, start
+        self._begin = time.monotonic()
+        self._enabled = enabled
+        self._bar = None
+        if enabled and sys.stdout.isatty():
+            self._bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout)
+
+    def show(self, step: int, values: Mapping[str, float]) -> None:
+        """Says how far it is and a few numbers.
+
+        Args:
+          step: steps done.
+          values: name to value, already few.
+        """
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix_str(numbers)
+        elif self._enabled:
+            elapsed = time.monotonic() - self._begin
+            left = elapsed / max(1, step - self._start) * (self._total - step)
+            clock = time.strftime("%H:%M:%S", time.gmtime(left))
+            print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}", flush=True)
+
+    def say(self, line: str) -> None:
+        """Prints a line without tearing the bar."""
+        if self._bar is not None:
+            self._bar.write(line)
+        elif self._enabled:
+            print(line, flush=True)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,189 @@
+"""AdamW by pattern: which parameters decay, which train, from when, and how fast."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sersl.config.schema import OptimizerConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.parallel.sharding import path_name
+
+NEVER = -1  # in `unfreeze`: this parameter does not train
+
+SCHEDULES = {
+    "cosine": lambda peak, steps, end: optax.cosine_decay_schedule(peak, steps, alpha=end),
+    "linear": lambda peak, steps, end: optax.linear_schedule(peak, peak * end, steps),
+    "constant": lambda peak, steps, end: optax.constant_schedule(peak),
+}
+
+
+def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
+    """Gives every parameter the value of the first pattern that matches its whole path.
+
+    Args:
+      patterns: (regular expression, value) pairs.
+      params: nested dict of arrays or shapes; a path reads "encoder/layers/0/mlp/up/kernel".
+      setting: name of the setting, for messages.
+
+    Returns:
+      Values, shaped like `params`.
+
+    Raises:
+      UserError: a pattern that is no regular expression or comes first for no parameter, or a
+        parameter that no pattern matches.
+    """
+    try:
+        compiled = [(re.compile(pattern), value) for pattern, value in patterns]
+    except re.error as error:
+        raise UserError(
+            f"{setting}: {error.pattern!r} is no regular expression: {error}"
+        ) from error
+    uses = [0] * len(compiled)
+
+    def find(path, _):
+        name = path_name(path)
+        for i, (pattern, value) in enumerate(compiled):
+            if pattern.fullmatch(name):
+                uses[i] += 1
+                return value
+        raise UserError(f"{setting}: no pattern matches parameter {name}: add one, or '.*' last")
+
+    values = jax.tree_util.tree_map_with_path(find, params)
+    for (pattern, _), count in zip(patterns, uses, strict=True):
+        if not count:
+            some = path_name(jax.tree_util.tree_flatten_with_path(params)[0][0][0])
+            raise UserError(
+                f"{setting}: pattern {pattern!r} is the first match of no parameter: "
+                f"paths read like {some!r}"
+            )
+    return values
+
+
+def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Builds linear warm-up from 0 followed by the configured decay.
+
+    Args:
+      config: peak, schedule, warm-up and end as fractions.
+      num_steps: updates of the whole run.
+
+    Returns:
+      A function of the step.
+
+    Raises:
+      UserError: unknown schedule.
+    """
+    if config.schedule not in SCHEDULES:
+        raise unknown_name("optimizer.schedule", config.schedule, SCHEDULES)
+    warmup = round(config.warmup_fraction * num_steps)
+    decay = SCHEDULES[config.schedule](
+        config.learning_rate, max(1, num_steps - warmup), config.end_fraction
+    )
+    if warmup == 0:
+        return decay
+    # From 1/warmup, not 0: the first update would otherwise do nothing.
+    rise = optax.linear_schedule(config.learning_rate / warmup, config.learning_rate, warmup)
+    return optax.join_schedules([rise, decay], [warmup])
+
+
+class _Count(NamedTuple):
+    count: jax.Array
+
+
+def _scaled_from(scales, starts) -> optax.GradientTransformation:
+    """Multiplies each update by its scale, and by 0 before its first step."""
+
+    def init(params):
+        del params
+        return _Count(jnp.zeros([], jnp.int32))
+
+    def update(updates, state, params=None):
+        del params
+        updates = jax.tree.map(
+            lambda u, scale, start: u * jnp.where(state.count >= start, scale, 0.0).astype(u.dtype),
+            updates,
+            scales,
+            starts,
+        )
+        return updates, _Count(state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def make_optimizer(
+    config: OptimizerConfig,
+    params,
+    *,
+    num_steps: int,
+    starts=None,
+    scales=None,
+) -> optax.GradientTransformation:
+    """Builds clipping, AdamW with decay by pattern, and gradual unfreezing.
+
+    Args:
+      config: settings.
+      params: nested dict of arrays or shapes.
+      num_steps: updates of the whole run.
+      starts: int per parameter, the step from which it trains; `NEVER` keeps no moments for it
+        and leaves it out of the gradient norm. None trains everything from the start.
+      scales: float per parameter that multiplies its learning rate; None is 1.
+
+    Returns:
+      An optax transformation over trees shaped like `params`.
+
+    Raises:
+      UserError: see `by_pattern` and `learning_rate`.
+    """
+    decay = by_pattern(config.decay, params, setting="optimizer.decay")
+    starts = jax.tree.map(lambda _: 0, params) if starts is None else starts
+    scales = jax.tree.map(lambda _: 1.0, params) if scales is None else scales
+    trained = jax.tree.map(lambda start: start != NEVER, starts)
+    chain = optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            learning_rate(config, num_steps),
+            b1=config.beta1,
+            b2=config.beta2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            mask=_only(decay, trained),
+        ),
+        _scaled_from(_only(scales, trained), _only(starts, trained)),
+    )
+    labels = jax.tree.map(lambda train: "trained" if train else "frozen", trained)
+    return optax.multi_transform({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+
+
+def _only(tree, kept):
+    """Replaces what is not kept by optax's empty node, so that trees match a masked partition."""
+    return jax.tree.map(lambda value, keep: value if keep else optax.MaskedNode(), tree, kept)
+
+
+def table(params, decay, starts) -> str:
+    """Writes how parameters are treated: one line per distinct treatment.
+
+    Args:
+      params: nested dict of arrays or shapes.
+      decay: bool per parameter.
+      starts: int per parameter.
+
+    Returns:
+      Lines with count, size and an example path.
+    """
+    groups: dict[tuple, list] = {}
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    for (path, leaf), d, s in zip(
+        leaves, jax.tree.leaves(decay), jax.tree.leaves(starts), strict=True
+    ):
+        groups.setdefault((s, d), []).append((path_name(path), leaf.size))
+    lines = []
+    for (start, decayed), members in sorted(groups.items()):
+        when = "frozen" if start == NEVER else f"trained from step {start}"
+        lines.append(
+            f"  {when}, {'decay' if decayed else 'no decay'}: {len(members)} arrays, "
+            f"{sum(size for _, size in members):,} values, e.g. {members[0][0]}"
+        )
+    return "\n".join(lines)

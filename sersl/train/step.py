@@ -1,0 +1,159 @@
+"""One training step as a pure function, and the compiled steps that a loop holds."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.seeds import purpose_number
+from sersl.data.buckets import Bucket
+from sersl.objectives.mean import Mean
+from sersl.parallel.sharding import (
+    batch_sharding,
+    check_rows,
+    like_params,
+    logical_axes,
+    param_shardings,
+)
+from sersl.train.optimizer import NEVER
+from sersl.train.state import TrainState
+
+
+def make_step(task, optimizer: optax.GradientTransformation, *, seed: int, starts=None) -> Callable:
+    """Builds the update.
+
+    Args:
+      task: `PretrainTask` or `FinetuneTask`.
+      optimizer: over the task's parameters.
+      seed: of the run; the randomness of a step is a function of (seed, step).
+      starts: int per parameter, see `make_optimizer`; no gradient is computed for those that
+        never train.
+
+    Returns:
+      step(state, batch, constants) -> (state, {name: Mean}).
+    """
+
+    def loss_fn(params, state, batch, constants, key):
+        if starts is not None:
+            params = jax.tree.map(
+                lambda p, start: jax.lax.stop_gradient(p) if start == NEVER else p, params, starts
+            )
+        return task.loss(
+            params, state.teacher, batch, constants=constants, step=state.step, key=key
+        )
+
+    def step(state: TrainState, batch: dict, constants: dict) -> tuple[TrainState, dict]:
+        key = jax.random.fold_in(jax.random.key(seed), purpose_number("step"))
+        key = jax.random.fold_in(key, state.step)
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, metrics), grads = gradient(state.params, state, batch, constants, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        teacher = task.update_teacher(state.teacher, params, state.step)
+        metrics = {
+            "loss": Mean.of(loss),
+            **metrics,
+            "gradient_norm": Mean.of(optax.global_norm(grads)),
+            "audio_seconds": Mean.of(batch["valid"].sum() / SAMPLE_RATE),
+        }
+        return TrainState(state.step + 1, params, teacher, opt_state), metrics
+
+    return step
+
+
+def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
+    """Lays out the train state on a mesh without making an array: shapes, then shardings.
+
+    Args:
+      task: the task.
+      optimizer: over its parameters.
+      mesh: where the state will live.
+
+    Returns:
+      (TrainState of `jax.ShapeDtypeStruct` with shardings, sentences about dimensions that stay
+      whole because the mesh does not divide them).
+    """
+    shapes = jax.eval_shape(lambda: new_state(task, optimizer))
+    shardings, notes = param_shardings(shapes.params, logical_axes(task.abstract), mesh)
+    follow = {
+        name: like_params(getattr(shapes, name), shapes.params, shardings, mesh)
+        for name in ("opt_state", "teacher")
+    }
+    whole = TrainState(NamedSharding(mesh, P()), shardings, follow["teacher"], follow["opt_state"])
+    placed = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        whole,
+    )
+    return placed, notes
+
+
+def new_state(task, optimizer: optax.GradientTransformation) -> TrainState:
+    """Makes the state before the first update; run it under `jax.jit` with out_shardings."""
+    params = nnx.to_pure_dict(nnx.split(task.make_model())[1])
+    return TrainState(
+        jnp.zeros([], jnp.int32), params, task.make_teacher(params), optimizer.init(params)
+    )
+
+
+def shardings_of(tree):
+    """Reads the shardings off arrays or shapes."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def compile_steps(
+    step: Callable,
+    state: TrainState,
+    *,
+    buckets: Sequence[Bucket],
+    example: Callable[[Bucket], dict],
+    constants: dict,
+    mesh: Mesh,
+    report: Callable[[str], None],
+) -> dict[int, Any]:
+    """Compiles one step per batch shape, ahead of time: the loop cannot recompile.
+
+    Args:
+      step: from `make_step`.
+      state: abstract, with shardings.
+      buckets: batch shapes.
+      example: gives the arrays' shapes of a global batch of a bucket, {name: ShapeDtypeStruct}.
+      constants: arrays that every device holds whole.
+      mesh: the mesh.
+      report: told one line per compiled step.
+
+    Returns:
+      Samples of a row to compiled step.
+
+    Raises:
+      UserError: the rows of a bucket do not divide over the mesh.
+    """
+    rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
+    compiled = {}
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
+    for bucket in buckets:
+        check_rows(bucket.rows, mesh)
+        batch = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
+            for name, leaf in example(bucket).items()
+        }
+        fixed = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), constants
+        )
+        begin = time.perf_counter()
+        compiled[bucket.num_samples] = jitted.lower(state, batch, fixed).compile()
+        memory = compiled[bucket.num_samples].memory_analysis()
+        report(
+            f"compiled the step of {bucket.rows} rows x {bucket.seconds:.2f} s in "
+            f"{time.perf_counter() - begin:.1f} s: per device "
+            f"{memory.argument_size_in_bytes / 2**20:.1f} MiB of state and batch, "
+            f"{memory.temp_size_in_bytes / 2**20:.1f} MiB in between"
+        )
+    return compiled
