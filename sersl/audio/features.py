@@ -15,8 +15,8 @@ from sersl.core.errors import UserError
 
 FFT_LENGTH = 512  # samples; the power of two above a window of 400
 LOW_HZ, HIGH_HZ = 20.0, 8000.0  # Kaldi's lower edge, and half of the sample rate
-# Added to the mel power. Over the rounding noise of 16-bit audio a filter sums to 1e-8 to 1e-7, over
-# RAVDESS, which is quiet, to 1.4e-5 at the median: the floor hides the former, not the latter.
+# Added to the mel power. Over the rounding noise of 16-bit audio a filter sums to 1e-8 to 1e-7;
+# over RAVDESS, which is quiet, to 1.4e-5 at the median: the floor hides the former only.
 FLOOR = 1e-6
 WINDOWS_PER_FRAME = 2
 _SHIFT = lengths.HOP // WINDOWS_PER_FRAME  # 160 samples = 10 ms between windows

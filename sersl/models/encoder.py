@@ -59,7 +59,7 @@ class SpeechEncoder(nnx.Module):
         self.frontend = FRONTENDS[frontend.kind](
             frontend, width=encoder.width, dtype=encoder.dtype, key=frontend_key
         )
-        # Stands for a hidden frame behind the frontend's LayerNorm, so about as long as its outputs.
+        # Takes the place of outputs of the frontend's LayerNorm, so it is about as long.
         self.mask_embedding = nnx.Param(
             truncated_normal(mask_key, (encoder.width,), std=1.0), axes=("embed",)
         )

@@ -231,8 +231,9 @@ def unstack_layers(params: dict) -> dict:
     def convert(layers):
         if 0 in layers:
             return layers
-        num_layers = len(jax.tree.leaves(layers)[0])
-        return {i: jax.tree.map(lambda array: array[i], layers) for i in range(num_layers)}
+        leaves, tree = jax.tree.flatten(layers)
+        apart = zip(*leaves, strict=True)
+        return {i: jax.tree.unflatten(tree, layer) for i, layer in enumerate(apart)}
 
     return _convert_layers(params, convert)
 

@@ -1,0 +1,126 @@
+"""The whole predictor: encoder, pooling, and heads for categories and dimensions."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.config.schema import (
+    AugmentConfig,
+    EncoderConfig,
+    FrontendConfig,
+    HeadsConfig,
+    PoolingConfig,
+)
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.layers import Linear, dropout, standardize
+from sersl.models.pooling import Pooling
+
+
+class EmotionOutput(NamedTuple):
+    """What a model says of a batch, all float32.
+
+    Attributes:
+      category: [B, C] logits; C = 0 for a model without categories.
+      dimensions: [B, 3] in 0..1: arousal, dominance, valence; [B, 0] for a model without.
+      embedding: [B, E], the pooled vector that the heads read.
+      frames: [B, T, C] logits of the same head on the second around each frame; 0 at padding.
+    """
+
+    category: jax.Array
+    dimensions: jax.Array
+    embedding: jax.Array
+    frames: jax.Array
+
+
+class Head(nnx.Module):
+    """Standardises a pooled vector; one hidden layer with GELU and dropout; a linear output."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
+        """Makes the head; LeCun deviations, the output's truncated normal 0.02: even answers."""
+        self.config = config
+        keys = jax.random.split(key)
+        self.hidden = Linear(
+            num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0], std=num_inputs**-0.5
+        )
+        self.output = Linear(config.hidden, num_outputs, axes=("mlp", "classes"), key=keys[1])
+
+    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """Maps [..., E] to [..., num_outputs]; key None: no dropout."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        x = dropout(standardize(x), self.config.dropout, key=keys[0])
+        hidden = jax.nn.gelu(self.hidden(x), approximate=False)
+        return self.output(dropout(hidden, self.config.dropout, key=keys[1]))
+
+
+class EmotionModel(nnx.Module):
+    """Waveform to categories, dimensions and an embedding; padding never changes an answer.
+
+    Parameters lie under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
+    where there is something to predict.
+    """
+
+    def __init__(
+        self,
+        frontend: FrontendConfig,
+        encoder: EncoderConfig,
+        pooling: PoolingConfig,
+        heads: HeadsConfig,
+        *,
+        num_categories: int,
+        num_dimensions: int,
+        key: jax.Array,
+        augment: AugmentConfig | None = None,
+    ):
+        """Makes the model.
+
+        Args:
+          frontend: waveform to frames.
+          encoder: sizes of the Transformer.
+          pooling: frames to a vector.
+          heads: hidden width and dropout.
+          num_categories: C; 0 for none.
+          num_dimensions: 3, or 0 for none.
+          key: PRNG key of the initial weights.
+          augment: changes to the input of calls with a key; None: none.
+
+        Raises:
+          UserError: an unknown name or sizes that do not divide.
+        """
+        keys = jax.random.split(key, 4)
+        self.num_categories = num_categories
+        self.num_dimensions = num_dimensions
+        self.encoder = SpeechEncoder(frontend, encoder, key=keys[0], augment=augment)
+        self.pooling = Pooling(encoder.num_layers, encoder.width, pooling, key=keys[1])
+        if num_categories:
+            self.category = Head(self.pooling.num_outputs, num_categories, heads, key=keys[2])
+        if num_dimensions:
+            self.dimensions = Head(self.pooling.num_outputs, num_dimensions, heads, key=keys[3])
+
+    def __call__(
+        self, waveform: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+    ) -> EmotionOutput:
+        """Predicts for a batch.
+
+        Args:
+          waveform: [B, N] in [-1, 1], 16 kHz.
+          valid: bool [B, N], True = real, first.
+          key: PRNG key of dropout and augmentation; None: neither.
+
+        Returns:
+          EmotionOutput; finite, without meaning, for a row without real frames.
+        """
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        encoded = self.encoder(waveform, valid, key=keys[0])
+        embedding, local = self.pooling(encoded.hidden_states, encoded.valid)
+        num_rows = embedding.shape[0]
+        category = jnp.zeros((num_rows, 0))
+        frames = jnp.zeros((*local.shape[:2], 0))
+        dimensions = jnp.zeros((num_rows, 0))
+        if self.num_categories:
+            category = self.category(embedding, key=keys[1])
+            frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
+        if self.num_dimensions:
+            dimensions = jax.nn.sigmoid(self.dimensions(embedding, key=keys[2]))
+        return EmotionOutput(category, dimensions, embedding, frames)

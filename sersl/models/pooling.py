@@ -1,0 +1,110 @@
+"""Frames of all layers to one vector per utterance, and to one per moment of it."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.config.schema import PoolingConfig
+from sersl.core.errors import unknown_name
+from sersl.models.layers import Linear, standardize
+
+# Frames that a local vector looks at: 25 on each side, about one second.
+LOCAL_FRAMES = 51
+_MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
+KINDS = ("mean", "attentive_statistics")
+LAYERS = ("weighted", "last")
+
+
+class Pooling(nnx.Module):
+    """Mixes layers, then pools real frames by mean or by attentive statistics.
+
+    The weighted sum of layers standardises each layer's frames first, since the later of a pre-norm
+    Transformer are longer; its weights are a softmax that starts even.
+
+    Source: layers as in SUPERB (2105.01051, sec. 2); attentive statistics: Okabe et al. 2018
+    (1803.10963), eq. 5-9, with tanh.
+    """
+
+    def __init__(self, num_layers: int, width: int, config: PoolingConfig, *, key: jax.Array):
+        """Makes the pooling.
+
+        Args:
+          num_layers: L of the encoder, which hands over L + 1 hidden states.
+          width: D of the encoder.
+          config: kind, layers, hidden units of the attention.
+          key: PRNG key of the initial weights.
+
+        Raises:
+          UserError: unknown kind or layers.
+        """
+        if config.kind not in KINDS:
+            raise unknown_name("pooling.kind", config.kind, KINDS)
+        if config.layers not in LAYERS:
+            raise unknown_name("pooling.layers", config.layers, LAYERS)
+        self.config = config
+        self.num_outputs = width * (2 if config.kind == "attentive_statistics" else 1)
+        if config.layers == "weighted":
+            self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))
+        if config.kind == "attentive_statistics":
+            keys = jax.random.split(key)
+            # LeCun deviations: the attention stands outside the residual stream.
+            self.attention_hidden = Linear(
+                width, config.hidden, axes=("embed", None), key=keys[0], std=width**-0.5
+            )
+            self.attention_score = Linear(
+                config.hidden, 1, axes=(None, None), key=keys[1], std=config.hidden**-0.5
+            )
+
+    def __call__(self, hidden_states: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pools a batch.
+
+        Args:
+          hidden_states: [L + 1, B, T, D].
+          valid: bool [B, T].
+
+        Returns:
+          (float32 [B, E] over the real frames of each utterance, a finite vector without meaning
+          where there is none; float32 [B, T, E], the same over the real ones of the 51 frames
+          around each frame, with the same attention before it is normalised). E is D for "mean",
+          2 D (mean, then deviation) for "attentive_statistics".
+        """
+        x = self._mix(hidden_states)
+        real = valid.astype(jnp.float32)
+        if self.config.kind == "attentive_statistics":
+            score = self.attention_score(jnp.tanh(self.attention_hidden(x)))[..., 0]
+            # Padding weighs exp(-inf) = 0; the largest is subtracted against overflow, and a row
+            # without real frames has none.
+            largest = jnp.where(valid, score, -jnp.inf).max(1, keepdims=True)
+            largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
+            largest = jax.lax.stop_gradient(largest)
+            real = jnp.where(valid, jnp.exp(jnp.where(valid, score, 0.0) - largest), 0.0)
+        return self._whole(x, real), self._local(x, real)
+
+    def _mix(self, hidden_states):
+        if self.config.layers == "last":
+            return hidden_states[-1].astype(jnp.float32)
+        weights = jax.nn.softmax(self.layer_weights[...])
+        return jnp.einsum("l,lbtd->btd", weights, standardize(hidden_states))
+
+    def _whole(self, x, weights):
+        total = weights.sum(1, keepdims=True)
+        share = weights / jnp.where(total > 0, total, 1.0)
+        mean = jnp.einsum("bt,btd->bd", share, x)
+        if self.config.kind == "mean":
+            return mean
+        # Around the mean, not as a difference of squares, which loses digits.
+        variance = jnp.einsum("bt,btd->bd", share, jnp.square(x - mean[:, None]))
+        return jnp.concatenate([mean, jnp.sqrt(variance + _MIN_VARIANCE)], axis=-1)
+
+    def _local(self, x, weights):
+        frames = jnp.arange(x.shape[1])
+        near = jnp.abs(frames[:, None] - frames) <= LOCAL_FRAMES // 2
+        local = weights[:, None, :] * near
+        total = local.sum(2, keepdims=True)
+        share = local / jnp.where(total > 0, total, 1.0)
+        mean = jnp.einsum("bts,bsd->btd", share, x)
+        if self.config.kind == "mean":
+            return mean
+        variance = jnp.einsum("bts,bsd->btd", share, jnp.square(x)) - jnp.square(mean)
+        deviation = jnp.sqrt(jnp.maximum(variance, 0.0) + _MIN_VARIANCE)
+        return jnp.concatenate([mean, deviation], axis=-1)
