@@ -169,8 +169,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         return len(seen)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        scalars = {pa.string(): tfds.features.Text, pa.float64(): _float64, pa.int64(): _int64}
-        features = {column.name: scalars[column.type]() for column in INDEX_SCHEMA}
+        # TFDS stores every float as 32 bits; the index has all 64.
+        connectors = {
+            pa.string(): tfds.features.Text,
+            pa.float64(): lambda: tfds.features.Scalar(np.float32),
+            pa.int64(): lambda: tfds.features.Scalar(np.int64),
+        }
+        features = {column.name: connectors[column.type]() for column in INDEX_SCHEMA}
         features["audio"] = tfds.features.Text(doc="bytes of a 16 kHz mono 16-bit FLAC file")
         return tfds.core.DatasetInfo(
             builder=self,
@@ -313,14 +318,6 @@ class _IndexWriter:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
         self._rows = []
-
-
-def _float64():
-    return tfds.features.Scalar(np.float64)
-
-
-def _int64():
-    return tfds.features.Scalar(np.int64)
 
 
 def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, bool]:

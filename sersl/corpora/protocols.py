@@ -229,7 +229,7 @@ def _leave_one_speaker_out(request: _Request) -> list[tuple[str, np.ndarray]]:
     names, _ = _known_speakers(request, "leave-one-speaker-out")
     if len(names) < 2:
         raise UserError("leave-one-speaker-out needs at least 2 speakers, and there is 1")
-    fold_names = [_file_name(f"speaker-{name}") for name in names]
+    fold_names = [_file_name(f"speaker-{name.removeprefix('speaker_')}") for name in names]
     if len(set(fold_names)) < len(names):  # "a b" and "a_b"
         fold_names = [f"{name}-{i}" for i, name in enumerate(fold_names)]
     return [(f, _rows_of(request, [s])) for f, s in zip(fold_names, names, strict=True)]

@@ -1,0 +1,48 @@
+"""Tiny audio and prepared corpora for the tests of this room."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def write_tone(path: Path, *, seconds: float = 0.3, rate: int = 16_000, hertz: float = 220.0):
+    """Writes a tone; the extension decides the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(seconds * rate)) / rate
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time), rate)
+
+
+@pytest.fixture
+def tone():
+    return write_tone
+
+
+@pytest.fixture
+def make_manifest(tmp_path):
+    """Writes tones and a manifest with one row each; gives the manifest's path."""
+
+    def make(rows: list[dict], *, name: str = "own.csv") -> Path:
+        for number, row in enumerate(rows):
+            if not (tmp_path / row["path"]).exists():
+                write_tone(tmp_path / row["path"], hertz=200.0 + 10 * number)
+        columns = list(rows[0])
+        lines = [",".join(columns)] + [",".join(str(row[c]) for c in columns) for row in rows]
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def arguments():
+    """What the command line gives `sersl prepare`."""
+
+    def make(**given):
+        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name"))
+        return argparse.Namespace(**(absent | {"overwrite": False} | given))
+
+    return make

@@ -1,0 +1,101 @@
+import math
+
+import numpy as np
+import pytest
+
+from sersl.core.errors import UserError
+from sersl.corpora.labels import (
+    CANONICAL,
+    VIEWS,
+    LabelView,
+    canonical,
+    from_unit,
+    make_view,
+    soft_labels,
+    to_unit,
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("Anger", "angry"),
+        ("HAP", "happy"),
+        ("fearful", "fear"),
+        (" boredem ", "boredom"),
+        ("生气", "angry"),
+    ],
+)
+def test_canonical_when_spelt_differently_then_one_name(raw, name):
+    assert canonical(raw) == name
+
+
+@pytest.mark.parametrize("raw", ["", "xxx", "no agreement", "<unk>"])
+def test_canonical_when_raters_do_not_agree_then_empty(raw):
+    assert canonical(raw) == ""
+
+
+def test_canonical_when_unknown_then_error_names_the_nearest():
+    with pytest.raises(UserError, match=r"'hapy': did you mean 'happy'\?"):
+        canonical("hapy")
+
+
+def test_canonical_when_single_letter_then_error():
+    with pytest.raises(UserError):
+        canonical("A")  # anger or Angst
+
+
+def test_views_when_listed_then_all_categories_are_canonical():
+    for mapping in VIEWS.values():
+        assert set(mapping) <= set(CANONICAL)
+        assert set(mapping.values()) <= set(mapping)
+
+
+def test_indices_when_excited_is_merged_then_it_counts_as_happy():
+    view = make_view("4class", [])
+    categories = np.array(["excited", "happy", "", "fear", "sad"], dtype=object)
+    happy, sad = view.names.index("happy"), view.names.index("sad")
+    np.testing.assert_array_equal(view.indices(categories), [happy, happy, -1, -1, sad])
+    assert view.indices(categories).dtype == np.int32
+
+
+def test_indices_when_empty_then_empty():
+    assert LabelView(("angry",)).indices(np.array([], dtype=object)).shape == (0,)
+
+
+def test_make_view_when_corpus_then_present_categories_in_canonical_order():
+    assert make_view("corpus", ["sad", "", "angry", "sad"]).names == ("angry", "sad")
+
+
+def test_make_view_when_none_then_no_names():
+    view = make_view("none", ["sad"])
+    assert view.names == ()
+    np.testing.assert_array_equal(view.indices(np.array(["sad"])), [-1])
+
+
+def test_make_view_when_corpus_has_no_categories_then_error_says_what_to_set():
+    with pytest.raises(UserError, match=r"labels\.view to 'none'"):
+        make_view("corpus", ["", ""])
+
+
+def test_make_view_when_misspelt_then_error_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean '4class'"):
+        make_view("4clas", ["sad"])
+
+
+def test_scale_when_mapped_and_back_then_same():
+    assert to_unit(4.0, 1.0, 7.0) == 0.5
+    assert from_unit(to_unit(2.3, 1.0, 5.0), 1.0, 5.0) == pytest.approx(2.3)
+    assert math.isnan(to_unit(math.nan, 1.0, 7.0))
+
+
+def test_soft_labels_when_votes_are_merged_then_shares_sum_to_one():
+    view = make_view("4class", [])
+    shares = soft_labels({"excited": 1, "happy": 1, "sad": 2, "fear": 5}, view)
+    assert dict(zip(view.names, shares.tolist(), strict=True)) == {
+        "angry": 0.0,
+        "happy": 0.5,
+        "sad": 0.5,
+        "neutral": 0.0,
+    }
+    assert not soft_labels({"fear": 1}, view).any()
