@@ -16,7 +16,8 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import Bucket
-from sersl.data.plan import BatchPlan, BatchRefs, evaluation_plan
+from sersl.data.plan import BatchPlan
+from sersl.data.references import BatchRefs, evaluation_plan, locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.data.transforms import BatchMaker
 
@@ -100,21 +101,19 @@ def evaluation_batches(
     Raises:
       UserError: an utterance is longer than the longest bucket, or a record is damaged.
     """
-    rows = np.asarray(rows, np.int64)
-    offset = np.cumsum([0, *map(len, sources)])
-    corpus = np.searchsorted(offset, rows, side="right") - 1
+    corpus, row = locate_rows(rows, [len(source) for source in sources])
     lengths = np.concatenate([source.num_samples for source in sources])[rows]
     longest = max(bucket.num_samples for bucket in buckets)
     if np.max(lengths, initial=0) > longest:
         worst = int(np.argmax(lengths))
-        source, row = sources[corpus[worst]], rows[worst] - offset[corpus[worst]]
+        source = sources[corpus[worst]]
         raise UserError(
-            f"utterance {source.index.column('utterance_id')[row]!r} of corpus "
+            f"utterance {source.index.column('utterance_id')[row[worst]]!r} of corpus "
             f"{source.index.corpus!r} lasts {lengths[worst] / SAMPLE_RATE:.2f} s, longer than the "
             f"{longest / SAMPLE_RATE:.2f} s that are evaluated at once: cut it into shorter "
             "utterances and prepare the corpus again"
         )
-    batches = evaluation_plan(lengths, corpus, rows - offset[corpus], buckets=buckets)
+    batches = evaluation_plan(lengths, corpus, row, buckets=buckets)
     own_rows = _rows_by_size(buckets, batch_rows)
     source = _Batches(BatchMaker(sources, view), batches.__getitem__, len(batches), own_rows)
     return _read_ahead(source, data if data is not None else DataConfig())

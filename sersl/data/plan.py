@@ -16,7 +16,6 @@ corpus with fewer utterances than its rows in a batch repeats them in that batch
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -27,30 +26,10 @@ from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
 from sersl.core.seeds import generator
 from sersl.data.buckets import Bucket, choose_buckets
 from sersl.data.permutation import draw, permute
+from sersl.data.references import BatchRefs
 from sersl.data.shares import Shares
 
 _CYCLE = 64  # steps shuffled together; the counts of buckets are exact at the ends of a cycle
-
-
-@dataclass(frozen=True)
-class BatchRefs:
-    """Where the rows of one global batch are found.
-
-    Attributes:
-      bucket: its number in the plan.
-      num_samples: N, length of every row.
-      corpus: int32 [B], number of the corpus; -1 is a row of padding (evaluation only).
-      row: int64 [B], row in the corpus's index; -1 for padding.
-      start: int64 [B], first sample, a multiple of 320.
-      length: int64 [B], real samples from there, at most N.
-    """
-
-    bucket: int
-    num_samples: int
-    corpus: np.ndarray
-    row: np.ndarray
-    start: np.ndarray
-    length: np.ndarray
 
 
 class BatchPlan:
@@ -267,47 +246,6 @@ def make_plan(
         rows=rows,
         min_samples=min_samples,
     )
-
-
-def evaluation_plan(
-    num_samples: np.ndarray, corpus: np.ndarray, row: np.ndarray, *, buckets: Sequence[Bucket]
-) -> list[BatchRefs]:
-    """Lays out batches in which every given utterance comes once, whole.
-
-    Args:
-      num_samples: int [n], lengths of the utterances.
-      corpus: int [n], number of the corpus of each.
-      row: int [n], row in that corpus's index.
-      buckets: batch shapes; the longest holds the longest utterance.
-
-    Returns:
-      Batches by bucket, inside a bucket in the given order; the last batch of a bucket is filled
-      up with rows whose corpus and row are -1 and whose length is 0.
-
-    Raises:
-      ValueError: an utterance is longer than the longest bucket.
-    """
-    buckets = sorted(buckets, key=lambda b: b.num_samples)
-    of_utterance = np.searchsorted([bucket.num_samples for bucket in buckets], num_samples)
-    if np.any(of_utterance == len(buckets)):
-        raise ValueError("an utterance is longer than the longest bucket")
-    batches = []
-    for number, bucket in enumerate(buckets):
-        members = np.flatnonzero(of_utterance == number)
-        for first in range(0, len(members), bucket.rows):
-            batch = members[first : first + bucket.rows]
-            missing = (0, bucket.rows - len(batch))
-            batches.append(
-                BatchRefs(
-                    bucket=number,
-                    num_samples=bucket.num_samples,
-                    corpus=np.pad(corpus[batch], missing, constant_values=-1).astype(np.int32),
-                    row=np.pad(row[batch], missing, constant_values=-1).astype(np.int64),
-                    start=np.zeros(bucket.rows, np.int64),
-                    length=np.pad(num_samples[batch], missing).astype(np.int64),
-                )
-            )
-    return batches
 
 
 def _rows_in_use(lengths: np.ndarray, rows: np.ndarray | None, min_samples: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import HOP, num_frames
 from sersl.corpora.labels import DIMENSIONS, LabelView
-from sersl.data.plan import BatchRefs
+from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
 

@@ -7,7 +7,7 @@ import pytest
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.data.buckets import Bucket
-from sersl.data.plan import BatchPlan, evaluation_plan, make_plan
+from sersl.data.plan import BatchPlan, make_plan
 
 BUCKETS = (Bucket(320 * 50 + 80, 16), Bucket(320 * 100 + 80, 8), Bucket(320 * 150 + 80, 8))
 
@@ -166,20 +166,6 @@ def test_fingerprint_when_anything_changes_then_it_does():
         BatchPlan(lengths, buckets=BUCKETS[1:], weights=(), seed=0),
     ]
     assert len({base, *(plan.fingerprint for plan in others)}) == 5
-
-
-def test_evaluation_plan_then_every_utterance_comes_once_and_the_rest_is_padding():
-    lengths = corpora(101, longest=48_000)[0]
-    corpus, row = np.arange(101) % 2, np.arange(101) * 3
-    batches = evaluation_plan(lengths, corpus, row, buckets=BUCKETS)
-    rows = np.concatenate([b.row for b in batches])
-    lengths_read = np.concatenate([b.length for b in batches])
-    real = rows >= 0
-    np.testing.assert_array_equal(np.sort(rows[real]), row)
-    np.testing.assert_array_equal(lengths_read[real], lengths[rows[real] // 3])
-    assert not lengths_read[~real].any()
-    assert all(len(b.row) == BUCKETS[b.bucket].rows for b in batches)
-    assert all((b.length <= b.num_samples).all() for b in batches)
 
 
 def test_plan_when_there_are_ten_million_utterances_then_it_is_built_and_read_fast():

@@ -3,7 +3,7 @@ import pytest
 
 from sersl.core.lengths import num_frames
 from sersl.corpora.labels import LabelView, make_view
-from sersl.data.plan import BatchRefs
+from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 from sersl.data.transforms import BatchMaker
 from tests.data.doubles import CATEGORIES, intensity_of, prosody_of, waveform_of
