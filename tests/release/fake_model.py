@@ -1,0 +1,79 @@
+"""A tiny model with random weights, written as a released folder."""
+
+import jax
+import numpy as np
+from flax import nnx
+
+from sersl.config import schema
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.heads import EmotionModel
+from sersl.release.folder import write_encoder, write_model
+
+NAMES = ("angry", "happy", "sad", "neutral")
+DIMENSIONS = ("arousal", "dominance", "valence")
+CORPORA = [
+    {
+        "corpus": "synthetic",
+        "version": "1.0.0",
+        "fingerprint": "ab" * 32,
+        "num_utterances": 240,
+        "num_speakers": 12,
+        "licence": "Apache-2.0",
+    }
+]
+
+
+def make_config(*, kind="attentive_statistics", layers="weighted", scan=False):
+    return schema.FinetuneConfig(
+        name="fake",
+        encoder=schema.EncoderConfig(
+            num_layers=2, width=16, num_heads=2, mlp_width=32, scan_layers=scan
+        ),
+        frontend=schema.FrontendConfig(num_mels=40),
+        pooling=schema.PoolingConfig(kind=kind, layers=layers, hidden=8),
+        heads=schema.HeadsConfig(hidden=16),
+    )
+
+
+def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
+    model = EmotionModel(
+        config.frontend,
+        config.encoder,
+        config.pooling,
+        config.heads,
+        num_categories=num_categories,
+        num_dimensions=num_dimensions,
+        key=jax.random.key(seed),
+    )
+    params = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.split(model)[1]))
+    # Fresh heads answer almost evenly; larger outputs make a difference worth comparing.
+    for head in ("category", "dimensions"):
+        if head in params:
+            params[head]["output"] = jax.tree.map(lambda x: 40 * x, params[head]["output"])
+    return params
+
+
+def write_fake(folder, *, results=None, licence="", **options):
+    config = make_config(**options)
+    return write_model(
+        folder,
+        params=make_params(config),
+        config=config,
+        categories=NAMES,
+        dimensions=DIMENSIONS,
+        results=results,
+        corpora=CORPORA,
+        licence=licence,
+    )
+
+
+def write_fake_encoder(folder):
+    config = schema.PretrainConfig(
+        encoder=make_config().encoder, frontend=make_config().frontend, name="fake-encoder"
+    )
+    encoder = SpeechEncoder(config.frontend, config.encoder, key=jax.random.key(0))
+    params = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.split(encoder)[1]))
+    other = {"quantizer": {"kernel": np.zeros((2, 2), np.float32)}}
+    return write_encoder(
+        folder, params={"encoder": params, **other}, config=config, corpora=CORPORA
+    )
