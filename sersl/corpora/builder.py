@@ -10,16 +10,13 @@ import collections
 import concurrent.futures
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
 from sersl.audio.decode import encode_flac, probe, read_audio, to_pcm16
@@ -27,94 +24,13 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE, WINDOW, resampled_length
 from sersl.corpora.index import INDEX_FILE, INDEX_SCHEMA, SPLIT
 from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
+from sersl.corpora.records import SHARD_BYTES, IndexWriter, ShardWriter
+from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 
 _THREADS = min(8, os.cpu_count() or 1)  # libsndfile and soxr release the interpreter
 _AHEAD = 4 * _THREADS  # decoded utterances waiting at most: this bounds the memory
-_ROWS_PER_GROUP = 16_384  # of the index, written as soon as they are full
-# TFDS sorts records by a 128-bit key and spreads large corpora over temporary files by that key.
-_KEY_SPACE = 2**128
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
 _END_TOLERANCE = 320  # samples = 20 ms: label files round the ends of segments
-
-
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
-    """One utterance as a corpus knows it, before its audio is read.
-
-    Attributes:
-      utterance_id: unique within the corpus.
-      source: audio file, or [N] float32 at 16 kHz.
-      path: how to call the source: relative to the corpus's folder.
-      start, end: seconds within the source; None: from the first or to the last sample.
-      channel: to take, from 0; None: mean of all.
-      category: canonical name or ""; category_raw: as the corpus spells it.
-      votes: number of raters by canonical category, or None.
-      intensity, arousal, dominance, valence: 0..1, NaN where not known.
-      scale_low, scale_high: of the corpus's own ratings of the three dimensions.
-      fold: official split; extra: anything else, kept as JSON.
-    """
-
-    utterance_id: str
-    source: Path | np.ndarray
-    path: str
-    start: float | None = None
-    end: float | None = None
-    channel: int | None = None
-    speaker: str = ""
-    gender: str = ""
-    language: str = ""
-    session: str = ""
-    text: str = ""
-    category: str = ""
-    category_raw: str = ""
-    votes: Mapping[str, float] | None = None
-    intensity: float = math.nan
-    arousal: float = math.nan
-    dominance: float = math.nan
-    valence: float = math.nan
-    scale_low: float = math.nan
-    scale_high: float = math.nan
-    fold: str = ""
-    extra: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A file that gives no record, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What a reader of the prepared corpus must know.
-
-    Attributes:
-      description: one or two sentences.
-      citation: BibTeX or plain text; licence: its name; homepage: where to get or ask for it.
-      folder: how the folder given as --audio_dir must look.
-      num_utterances: expected; None where it is the user's own. A difference is reported.
-    """
-
-    description: str
-    citation: str
-    licence: str
-    homepage: str
-    folder: str
-    num_utterances: int | None = None
-
-
-@dataclass
-class Account:
-    """The books of one preparation, complete once all records are written."""
-
-    left_out: list[LeftOut] = field(default_factory=list)  # by the corpus's own rules
-    skipped: list[LeftOut] = field(default_factory=list)  # could not be used
-    silent: list[str] = field(default_factory=list)  # every sample is zero; kept
-    short: list[str] = field(default_factory=list)  # kept
-    num_utterances: int = 0
-    fingerprint: str = ""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
@@ -191,17 +107,25 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         del dl_manager  # nothing is downloaded
         return {SPLIT: self._generate_examples()}
 
+    def _generate_splits(self, dl_manager, download_config):
+        """Replaces TFDS's writer, see `sersl.corpora.records`."""
+        del download_config
+        (generator,) = self._split_generators(dl_manager).values()
+        template = self._get_filename_template(split_name=SPLIT)
+        writer = ShardWriter(template, shard_bytes=SHARD_BYTES)
+        for _, record in generator:
+            writer.add(self.info.features.serialize_example(record))
+        return [writer.finish()]
+
     def _generate_examples(self):
         total = self.count()
         digest = hashlib.sha256(f"{self.name} {self.VERSION}".encode())
-        index = _IndexWriter(self.data_path / INDEX_FILE)  # a temporary folder until all is written
+        index = IndexWriter(self.data_path / INDEX_FILE)  # a temporary folder until all is written
         for number, (row, audio) in enumerate(self._rows(total)):
             index.add(row)
             content = {key: value for key, value in row.items() if key != "path"}
             digest.update(json.dumps(content, sort_keys=True).encode())
-            # Keys spread over the key space keep TFDS's temporary files small, so that a corpus
-            # of any size is written in bounded memory.
-            yield number * (_KEY_SPACE // (total + 1)), row | {"audio": audio}
+            yield number, row | {"audio": audio}
             self.account.num_utterances += 1
         index.close()
         self.account.fingerprint = digest.hexdigest()
@@ -294,30 +218,6 @@ class FolderBuilder(Builder, skip_registration=True):
         tables = (table for table in self.TABLES if (self.audio_dir / table).is_file())
         files = (*tables, *list_files(self.audio_dir, self.EXTENSIONS))
         return listing_fingerprint(self.audio_dir, files)
-
-
-class _IndexWriter:
-    """Writes the index beside the records, a group of rows at a time."""
-
-    def __init__(self, path: Path):
-        self._writer = pq.ParquetWriter(path, INDEX_SCHEMA)
-        self._rows = []
-
-    def add(self, row: dict) -> None:
-        """Adds one row; keys as in `INDEX_SCHEMA`."""
-        self._rows.append(row)
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._flush()
-
-    def close(self) -> None:
-        """Writes what is left."""
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
-        self._rows = []
 
 
 def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, bool]:

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sersl.core.errors import UserError
-from sersl.corpora.builder import About, Builder, Utterance
+from sersl.corpora.builder import Builder
 from sersl.corpora.labels import DIMENSIONS, canonical, to_unit
 from sersl.corpora.listing import listing_fingerprint, printable
+from sersl.corpora.utterance import About, Utterance
 
 COLUMNS = (
     *("path", "start", "end", "channel", "utterance_id", "speaker", "gender", "language"),

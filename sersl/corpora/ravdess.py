@@ -4,8 +4,9 @@ import math
 import re
 from pathlib import PurePosixPath
 
-from sersl.corpora.builder import About, FolderBuilder, LeftOut, Utterance
+from sersl.corpora.builder import FolderBuilder
 from sersl.corpora.listing import printable
+from sersl.corpora.utterance import About, LeftOut, Utterance
 
 # Modality, vocal channel, emotion, intensity, statement, repetition, actor.
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sersl.corpora.builder import About, Builder, Utterance
+from sersl.corpora.builder import Builder
 from sersl.corpora.synthetic import utterances
+from sersl.corpora.utterance import About, Utterance
 
 
 class SyntheticBuilder(Builder, skip_registration=True):

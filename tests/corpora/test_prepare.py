@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from sersl.audio.decode import decode_flac
 from sersl.cli.prepare import run
 from sersl.core.errors import UserError
-from sersl.corpora import registry
+from sersl.corpora import builder, registry
 from sersl.corpora.index import INDEX_SCHEMA, load_index
 from sersl.corpora.prepare import prepare
 from sersl.corpora.synthetic_builder import SyntheticBuilder
@@ -51,6 +51,17 @@ def test_prepare_when_run_twice_from_the_same_source_then_same_records(make_mani
     for name in files[0]:
         if "array_record" in name or name == "prepare.json":
             assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_prepare_when_records_fill_several_files_then_in_order_across_them(
+    make_manifest, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(builder, "SHARD_BYTES", 1)
+    folder = corpus_of(make_manifest, tmp_path, ROWS).folder
+    files = sorted(path.name for path in folder.glob("*array_record*"))
+    assert files == [f"own-utterances.array_record-0000{i}-of-00003" for i in range(3)]
+    records = tfds.builder_from_directory(str(folder)).as_data_source(split="all")
+    assert [record["path"].decode() for record in records] == [row["path"] for row in ROWS]
 
 
 def test_prepare_when_finished_then_left_alone_and_changed_source_needs_overwrite(

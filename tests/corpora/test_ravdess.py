@@ -7,10 +7,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from sersl.audio.decode import decode_flac, read_audio
-from sersl.corpora.builder import LeftOut, Utterance
 from sersl.corpora.index import load_index
 from sersl.corpora.prepare import prepare
 from sersl.corpora.ravdess import Ravdess
+from sersl.corpora.utterance import LeftOut, Utterance
 
 
 @pytest.fixture
