@@ -10,7 +10,6 @@ from sersl.models.layers import INIT_STD, LayerNorm, Linear, dropout, shard_rows
 
 ROTARY_BASE = 10_000.0  # RoFormer (2104.09864), sec. 3.2.2
 LAYERS = "layers"  # name of the subtree that differs between the two layouts, and of its axis
-ATTENTION = ("xla", "cudnn")
 DTYPES = ("float32", "bfloat16")
 REMAT_POLICIES = {
     "none": None,  # keep everything
@@ -55,13 +54,7 @@ class Attention(nnx.Module):
         value = self.value(x).reshape(shape)
         # A row that is all padding looks at all of it: a softmax over nothing would be NaN.
         seen = valid | ~valid.any(1, keepdims=True)
-        mixed = jax.nn.dot_product_attention(
-            query,
-            key,
-            value,
-            mask=seen[:, None, None, :],
-            implementation=self.config.attention,
-        )
+        mixed = ATTENTION[self.config.attention](query, key, value, seen)
         return self.output(mixed.reshape(x.shape))
 
 
@@ -176,6 +169,38 @@ class Transformer(nnx.Module):
             policy=REMAT_POLICIES[self.config.remat],
             prevent_cse=not self.config.scan_layers,  # a scan needs no barrier against CSE
         )
+
+
+def _attend(query, key, value, seen):
+    """Attention as plain products.
+
+    What `jax.nn.dot_product_attention(implementation="xla")` computes, 2.3 times faster on CPU
+    (forward and backward, 16 rows of 200 frames, 4 heads of 32: 37 ms against 83): the division by
+    the sum comes after the second product, on [B, T, H, d] instead of [B, H, T, T].
+    """
+    scores = jnp.einsum(
+        "bthd,bshd->bhts",
+        query * query.shape[-1] ** -0.5,
+        key,
+        preferred_element_type=jnp.float32,
+    )
+    scores = jnp.where(seen[:, None, None, :], scores, -1e30)
+    # The largest cancels, so no gradient flows through it.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    mixed = jnp.einsum(
+        "bhts,bshd->bthd", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
+    return (mixed / weights.sum(-1).swapaxes(1, 2)[..., None]).astype(value.dtype)
+
+
+def _attend_cudnn(query, key, value, seen):
+    return jax.nn.dot_product_attention(
+        query, key, value, mask=seen[:, None, None, :], implementation="cudnn"
+    )
+
+
+# Each takes query, key, value [B, T, H, d] and bool [B, T], the frames to look at.
+ATTENTION = {"xla": _attend, "cudnn": _attend_cudnn}
 
 
 def rotate(x: jax.Array) -> jax.Array:

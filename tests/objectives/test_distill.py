@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sersl.config.schema import DistillConfig
+from sersl.objectives.distill import distill, ema_decay, ema_update, teacher_targets
+from tests.objectives.gradients import check_gradient
+from tests.tolerances import FP32
+
+B, T, D, L = 3, 8, 5, 4
+
+
+def example():
+    rng = np.random.default_rng(0)
+    hidden_states = rng.normal(size=(L + 1, B, T, D)) * 3 + 1
+    valid = np.arange(T) < np.array([8, 5, 0])[:, None]
+    masked = valid & (rng.random((B, T)) < 0.6)
+    return hidden_states, valid, masked, rng.normal(size=(B, T, D))
+
+
+def test_teacher_targets_when_compared_with_loops_then_equal_and_zero_at_padding():
+    hidden_states, valid, _, _ = example()
+    for top_layers in (1, 2, 8):
+        expected = np.zeros((B, T, D))
+        layers = hidden_states[1:][-top_layers:]
+        for b in (0, 1):
+            real = layers[:, b, valid[b]]
+            normal = (real - real.mean(1, keepdims=True)) / np.sqrt(
+                real.var(1, keepdims=True) + 1e-5
+            )
+            expected[b, valid[b]] = normal.mean(0)
+        targets = teacher_targets(hidden_states, valid, top_layers=top_layers)
+        np.testing.assert_allclose(targets, expected, **FP32)
+
+
+def test_distill_when_compared_with_numpy_then_equal():
+    _, _, masked, predicted = example()
+    target = np.random.default_rng(1).normal(size=predicted.shape)
+    loss, metrics = distill(predicted, target, masked=masked)
+    error = (predicted - target)[masked]
+    np.testing.assert_allclose(loss, (error**2).sum(-1).mean() / np.sqrt(D), **FP32)
+    variance = target[masked].var(0).mean()
+    np.testing.assert_allclose(metrics["target_variance"].value(), variance, **FP32)
+    variance = predicted[masked].var(0).mean()
+    np.testing.assert_allclose(metrics["prediction_variance"].value(), variance, **FP32)
+
+
+def test_distill_when_differentiated_then_only_the_student_gets_a_gradient():
+    hidden_states, valid, masked, predicted = example()
+    target = np.asarray(teacher_targets(hidden_states, valid, top_layers=2))
+    check_gradient(lambda x: distill(x, target, masked=masked)[0], predicted)
+
+    def loss(states):
+        target = teacher_targets(states, valid, top_layers=2)
+        return distill(predicted, target, masked=masked)[0]
+
+    assert not np.asarray(jax.grad(loss)(hidden_states)).any()
+
+
+def test_distill_when_output_is_constant_then_variance_is_zero():
+    _, _, masked, predicted = example()
+    _, metrics = distill(np.ones_like(predicted), predicted, masked=masked)
+    assert metrics["prediction_variance"].value() == 0.0
+
+
+def test_ema_decay_when_steps_pass_then_linear_then_constant():
+    config = DistillConfig(decay_start=0.9, decay_end=0.99, decay_steps=100)
+    decays = [float(ema_decay(step, config)) for step in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(decays, [0.9, 0.945, 0.99, 0.99], rtol=1e-6)
+    assert float(ema_decay(0, DistillConfig(decay_steps=0))) == np.float32(0.999)
+
+
+def test_ema_update_when_student_is_bfloat16_then_teacher_stays_float32():
+    teacher = {"a": jnp.zeros(3), "b": {"c": jnp.full(2, 4.0)}}
+    student = {"a": jnp.ones(3, jnp.bfloat16), "b": {"c": jnp.zeros(2)}}
+    moved = ema_update(teacher, student, jnp.float32(0.75))
+    assert moved["a"].dtype == jnp.float32
+    np.testing.assert_allclose(moved["a"], 0.25)
+    np.testing.assert_allclose(moved["b"]["c"], 3.0)
