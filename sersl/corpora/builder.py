@@ -195,12 +195,13 @@ class FolderBuilder(Builder, skip_registration=True):
     def parse(self, file: str) -> Utterance | LeftOut:
         """Reads what one file is from its path relative to the corpus's folder."""
 
-    def read_tables(self) -> None:
-        """Reads label files once, before the first `parse`."""
+    def read_tables(self) -> list[LeftOut]:
+        """Reads label files, before the first `parse`; gives those that should be there."""
+        return []
 
     def listing(self) -> Iterator[Utterance | LeftOut]:
         """Lists all audio files in sorted order; a second file of the same id is left out."""
-        self.read_tables()
+        yield from self.read_tables()
         seen = {}
         for file in list_files(self.audio_dir, self.EXTENSIONS):
             item = self.parse(file)

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sersl.audio.decode import to_pcm16
 from sersl.corpora.builder import Builder
-from sersl.corpora.synthetic import utterances
+from sersl.corpora.synthetic import synthesize, utterances
 from sersl.corpora.utterance import About, Utterance
 
 
@@ -61,5 +62,8 @@ class SyntheticBuilder(Builder, skip_registration=True):
             )
 
     def source_fingerprint(self) -> str:
-        """Sums up the sizes; the sounds change with `VERSION` alone."""
-        return hashlib.sha256(f"{self.VERSION} {sorted(self._size.items())}".encode()).hexdigest()
+        """Sums up the sizes and the first sounds, which tell whether the generator changed."""
+        first = synthesize(0, 0, seed=self._size["seed"])
+        digest = hashlib.sha256(f"{sorted(self._size.items())} {first.text}".encode())
+        digest.update(to_pcm16(first.waveform).tobytes())
+        return digest.hexdigest()
