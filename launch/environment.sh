@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Makes .venv/ at the root with the locked versions and sersl itself; does nothing when it is there.
+#   PYTHON=/path/to/python ./launch/environment.sh    takes that Python instead of the newest found
+# Uses uv where it is on PATH (seconds), else pip (minutes).
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+venv=$root/.venv
+
+stop() {
+    echo "environment: $1" >&2
+    exit 2
+}
+
+version_of() { # X.Y of an interpreter; fails where there is none
+    "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
+find_python() {
+    local candidate version
+    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+        version=$(version_of "$candidate") || continue
+        if [[ -f $root/tools/locks/python$version.txt ]]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    stop "${PYTHON:-no python3 on PATH} is Python 3.11, 3.12 or 3.13: install one or name it with PYTHON=/path/to/python"
+}
+
+if version=$(version_of "$venv/bin/python"); then
+    if [[ -n ${PYTHON:-} && $(version_of "$PYTHON") != "$version" ]]; then
+        stop "$venv has Python $version and PYTHON=$PYTHON is another: remove $venv first"
+    fi
+else
+    python=$(find_python)
+    version=$(version_of "$python")
+fi
+lock=$root/tools/locks/python$version.txt
+[[ -f $lock ]] || stop "$venv has Python $version, sersl needs 3.11, 3.12 or 3.13: remove $venv first"
+
+# The stamp names what was installed; it is written last, so a broken install starts again.
+stamp=$venv/installed
+wanted="$root $(cksum <"$lock") $(cksum <"$root/pyproject.toml")"
+if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
+    exit 0
+fi
+
+echo "environment: installing $(grep -c == "$lock") packages for Python $version into $venv" >&2
+quiet=--quiet
+[[ -t 2 ]] && quiet=
+if command -v uv >/dev/null; then
+    [[ -x $venv/bin/python ]] || uv venv --quiet --seed --python "$(command -v "$python")" "$venv"
+    uv pip install $quiet --python "$venv/bin/python" -r "$lock"
+    uv pip install $quiet --python "$venv/bin/python" --no-deps -e "$root"
+else
+    [[ -x $venv/bin/python ]] || "$python" -m venv "$venv" ||
+        stop "$python cannot make an environment: install its venv module, e.g. apt install python3-venv"
+    "$venv/bin/python" -m pip install $quiet --disable-pip-version-check -r "$lock"
+    "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-deps -e "$root"
+fi
+echo "$wanted" >"$stamp"
