@@ -65,7 +65,6 @@ def prepare(
         changed since it was prepared, no usable utterance, or another process at work on it.
     """
     data_dir = Path(data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
     arguments = _arguments(corpus, audio_dir, manifest, name)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
     # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
@@ -136,7 +135,7 @@ def _arguments(corpus: str, audio_dir, manifest, name: str) -> dict:
 def _alone(data_dir: Path, corpus: str) -> Iterator[Path]:
     """Gives a folder to write into, to one process at a time; what a killed one left is removed."""
     folder = data_dir / _STAGING
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # The lock is freed by the system when the process ends, however it ends.
     with (folder / f"{corpus}.lock").open("w") as lock:
         try:

@@ -174,6 +174,7 @@ def test_prepare_when_segments_then_exact_samples_and_outside_ones_listed(tmp_pa
 def test_prepare_when_arguments_do_not_fit_then_one_sentence(tmp_path, given, sentence):
     with pytest.raises(UserError, match=sentence):
         prepare(data_dir=tmp_path / "data", **given)
+    assert not (tmp_path / "data").exists()
 
 
 def test_prepare_when_the_folder_has_no_audio_then_error_says_what_it_should_have(tmp_path):
