@@ -53,11 +53,16 @@ _OCTAVE_JUMP_COST = 0.35  # per octave between neighbouring frames
 _BLOCK = 2048  # frames whose spectra are held at once, 41 s: memory is bounded
 
 
-def prosody(waveform: np.ndarray) -> np.ndarray:
+# F0 [T] in Hz, NaN where unvoiced, and voicing [T] in 0..1, both float64.
+Track = tuple[np.ndarray, np.ndarray]
+
+
+def prosody(waveform: np.ndarray, *, track: Track | None = None) -> np.ndarray:
     """Measures pitch, voicing, energy and their slopes at every frame.
 
     Args:
       waveform: [N] float32 at 16 kHz.
+      track: what `pitch` gave for it, if known: most of the work.
 
     Returns:
       [T, 6] float32, T = num_frames(N), in the order of `PROSODY_NAMES`: natural log of F0,
@@ -66,14 +71,14 @@ def prosody(waveform: np.ndarray) -> np.ndarray:
       regression slopes over up to 5 frames. log_f0 is NaN where unvoiced, its slope there and
       where no other voiced frame is near.
     """
-    f0, voicing = pitch(waveform)
+    f0, voicing = pitch(waveform) if track is None else track
     values = np.stack([np.log(f0), voicing, log_rms(waveform)], axis=1)
     slopes = _slopes(values)
     scaled = np.concatenate([(values - _CENTRES) / _SCALES, slopes / _SLOPE_SCALES], axis=1)
     return scaled.astype(np.float32)
 
 
-def pitch(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pitch(waveform: np.ndarray) -> Track:
     """Tracks the fundamental frequency.
 
     Args:

@@ -22,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION, prosody
+from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION, pitch, prosody
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex, load_index
@@ -42,12 +42,13 @@ class Annotator:
     """A source of frame intensity.
 
     Attributes:
-      intensity: [N] float32 at 16 kHz -> [T] float32 in 0..1, NaN where it has no opinion.
+      intensity: ([N] float32 at 16 kHz, track=what `audio.prosody.pitch` gives for it) ->
+        [T] float32 in 0..1, NaN where it has no opinion.
       version: of the algorithm.
       settings: whatever else its answer depends on.
     """
 
-    intensity: Callable[[np.ndarray], np.ndarray]
+    intensity: Callable[..., np.ndarray]
     version: int
     settings: dict
 
@@ -206,12 +207,13 @@ def annotate_waveform(annotator: str, waveform: np.ndarray) -> dict[str, np.ndar
       ValueError: the annotator gave other than num_frames(N) values in 0..1.
     """
     frames = num_frames(len(waveform))
-    intensity = ANNOTATORS[annotator].intensity(waveform)
+    track = pitch(waveform)
+    intensity = ANNOTATORS[annotator].intensity(waveform, track=track)
     if intensity.shape != (frames,):
         raise ValueError(f"annotator {annotator!r} gave {intensity.shape}, not ({frames},)")
     if not ((intensity >= 0) & (intensity <= 1) | np.isnan(intensity)).all():
         raise ValueError(f"annotator {annotator!r} gave intensities outside 0..1")
-    values = prosody(waveform)
+    values = prosody(waveform, track=track)
     if values.shape != (frames, len(PROSODY_NAMES)):
         raise ValueError(f"prosody gave {values.shape}, not ({frames}, {len(PROSODY_NAMES)})")
     return {"intensity": intensity.astype(np.float16), "prosody": values.astype(np.float16)}

@@ -79,7 +79,7 @@ def test_annotate_corpus_a_second_time_does_nothing_until_something_changes(data
 
     prepared = data_dir / "alpha/1.0.0/prepare.json"
     prepared.write_text(prepared.read_text().replace("print-alpha", "print-other"))
-    with pytest.raises(UserError, match="corpus_fingerprint differs"):
+    with pytest.raises(UserError, match="fingerprint differs"):
         load_sidecar_info("signal", "alpha", data_dir=data_dir)
     assert stamp()[1]["corpus_fingerprint"] == "print-other"
 
@@ -102,8 +102,8 @@ def test_annotate_corpus_interrupted_leaves_the_old_sidecar_and_nothing_half_mad
 
 def test_annotate_corpus_by_a_wrong_annotator_names_what_is_wrong(data_dir, monkeypatch):
     for intensity, sentence in (
-        (lambda waveform: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
-        (lambda waveform: np.full(num_frames(len(waveform)), 1.5), "outside 0..1"),
+        (lambda waveform, track: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
+        (lambda waveform, track: np.full(num_frames(len(waveform)), 1.5), "outside 0..1"),
     ):
         wrong = dataclasses.replace(ANNOTATORS["signal"], intensity=intensity)
         monkeypatch.setitem(ANNOTATORS, "signal", wrong)
