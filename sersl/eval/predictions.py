@@ -91,7 +91,8 @@ def read_predictions(path: str | Path) -> Predictions:
     ):
         if key in seen:
             raise UserError(
-                f"{path}, line {line}: utterance {str(key[1])!r} of corpus {str(key[0])!r} is there twice; "
+                f"{path}, line {line}: utterance {str(key[1])!r} of corpus "
+                f"{str(key[0])!r} is there twice; "
                 "every utterance must be tested once"
             )
         seen.add(key)

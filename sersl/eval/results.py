@@ -120,12 +120,10 @@ def score_workdir(workdir: str | Path) -> dict:
         raise UserError(f"workdir {workdir} does not exist: give the folder of a fine-tuning run")
     predictions = read_predictions(workdir / "predictions.csv")
     config = load_json(FinetuneConfig, workdir / "config.json")
-    corpora = read_json(workdir / "corpora.json")
     result = score(
         predictions,
         folds=read_json(workdir / "folds.json"),
-        # The file names the categories beside the corpora; those of the predictions are scored.
-        corpora=corpora["corpora"] if isinstance(corpora, dict) else corpora,
+        corpora=read_corpora(workdir)[0],
         protocol={
             "name": config.protocol.name,
             "num_folds": len(set(predictions.text["fold"])),
@@ -138,6 +136,33 @@ def score_workdir(workdir: str | Path) -> dict:
     )
     write_json(workdir / "results.json", result)
     return result
+
+
+def read_corpora(workdir: Path) -> tuple[list[dict], tuple[str, ...]]:
+    """Reads what a run was trained on.
+
+    Args:
+      workdir: of pretraining, whose corpora.json is a list, or of fine-tuning, where it is
+        {"corpora": list, "categories": names}.
+
+    Returns:
+      ({"corpus", "version", "fingerprint", "num_utterances", "num_speakers", "licence"} each,
+      category names in the order of the logits).
+
+    Raises:
+      UserError: the file is missing or damaged.
+    """
+    path = workdir / "corpora.json"
+    content = read_json(path)
+    try:
+        if isinstance(content, list):
+            corpora, categories = content, ()
+        else:
+            corpora, categories = content["corpora"], tuple(content["categories"])
+        # A corpus without a stated licence has none, and reports say so.
+        return [{"licence": "", **corpus} for corpus in corpora], categories
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error} is missing or no name") from error
 
 
 def read_json(path: Path):

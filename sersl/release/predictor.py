@@ -183,7 +183,7 @@ class Model:
             layers = "last"
         if layers is None:
             return self.predict(source, sample_rate=sample_rate)["embedding"]
-        wanted = self._layer_numbers(layers)
+        wanted = self.layer_numbers(layers)
         parts, weights, num_windows = [], [], 0
         for part in windows(source, sample_rate=sample_rate):
             num_windows += 1
@@ -204,7 +204,18 @@ class Model:
             result = np.average(np.stack(parts), axis=0, weights=weights).astype(np.float32)
         return result if layers == "all" else result[0]
 
-    def _layer_numbers(self, layers: str | int) -> tuple[int, ...]:
+    def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
+        """Finds the hidden states that "all", "last" or a number means.
+
+        Args:
+          layers: as `embed`.
+
+        Returns:
+          Their numbers, 0 to L.
+
+        Raises:
+          UserError: there is no such layer.
+        """
         if layers == "all":
             return tuple(range(self.num_layers + 1))
         if layers == "last":

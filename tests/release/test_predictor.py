@@ -68,7 +68,7 @@ def test_prediction_when_batched_then_equal_to_alone(tmp_path, kind, layers):
 def test_prediction_when_padded_then_equal_to_the_bare_network(model):
     waveform = make_speech(1.0)
     valid = np.ones((1, len(waveform)), bool)
-    bare = model._forward(model._params, waveform[None], valid, frames=False)
+    bare = model._compiled[False](model._params, waveform[None], valid)
     result = model.predict(waveform, sample_rate=RATE)
     expected = np.concatenate([bare["category"][0], bare["dimensions"][0]])
     np.testing.assert_allclose(_numbers(result), expected, **FP32_DEEP)

@@ -1,0 +1,85 @@
+"""`sersl export`: a finished run to a model folder that others can use."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sersl.config.load import load_json
+from sersl.config.schema import FinetuneConfig, PretrainConfig
+from sersl.core.errors import UserError
+from sersl.corpora.labels import DIMENSIONS
+from sersl.eval.results import read_corpora, read_json
+from sersl.release.folder import write_encoder, write_model
+from sersl.train.checkpoint import has_item, load_params
+
+
+def run(arguments) -> int:
+    """Writes a model folder.
+
+    Args:
+      arguments: `workdir` of `sersl finetune` or `sersl pretrain`, `output`, `fold` ("final" is
+        the model trained on all speakers) and `licence`, which may be empty.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      UserError: the run is not finished, or the output holds something else.
+    """
+    workdir, output = Path(arguments.workdir), Path(arguments.output)
+    if not workdir.is_dir():
+        raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
+    settings = read_json(workdir / "config.json")
+    if "objectives" in settings:
+        _export_encoder(workdir, output, licence=arguments.licence)
+    elif "protocol" in settings:
+        _export_model(workdir, output, fold=arguments.fold, licence=arguments.licence)
+    else:
+        raise UserError(
+            f"{workdir / 'config.json'} is neither of `sersl finetune` nor of `sersl pretrain`: "
+            "give the workdir of a run"
+        )
+    print(f"model written to {output}")
+    return 0
+
+
+def _export_model(workdir: Path, output: Path, *, fold: str, licence: str) -> None:
+    config = load_json(FinetuneConfig, workdir / "config.json")
+    corpora, categories = read_corpora(workdir)
+    folder = workdir / "folds" / fold
+    if not folder.is_dir():
+        known = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
+        raise UserError(
+            f"{workdir} has no fold {fold!r} ({_listed(known)}): wait until `sersl finetune` has "
+            "trained it, or give --fold NAME"
+        )
+    scored = (workdir / "results.json").is_file()
+    if not scored:
+        print(
+            f"sersl: {workdir} is not scored, so the model card has no scores: run "
+            f"`sersl evaluate --workdir {workdir}` and export again",
+            file=sys.stderr,
+        )
+    write_model(
+        output,
+        params=load_params(folder),
+        config=config,
+        categories=categories,
+        dimensions=DIMENSIONS if config.labels.dimensions else (),
+        results=read_json(workdir / "results.json") if scored else None,
+        corpora=corpora,
+        licence=licence,
+    )
+
+
+def _export_encoder(workdir: Path, output: Path, *, licence: str) -> None:
+    config = load_json(PretrainConfig, workdir / "config.json")
+    corpora, _ = read_corpora(workdir)
+    # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
+    teacher = (workdir / "checkpoints").is_dir() and has_item(workdir, "teacher")
+    params = {"encoder": load_params(workdir, "teacher")} if teacher else load_params(workdir)
+    write_encoder(output, params=params, config=config, corpora=corpora, licence=licence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"there are: {', '.join(names)}" if names else "there is none"
