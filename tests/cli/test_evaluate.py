@@ -1,0 +1,220 @@
+import csv
+import json
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from sersl.cli import evaluate, export, predict
+from sersl.config import load, schema
+from sersl.core.errors import UserError
+from sersl.corpora.prepare import prepare
+from sersl.release.folder import read_model, write_model
+from sersl.train.checkpoint import Checkpoints
+from tests.eval.fake_run import write_run
+from tests.release import fake_model
+
+RATE = 16_000
+
+
+def _run(**options):
+    names = ("workdir", "model", "corpus", "data_dir", "output")
+    return evaluate.run(Namespace(**dict.fromkeys(names) | options))
+
+
+def test_evaluate_when_given_a_workdir_then_scores_page_and_table(tmp_path, capsys):
+    write_run(tmp_path)
+    assert _run(workdir=str(tmp_path)) == 0
+    printed = capsys.readouterr().out
+    assert "majority" in printed
+    assert f"report: {tmp_path / 'report.html'}" in printed
+    assert (tmp_path / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--model, --corpus, --data_dir, --output is missing"),
+        ({"model": "m", "corpus": "c", "output": "o"}, "--data_dir is missing"),
+        ({"workdir": "w", "model": "m"}, "not both"),
+        ({"workdir": "nowhere"}, "nowhere does not exist"),
+    ],
+)
+def test_evaluate_when_arguments_are_wrong_then_one_sentence(options, message):
+    with pytest.raises(UserError, match=message):
+        _run(**options)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A prepared corpus: three speakers, a category that the model lacks, and a silent file."""
+    folder = tmp_path_factory.mktemp("mine")
+    rows = []
+    for i, category in enumerate(("angry", "happy", "sad", "angry", "boredom", "happy", "sad")):
+        time = np.arange(RATE) / RATE
+        level = 0.0 if i == 6 else 0.1 + 0.1 * i
+        tone = level * np.sin(2 * np.pi * (120 + 40 * i) * time) * np.sin(2 * np.pi * 3 * time)
+        soundfile.write(folder / f"{i}.wav", tone, RATE)
+        rows.append([f"{i}.wav", f"s{i % 3}", category, f"{i / 7:.3f}", "0.5", "0.5"])
+    with open(folder / "mine.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "speaker", "category", "arousal", "dominance", "valence"])
+        writer.writerows(rows)
+    data_dir = tmp_path_factory.mktemp("data")
+    prepared = prepare(data_dir=data_dir, manifest=folder / "mine.csv", name="mine")
+    return data_dir, prepared.summary
+
+
+def _model(folder, fingerprint="ab" * 32, categories=fake_model.NAMES, dimensions=True):
+    config = fake_model.make_config()
+    num_dimensions = 3 if dimensions else 0
+    return write_model(
+        folder,
+        params=fake_model.make_params(config, num_dimensions=num_dimensions),
+        config=config,
+        categories=categories,
+        dimensions=fake_model.DIMENSIONS[:num_dimensions],
+        results=None,
+        corpora=[{**fake_model.CORPORA[0], "fingerprint": fingerprint}],
+    )
+
+
+def test_evaluate_when_given_a_model_and_a_corpus_then_names_are_matched(corpus, tmp_path, capsys):
+    data_dir, _ = corpus
+    model, output = _model(tmp_path / "model"), tmp_path / "scores"
+    _run(model=str(model), corpus="mine", data_dir=str(data_dir), output=str(output))
+    told = capsys.readouterr()
+    assert "left out, as the model does not know them: boredom 1" in told.err
+    assert "the corpus does not have them: neutral" in told.err
+    assert "1 utterances were not scored: {'silent': 1}" in told.err
+    assert "warning" not in told.err
+    assert "CCC arousal" in told.out
+    results = json.loads((output / "results.json").read_text())
+    assert results["categories"] == ["angry", "happy", "sad"]
+    assert results["metrics"]["num_with_category"] == 5
+    assert results["metrics"]["num_with_dimensions"] == 6
+    assert results["protocol"]["categories_only_in_corpus"] == ["boredom: 1"]
+    assert not results["protocol"]["trained_on_this_corpus"]
+    assert "boredom: 1" in (output / "report.html").read_text()
+    with open(output / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["predicted"] for row in rows} <= {"angry", "happy", "sad"}
+    for row in rows:
+        total = sum(float(row[f"score_{name}"]) for name in results["categories"])
+        assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_evaluate_when_the_model_was_trained_on_the_corpus_then_it_warns(corpus, tmp_path, capsys):
+    data_dir, summary = corpus
+    model = _model(tmp_path / "model", fingerprint=summary["fingerprint"])
+    arguments = {"corpus": "mine", "data_dir": str(data_dir), "output": str(tmp_path / "scores")}
+    _run(model=str(model), **arguments)
+    assert "was trained on these very recordings" in capsys.readouterr().err
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert results["protocol"]["trained_on_this_corpus"]
+
+
+def test_evaluate_when_nothing_is_shared_then_said(corpus, tmp_path):
+    names = ("calm", "contempt", "fear", "disgust")
+    model = _model(tmp_path / "model", categories=names, dimensions=False)
+    with pytest.raises(UserError, match="share no category and no dimension"):
+        _run(model=str(model), corpus="mine", data_dir=str(corpus[0]), output=str(tmp_path / "x"))
+
+
+def _save_checkpoint(folder, params):
+    checkpoints = Checkpoints(folder / "checkpoints", keep_last=1)
+    checkpoints.save(5, {"params": params}, config={})
+    checkpoints.close()
+
+
+def _export(workdir, output, fold="final", licence=""):
+    arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
+    return export.run(Namespace(**arguments))
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A finetuning run with one trained fold, as `sersl finetune` leaves it."""
+    workdir = tmp_path / "run"
+    write_run(workdir)
+    config = schema.FinetuneConfig(
+        **{
+            name: getattr(fake_model.make_config(), name)
+            for name in ("frontend", "encoder", "pooling", "heads")
+        },
+        labels=schema.LabelsConfig(dimensions=True),
+    )
+    load.save_json(config, workdir / "config.json")
+    params = fake_model.make_params(config, num_categories=5)
+    _save_checkpoint(workdir / "folds" / "final", params)
+    return workdir, params
+
+
+def test_export_when_a_run_is_scored_then_the_model_predicts_and_its_card_has_scores(
+    finished, tmp_path, capsys
+):
+    workdir, params = finished
+    _run(workdir=str(workdir))
+    assert _export(workdir, tmp_path / "model", licence="CC BY-NC-SA 4.0") == 0
+    released = read_model(tmp_path / "model")
+    np.testing.assert_array_equal(
+        released.params["pooling"]["layer_weights"], params["pooling"]["layer_weights"]
+    )
+    assert released.architecture.categories == ("angry", "happy", "sad", "neutral", "fear")
+    card = (tmp_path / "model" / "README.md").read_text()
+    for part in (
+        *("license: cc-by-nc-sa-4.0", "pipeline_tag: audio-classification", "| majority | 0.200 |"),
+        *("| arousal | 0.", "never heard its speaker", "released under CC BY-NC-SA 4.0"),
+    ):
+        assert part in card
+    assert "\n\n|" in card
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
+    options = {"output": None, "window": None, "hop": None, "frames": False}
+    model = str(tmp_path / "model")
+    assert predict.run(Namespace(model=model, inputs=[str(tmp_path / "a.wav")], **options)) == 0
+
+
+def test_export_when_not_scored_then_it_says_so(finished, tmp_path, capsys):
+    _export(finished[0], tmp_path / "model")
+    assert "is not scored" in capsys.readouterr().err
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "Not scored." in card
+    assert "No licence was stated" in card
+
+
+def test_export_when_the_fold_or_run_is_missing_then_said(finished, tmp_path):
+    with pytest.raises(UserError, match=r"no fold '9' \(there are: 1, 2, 3, 4, final\)"):
+        _export(finished[0], tmp_path / "model", fold="9")
+    with pytest.raises(UserError, match="does not exist"):
+        _export(tmp_path / "nowhere", tmp_path / "model")
+    (finished[0] / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="is neither of `sersl finetune` nor"):
+        _export(finished[0], tmp_path / "model")
+
+
+@pytest.mark.parametrize("teacher", [False, True])
+def test_export_when_the_run_is_pretraining_then_the_encoder_alone(tmp_path, teacher):
+    workdir = tmp_path / "run"
+    config = schema.PretrainConfig(
+        frontend=fake_model.make_config().frontend, encoder=fake_model.make_config().encoder
+    )
+    workdir.mkdir()
+    load.save_json(config, workdir / "config.json")
+    corpora = [{k: v for k, v in fake_model.CORPORA[0].items() if k != "licence"}]
+    (workdir / "corpora.json").write_text(json.dumps(corpora))
+    encoder = fake_model.make_params(fake_model.make_config())["encoder"]
+    items = {"params": {"encoder": encoder, "prosody": {"kernel": np.ones(2, np.float32)}}}
+    if teacher:
+        items["teacher"] = {**encoder, "mask_embedding": encoder["mask_embedding"] + 1}
+    checkpoints = Checkpoints(workdir / "checkpoints", keep_last=1)
+    checkpoints.save(5, items, config={})
+    checkpoints.close()
+    _export(workdir, tmp_path / "model")
+    released = read_model(tmp_path / "model")
+    assert set(released.params) == {"encoder"}
+    assert released.about["heads"] is None
+    np.testing.assert_array_equal(
+        released.params["encoder"]["mask_embedding"], encoder["mask_embedding"] + teacher
+    )
+    assert "without heads" in (tmp_path / "model" / "README.md").read_text()
