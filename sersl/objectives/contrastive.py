@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from sersl.config.schema import ContrastiveConfig
 from sersl.core.errors import UserError
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, at_least_float32
 
 _NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
@@ -174,5 +174,5 @@ def _perplexity(distribution: jax.Array) -> jax.Array:
 
 def _unit(x: jax.Array) -> jax.Array:
     """Scales vectors to length 1, in float32 at least."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_float32(x)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.config.schema import DistillConfig
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, at_least_float32
 
 _EPSILON = 1e-5  # in the variance of the instance norm (torch.nn.functional.instance_norm)
 
@@ -23,8 +23,7 @@ def teacher_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers: i
     Source: data2vec (2202.03555), sec. 3.3. Differs: whole layers stand for the outputs of their
     feed-forward blocks before the residual.
     """
-    layers = hidden_states[1:][-top_layers:]
-    layers = layers.astype(jnp.promote_types(layers.dtype, jnp.float32))
+    layers = at_least_float32(hidden_states[1:][-top_layers:])
     weights = valid[None, :, :, None].astype(layers.dtype)
     num_real = jnp.maximum(weights.sum(2, keepdims=True), 1.0)
     centred = layers - (layers * weights).sum(2, keepdims=True) / num_real
@@ -50,7 +49,7 @@ def distill(
 
     Source: data2vec (2202.03555), eq. 3 with beta = 0 and fairseq's scale 1 / sqrt(D).
     """
-    predicted = predicted.astype(jnp.promote_types(predicted.dtype, jnp.float32))
+    predicted = at_least_float32(predicted)
     target = jax.lax.stop_gradient(target)
     per_frame = jnp.square(predicted - target).sum(-1) / target.shape[-1] ** 0.5
     mean = Mean.of(per_frame, masked)

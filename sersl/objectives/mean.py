@@ -28,7 +28,7 @@ class Mean(NamedTuple):
         Returns:
           The Mean of them.
         """
-        values = jnp.asarray(values, jnp.promote_types(jnp.result_type(values), jnp.float32))
+        values = at_least_float32(values)
         weights = jnp.broadcast_to(jnp.asarray(weights, values.dtype), values.shape)
         # Twice where: a NaN times 0 is NaN, in the gradient too.
         safe = jnp.where(weights != 0, values, 0.0)
@@ -49,3 +49,9 @@ class Mean(NamedTuple):
         """
         counted = self.weight != 0
         return jnp.where(counted, self.total / jnp.where(counted, self.weight, 1.0), empty)
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Casts to float32, in which losses are computed; leaves float64 alone."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

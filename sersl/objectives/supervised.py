@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, at_least_float32
 
 # In the denominator of the concordance: two equal constants give 0 agreement, not NaN. Dimensions
 # lie in 0..1 and vary by 0.01 to 0.05 (variance), so it moves a score by less than 1e-6.
@@ -35,7 +35,7 @@ def cross_entropy(
       (loss, 0 where no row has a category; metrics: category_loss, and category_accuracy over
       rows of equal weight).
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = at_least_float32(logits)
     known = category >= 0
     num_categories = logits.shape[-1]
     label = jnp.where(known, category, 0)
@@ -70,7 +70,7 @@ def concordance(
 
     Source: Lin (1989); population moments: 2 cov / (var + var' + (mean - mean')^2).
     """
-    predicted = predicted.astype(jnp.promote_types(predicted.dtype, jnp.float32))
+    predicted = at_least_float32(predicted)
     known = ~jnp.isnan(target)
     weights = known.astype(predicted.dtype)
     num = jnp.maximum(weights.sum(0), 1.0)

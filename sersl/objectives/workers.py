@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import unknown_name
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, at_least_float32
 
 
 def _squared(error: jax.Array) -> jax.Array:
@@ -48,7 +48,7 @@ def prosody_regression(
     Raises:
       UserError: an unknown feature.
     """
-    predicted = predicted.astype(jnp.promote_types(predicted.dtype, jnp.float32))
+    predicted = at_least_float32(predicted)
     means = {}
     for i, name in enumerate(names):
         if name not in PROSODY_LOSSES:

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sersl.config.schema import PoolingConfig
+from sersl.core.errors import UserError
+from sersl.models.pooling import LOCAL_FRAMES, Pooling
+from tests.models.small import compiled
+from tests.tolerances import FP32
+
+L, B, T, D = 2, 3, 70, 6
+STATES = np.random.default_rng(0).normal(size=(L + 1, B, T, D)).astype(np.float32) * 2 + 1
+VALID = np.arange(T) < np.array([70, 40, 1])[:, None]
+
+
+def pooling(kind, layers):
+    config = PoolingConfig(kind=kind, layers=layers, hidden=5)
+    return compiled(Pooling(L, D, config, key=jax.random.key(0)))
+
+
+def reference(params, kind, layers, frames):
+    """Pools the chosen frames of STATES [L + 1, n, D] in float64."""
+    frames = frames.astype(np.float64)
+    if layers == "last":
+        x = frames[-1]
+    else:
+        weights = np.exp(params["layer_weights"])
+        mean, var = frames.mean(-1, keepdims=True), frames.var(-1, keepdims=True)
+        x = np.tensordot(weights / weights.sum(), (frames - mean) / np.sqrt(var + 1e-5), 1)
+    if kind == "mean":
+        return x.mean(0)
+    hidden, score = params["attention_hidden"], params["attention_score"]
+    scores = np.tanh(x @ hidden["kernel"] + hidden["bias"]) @ score["kernel"] + score["bias"]
+    share = np.exp(scores) / np.exp(scores).sum()
+    mean = (share * x).sum(0)
+    deviation = np.sqrt((share * (x - mean) ** 2).sum(0) + 1e-5)
+    return np.concatenate([mean, deviation])
+
+
+@pytest.mark.parametrize("kind", ["mean", "attentive_statistics"])
+@pytest.mark.parametrize("layers", ["weighted", "last"])
+def test_pooling_when_compared_with_numpy_then_equal_whole_and_local(kind, layers):
+    params, pool = pooling(kind, layers)
+    if layers == "weighted":
+        params["layer_weights"] = jnp.array([0.3, -0.5, 0.9])
+    plain = jax.tree.map(np.asarray, params)
+    whole, local = pool(params, STATES, VALID)
+    for b in range(B):
+        real = np.flatnonzero(VALID[b])
+        expected = reference(plain, kind, layers, STATES[:, b, real])
+        np.testing.assert_allclose(whole[b], expected, **FP32)
+        for t in real[::13]:
+            near = real[np.abs(real - t) <= LOCAL_FRAMES // 2]
+            expected = reference(plain, kind, layers, STATES[:, b, near])
+            # A variance as a difference of squares keeps a digit less, and 0 becomes 1e-5.
+            np.testing.assert_allclose(local[b, t], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["mean", "attentive_statistics"])
+def test_pooling_when_frame_is_constant_then_gradient_is_finite(kind):
+    params, pool = pooling(kind, "weighted")
+    constant = np.ones_like(STATES)
+
+    def loss(params, states):
+        return sum(jnp.sum(x) for x in pool(params, states, VALID))
+
+    gradients = jax.grad(loss, argnums=(0, 1))(params, constant)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
+
+
+def test_pooling_when_name_is_unknown_then_user_error():
+    with pytest.raises(UserError, match=r"pooling\.kind"):
+        pooling("max", "last")
+    with pytest.raises(UserError, match=r"pooling\.layers"):
+        pooling("mean", "first")
