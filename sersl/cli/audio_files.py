@@ -80,5 +80,13 @@ def growing_file(path: str | Path) -> Iterator[TextIO]:
 
 
 def progress(total: int, *, unit: str) -> tqdm:
-    """Shows a bar on a terminal, and nothing in a log, where the summary line tells all."""
+    """Shows a bar on a terminal, and nothing in a log, where the summary line tells all.
+
+    Args:
+      total: how many there are.
+      unit: of what.
+
+    Returns:
+      The bar, to be updated.
+    """
     return tqdm(total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)

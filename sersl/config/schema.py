@@ -250,10 +250,3 @@ class FinetuneConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     init_from: str = ""  # workdir of `sersl pretrain`, or a released folder; empty: from scratch
-
-
-ENCODER_PRESETS = {
-    "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
-    "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
-    "small": EncoderConfig(num_layers=8, width=384, num_heads=6, mlp_width=1536),  # one GPU, hours
-}

@@ -15,6 +15,8 @@ from sersl.core.seeds import generator
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.published_folds import EMOBOX_TEST_SPEAKERS
 
+_FINAL_NUMBER = 1_000_000  # of the final fold, in the seeds: after those of any protocol
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -102,6 +104,50 @@ def make_folds(
         )
         folds.append(Fold(fold_name, train, validation, test, checks))
     return folds
+
+
+def final_fold(
+    name: str,
+    indexes: Sequence[CorpusIndex],
+    *,
+    validation_fraction: float,
+    seed: int,
+    allow_speaker_overlap: bool = False,
+) -> Fold:
+    """Makes the division for a model to release: nobody is tested, some speakers validate.
+
+    Args:
+      name: of the fold.
+      indexes: of the prepared corpora.
+      validation_fraction: of the speakers, at least one; 0 for no validation.
+      seed: decides who validates.
+      allow_speaker_overlap: as for `make_folds`.
+
+    Returns:
+      A fold with an empty test side.
+
+    Raises:
+      UserError: only one speaker, or unknown ones, and overlap was not allowed.
+    """
+    request = _Request(
+        indexes=indexes,
+        speakers=_speakers(indexes),
+        num_folds=1,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        allow_speaker_overlap=allow_speaker_overlap,
+    )
+    nobody = np.zeros(0, np.int64)
+    train, validation = _split_training(request, _FINAL_NUMBER, nobody)
+    checks = check_overlap(
+        {"train": train, "validation": validation, "test": nobody},
+        speakers=request.speakers,
+        audio=np.concatenate([index.column("sha256") for index in indexes]),
+        texts=np.concatenate([index.column("text") for index in indexes]),
+        allow=allow_speaker_overlap,
+        where=f"fold {name!r}",
+    )
+    return Fold(name, train, validation, nobody, checks)
 
 
 def check_overlap(

@@ -161,7 +161,7 @@ often.</p>
 <div class="scroll"><table><tbody>
 {% for name, value in protocol_rows %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}
 </tbody></table></div>
-<h3>Shared between the training and the test side</h3>
+<h3>Shared between training, validation and test side</h3>
 {% if check_rows %}
 <div class="scroll"><table><thead><tr><th>fold</th>
 {% for name in check_columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>

@@ -19,6 +19,8 @@ from sersl.eval.results import read_json, score_workdir
 __all__ = ["score_table", "score_workdir", "write_report"]
 
 SCORES = {"uar": "UAR (UA)", "accuracy": "accuracy (WA)", "macro_f1": "macro F1"}
+# What two sides of a fold may have in common, see sersl.corpora.protocols.check_overlap.
+CHECKS = {"speakers": "speakers", "audio": "recordings", "texts": "sentences"}
 NONE = "–"
 
 
@@ -169,8 +171,6 @@ def _tables(results: Mapping) -> dict:
         "cells": cells(scores),
         "speakers": "",
     }
-    checks = {fold["fold"]: dict(_flat(fold["checks"])) for fold in results["folds"]}
-    check_columns = list(dict.fromkeys(name for check in checks.values() for name in check))
     return {
         "cards": _cards(results),
         "scores": _score_rows(results),
@@ -186,11 +186,11 @@ def _tables(results: Mapping) -> dict:
         "protocol_rows": [
             (name.replace("_", " "), _plain(value)) for name, value in protocol.items()
         ],
-        "check_columns": [name.replace("_", " ") for name in check_columns],
+        "check_columns": list(CHECKS.values()),
         "check_rows": [
-            {"name": fold, "cells": [_check(check, name) for name in check_columns]}
-            for fold, check in checks.items()
-            if check_columns
+            {"name": fold["fold"], "cells": [_check(fold["checks"], kind) for kind in CHECKS]}
+            for fold in results["folds"]
+            if fold["checks"]
         ],
     }
 
@@ -270,16 +270,12 @@ def _interval_note(results: Mapping) -> str:
     )
 
 
-def _check(check: Mapping, name: str) -> dict:
-    if name not in check:
-        return {"mark": "", "text": NONE}
-    value = check[name]
-    count = len(value) if isinstance(value, list) else value
-    # A count of shared speakers or recordings must be zero; shared sentences are only told.
-    counted = isinstance(count, int) and not isinstance(count, bool)
-    if not counted or "text" in name:
-        return {"mark": "", "text": _plain(value)}
-    return {"mark": "bad" if count else "ok", "text": _plain(value) if count else "none"}
+def _check(checks: Mapping, kind: str) -> dict:
+    shared = {sides: count for sides, count in checks[kind].items() if count}
+    text = ", ".join(f"{count} in {sides.replace('/', ' and ')}" for sides, count in shared.items())
+    # In acted corpora everyone says the same sentences, which is told but no fault.
+    mark = "" if kind == "texts" and shared else "bad" if shared else "ok"
+    return {"mark": mark, "text": text or "none"}
 
 
 def _read_log(folder: Path) -> list[dict]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-import sersl
+from sersl import __version__
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
@@ -198,7 +198,7 @@ def write_json(path: Path, content) -> None:
 def versions() -> dict[str, str]:
     """Names the versions that made a result: python, jax, flax, numpy and sersl."""
     packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
-    return {"python": platform.python_version(), **packages, "sersl": sersl.__version__}
+    return {"python": platform.python_version(), **packages, "sersl": __version__}
 
 
 class _Scorer:

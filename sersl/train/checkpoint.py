@@ -100,7 +100,7 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                stored = self._read_config(step)
+                stored = self.read_config(step)
                 check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
                 restored = self._manager.restore(
                     step,
@@ -131,7 +131,8 @@ class Checkpoints:
             if later > step:
                 self._manager.delete(later)
 
-    def _read_config(self, step: int) -> dict:
+    def read_config(self, step: int) -> dict:
+        """Reads the JSON saved beside the arrays of one checkpoint."""
         return self._manager.restore(
             step, args=ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
         )[CONFIG]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from sersl.train.observe import Metrics, Progress
 from sersl.train.state import TrainState
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818 - not an error: exit code 0
     """The machine is being taken away; the state was saved at `step`."""
 
     def __init__(self, step: int):
@@ -99,9 +100,8 @@ class Loop:
             if self.evaluate is not None and (
                 done % self.evaluate_every_steps == 0 or done == self.num_steps
             ):
-                self._settle(pending, window)
+                self._settle(pending, window, more=self.evaluate(state, done))
                 pending = None
-                self.metrics.log(done, self.evaluate(state, done))
             if done % self.save_every_steps == 0 or done == self.num_steps:
                 # A state is saved only after its loss was seen to be finite.
                 self._settle(pending, window)
@@ -115,22 +115,23 @@ class Loop:
             return
         self.checkpoints.save(step, state_items(state), config=self.save_config())
 
-    def _settle(self, pending, window: "_Window") -> None:
-        """Reads, checks and logs the values of a step that has been dispatched."""
+    def _settle(self, pending, window: "_Window", *, more: Mapping = MappingProxyType({})) -> None:
+        """Reads, checks and logs the values of a step that has been dispatched, and `more`."""
         if pending is None:
             return
         step, metrics = pending
         values = read_means(metrics)
         window.add(values.pop("audio_seconds"))
-        if not np.isfinite(values["loss"]):
+        if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
             bad = sorted(name for name, value in values.items() if not np.isfinite(value))
             raise UserError(
-                f"the loss is {values['loss']} at step {step} (not finite: {', '.join(bad)}): "
+                f"training has diverged at step {step} (not finite: {', '.join(bad)}): "
                 "lower optimizer.learning_rate or optimizer.clip_norm and start again from the "
                 "last checkpoint"
             )
-        if step % self.log_every_steps and step != self.num_steps:
+        if step % self.log_every_steps and step != self.num_steps and not more:
             return
+        values |= more
         speed = window.close()
         self.metrics.log(step, values | speed)
         seen = {name: values[name] for name in self.shown if name in values}

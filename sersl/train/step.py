@@ -12,9 +12,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.core.lengths import SAMPLE_RATE
-from sersl.core.seeds import purpose_number
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
+from sersl.parallel.random import run_key
 from sersl.parallel.sharding import (
     batch_sharding,
     check_rows,
@@ -50,8 +50,7 @@ def make_step(task, optimizer: optax.GradientTransformation, *, seed: int, start
         )
 
     def step(state: TrainState, batch: dict, constants: dict) -> tuple[TrainState, dict]:
-        key = jax.random.fold_in(jax.random.key(seed), purpose_number("step"))
-        key = jax.random.fold_in(key, state.step)
+        key = jax.random.fold_in(run_key(seed, "step"), state.step)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, metrics), grads = gradient(state.params, state, batch, constants, key)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -93,6 +92,11 @@ def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
         whole,
     )
     return placed, notes
+
+
+def param_shapes(task) -> dict:
+    """Lays out the parameters of a task: nested dict of `jax.ShapeDtypeStruct`."""
+    return nnx.to_pure_dict(task.abstract)
 
 
 def new_state(task, optimizer: optax.GradientTransformation) -> TrainState:

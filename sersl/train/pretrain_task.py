@@ -7,7 +7,6 @@ from flax import nnx
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.core.seeds import purpose_number
 from sersl.knowledge.masking import choose_masked
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
@@ -17,6 +16,7 @@ from sersl.objectives.contrastive import contrastive
 from sersl.objectives.distill import distill, ema_decay, ema_update, teacher_targets
 from sersl.objectives.mean import Mean
 from sersl.objectives.workers import prosody_regression
+from sersl.parallel.random import fold, run_key
 
 
 class PretrainModel(nnx.Module):
@@ -76,8 +76,7 @@ class PretrainTask:
 
     def make_model(self) -> PretrainModel:
         """Makes the model with the initial weights of the run's seed."""
-        key = jax.random.fold_in(jax.random.key(self.config.train.seed), purpose_number("init"))
-        return PretrainModel(self.config, key=key)
+        return PretrainModel(self.config, key=run_key(self.config.train.seed, "init"))
 
     def make_teacher(self, params: dict) -> dict | None:
         """Copies what the teacher starts from, or gives None when no objective has one."""
@@ -128,8 +127,7 @@ class PretrainTask:
         objectives = self.config.objectives
         model = nnx.merge(self.graph, nnx.State(params))
         keys = {
-            purpose: jax.random.fold_in(key, purpose_number(purpose))
-            for purpose in ("masking", "dropout", "gumbel", "negatives")
+            purpose: fold(key, purpose) for purpose in ("masking", "dropout", "gumbel", "negatives")
         }
         frames = valid_frames(batch["valid"])
         intensity = batch["intensity"] if self.needs_annotation else None

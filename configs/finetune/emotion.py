@@ -1,0 +1,40 @@
+"""Emotion predictor: categories, and arousal, dominance, valence where the corpus has them.
+
+Weighted sum of all layers and attentive-statistics pooling (the heads of the MSP-Podcast challenge
+baselines), class-weighted cross-entropy with label smoothing, 1 - CCC over the global batch.
+
+Command: sersl finetune --config configs/finetune/emotion.py:tiny --workdir runs/finetune \
+    --config.data.data_dir=data --config.data.corpora=synthetic --config.init_from=runs/pretrain
+RAVDESS: add --config.data.corpora=ravdess --config.protocol.name=emobox
+    --config.labels.dimensions=false
+Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU). The encoder's sizes come from
+init_from; without it the preset's encoder is trained from scratch.
+"""
+
+from ml_collections import ConfigDict
+
+from sersl.config.presets import encoder_preset
+
+STEPS = {"nano": 20, "tiny": 300, "small": 4000}
+
+
+def get_config(preset: str = "tiny") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"emotion_{preset}"
+    config.encoder = encoder_preset(preset)
+    config.labels = {"dimensions": True}
+    config.train = {"num_steps": STEPS[preset]}
+    config.checkpoint = {"every_steps": STEPS[preset]}
+    config.optimizer = {"learning_rate": 1e-3, "weight_decay": 0.05}
+    config.augment = {"time_mask_fraction": 0.2, "band_mask_width": 12, "gain_db": 6.0}
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0}
+        config.evaluate_every_steps = 10
+    if preset == "tiny":
+        config.data = {"seconds_per_batch": 64.0, "max_seconds": 4.0}
+        config.evaluate_every_steps = 50
+    if preset == "small":
+        config.data = {"seconds_per_batch": 256.0, "max_seconds": 12.0, "num_buckets": 6}
+        config.encoder.dtype = "bfloat16"
+        config.evaluate_every_steps = 200
+    return config

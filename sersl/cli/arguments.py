@@ -1,0 +1,111 @@
+"""The options of every verb. Nothing heavy is imported here: --help answers at once."""
+
+import argparse
+
+from sersl import __version__
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Builds the parser of `sersl`; the chosen verb is in the attribute `verb`."""
+    parser = argparse.ArgumentParser(
+        prog="sersl",
+        description="Emotion-aware speech models: prepare, pretrain, finetune, evaluate, predict.",
+    )
+    parser.add_argument("--version", action="version", version=f"sersl {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
+    for add in (
+        _prepare,
+        _annotate,
+        _pretrain,
+        _finetune,
+        _evaluate,
+        _export,
+        _predict,
+        _embed,
+    ):
+        add(verbs)
+    return parser
+
+
+def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
+    return verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+
+
+def _prepare(verbs) -> None:
+    parser = _verb(verbs, "prepare", "turn audio and labels into records")
+    parser.add_argument("--corpus", metavar="NAME", help="a known corpus, e.g. ravdess, synthetic")
+    parser.add_argument("--audio_dir", metavar="DIR", help="the corpus as its owner distributes it")
+    parser.add_argument(
+        "--manifest", metavar="FILE", help="your own CSV or JSONL with a path column"
+    )
+    parser.add_argument("--name", metavar="NAME", help="what to call the manifest's corpus")
+    parser.add_argument("--data_dir", metavar="DIR", required=True, help="where records go")
+    parser.add_argument("--overwrite", action="store_true", help="prepare again what is there")
+
+
+def _annotate(verbs) -> None:
+    parser = _verb(
+        verbs, "annotate", "add emotion intensity and prosody of every frame to a corpus"
+    )
+    parser.add_argument("--annotator", default="signal", metavar="NAME", help="default: signal")
+    parser.add_argument("--corpus", required=True, metavar="NAME")
+    parser.add_argument("--data_dir", required=True, metavar="DIR")
+    parser.add_argument("--processes", type=int, default=1, metavar="N")
+
+
+def _pretrain(verbs) -> None:
+    parser = _verb(verbs, "pretrain", "pretrain a speech encoder without labels")
+    _run_options(parser)
+
+
+def _finetune(verbs) -> None:
+    parser = _verb(verbs, "finetune", "train and test emotion predictors over all folds")
+    _run_options(parser)
+
+
+def _run_options(parser) -> None:
+    parser.add_argument(
+        "--config", required=True, metavar="FILE[:PRESET]", help="e.g. configs/...py:tiny"
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="resumes what is there")
+    parser.add_argument(
+        "--config.KEY=VALUE",
+        dest="overrides",
+        help="change one setting, e.g. --config.train.num_steps=200; may be given many times",
+    )
+
+
+def _evaluate(verbs) -> None:
+    parser = _verb(verbs, "evaluate", "score a finetuned run, or a released model on a corpus")
+    parser.add_argument("--workdir", metavar="DIR", help="of `sersl finetune`")
+    parser.add_argument("--model", metavar="DIR", help="a released folder")
+    parser.add_argument("--corpus", metavar="NAME", help="with --model: a prepared corpus")
+    parser.add_argument("--data_dir", metavar="DIR", help="with --model: where it was prepared")
+    parser.add_argument("--output", metavar="DIR", help="with --model: where the report goes")
+
+
+def _export(verbs) -> None:
+    parser = _verb(verbs, "export", "write a model folder to release")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="of finetune or pretrain")
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--fold", default="final", metavar="NAME", help="default: final")
+    parser.add_argument("--licence", default="", metavar="NAME", help="of the model, for its card")
+
+
+def _predict(verbs) -> None:
+    parser = _verb(verbs, "predict", "say the emotions of audio files")
+    parser.add_argument("--model", required=True, metavar="DIR", help="a released folder")
+    parser.add_argument("inputs", nargs="+", metavar="FILE_OR_FOLDER")
+    parser.add_argument("--output", metavar="FILE", help=".csv or .jsonl; default: a table")
+    parser.add_argument("--window", type=float, metavar="S", help="one row per window of S seconds")
+    parser.add_argument("--hop", type=float, metavar="S", help="between windows; default: window")
+    parser.add_argument("--frames", action="store_true", help="scores of every 20-ms frame (jsonl)")
+
+
+def _embed(verbs) -> None:
+    parser = _verb(verbs, "embed", "write embeddings of audio files")
+    parser.add_argument("--model", required=True, metavar="DIR", help="a released folder")
+    parser.add_argument("inputs", nargs="+", metavar="FILE_OR_FOLDER")
+    parser.add_argument("--output", required=True, metavar="FILE.npz")
+    parser.add_argument("--frames", action="store_true", help="one vector per 20-ms frame")
+    parser.add_argument("--layers", default="last", metavar="all|last|N", help="default: last")

@@ -1,0 +1,65 @@
+"""`sersl <verb>`: parse, run the verb's file, and turn problems into sentences and exit codes."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from sersl.cli.arguments import make_parser
+from sersl.core.errors import UserError
+
+DONE, FAILED, USER_CAN_FIX = 0, 1, 2
+_TRAINING = ("pretrain", "finetune")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+      argv: the command line without the program's name; that of the process when None.
+
+    Returns:
+      0 done; 2 the user can fix it, one sentence was printed. Anything else raises and ends in 1.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        argv, overrides = _take_overrides(argv)
+        arguments = make_parser().parse_args(argv)
+        if overrides and arguments.verb not in _TRAINING:
+            raise UserError(f"sersl {arguments.verb} takes no --config.KEY=VALUE")
+        arguments.overrides = overrides
+        logging.basicConfig(level=logging.WARNING, format="sersl: %(message)s")
+        # Orbax warns through absl of what sersl checks itself; errors still show.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        # The first use of a heavy library: each verb imports what it needs, --help nothing.
+        verb = importlib.import_module(f"sersl.cli.{arguments.verb}")
+        return verb.run(arguments)
+    except UserError as error:
+        print(f"sersl: {error}", file=sys.stderr)
+        return USER_CAN_FIX
+    except BrokenPipeError:
+        # `sersl predict ... | head`: nobody reads on; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print("sersl: interrupted", file=sys.stderr)
+        return 130
+
+
+def _take_overrides(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Takes `--config.a.b=V` and `--config.a.b V` out of the command line."""
+    kept, overrides = [], []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("--config."):
+            kept.append(word)
+            continue
+        setting = word.removeprefix("--config.")
+        if "=" not in setting:
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"{word} has no value: write {word}=VALUE")
+            setting = f"{setting}={value}"
+        overrides.append(setting)
+    return kept, overrides

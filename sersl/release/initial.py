@@ -1,0 +1,51 @@
+"""Weights to start training from: those of a run, or of a released folder."""
+
+import json
+from pathlib import Path
+
+from sersl.config.load import from_mapping
+from sersl.config.schema import EncoderConfig, FrontendConfig
+from sersl.core.errors import UserError
+from sersl.models.transformer import unstack_layers
+from sersl.release.folder import read_model
+from sersl.train.checkpoint import has_item, load_params
+from sersl.train.startup import InitialWeights
+
+
+def read_weights(source: str | Path) -> InitialWeights:
+    """Reads the weights of a run (its teacher where it has one) or of a released folder.
+
+    Args:
+      source: workdir of `sersl pretrain`, or a folder that `sersl export` wrote.
+
+    Returns:
+      The weights and the settings of frontend and encoder.
+
+    Raises:
+      UserError: the folder is neither, or is damaged.
+    """
+    source = Path(source)
+    if (source / "model.safetensors").is_file():
+        released = read_model(source)
+        return InitialWeights(
+            params=released.params,
+            frontend=released.architecture.frontend,
+            encoder=released.architecture.encoder,
+            source=str(source),
+        )
+    if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
+        raise UserError(
+            f"init_from={str(source)!r} is neither the workdir of a `sersl pretrain` run nor a "
+            "released model folder: it has neither checkpoints/ nor model.safetensors"
+        )
+    if has_item(source, "teacher"):
+        params = {"encoder": load_params(source, "teacher")}
+    else:
+        params = load_params(source)
+    config = json.loads((source / "config.json").read_text())
+    return InitialWeights(
+        params=unstack_layers(params),
+        frontend=from_mapping(FrontendConfig, config["frontend"]),
+        encoder=from_mapping(EncoderConfig, config["encoder"]),
+        source=str(source),
+    )

@@ -1,0 +1,363 @@
+"""A fine-tuning run: every fold of a protocol, then one model for release."""
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sersl.config.load import to_dict
+from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.labels import DIMENSIONS, LabelView, make_view
+from sersl.corpora.protocols import Fold, final_fold, make_folds
+from sersl.data.buckets import evaluation_buckets
+from sersl.data.pipeline import training_batches
+from sersl.data.plan import BatchPlan, make_plan
+from sersl.data.references import split_rows
+from sersl.data.sources import CorpusSource
+from sersl.parallel.distributed import is_first_process
+from sersl.parallel.mesh import describe, make_mesh
+from sersl.parallel.sharding import local_rows
+from sersl.train.answers import Answerer, Answers
+from sersl.train.checkpoint import Checkpoints, write_json
+from sersl.train.finetune_task import FinetuneTask
+from sersl.train.loop import Loop
+from sersl.train.observe import Metrics, Progress
+from sersl.train.optimizer import by_pattern, make_optimizer, table
+from sersl.train.pretrain import describe_corpora, example_batch, open_sources
+from sersl.train.startup import InitialWeights, open_workdir, sizes, start
+from sersl.train.state import TrainState
+from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
+
+SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
+FINAL = "final"  # name of the fold that trains on all speakers, for release
+
+# Given answers and truth, scores by name, of which "selection" chooses the best step.
+Score = Callable[[Answers], dict[str, float]]
+
+
+def finetune(
+    config: FinetuneConfig,
+    workdir: str | Path,
+    *,
+    score: Score,
+    preempted: Callable[[int], bool],
+    weights: InitialWeights | None = None,
+    devices=None,
+) -> None:
+    """Trains and tests every fold of the protocol, or goes on where it stopped.
+
+    Args:
+      config: the run.
+      workdir: gets config.json, corpora.json, folds.json and, per fold, `folds/<fold>/` with
+        metrics.jsonl, checkpoints/, best/ (parameters of the step best on validation speakers)
+        and answers.npz (what the best step says of the test side).
+      score: of validation answers.
+      preempted: says before each step whether to save and leave.
+      weights: to start every fold from; None starts from scratch.
+      devices: for the mesh; all of them when None.
+
+    Raises:
+      UserError: a setting, a corpus or a checkpoint is wrong, or training diverged.
+      Preempted: the state was saved before the last step.
+    """
+    if weights is not None:
+        config = with_sizes(config, weights)
+    mesh = make_mesh(config.mesh, devices)
+    sources = open_sources(config, annotated=False)
+    view = make_view(
+        config.labels.view,
+        sorted({name for source in sources for name in set(source.index.column("category"))}),
+    )
+    folds = choose_folds(config, sources)
+    first = is_first_process()
+    workdir = open_workdir(workdir, config, first=first)
+    progress = Progress("finetune", total=len(folds), enabled=first)
+    progress.say(f"mesh: {describe(mesh)}, {jax.process_count()} process(es)")
+    with jax.set_mesh(mesh):
+        run = _Run(config, workdir, sources, view, mesh, progress.say)
+        if first:
+            write_json(
+                workdir / "corpora.json",
+                {"corpora": describe_corpora(sources), "categories": list(view.names)},
+            )
+            write_json(workdir / "folds.json", [run.describe(fold) for fold in folds])
+        for number, fold in enumerate(folds, start=1):
+            run.train(fold, title=f"fold {fold.name} ({number}/{len(folds)})", weights=weights,
+                      score=score, preempted=preempted)  # fmt: skip
+
+
+def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
+    """Takes the sizes of frontend and encoder from the weights, and the rest from the config."""
+    own = config.encoder
+    encoder = dataclasses.replace(
+        weights.encoder,
+        dropout=own.dropout,
+        attention=own.attention,
+        scan_layers=own.scan_layers,
+        remat=own.remat,
+        dtype=own.dtype,
+    )
+    return dataclasses.replace(config, frontend=weights.frontend, encoder=encoder)
+
+
+def choose_folds(config: FinetuneConfig, sources: list[CorpusSource]) -> list[Fold]:
+    """Lists the folds to run: those of the protocol, or some of them, and the final one.
+
+    Args:
+      config: protocol, seed.
+      sources: corpora in order.
+
+    Returns:
+      Folds in order.
+
+    Raises:
+      UserError: unknown protocol or fold, or see `make_folds`.
+    """
+    protocol, indexes = config.protocol, [source.index for source in sources]
+    folds = make_folds(
+        protocol.name,
+        indexes,
+        num_folds=protocol.num_folds,
+        validation_fraction=protocol.validation_fraction,
+        seed=config.train.seed,
+        allow_speaker_overlap=protocol.allow_speaker_overlap,
+    )
+    if protocol.final_model:
+        folds.append(
+            final_fold(
+                FINAL,
+                indexes,
+                validation_fraction=protocol.validation_fraction,
+                seed=config.train.seed,
+                allow_speaker_overlap=protocol.allow_speaker_overlap,
+            )
+        )
+    names = [fold.name for fold in folds]
+    for name in protocol.folds:
+        if name not in names:
+            raise unknown_name("fold in protocol.folds", name, names)
+    return [fold for fold in folds if not protocol.folds or fold.name in protocol.folds]
+
+
+class _Run:
+    """What all folds share: the model, its compiled steps, and where things lie."""
+
+    def __init__(self, config, workdir, sources, view: LabelView, mesh: Mesh, say):
+        self.config, self.workdir, self.sources = config, workdir, sources
+        self.view, self.mesh, self.say = view, mesh, say
+        self.first = is_first_process()
+        self.sizes = [len(source) for source in sources]
+        self.category = np.concatenate(
+            [view.indices(source.index.column("category")) for source in sources]
+        )
+        self.dimensions = np.stack(
+            [np.concatenate([s.index.column(name) for s in sources]) for name in DIMENSIONS], axis=1
+        )
+        self.speaker = np.concatenate([s.index.column("speaker") for s in sources])
+        self.task = FinetuneTask(config, num_categories=len(view.names))
+        shapes = param_shapes(self.task)
+        self.starts = by_pattern(config.unfreeze, shapes, setting="unfreeze")
+        self.optimizer = make_optimizer(
+            config.optimizer,
+            shapes,
+            num_steps=config.train.num_steps,
+            starts=self.starts,
+            scales=jax.tree_util.tree_map_with_path(
+                lambda path, _: (
+                    config.encoder_learning_rate_scale if path[0].key == "encoder" else 1.0
+                ),
+                shapes,
+            ),
+        )
+        self.abstract, notes = abstract_state(self.task, self.optimizer, mesh)
+        for note in notes:
+            say(f"not sharded: {note}")
+        lengths = np.concatenate([source.num_samples for source in sources])
+        # One choice of buckets for all folds, so that one compiled step serves them all.
+        self.buckets = make_plan(
+            [source.num_samples for source in sources], data=config.data, seed=config.train.seed
+        ).buckets
+        self.answerer = Answerer(
+            self.task,
+            buckets=evaluation_buckets(
+                lengths,
+                num_buckets=config.data.num_buckets,
+                seconds_per_batch=2 * config.data.seconds_per_batch,
+                row_multiple=config.data.row_multiple,
+            ),
+            mesh=mesh,
+        )
+        self._compiled = None
+        decay = by_pattern(config.optimizer.decay, shapes, setting="optimizer.decay")
+        say(table(shapes, decay, self.starts))
+
+    def describe(self, fold: Fold) -> dict:
+        """Says who is on which side of a fold, JSON-able."""
+        return {
+            "fold": fold.name,
+            "test_speakers": sorted(set(self.speaker[fold.test])),
+            "validation_speakers": sorted(set(self.speaker[fold.validation])),
+            "num_train": len(fold.train),
+            "num_validation": len(fold.validation),
+            "num_test": len(fold.test),
+            "checks": fold.checks,
+        }
+
+    def train(self, fold: Fold, *, title: str, weights, score: Score, preempted) -> None:
+        """Trains one fold to its end and writes what its best step says of the test side."""
+        folder = self.workdir / "folds" / fold.name
+        if (folder / "answers.npz").exists():
+            self.say(f"{title}: done before")
+            return
+        progress = Progress(title, total=self.config.train.num_steps, enabled=self.first)
+        checkpoints = Checkpoints(
+            folder / "checkpoints", keep_last=self.config.checkpoint.keep_last
+        )
+        best = Checkpoints(folder / "best", keep_last=1)
+        state, start_step = start(
+            self.task,
+            self.optimizer,
+            self.abstract,
+            checkpoints=checkpoints,
+            keep_last=self.config.checkpoint.keep_last,
+            resume_from="",
+            weights=weights,
+            say=progress.say,
+        )
+        if self._compiled is None:
+            progress.say(f"model: {sizes(state.params, self.mesh)}")
+            self._compile(progress.say)
+        metrics = Metrics(folder, start_step=start_step, enabled=self.first)
+        keeper = _BestKeeper(self, fold, best, score, start_step=start_step)
+        loop = Loop(
+            compiled=self._compiled,
+            rows={bucket.num_samples: bucket.rows for bucket in self.buckets},
+            constants=self._constants(fold),
+            mesh=self.mesh,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            progress=progress,
+            save_config=lambda: {"config": to_dict(self.config)},
+            preempted=preempted,
+            diagnose=self.task.diagnose,
+            evaluate=keeper,
+            shown=SHOWN,
+            num_steps=self.config.train.num_steps,
+            log_every_steps=self.config.train.log_every_steps,
+            save_every_steps=self.config.checkpoint.every_steps,
+            evaluate_every_steps=self.config.evaluate_every_steps,
+        )
+        try:
+            state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
+            params = keeper.params(state)
+            answers = self.answer(params, fold.test)
+            if self.first:
+                answers.save(folder / "answers.npz")
+        finally:
+            metrics.close()
+            progress.close()
+            checkpoints.close()
+            best.close()
+        if self.first:
+            # The best parameters are kept; the state to go on from is not needed any more.
+            shutil.rmtree(folder / "checkpoints")
+
+    def answer(self, params: dict, rows: np.ndarray) -> Answers:
+        """Asks a model about utterances, each once."""
+        return self.answerer(
+            params,
+            self.sources,
+            rows,
+            self.view,
+            category=self.category,
+            dimensions=self.dimensions,
+            data=self.config.data,
+        )
+
+    def _batches(self, fold: Fold, start_step: int):
+        plan = BatchPlan(
+            [source.num_samples for source in self.sources],
+            buckets=self.buckets,
+            weights=self.config.data.weights,
+            seed=self.config.train.seed,
+            rows=split_rows(self._labelled(fold.train), self.sizes),
+        )
+        return training_batches(
+            self.sources,
+            plan,
+            self.view,
+            start_step=start_step,
+            num_steps=self.config.train.num_steps - start_step,
+            batch_rows=functools.partial(local_rows, self.mesh),
+            data=self.config.data,
+        )
+
+    def _labelled(self, rows: np.ndarray) -> np.ndarray:
+        has_dimensions = ~np.isnan(self.dimensions[rows]).all(1) & self.config.labels.dimensions
+        labelled = rows[(self.category[rows] >= 0) | has_dimensions]
+        if not len(labelled):
+            raise UserError(
+                f"no training utterance of {', '.join(self.config.data.corpora)} has a label for "
+                f"labels.view={self.config.labels.view!r}"
+            )
+        return labelled
+
+    def _constants(self, fold: Fold) -> dict:
+        counts = np.bincount(
+            self.category[fold.train][self.category[fold.train] >= 0],
+            minlength=len(self.view.names),
+        )
+        weights = np.ones(len(counts), np.float32)
+        if self.config.heads.class_weighting and len(counts):
+            # n / (C n_c); a class that is not there has no rows to weigh.
+            weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+        return {"class_weights": weights}
+
+    def _compile(self, say) -> None:
+        constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
+        self._compiled = compile_steps(
+            make_step(self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts),
+            self.abstract,
+            buckets=self.buckets,
+            example=functools.partial(example_batch, annotated=False),
+            constants=constants,
+            mesh=self.mesh,
+            report=say,
+        )
+
+
+class _BestKeeper:
+    """Scores validation speakers while training and keeps the parameters of the best step."""
+
+    def __init__(self, run: _Run, fold: Fold, best: Checkpoints, score: Score, *, start_step: int):
+        self._run, self._fold, self._best, self._score = run, fold, best, score
+        best.forget_after(start_step)
+        found = best.restore({"params": run.abstract.params})
+        self._selection = -np.inf if found is None else best.read_config(found[0])["selection"]
+
+    def __call__(self, state: TrainState, step: int) -> dict[str, float]:
+        if not len(self._fold.validation):
+            return {}
+        scores = self._score(self._run.answer(state.params, self._fold.validation))
+        if scores["selection"] > self._selection:
+            self._selection = scores["selection"]
+            self._best.save(step, {"params": state.params}, config={"selection": self._selection})
+            self._best.wait()
+        return {f"validation_{name}": value for name, value in scores.items()}
+
+    def params(self, state: TrainState) -> dict:
+        """Gives the best parameters; the last ones where nobody validates."""
+        self._best.wait()
+        found = self._best.restore({"params": self._run.abstract.params})
+        if found is not None:
+            return found[1]["params"]
+        last = int(state.step)
+        self._best.save(last, {"params": state.params}, config={"selection": None})
+        self._best.wait()
+        return state.params

@@ -1,0 +1,209 @@
+"""A pretraining run, from its config to its last checkpoint."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from sersl.audio.prosody import PROSODY_NAMES
+from sersl.config.load import to_dict
+from sersl.config.schema import PretrainConfig
+from sersl.core.lengths import num_frames
+from sersl.corpora.labels import make_view
+from sersl.data.buckets import Bucket
+from sersl.data.pipeline import training_batches
+from sersl.data.plan import BatchPlan, make_plan
+from sersl.data.sources import CorpusSource
+from sersl.knowledge.annotate import load_sidecar_info
+from sersl.parallel.distributed import is_first_process
+from sersl.parallel.mesh import describe, make_mesh
+from sersl.parallel.sharding import local_rows
+from sersl.train.checkpoint import Checkpoints, write_json
+from sersl.train.loop import Loop
+from sersl.train.observe import Metrics, Progress
+from sersl.train.optimizer import by_pattern, make_optimizer, table
+from sersl.train.pretrain_task import PretrainTask
+from sersl.train.startup import InitialWeights, open_workdir, sizes, start
+from sersl.train.state import TrainState
+from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
+
+SHOWN = ("loss", "contrastive", "prosody", "distill", "code_perplexity", "masked_fraction")
+
+
+def pretrain(
+    config: PretrainConfig,
+    workdir: str | Path,
+    *,
+    preempted: Callable[[int], bool],
+    weights: InitialWeights | None = None,
+    devices=None,
+) -> TrainState:
+    """Runs pretraining, or goes on with it.
+
+    Args:
+      config: the run.
+      workdir: gets config.json, corpora.json, metrics.jsonl, TensorBoard events, checkpoints/.
+      preempted: says before each step whether to save and leave.
+      weights: to start from when the workdir has no checkpoint yet.
+      devices: for the mesh; all of them when None.
+
+    Returns:
+      The last state.
+
+    Raises:
+      UserError: a setting, a corpus, a sidecar or a checkpoint is wrong, or training collapsed.
+      Preempted: the state was saved before the last step.
+    """
+    task = PretrainTask(config)
+    mesh = make_mesh(config.mesh, devices)
+    sources = open_sources(config, annotated=task.needs_annotation)
+    plan = make_plan(
+        [source.num_samples for source in sources], data=config.data, seed=config.train.seed
+    )
+    first = is_first_process()
+    workdir = open_workdir(workdir, config, first=first)
+    with jax.set_mesh(mesh):
+        progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
+        say = progress.say
+        say(f"mesh: {describe(mesh)}, {jax.process_count()} process(es)")
+        say(plan.describe())
+        optimizer = make_optimizer(
+            config.optimizer, param_shapes(task), num_steps=config.train.num_steps
+        )
+        abstract, notes = abstract_state(task, optimizer, mesh)
+        for note in notes:
+            say(f"not sharded: {note}")
+        checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
+        state, start_step = start(
+            task,
+            optimizer,
+            abstract,
+            checkpoints=checkpoints,
+            keep_last=config.checkpoint.keep_last,
+            resume_from=config.resume_from,
+            weights=weights,
+            say=say,
+        )
+        say(f"model: {sizes(state.params, mesh)}")
+        decay = by_pattern(config.optimizer.decay, state.params, setting="optimizer.decay")
+        say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
+        if first:
+            write_json(workdir / "corpora.json", describe_corpora(sources))
+        metrics = Metrics(workdir, start_step=start_step, enabled=first)
+        try:
+            if start_step >= config.train.num_steps:
+                say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
+                return state
+            loop = Loop(
+                compiled=compile_steps(
+                    make_step(task, optimizer, seed=config.train.seed),
+                    abstract,
+                    buckets=plan.buckets,
+                    example=functools.partial(example_batch, annotated=task.needs_annotation),
+                    constants={},
+                    mesh=mesh,
+                    report=say,
+                ),
+                rows={bucket.num_samples: bucket.rows for bucket in plan.buckets},
+                constants={},
+                mesh=mesh,
+                checkpoints=checkpoints,
+                metrics=metrics,
+                progress=progress,
+                save_config=lambda: {"config": to_dict(config), "plan": plan.fingerprint},
+                preempted=preempted,
+                diagnose=task.diagnose,
+                evaluate=None,
+                shown=SHOWN,
+                num_steps=config.train.num_steps,
+                log_every_steps=config.train.log_every_steps,
+                save_every_steps=config.checkpoint.every_steps,
+                evaluate_every_steps=config.train.num_steps,
+            )
+            return loop.run(
+                state,
+                start_step=start_step,
+                batches=read_batches(sources, plan, config, mesh=mesh, start_step=start_step),
+            )
+        finally:
+            metrics.close()
+            progress.close()
+            checkpoints.close()
+
+
+def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
+    """Opens the prepared corpora of a config.
+
+    Args:
+      config: with a `data` group.
+      annotated: whether the sidecars of `data.annotator` are read too.
+
+    Returns:
+      Sources in the order of `data.corpora`.
+
+    Raises:
+      UserError: a corpus or its sidecar is missing or out of date.
+    """
+    annotator = config.data.annotator if annotated else None
+    if annotated:
+        for name in config.data.corpora:
+            # The sidecar must also be of today's algorithm, which only `knowledge` can tell.
+            load_sidecar_info(annotator, name, data_dir=config.data.data_dir)
+    return [
+        CorpusSource(config.data.data_dir, name, annotator=annotator)
+        for name in config.data.corpora
+    ]
+
+
+def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, start_step: int):
+    """Iterates over this process's rows of the batches from a step on."""
+    return training_batches(
+        sources,
+        plan,
+        make_view("none", ()),
+        start_step=start_step,
+        num_steps=config.train.num_steps - start_step,
+        batch_rows=functools.partial(local_rows, mesh),
+        data=config.data,
+    )
+
+
+def example_batch(bucket: Bucket, *, annotated: bool) -> dict[str, jax.ShapeDtypeStruct]:
+    """Gives the shapes of a global batch of one bucket.
+
+    Args:
+      bucket: rows and samples.
+      annotated: whether intensity and prosody are in it.
+
+    Returns:
+      Name to shape and dtype, as `sersl.data.transforms` makes them.
+    """
+    B, N, T = bucket.rows, bucket.num_samples, num_frames(bucket.num_samples)
+    shapes = {
+        "waveform": ((B, N), np.float32),
+        "valid": ((B, N), np.bool_),
+        "category": ((B,), np.int32),
+        "dimensions": ((B, 3), np.float32),
+        "speaker": ((B,), np.int32),
+        "utterance_index": ((B,), np.int32),
+    }
+    if annotated:
+        shapes["intensity"] = ((B, T), np.float32)
+        shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
+    return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+
+
+def describe_corpora(sources) -> list[dict]:
+    """Lists what was trained on: name, version, fingerprint and size of each corpus."""
+    return [
+        {
+            "corpus": source.index.corpus,
+            "version": source.index.version,
+            "fingerprint": source.index.fingerprint,
+            "num_utterances": len(source.index),
+            "num_speakers": len(set(source.index.column("speaker")) - {""}),
+        }
+        for source in sources
+    ]
