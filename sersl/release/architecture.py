@@ -79,7 +79,15 @@ def check_tensors(flat: Mapping, shapes: Mapping, *, where: str) -> None:
 
 
 def flatten(params: Mapping, prefix: str = "") -> dict:
-    """Turns nested parameters into {"a.0.b": array}."""
+    """Gives nested parameters flat names.
+
+    Args:
+      params: nested dict, list positions as ints.
+      prefix: before every name.
+
+    Returns:
+      {"a.0.b": array}.
+    """
     flat = {}
     for name, value in params.items():
         path = f"{prefix}{name}"
@@ -88,7 +96,14 @@ def flatten(params: Mapping, prefix: str = "") -> dict:
 
 
 def unflatten(flat: Mapping) -> dict:
-    """Turns {"a.0.b": array} into nested parameters; list positions become ints."""
+    """Undoes `flatten`.
+
+    Args:
+      flat: {"a.0.b": array}.
+
+    Returns:
+      Nested dict; list positions become ints.
+    """
     nested: dict = {}
     for name, value in flat.items():
         *parents, last = [int(part) if part.isdigit() else part for part in name.split(".")]

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-import sersl
+from sersl import __version__
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
     EncoderConfig,
@@ -216,7 +216,7 @@ def _about(architecture: Architecture, *, config, results, corpora, licence) -> 
     kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
     return {
         "schema": SCHEMA,
-        "sersl": sersl.__version__,
+        "sersl": __version__,
         "name": config.name,
         "licence": licence,
         "categories": list(architecture.categories),
@@ -273,7 +273,7 @@ def _architecture(folder: Path, about: Mapping) -> Architecture:
             raise UserError(f"{where} has no {key!r}: export the model again")
     if about["schema"] != SCHEMA:
         raise UserError(
-            f"{where} has schema {about['schema']}, this sersl {sersl.__version__} reads {SCHEMA}: "
+            f"{where} has schema {about['schema']}, this sersl {__version__} reads {SCHEMA}: "
             f"install the sersl that wrote it"
         )
 

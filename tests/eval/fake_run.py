@@ -10,6 +10,8 @@ from sersl.eval.predictions import Predictions, write_predictions
 
 NAMES = ("angry", "happy", "sad", "neutral", "fear")
 
+SIDES = ("train/validation", "train/test", "validation/test")
+
 
 def make_predictions(*, num_speakers=12, rows=240, names=NAMES, dimensions=True, seed=0):
     random = np.random.default_rng(seed)
@@ -50,7 +52,13 @@ def make_folds(predictions):
                 "validation_speakers": train[:1],
                 "num_train": int((~test).sum()),
                 "num_test": int(test.sum()),
-                "checks": {"speakers": [], "audio": 0, "texts": 8},
+                "checks": {
+                    "sizes": {"train": int((~test).sum()), "validation": 0, "test": 20},
+                    "allowed": False,
+                    "speakers": dict.fromkeys(SIDES, 0),
+                    "audio": dict.fromkeys(SIDES, 0),
+                    "texts": dict.fromkeys(SIDES, 8),
+                },
             }
         )
     return folds

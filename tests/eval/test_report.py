@@ -66,10 +66,14 @@ def test_report_when_there_is_no_curve_and_no_dimension_then_those_parts_are_lef
 def test_report_when_speakers_are_shared_then_it_is_marked(tmp_path):
     write_run(tmp_path, make_predictions(rows=60), curves=False)
     folds = json.loads((tmp_path / "folds.json").read_text())
-    folds[0]["checks"]["speakers"] = ["synthetic/03"]
+    folds[0]["checks"]["speakers"]["train/test"] = 2
     (tmp_path / "folds.json").write_text(json.dumps(folds))
     report.score_workdir(tmp_path)
-    assert '<td class="bad">synthetic/03</td>' in report.write_report(tmp_path).read_text()
+    text = report.write_report(tmp_path).read_text()
+    assert text.count('<td class="bad">2 in train and test</td>') == 1
+    # The other folds' speakers, and every fold's recordings.
+    assert text.count('<td class="ok">none</td>') == 7
+    assert "8 in train and test" in text
 
 
 def test_report_when_a_curve_is_damaged_then_it_is_named(tmp_path):
