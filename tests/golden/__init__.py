@@ -1,0 +1,1 @@
+"""What the code gave when someone last looked: a change shows as a diff."""
