@@ -71,7 +71,7 @@ Dimensions, by name: {{ about.dimensions | join(", ") }}, each from {{ about.sca
 {% endif %}
 {% else %}
 ```bash
-sersl finetune --config configs/finetune/synthetic.py --workdir run --config.init_from={{ name }}
+sersl finetune --config configs/finetune/emotion.py:tiny --workdir run --config.init_from={{ name }}
 sersl embed --model {{ name }} speech.wav --output embeddings.npz
 ```
 {% endif %}
