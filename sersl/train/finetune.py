@@ -24,6 +24,7 @@ from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
 from sersl.train.answers import Answerer, Answers
+from sersl.train.best import BestKeeper, Score
 from sersl.train.checkpoint import Checkpoints, write_json
 from sersl.train.finetune_task import FinetuneTask
 from sersl.train.loop import Loop
@@ -31,14 +32,10 @@ from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
 from sersl.train.pretrain import describe_corpora, example_batch, open_sources
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
-from sersl.train.state import TrainState
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
 FINAL = "final"  # name of the fold that trains on all speakers, for release
-
-# Given answers and truth, scores by name, of which "selection" chooses the best step.
-Score = Callable[[Answers], dict[str, float]]
 
 
 def finetune(
@@ -234,7 +231,13 @@ class _Run:
             progress.say(f"model: {sizes(state.params, self.mesh)}")
             self._compile(progress.say)
         metrics = Metrics(folder, start_step=start_step, enabled=self.first)
-        keeper = _BestKeeper(self, fold, best, score, start_step=start_step)
+        keeper = BestKeeper(
+            functools.partial(self.answer, rows=fold.validation),
+            self.abstract.params,
+            best,
+            score,
+            start_step=start_step,
+        )
         loop = Loop(
             compiled=self._compiled,
             rows={bucket.num_samples: bucket.rows for bucket in self.buckets},
@@ -256,7 +259,7 @@ class _Run:
         try:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
             params = keeper.params(state)
-            answers = self.answer(params, fold.test)
+            answers = self.answer(params, rows=fold.test)
             if self.first:
                 answers.save(folder / "answers.npz")
         finally:
@@ -268,7 +271,7 @@ class _Run:
             # The best parameters are kept; the state to go on from is not needed any more.
             shutil.rmtree(folder / "checkpoints")
 
-    def answer(self, params: dict, rows: np.ndarray) -> Answers:
+    def answer(self, params: dict, *, rows: np.ndarray) -> Answers:
         """Asks a model about utterances, each once."""
         return self.answerer(
             params,
@@ -330,34 +333,3 @@ class _Run:
             mesh=self.mesh,
             report=say,
         )
-
-
-class _BestKeeper:
-    """Scores validation speakers while training and keeps the parameters of the best step."""
-
-    def __init__(self, run: _Run, fold: Fold, best: Checkpoints, score: Score, *, start_step: int):
-        self._run, self._fold, self._best, self._score = run, fold, best, score
-        best.forget_after(start_step)
-        found = best.restore({"params": run.abstract.params})
-        self._selection = -np.inf if found is None else best.read_config(found[0])["selection"]
-
-    def __call__(self, state: TrainState, step: int) -> dict[str, float]:
-        if not len(self._fold.validation):
-            return {}
-        scores = self._score(self._run.answer(state.params, self._fold.validation))
-        if scores["selection"] > self._selection:
-            self._selection = scores["selection"]
-            self._best.save(step, {"params": state.params}, config={"selection": self._selection})
-            self._best.wait()
-        return {f"validation_{name}": value for name, value in scores.items()}
-
-    def params(self, state: TrainState) -> dict:
-        """Gives the best parameters; the last ones where nobody validates."""
-        self._best.wait()
-        found = self._best.restore({"params": self._run.abstract.params})
-        if found is not None:
-            return found[1]["params"]
-        last = int(state.step)
-        self._best.save(last, {"params": state.params}, config={"selection": None})
-        self._best.wait()
-        return state.params

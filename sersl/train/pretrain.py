@@ -11,6 +11,7 @@ from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.load import to_dict
 from sersl.config.schema import PretrainConfig
 from sersl.core.lengths import num_frames
+from sersl.corpora.index import read_summary
 from sersl.corpora.labels import make_view
 from sersl.data.buckets import Bucket
 from sersl.data.pipeline import training_batches
@@ -204,6 +205,7 @@ def describe_corpora(sources) -> list[dict]:
             "fingerprint": source.index.fingerprint,
             "num_utterances": len(source.index),
             "num_speakers": len(set(source.index.column("speaker")) - {""}),
+            "licence": read_summary(source.index.folder)["licence"],
         }
         for source in sources
     ]

@@ -1,5 +1,6 @@
 """One training step as a pure function, and the compiled steps that a loop holds."""
 
+import concurrent.futures
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -140,24 +141,28 @@ def compile_steps(
       UserError: the rows of a bucket do not divide over the mesh.
     """
     rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
-    compiled = {}
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
+    fixed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), constants
+    )
+    lowered = []
     for bucket in buckets:
         check_rows(bucket.rows, mesh)
         batch = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
             for name, leaf in example(bucket).items()
         }
-        fixed = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), constants
-        )
-        begin = time.perf_counter()
-        compiled[bucket.num_samples] = jitted.lower(state, batch, fixed).compile()
-        memory = compiled[bucket.num_samples].memory_analysis()
+        lowered.append(jitted.lower(state, batch, fixed))
+    begin = time.perf_counter()
+    # XLA compiles outside Python's lock: two shapes take little longer than one.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        compiled = list(pool.map(lambda one: one.compile(), lowered))
+    report(f"compiled {len(compiled)} steps in {time.perf_counter() - begin:.1f} s")
+    for bucket, one in zip(buckets, compiled, strict=True):
+        memory = one.memory_analysis()
         report(
-            f"compiled the step of {bucket.rows} rows x {bucket.seconds:.2f} s in "
-            f"{time.perf_counter() - begin:.1f} s: per device "
+            f"  {bucket.rows} rows x {bucket.seconds:.2f} s: per device "
             f"{memory.argument_size_in_bytes / 2**20:.1f} MiB of state and batch, "
             f"{memory.temp_size_in_bytes / 2**20:.1f} MiB in between"
         )
-    return compiled
+    return {b.num_samples: one for b, one in zip(buckets, compiled, strict=True)}
