@@ -93,7 +93,12 @@ def to_dict(config) -> dict:
 
 
 def save_json(config, path: str | Path) -> None:
-    """Writes the resolved config, every default included, as indented JSON."""
+    """Writes the resolved config, every default included, as indented JSON.
+
+    Args:
+      config: a config dataclass.
+      path: the file.
+    """
     Path(path).write_text(json.dumps(to_dict(config), indent=1) + "\n")
 
 

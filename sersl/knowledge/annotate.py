@@ -128,7 +128,15 @@ def annotate_corpus(
 
 
 def sidecar_folder(index: CorpusIndex, annotator: str) -> Path:
-    """Gives the folder of an annotator's sidecar, there or not."""
+    """Gives the folder of an annotator's sidecar, there or not.
+
+    Args:
+      index: of the corpus.
+      annotator: its name.
+
+    Returns:
+      A folder beside the corpus's records.
+    """
     return index.folder / "sidecars" / annotator
 
 

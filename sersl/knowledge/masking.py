@@ -64,7 +64,15 @@ def choose_masked(
 
 
 def span_budget(num_real: jax.Array, cfg: MaskingConfig) -> jax.Array:
-    """Counts the spans to hide among this many real frames: an int array to an int array."""
+    """Counts the spans to hide among this many real frames.
+
+    Args:
+      num_real: int of any shape, real frames.
+      cfg: fraction to hide and frames per span.
+
+    Returns:
+      int32 of the same shape: at least 1, and at most what fits without overlap.
+    """
     wanted = jnp.round(cfg.fraction * num_real / cfg.span).astype(jnp.int32)
     return jnp.clip(jnp.maximum(wanted, 1), 0, num_real // cfg.span)
 

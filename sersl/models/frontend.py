@@ -95,7 +95,16 @@ NORMALIZATIONS = {"fixed": _fixed, "utterance": _utterance}
 
 
 def augment_waveform(waveform: jax.Array, config: AugmentConfig, *, key: jax.Array) -> jax.Array:
-    """Scales each row of [B, N] by a gain drawn uniformly in dB from [-gain_db, gain_db]."""
+    """Scales each row by a gain drawn uniformly in dB from [-gain_db, gain_db].
+
+    Args:
+      waveform: [B, N].
+      config: with the widest gain in dB; 0 changes nothing.
+      key: PRNG key.
+
+    Returns:
+      [B, N].
+    """
     if config.gain_db == 0.0:
         return waveform
     shape = (waveform.shape[0], 1)
@@ -140,7 +149,17 @@ def augment_features(
 
 
 def time_mask(shape: tuple[int, int], *, fraction: float, span: int, key: jax.Array) -> jax.Array:
-    """Draws spans of frames to hide: bool [B, T], True for `fraction` of them on average."""
+    """Draws spans of frames to hide.
+
+    Args:
+      shape: (B, T).
+      fraction: of all frames to hide on average, in [0, 1).
+      span: frames of a span; spans may overlap.
+      key: PRNG key.
+
+    Returns:
+      bool [B, T], True = hidden.
+    """
     # Hidden unless none of the last `span` frames starts a span: 1 - (1 - p)^span = fraction.
     probability = 1.0 - (1.0 - fraction) ** (1.0 / span)
     starts = jax.random.bernoulli(key, probability, (shape[0], shape[1] + span - 1))
@@ -149,7 +168,17 @@ def time_mask(shape: tuple[int, int], *, fraction: float, span: int, key: jax.Ar
 
 
 def band_mask(num_rows: int, *, num_mels: int, width: int, key: jax.Array) -> jax.Array:
-    """Draws one band per row, 0 to `width` filters wide: bool [num_rows, num_mels]."""
+    """Draws one band of neighbouring mel filters per row to hide.
+
+    Args:
+      num_rows: rows of the batch.
+      num_mels: filters.
+      width: filters of the widest band; widths are uniform in 0..width.
+      key: PRNG key.
+
+    Returns:
+      bool [num_rows, num_mels], True = hidden.
+    """
     width_key, start_key = jax.random.split(key)
     widths = jax.random.randint(width_key, (num_rows, 1), 0, min(width, num_mels) + 1)
     starts = jax.random.randint(start_key, (num_rows, 1), 0, num_mels - widths + 1)

@@ -47,7 +47,15 @@ class Head(nnx.Module):
         self.output = Linear(config.hidden, num_outputs, axes=("mlp", "classes"), key=keys[1])
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-        """Maps [..., E] to [..., num_outputs]; key None: no dropout."""
+        """Answers for each vector.
+
+        Args:
+          x: [..., E].
+          key: PRNG key of the dropout; None: no dropout.
+
+        Returns:
+          [..., num_outputs].
+        """
         keys = (None, None) if key is None else jax.random.split(key)
         x = dropout(standardize(x), self.config.dropout, key=keys[0])
         hidden = jax.nn.gelu(self.hidden(x), approximate=False)

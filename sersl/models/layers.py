@@ -17,7 +17,16 @@ EPSILON = 1e-5  # of LayerNorm (wav2vec 2.0)
 
 
 def truncated_normal(key: jax.Array, shape: Sequence[int], *, std: float) -> jax.Array:
-    """Draws float32 from a normal of this deviation before it is cut at two deviations."""
+    """Draws from a normal that is cut at two deviations.
+
+    Args:
+      key: PRNG key.
+      shape: of the result.
+      std: deviation before the cut.
+
+    Returns:
+      float32 of that shape.
+    """
     return std * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape), jnp.float32)
 
 
@@ -80,7 +89,7 @@ class LayerNorm(nnx.Module):
 
 
 def standardize(x: jax.Array) -> jax.Array:
-    """Gives the last dimension zero mean and unit population variance, in float32."""
+    """Gives the last dimension of [..., D] zero mean and unit population variance, in float32."""
     x = x.astype(jnp.float32)
     centred = x - x.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)

@@ -96,7 +96,14 @@ LOGIT_STD = 1.0
 
 
 def gumbel_temperature(step: jax.Array, config: ContrastiveConfig) -> jax.Array:
-    """Anneals the temperature: max(start * decay^step, end), float32.
+    """Anneals the temperature: max(start * decay^step, end).
+
+    Args:
+      step: updates done, a scalar.
+      config: start, decay and end.
+
+    Returns:
+      float32 scalar.
 
     Source: wav2vec 2.0, sec. 4.2.
     """

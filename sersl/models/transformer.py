@@ -81,7 +81,16 @@ class Layer(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """Maps [B, T, D] to [B, T, D]; valid bool [B, T]; key None: no dropout."""
+        """Applies attention and MLP, each on a residual branch.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T], True = real; others are not attended to.
+          key: PRNG key of the dropout; None: no dropout.
+
+        Returns:
+          [B, T, D].
+        """
         keys = (None, None) if key is None else jax.random.split(key)
         rate = self.config.dropout
         x = x + dropout(self.attention(self.attention_norm(x), valid), rate, key=keys[0])

@@ -82,7 +82,7 @@ def ema_update(teacher, params, decay: jax.Array):
     Args:
       teacher: nested dict of float32 arrays.
       params: the same of the student.
-      decay: share of the teacher that stays, in 0..1.
+      decay: scalar, share of the teacher that stays, in 0..1.
 
     Returns:
       decay * teacher + (1 - decay) * params, in float32.

@@ -52,6 +52,6 @@ class Mean(NamedTuple):
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """Casts to float32, in which losses are computed; leaves float64 alone."""
+    """Casts an array of any shape to float32, in which losses are computed; float64 stays."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

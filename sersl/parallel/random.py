@@ -38,7 +38,15 @@ def run_key(seed: int, purpose: str) -> jax.Array:
 
 
 def fold(key: jax.Array, purpose: str) -> jax.Array:
-    """Gives the key of one purpose under another key."""
+    """Gives the key of one purpose under another key.
+
+    Args:
+      key: the other.
+      purpose: what is drawn; two purposes share nothing.
+
+    Returns:
+      A scalar key array.
+    """
     return jax.random.fold_in(key, purpose_number(purpose))
 
 

@@ -158,6 +158,10 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def check_rows(rows: int, mesh: Mesh) -> None:
     """Refuses a batch that the mesh cannot cut evenly.
 
+    Args:
+      rows: of the global batch.
+      mesh: its data and fsdp axes cut the rows.
+
     Raises:
       UserError: rows are not a multiple of data * fsdp.
     """
@@ -209,7 +213,15 @@ def global_arrays(batch: Mapping[str, np.ndarray], mesh: Mesh, *, rows: int) -> 
 
 
 def bytes_per_device(shapes, shardings) -> int:
-    """Adds up the bytes that one device holds of a sharded tree."""
+    """Adds up the bytes that one device holds of a sharded tree.
+
+    Args:
+      shapes: tree of arrays or `jax.ShapeDtypeStruct`.
+      shardings: the same tree of shardings.
+
+    Returns:
+      Bytes.
+    """
     return sum(
         int(np.prod(sharding.shard_shape(leaf.shape), dtype=np.int64)) * leaf.dtype.itemsize
         for leaf, sharding in zip(jax.tree.leaves(shapes), jax.tree.leaves(shardings), strict=True)

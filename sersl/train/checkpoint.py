@@ -218,7 +218,18 @@ def load_params(run: str | Path, item: str = "params") -> dict:
 
 
 def has_item(run: str | Path, item: str) -> bool:
-    """Says whether the newest checkpoint of a run holds an item such as "teacher"."""
+    """Says whether the newest checkpoint of a run holds an item.
+
+    Args:
+      run: workdir with checkpoints/.
+      item: "params", "teacher" or "optimizer".
+
+    Returns:
+      True where it does.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
     folder = Path(run).absolute() / "checkpoints"
     return (folder / str(newest_step(folder)) / item).is_dir()
 

@@ -60,7 +60,13 @@ class FinetuneTask:
         del params
 
     def update_teacher(self, teacher: None, params: dict, step: jax.Array) -> None:
-        """Fine-tuning has no teacher."""
+        """Fine-tuning has no teacher.
+
+        Args:
+          teacher: None.
+          params: unused.
+          step: unused.
+        """
         del teacher, params, step
 
     def loss(
@@ -123,5 +129,10 @@ class FinetuneTask:
         }
 
     def diagnose(self, step: int, values: dict[str, float]) -> None:
-        """A supervised loss has no collapse of its own to look for."""
+        """A supervised loss has no collapse of its own to look for.
+
+        Args:
+          step: unused.
+          values: unused.
+        """
         del step, values

@@ -159,7 +159,18 @@ def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
 
 
 def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, start_step: int):
-    """Iterates over this process's rows of the batches from a step on."""
+    """Reads this process's rows of the batches from a step on.
+
+    Args:
+      sources: corpora in order.
+      plan: of the batches.
+      config: the run.
+      mesh: says which rows are this process's.
+      start_step: updates done.
+
+    Returns:
+      Iterator of batch dicts of numpy arrays.
+    """
     return training_batches(
         sources,
         plan,

@@ -211,7 +211,15 @@ def _flat(values: Mapping, prefix: str = "") -> dict:
 
 
 def sizes(params: dict, mesh: Mesh) -> str:
-    """Says how many parameters a model has and what each device holds of them."""
+    """Says how many parameters a model has and what each device holds of them.
+
+    Args:
+      params: sharded arrays.
+      mesh: where they are.
+
+    Returns:
+      A line for people.
+    """
     leaves = jax.tree.leaves(params)
     total = sum(leaf.size for leaf in leaves)
     held = sum(

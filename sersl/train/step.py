@@ -101,7 +101,15 @@ def param_shapes(task) -> dict:
 
 
 def new_state(task, optimizer: optax.GradientTransformation) -> TrainState:
-    """Makes the state before the first update; run it under `jax.jit` with out_shardings."""
+    """Makes the state before the first update; run it under `jax.jit` with out_shardings.
+
+    Args:
+      task: the task.
+      optimizer: over its parameters.
+
+    Returns:
+      The state at step 0, teacher None where the task has none.
+    """
     params = nnx.to_pure_dict(nnx.split(task.make_model())[1])
     return TrainState(
         jnp.zeros([], jnp.int32), params, task.make_teacher(params), optimizer.init(params)
