@@ -5,8 +5,7 @@ baselines), class-weighted cross-entropy with label smoothing, 1 - CCC over the 
 
 Command: sersl finetune --config configs/finetune/emotion.py:tiny --workdir runs/finetune \
     --config.data.data_dir=data --config.data.corpora=synthetic --config.init_from=runs/pretrain
-RAVDESS: add --config.data.corpora=ravdess --config.protocol.name=emobox
-    --config.labels.dimensions=false
+RAVDESS: --config.data.corpora=ravdess --config.protocol.name=emobox
 Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU). The encoder's sizes come from
 init_from; without it the preset's encoder is trained from scratch.
 """
@@ -22,7 +21,6 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config = ConfigDict()
     config.name = f"emotion_{preset}"
     config.encoder = encoder_preset(preset)
-    config.labels = {"dimensions": True}
     config.train = {"num_steps": STEPS[preset]}
     config.checkpoint = {"every_steps": STEPS[preset]}
     config.optimizer = {"learning_rate": 1e-3, "weight_decay": 0.05}

@@ -61,6 +61,9 @@ def _pretrain(verbs) -> None:
 def _finetune(verbs) -> None:
     parser = _verb(verbs, "finetune", "train and test emotion predictors over all folds")
     _run_options(parser)
+    parser.add_argument(
+        "--manifest", metavar="FILE", help="your own labelled audio, prepared under the workdir"
+    )
 
 
 def _run_options(parser) -> None:

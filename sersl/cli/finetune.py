@@ -1,13 +1,16 @@
 """`sersl finetune`: a config and a workdir in; a tested model of every fold and a report out."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from sersl.cli.prepare import table
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.index import load_index
 from sersl.corpora.labels import make_view
+from sersl.corpora.prepare import prepare
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
 from sersl.eval.results import read_json
@@ -22,15 +25,18 @@ def run(arguments) -> int:
     """Trains and tests all folds, or goes on; then scores and reports.
 
     Args:
-      arguments: `config`, `workdir`, `overrides`.
+      arguments: `config`, `workdir`, `overrides` and `manifest`, a file of labelled audio that is
+        prepared into `<workdir>/data` and takes the place of the config's corpora; or None.
 
     Returns:
       The exit code: 0, also when the machine was taken away and the state saved.
     """
     config = load_config(FinetuneConfig, arguments.config, arguments.overrides)
+    workdir = Path(arguments.workdir)
+    if arguments.manifest:
+        config = use_manifest(config, arguments.manifest, data_dir=workdir / "data")
     distributed.initialize()
     weights = read_weights(config.init_from) if config.init_from else None
-    workdir = Path(arguments.workdir)
     try:
         finetune(
             config,
@@ -49,6 +55,25 @@ def run(arguments) -> int:
     if distributed.is_first_process():
         report(config, workdir)
     return 0
+
+
+def use_manifest(config: FinetuneConfig, manifest: str, *, data_dir: Path) -> FinetuneConfig:
+    """Prepares a manifest, if that is not done yet, and makes it the corpus of a config.
+
+    Args:
+      config: of the run.
+      manifest: CSV or JSONL with a path and a label in every row.
+      data_dir: where the records go.
+
+    Returns:
+      The config with this corpus alone.
+    """
+    prepared = prepare(data_dir=data_dir, manifest=manifest)
+    print(table(prepared))
+    data = dataclasses.replace(
+        config.data, data_dir=str(data_dir), corpora=(prepared.summary["corpus"],), weights=()
+    )
+    return dataclasses.replace(config, data=data)
 
 
 def report(config: FinetuneConfig, workdir: Path) -> None:

@@ -182,7 +182,7 @@ class LabelsConfig:
     """What is predicted."""
 
     view: str = "corpus"  # named set of categories; corpus: those the corpus has; none
-    dimensions: bool = False  # also arousal, dominance, valence
+    dimensions: bool = True  # also arousal, dominance, valence, where the corpora have any
 
 
 @dataclass(frozen=True, kw_only=True)

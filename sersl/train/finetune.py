@@ -71,11 +71,19 @@ def finetune(
         config.labels.view,
         sorted({name for source in sources for name in set(source.index.column("category"))}),
     )
+    if config.labels.dimensions and not _has_dimensions(sources):
+        config = dataclasses.replace(
+            config, labels=dataclasses.replace(config.labels, dimensions=False)
+        )
     folds = choose_folds(config, sources)
     first = is_first_process()
     workdir = open_workdir(workdir, config, first=first)
     progress = Progress("finetune", total=len(folds), enabled=first)
     progress.say(f"mesh: {describe(mesh)}, {jax.process_count()} process(es)")
+    progress.say(
+        f"categories: {', '.join(view.names) or 'none'}; dimensions: "
+        f"{', '.join(DIMENSIONS) if config.labels.dimensions else 'none'}"
+    )
     with jax.set_mesh(mesh):
         run = _Run(config, workdir, sources, view, mesh, progress.say)
         if first:
@@ -87,6 +95,12 @@ def finetune(
         for number, fold in enumerate(folds, start=1):
             run.train(fold, title=f"fold {fold.name} ({number}/{len(folds)})", weights=weights,
                       score=score, preempted=preempted)  # fmt: skip
+
+
+def _has_dimensions(sources: list[CorpusSource]) -> bool:
+    return any(
+        np.isfinite(source.index.column(name)).any() for source in sources for name in DIMENSIONS
+    )
 
 
 def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:

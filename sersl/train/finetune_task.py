@@ -55,6 +55,10 @@ class FinetuneTask:
             augment=None if config.augment == AugmentConfig() else config.augment,
         )
 
+    def teacher_part(self, params: dict) -> None:
+        """Fine-tuning has no teacher."""
+        del params
+
     def make_teacher(self, params: dict) -> None:
         """Fine-tuning has no teacher."""
         del params

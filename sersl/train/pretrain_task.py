@@ -78,11 +78,13 @@ class PretrainTask:
         """Makes the model with the initial weights of the run's seed."""
         return PretrainModel(self.config, key=run_key(self.config.train.seed, "init"))
 
+    def teacher_part(self, params: dict) -> dict | None:
+        """Picks what has a teacher from a tree like the parameters; None when nothing has one."""
+        return params["encoder"] if self.config.objectives.distill.weight else None
+
     def make_teacher(self, params: dict) -> dict | None:
         """Copies what the teacher starts from, or gives None when no objective has one."""
-        if not self.config.objectives.distill.weight:
-            return None
-        return jax.tree.map(jnp.copy, params["encoder"])
+        return jax.tree.map(jnp.copy, self.teacher_part(params))
 
     def update_teacher(self, teacher: dict | None, params: dict, step: jax.Array) -> dict | None:
         """Moves the teacher after an update.
@@ -98,7 +100,7 @@ class PretrainTask:
         if teacher is None:
             return None
         decay = ema_decay(step, self.config.objectives.distill)
-        return ema_update(teacher, params["encoder"], decay)
+        return ema_update(teacher, self.teacher_part(params), decay)
 
     def loss(
         self,

@@ -82,11 +82,12 @@ def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
     """
     shapes = jax.eval_shape(lambda: new_state(task, optimizer))
     shardings, notes = param_shardings(shapes.params, logical_axes(task.abstract), mesh)
-    follow = {
-        name: like_params(getattr(shapes, name), shapes.params, shardings, mesh)
-        for name in ("opt_state", "teacher")
-    }
-    whole = TrainState(NamedSharding(mesh, P()), shardings, follow["teacher"], follow["opt_state"])
+    whole = TrainState(
+        NamedSharding(mesh, P()),
+        shardings,
+        task.teacher_part(shardings),
+        like_params(shapes.opt_state, shapes.params, shardings, mesh),
+    )
     placed = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
