@@ -43,9 +43,10 @@ else
     [[ -n $audio_dir ]] || stop "corpus $corpus needs its audio: add --audio_dir DIR"
     [[ -d $audio_dir ]] || stop "--audio_dir $audio_dir does not exist: give the folder of $corpus"
 fi
-case $corpus in # folds that published scores use, where there are some
-    ravdess) protocol=emobox ;;
-    *) protocol=k-fold-by-speaker ;;
+labels=()
+case $corpus in # RAVDESS: the folds of its published scores; it has no ratings of dimensions
+    ravdess) labels=(--config.protocol.name=emobox --config.labels.dimensions=false) ;;
+    synthetic) labels=(--config.protocol.name=k-fold-by-speaker) ;;
 esac
 
 "$root/launch/environment.sh"
@@ -69,7 +70,7 @@ step pretrain "$sersl" pretrain --config "$root/configs/pretrain/emotion_aware.p
     --workdir "$workdir/pretrain" "${run_on[@]}"
 step finetune "$sersl" finetune --config "$root/configs/finetune/emotion.py:$preset" \
     --workdir "$workdir/finetune" "${run_on[@]}" \
-    --config.init_from="$workdir/pretrain" --config.protocol.name="$protocol"
+    --config.init_from="$workdir/pretrain" ${labels[@]+"${labels[@]}"}
 step evaluate "$sersl" evaluate --workdir "$workdir/finetune" | tee "$workdir/scores.txt"
 step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model"
 step example "$root/.venv/bin/python" "$root/tools/write_wav.py" --corpus "$corpus" \
@@ -78,6 +79,6 @@ step predict "$sersl" predict --model "$workdir/model" "$workdir/example.wav" |
     tee "$workdir/prediction.txt"
 
 printf '\n== done in %d s\n' $((SECONDS - began))
-grep -hv -e '^$' -e '^==' -e '^--' "$workdir"/{scores,example,prediction}.txt
+grep -hv -e '^$' -e '^== ' -e '^-- ' -e '^report:' "$workdir"/{scores,example,prediction}.txt
 echo "report    $workdir/finetune/report.html"
 echo "model     $workdir/model"

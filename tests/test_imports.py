@@ -20,9 +20,9 @@ MODULES = sorted(
 # what is not ours is loaded once.
 EACH = """
 import importlib, os, sys, traceback
-import flax.nnx, grain, jax, jinja2, matplotlib.backends.backend_agg, matplotlib.figure, ml_collections, numpy, optax, orbax.checkpoint, pyarrow
-import safetensors.numpy, scipy.signal, sklearn.metrics, soundfile, soxr, tensorboardX
-import tensorflow_datasets
+import flax.nnx, grain, jax, jinja2, matplotlib.backends.backend_agg, matplotlib.figure
+import ml_collections, numpy, optax, orbax.checkpoint, pyarrow, safetensors.numpy, scipy.signal
+import sklearn.metrics, soundfile, soxr, tensorboardX, tensorflow_datasets
 failed = []
 for name in sys.argv[1:]:
     child = os.fork()
