@@ -16,15 +16,16 @@ version_of() { # X.Y of an interpreter; fails where there is none
 }
 
 find_python() {
-    local candidate version
-    for candidate in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+    local candidate version candidates=(python3.13 python3.12 python3.11 python3) where='PATH has'
+    [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON") where="PYTHON=$PYTHON is"
+    for candidate in "${candidates[@]}"; do
         version=$(version_of "$candidate") || continue
         if [[ -f $root/tools/locks/python$version.txt ]]; then
             echo "$candidate"
             return
         fi
     done
-    stop "${PYTHON:-no python3 on PATH} is Python 3.11, 3.12 or 3.13: install one or name it with PYTHON=/path/to/python"
+    stop "$where no Python 3.11, 3.12 or 3.13: install one or name it with PYTHON=/path/to/python"
 }
 
 if version=$(version_of "$venv/bin/python"); then
