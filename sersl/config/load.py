@@ -4,16 +4,19 @@ A misspelt key, a wrong type or an unknown preset is one sentence naming the nea
 """
 
 import ast
+import contextlib
 import dataclasses
 import importlib.util
 import inspect
 import json
+import traceback
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from sersl.config.ranges import check_ranges
 from sersl.core.errors import UserError, unknown_name
 
 C = typing.TypeVar("C")
@@ -33,7 +36,8 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
       An instance of cls.
 
     Raises:
-      UserError: missing file, no `get_config`, unknown preset, unknown key or wrong type.
+      UserError: missing file, a file that fails, no `get_config`, unknown preset, unknown key,
+        wrong type or a number out of range.
     """
     path, _, argument = spec.partition(":")
     file = Path(path)
@@ -44,19 +48,21 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
         )
     module_spec = importlib.util.spec_from_file_location(f"sersl_config_{file.stem}", file)
     module = importlib.util.module_from_spec(module_spec)
-    try:
+    with _sentence_for_failure(path):
         module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(
-            f"config file {path} cannot be run: {type(error).__name__}: {error}"
-        ) from error
     if not hasattr(module, "get_config"):
         raise UserError(
             f"config file {path} defines no get_config(arg): add one that returns a ConfigDict"
         )
     if argument and not inspect.signature(module.get_config).parameters:
         raise UserError(f"config file {path} takes no preset: drop {':' + argument!r}")
-    given = module.get_config(argument) if argument else module.get_config()
+    with _sentence_for_failure(path):
+        given = module.get_config(argument) if argument else module.get_config()
+    if not isinstance(given, ConfigDict | dict):
+        raise UserError(
+            f"config file {path}: get_config gives {type(given).__name__}: make it return a "
+            "ConfigDict"
+        )
     values = given.to_dict() if isinstance(given, ConfigDict) else dict(given)
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -67,7 +73,7 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
 
 
 def from_mapping(cls: type[C], values: Mapping, prefix: str = "") -> C:
-    """Builds a config dataclass from nested mappings, every key known and every type right.
+    """Builds a config dataclass from nested mappings: keys known, types and ranges right.
 
     Args:
       cls: the dataclass.
@@ -78,13 +84,15 @@ def from_mapping(cls: type[C], values: Mapping, prefix: str = "") -> C:
       An instance of cls.
 
     Raises:
-      UserError: unknown key or wrong type.
+      UserError: unknown key, wrong type or a number out of range.
     """
     hints = typing.get_type_hints(cls)
     unknown = [key for key in values if key not in hints]
     if unknown:
         raise unknown_name("configuration key", prefix + str(unknown[0]), _dotted_keys(cls, prefix))
-    return cls(**{key: _coerce(hints[key], value, prefix + key) for key, value in values.items()})
+    config = cls(**{key: _coerce(hints[key], value, prefix + key) for key, value in values.items()})
+    check_ranges(config, prefix)
+    return config
 
 
 def to_dict(config) -> dict:
@@ -112,7 +120,29 @@ def load_json(cls: type[C], path: str | Path) -> C:
         values = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"config {path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config {path} is no JSON object: give the config.json of a run")
     return from_mapping(cls, values)
+
+
+@contextlib.contextmanager
+def _sentence_for_failure(path: str) -> Iterator[None]:
+    """Turns whatever a user's config file raises into one sentence with the line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        lines = [
+            at.lineno
+            for at in traceback.extract_tb(error.__traceback__)
+            if at.filename == str(path)
+        ]
+        where = f" line {lines[-1]}" if lines else ""
+        cause = " ".join(str(error).split())
+        raise UserError(
+            f"config file {path}{where} cannot be run: {type(error).__name__}: {cause}"
+        ) from error
 
 
 def _dotted_keys(cls: type, prefix: str = "") -> list[str]:

@@ -1,0 +1,135 @@
+"""Which numbers a setting may take: every number of every dataclass in `schema` is listed here.
+
+A number out of range would otherwise show late and far away: as a division by zero after an hour,
+or as a loss that means nothing.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sersl.config import schema
+from sersl.core.errors import UserError
+
+
+class Range(NamedTuple):
+    """What a number may be, in words and as a test."""
+
+    words: str
+    fits: Callable[[float], bool]
+
+
+AT_LEAST_0 = Range("0 or more", lambda x: x >= 0)
+AT_LEAST_1 = Range("1 or more", lambda x: x >= 1)
+AT_LEAST_2 = Range("2 or more", lambda x: x >= 2)
+ABOVE_0 = Range("a number above 0", lambda x: x > 0)
+SHARE = Range("a number from 0 to 1", lambda x: 0 <= x <= 1)
+SHARE_ABOVE_0 = Range("a number above 0, at most 1", lambda x: 0 < x <= 1)
+SHARE_BELOW_1 = Range("a number from 0 to below 1", lambda x: 0 <= x < 1)
+DEVICES = Range("1 or more, or -1 for what is left", lambda x: x >= 1 or x == -1)
+SEED = Range("a whole number from 0 to 4294967295", lambda x: 0 <= x < 2**32)
+
+RANGES: dict[type, dict[str, Range]] = {
+    schema.DataConfig: {
+        "seconds_per_batch": ABOVE_0,
+        "row_multiple": AT_LEAST_1,
+        "num_buckets": AT_LEAST_1,
+        "max_seconds": ABOVE_0,
+        "min_seconds": AT_LEAST_0,
+        "threads": AT_LEAST_1,
+        "processes": AT_LEAST_0,
+        "prefetch": AT_LEAST_1,
+    },
+    schema.FrontendConfig: {"num_mels": AT_LEAST_1},
+    schema.EncoderConfig: {
+        "num_layers": AT_LEAST_1,
+        "width": AT_LEAST_1,
+        "num_heads": AT_LEAST_1,
+        "mlp_width": AT_LEAST_1,
+        "dropout": SHARE_BELOW_1,
+    },
+    schema.MaskingConfig: {
+        "fraction": SHARE_ABOVE_0,
+        "span": AT_LEAST_1,
+        "temperature": AT_LEAST_0,
+    },
+    schema.ContrastiveConfig: {
+        "weight": AT_LEAST_0,
+        "temperature": ABOVE_0,
+        "num_negatives": AT_LEAST_1,
+        "diversity_weight": AT_LEAST_0,
+        "width": AT_LEAST_1,
+        "groups": AT_LEAST_1,
+        "codes": AT_LEAST_2,
+        "gumbel_start": ABOVE_0,
+        "gumbel_end": ABOVE_0,
+        "gumbel_decay": SHARE_ABOVE_0,
+    },
+    schema.ProsodyConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    schema.DistillConfig: {
+        "weight": AT_LEAST_0,
+        "top_layers": AT_LEAST_1,
+        "decay_start": SHARE,
+        "decay_end": SHARE,
+        "decay_steps": AT_LEAST_0,
+    },
+    schema.CollapseConfig: {
+        "after_steps": AT_LEAST_0,
+        "min_perplexity": AT_LEAST_0,
+        "min_variance": AT_LEAST_0,
+    },
+    schema.OptimizerConfig: {
+        "learning_rate": ABOVE_0,
+        "warmup_fraction": SHARE,
+        "end_fraction": SHARE,
+        "beta1": SHARE_BELOW_1,
+        "beta2": SHARE_BELOW_1,
+        "epsilon": ABOVE_0,
+        "weight_decay": AT_LEAST_0,
+        "clip_norm": ABOVE_0,
+    },
+    schema.TrainConfig: {"num_steps": AT_LEAST_1, "seed": SEED, "log_every_steps": AT_LEAST_1},
+    schema.MeshConfig: {"data": DEVICES, "fsdp": DEVICES, "tensor": DEVICES},
+    schema.CheckpointConfig: {"every_steps": AT_LEAST_1, "keep_last": AT_LEAST_1},
+    schema.ProtocolConfig: {"num_folds": AT_LEAST_2, "validation_fraction": SHARE_BELOW_1},
+    schema.PoolingConfig: {"hidden": AT_LEAST_1},
+    schema.HeadsConfig: {
+        "hidden": AT_LEAST_1,
+        "dropout": SHARE_BELOW_1,
+        "category_weight": AT_LEAST_0,
+        "label_smoothing": SHARE_BELOW_1,
+        "dimensions_weight": AT_LEAST_0,
+    },
+    schema.AugmentConfig: {
+        "time_mask_fraction": SHARE_BELOW_1,
+        "time_mask_span": AT_LEAST_1,
+        "band_mask_width": AT_LEAST_0,
+        "gain_db": AT_LEAST_0,
+    },
+    schema.FinetuneConfig: {
+        "encoder_learning_rate_scale": AT_LEAST_0,
+        "evaluate_every_steps": AT_LEAST_1,
+    },
+}
+
+
+def check_ranges(config, prefix: str = "") -> None:
+    """Checks the numbers of one config dataclass; its groups are checked on their own.
+
+    Args:
+      config: an instance of a dataclass in `schema`.
+      prefix: dotted path of `config`, for messages.
+
+    Raises:
+      UserError: naming the first number out of range, and the range.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        allowed = RANGES[type(config)][field.name]
+        if not (math.isfinite(value) and allowed.fits(value)):
+            raise UserError(
+                f"configuration key {prefix + field.name!r} takes {allowed.words}, not {value}"
+            )
