@@ -1,5 +1,6 @@
 """Processes: joining a run of many, and hearing that this machine is about to be taken away."""
 
+import itertools
 import os
 import socket
 
@@ -9,6 +10,10 @@ from jax.experimental import multihost_utils
 from sersl.core.errors import UserError
 
 _VARIABLES = ("SERSL_COORDINATOR", "SERSL_NUM_PROCESSES", "SERSL_PROCESS_ID")
+
+# The point agreed for leaving is a number of calls: steps start again with every fold, and a resumed
+# run has the first ones behind it, so the step agreed might never come.
+_calls = itertools.count(1)
 
 
 def initialize(*, timeout_seconds: int = 900) -> None:
@@ -51,15 +56,17 @@ def initialize(*, timeout_seconds: int = 900) -> None:
 def preempted(step: int) -> bool:
     """Says whether every process should save and leave before the next step.
 
-    A SIGTERM to any process makes this true in all of them at the same step.
+    A SIGTERM to any process makes this true in all of them at the same step. All processes call
+    it equally often.
 
     Args:
-      step: updates done so far; all processes call with the same numbers in the same order.
+      step: updates done so far, unused.
 
     Returns:
-      True once all processes have reached the step agreed for leaving.
+      True once all processes have reached the call agreed for leaving.
     """
-    return multihost_utils.reached_preemption_sync_point(step)
+    del step
+    return multihost_utils.reached_preemption_sync_point(next(_calls))
 
 
 def is_first_process() -> bool:

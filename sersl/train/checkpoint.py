@@ -1,8 +1,8 @@
 """The one file that knows Orbax: saving, falling back, and reading parameters elsewhere.
 
 A checkpoint folder `<step>/` holds one item per subtree (`params`, `teacher`, `optimizer`) and
-`config`, JSON with whatever the caller adds and the shape and dtype of every array. The checkpoint
-at `step` holds the state after `step` updates.
+`config`, JSON with whatever the caller adds and the shape, dtype and checksum of every array. The
+checkpoint at `step` holds the state after `step` updates.
 """
 
 import json
@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from sersl.core.errors import UserError
 from sersl.parallel.sharding import path_name
+from sersl.train.integrity import changed, checksums
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,10 @@ class Checkpoints:
         items = {name: tree for name, tree in items.items() if tree is not None}
         arrays = {name: describe(tree) for name, tree in items.items()}
         arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
-        arguments[CONFIG] = ocp.args.JsonSave({**config, "step": step, "arrays": arrays})
+        sums = {name: checksums(tree) for name, tree in items.items()}
+        arguments[CONFIG] = ocp.args.JsonSave(
+            {**config, "step": step, "arrays": arrays, "checksums": sums}
+        )
         try:
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
         except Exception as error:
@@ -108,6 +112,8 @@ class Checkpoints:
                         **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
                     ),
                 )
+                for name in items:
+                    check_unchanged(restored[name], stored["checksums"][name], item=name)
             except UserError:
                 raise
             except Exception as error:
@@ -178,6 +184,22 @@ def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
                 )
 
 
+def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:
+    """Compares what was read with what was saved.
+
+    Args:
+      tree: arrays of one item.
+      stored: their checksums when they were saved.
+      item: its name.
+
+    Raises:
+      ValueError: an array is not what was saved.
+    """
+    path = changed(tree, stored)
+    if path is not None:
+        raise ValueError(f"the bytes of {item} {path} have changed since it was saved")
+
+
 def newest_step(folder: str | Path) -> int:
     """Finds the newest complete checkpoint.
 
@@ -203,18 +225,26 @@ def load_params(run: str | Path, item: str = "params") -> dict:
       Nested dict of numpy arrays; list positions are int keys.
 
     Raises:
-      UserError: no such checkpoint or item.
+      UserError: no such checkpoint or item, or it is damaged.
     """
     run = Path(run).absolute()
     folder = run / "best" if (run / "best").is_dir() else run / "checkpoints"
     path = folder / str(newest_step(folder)) / item
     if not path.is_dir():
         raise UserError(f"{path.parent} has no item {item!r}")
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata(path).item_metadata.tree
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
-        tree = checkpointer.restore(path, restore_args=restore_args)
-    return _int_keys(tree)
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(path).item_metadata.tree
+            restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            tree = _int_keys(checkpointer.restore(path, restore_args=restore_args))
+        stored = json.loads((path.parent / CONFIG / "metadata").read_text())
+        check_unchanged(tree, stored["checksums"][item], item=item)
+    except Exception as error:
+        raise UserError(
+            f"checkpoint {path.parent} is damaged ({_first_line(error)}): restore it from a copy, "
+            "or remove it to use the one before it"
+        ) from error
+    return tree
 
 
 def has_item(run: str | Path, item: str) -> bool:
