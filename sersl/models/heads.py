@@ -38,13 +38,13 @@ class Head(nnx.Module):
     """Standardises a pooled vector; one hidden layer with GELU and dropout; a linear output."""
 
     def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
-        """Makes the head; LeCun deviations, the output's truncated normal 0.02: even answers."""
+        """Makes the head; the output starts small (deviation 0.02): even answers."""
         self.config = config
         keys = jax.random.split(key)
-        self.hidden = Linear(
-            num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0], std=num_inputs**-0.5
+        self.hidden = Linear(num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0])
+        self.output = Linear(
+            config.hidden, num_outputs, axes=("mlp", "classes"), key=keys[1], std=0.02
         )
-        self.output = Linear(config.hidden, num_outputs, axes=("mlp", "classes"), key=keys[1])
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """Answers for each vector.

@@ -47,13 +47,8 @@ class Pooling(nnx.Module):
             self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))
         if config.kind == "attentive_statistics":
             keys = jax.random.split(key)
-            # LeCun deviations: the attention stands outside the residual stream.
-            self.attention_hidden = Linear(
-                width, config.hidden, axes=("embed", None), key=keys[0], std=width**-0.5
-            )
-            self.attention_score = Linear(
-                config.hidden, 1, axes=(None, None), key=keys[1], std=config.hidden**-0.5
-            )
+            self.attention_hidden = Linear(width, config.hidden, axes=("embed", None), key=keys[0])
+            self.attention_score = Linear(config.hidden, 1, axes=(None, None), key=keys[1])
 
     def __call__(self, hidden_states: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Pools a batch.

@@ -6,7 +6,7 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.layers import INIT_STD, LayerNorm, Linear, dropout, shard_rows
+from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
 
 ROTARY_BASE = 10_000.0  # RoFormer (2104.09864), sec. 3.2.2
 LAYERS = "layers"  # name of the subtree that differs between the two layouts, and of its axis
@@ -35,7 +35,7 @@ class Attention(nnx.Module):
             axes=("heads", "embed"),
             key=keys[3],
             dtype=config.dtype,
-            std=_residual_std(config),
+            std=_residual_std(width, config),
         )
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
@@ -77,7 +77,7 @@ class Layer(nnx.Module):
             axes=("mlp", "embed"),
             key=keys[2],
             dtype=config.dtype,
-            std=_residual_std(config),
+            std=_residual_std(config.mlp_width, config),
         )
 
     def __call__(self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None) -> jax.Array:
@@ -101,8 +101,8 @@ class Layer(nnx.Module):
 class Transformer(nnx.Module):
     """A stack of layers and a final LayerNorm.
 
-    Kernels start truncated normal, deviation 0.02, those that end a residual branch divided by
-    sqrt(2 L) (GPT-2, sec. 2.3), biases zero.
+    Kernels start truncated normal, deviation num_inputs^-1/2, those that end a residual branch
+    divided by sqrt(2 L) (GPT-2, sec. 2.3), biases zero.
 
     Parameters lie under `layers/0/...`, `layers/1/...` or, with `scan_layers`, under `layers/...`
     with a leading dimension of L; see `stack_layers`. The numbers are the same either way.
@@ -281,8 +281,8 @@ def _convert_layers(params, convert):
     }
 
 
-def _residual_std(config: EncoderConfig) -> float:
-    return INIT_STD / (2 * config.num_layers) ** 0.5
+def _residual_std(num_inputs: int, config: EncoderConfig) -> float:
+    return (num_inputs * 2 * config.num_layers) ** -0.5
 
 
 def _check(config: EncoderConfig) -> None:
