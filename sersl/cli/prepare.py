@@ -7,6 +7,7 @@ from collections import Counter
 from tqdm import tqdm
 
 from sersl.corpora.prepare import Prepared, prepare
+from sersl.corpora.quality import QUALITY_PAGE, read_faults
 
 _LISTED = 5  # files printed per reason; prepare.json lists all
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
@@ -54,6 +55,8 @@ def table(prepared: Prepared) -> str:
         ("genders", _counts(summary["genders"], "not known")),
         ("languages", _counts(summary["languages"], "not known")),
         ("folder", str(prepared.folder)),
+        ("quality", str(prepared.folder / QUALITY_PAGE)),
+        ("look at", ", ".join(f"{name} {n}" for name, n in read_faults(prepared.folder)) or "-"),
         ("fingerprint", summary["fingerprint"][:16]),
         ("licence", summary["licence"]),
     ]

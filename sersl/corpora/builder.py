@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow as pa
 import tensorflow_datasets as tfds
 
-from sersl.audio.decode import encode_flac, probe, read_audio, to_pcm16
+from sersl.audio.decode import AudioInfo, encode_flac, probe, read_audio, to_pcm16
+from sersl.audio.levels import Levels, measure
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE, WINDOW, resampled_length
 from sersl.corpora.index import INDEX_FILE, INDEX_SCHEMA, SPLIT
 from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
+from sersl.corpora.quality import Quality
 from sersl.corpora.records import SHARD_BYTES, IndexWriter, ShardWriter
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 
@@ -45,6 +47,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
 
     def __init__(self, *, data_dir: str | Path):
         self.account = Account()
+        self.quality = Quality()
         self.progress: Callable[[int, int], None] | None = None  # (done, total), called often
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
@@ -161,14 +164,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
 
     def _finish(self, item: Utterance, future) -> Iterator[tuple[dict, bytes]]:
         try:
-            row, audio, silent = future.result()
+            row, audio, levels, info = future.result()
         except UserError as error:
             self.account.skipped.append(LeftOut(item.path, str(error)))
             return
-        if silent:
+        if levels.peak == 0:
             self.account.silent.append(item.utterance_id)
         if row["duration"] < _SHORT:
             self.account.short.append(item.utterance_id)
+        self.quality.add(row, levels, info)
         yield row, audio
 
     def _report(self, done: int, total: int) -> None:
@@ -221,9 +225,9 @@ class FolderBuilder(Builder, skip_registration=True):
         return listing_fingerprint(self.audio_dir, files)
 
 
-def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, bool]:
-    """Reads one utterance's audio: its row, FLAC bytes, and whether all samples are zero."""
-    waveform, audio = _load(item)
+def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, Levels, AudioInfo | None]:
+    """Reads one utterance's audio: its row, FLAC bytes, measures, and what its file was."""
+    waveform, audio, info = _load(item)
     if len(waveform) < WINDOW:
         raise UserError(
             f"too short: {len(waveform)} samples at 16 kHz, one frame of 25 ms needs {WINDOW}"
@@ -255,21 +259,21 @@ def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, bool]:
         "extra": _json(item.extra) if item.extra else "",
         "path": item.path,
     }
-    return row, audio, not samples.any()
+    return row, audio, measure(samples), info
 
 
-def _load(item: Utterance) -> tuple[np.ndarray, bytes | None]:
+def _load(item: Utterance) -> tuple[np.ndarray, bytes | None, AudioInfo | None]:
     """Decodes, and keeps the file's own bytes where they already are what records hold."""
     if isinstance(item.source, np.ndarray):
-        return item.source, None
+        return item.source, None, None
     info = probe(item.source)
     whole = item.start is None and item.end is None
     if whole:
         waveform = read_audio(item.source, channel=item.channel)
         shape = (info.format, info.subtype, info.sample_rate, info.channels)
         if shape == ("FLAC", "PCM_16", SAMPLE_RATE, 1):
-            return waveform, item.source.read_bytes()
-        return waveform, None
+            return waveform, item.source.read_bytes(), info
+        return waveform, None, info
     start = 0 if item.start is None else round(item.start * SAMPLE_RATE)
     length = resampled_length(info.num_samples, info.sample_rate)
     stop = length if item.end is None else round(item.end * SAMPLE_RATE)
@@ -280,7 +284,7 @@ def _load(item: Utterance) -> tuple[np.ndarray, bytes | None]:
         )
     stop = min(stop, length)
     waveform = read_audio(item.source, start=start, num_samples=stop - start, channel=item.channel)
-    return waveform, None
+    return waveform, None, info
 
 
 def _json(value: Mapping) -> str:

@@ -18,6 +18,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.builder import Builder, FolderBuilder
 from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
 from sersl.corpora.manifest import ManifestBuilder, corpus_name
+from sersl.corpora.quality import write_quality
 from sersl.corpora.registry import CORPORA
 
 
@@ -91,6 +92,7 @@ def prepare(
         (written / SUMMARY_FILE).write_text(
             json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        write_quality(written, builder.quality, summary)
         _move(written, final, staging)
     return Prepared(final, summary, False)
 
