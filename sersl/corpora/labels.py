@@ -5,6 +5,7 @@ Nothing here is a position: projects disagree on the order of classes and of dim
 of sersl carries names.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -30,34 +31,52 @@ CANONICAL = (
 DIMENSIONS = ("arousal", "dominance", "valence")
 
 # Spellings seen in corpora and projects, one meaning each. Single letters are left out: "A" is
-# anger in MSP-Podcast and fear (Angst) in EMO-DB, so each builder spells its own codes out.
+# anger in MSP-Podcast and fear (Angst) in EMO-DB; they are in CORPUS_CODES, by corpus.
 _SPELLINGS = {
-    "angry": "anger ang 生气",
-    "happy": "happiness hap joy joyful 开心",
-    "sad": "sadness 难过",
-    "neutral": "neutrality neu 中立",
-    "fear": "fearful fea afraid 恐惧",
+    "angry": "anger ang 生气 愤怒",
+    "happy": "happiness hap joy joyful joyous 开心 高兴 快乐",
+    "sad": "sadness 难过 悲伤 伤心",
+    "neutral": "neutrality neu 中立 中性",
+    "fear": "fearful fea afraid scared 恐惧 害怕",
     "disgust": "disgusted dis 厌恶",
-    "surprise": "surprised surprize sur 吃惊",
+    "surprise": "surprised surprize sur ps pleasant_surprise pleasant_surprised 吃惊 惊讶 惊奇",
     "contempt": "contemptuous con",
     "calm": "calmness",
     "boredom": "bored boredem bor",  # "boredem" is EmoBox's spelling of EMO-DB
-    "excited": "excitement exc",
+    "excited": "excitement excite exc",
     "frustrated": "frustration fru",
-    "other": "oth 其他",
+    "other": "others oth 其他",
 }
 _MEANINGS = {name: name for name in CANONICAL} | {
     spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
 }
 # Marks of "raters did not agree" or "not labelled": no category, on purpose.
-NO_CATEGORY = ("", "xxx", "no_agreement", "unknown", "unk", "<unk>")
+NO_CATEGORY = ("", "xxx", "no_agreement", "unknown", "unk", "<unk>", "nan", "none", "未知")
+
+# Codes that mean something only within one corpus: corpus -> code -> category, "" for none.
+CORPUS_CODES: dict[str, dict[str, str]] = {
+    corpus: dict(pair.split("=") for pair in pairs.split())
+    for corpus, pairs in {
+        "aesdd": "a=angry d=disgust f=fear h=happy s=sad",
+        "cremad": "a=angry d=disgust f=fear h=happy n=neutral s=sad",
+        # the initials of the German words, but E for Ekel
+        "emodb": "w=angry l=boredom e=disgust a=fear f=happy t=sad n=neutral",
+        "emovo": "gio=happy pau=fear rab=angry sor=surprise tri=sad",  # Italian
+        "mspimprov": "a=angry h=happy n=neutral s=sad o=other x=",
+        "msppodcast": "a=angry s=sad h=happy u=surprise f=fear d=disgust c=contempt n=neutral "
+        "o=other x=",
+        "savee": "a=angry d=disgust f=fear h=happy n=neutral sa=sad su=surprise",
+    }.items()
+}
 
 
-def canonical(raw: str) -> str:
+def canonical(raw: str, corpus: str = "") -> str:
     """Finds the canonical category that a label means.
 
     Args:
       raw: a label in any case, e.g. "Anger", "hap", "fearful", or a mark such as "xxx".
+      corpus: whose codes come first, e.g. "emodb" or "MSP-Podcast"; "" or one without codes of
+        its own: only spellings that mean the same everywhere.
 
     Returns:
       One of `CANONICAL`, or "" for a mark of no agreement or no label.
@@ -65,7 +84,10 @@ def canonical(raw: str) -> str:
     Raises:
       UserError: the label means nothing known.
     """
-    word = raw.strip().lower().replace(" ", "_").replace("-", "_")
+    word = re.sub(r"[\s_-]+", "_", raw.strip().lower())
+    codes = re.sub(r"[^a-z0-9]", "", corpus.lower())
+    if codes in CORPUS_CODES and word in CORPUS_CODES[codes]:
+        return CORPUS_CODES[codes][word]
     if word in NO_CATEGORY:
         return ""
     if word not in _MEANINGS:
@@ -92,7 +114,14 @@ VIEWS: dict[str, dict[str, str]] = {
     "8class_ravdess": _named(
         "angry", "happy", "sad", "neutral", "fear", "disgust", "surprise", "calm"
     ),
+    # emotion2vec+ in its order; its ninth class is below
+    "e2v9": _named(
+        *("angry", "disgust", "fear", "happy", "neutral", "other", "sad", "surprise"),
+        excited="happy",
+    ),
 }
+# Classes that a view has and no category belongs to: they are never trained, only imported.
+_EMPTY_CLASSES = {"e2v9": ("unknown",)}
 
 
 @dataclass(frozen=True)
@@ -124,24 +153,42 @@ class LabelView:
         return table[inverse.reshape(-1)] if len(table) else np.zeros(0, np.int32)
 
 
-def make_view(name: str, index_categories: Iterable[str]) -> LabelView:
+def make_view(
+    name: str, index_categories: Iterable[str] | Mapping[str, Iterable[str]]
+) -> LabelView:
     """Makes the view that a configuration names.
 
     Args:
-      name: a key of `VIEWS`, "corpus" (the categories present, in canonical order) or "none".
-      index_categories: the canonical categories of every utterance, "" where there is none.
+      name: a key of `VIEWS`, "corpus" (the categories present, in canonical order), "shared"
+        (those that every corpus has) or "none".
+      index_categories: the canonical categories of every utterance, "" where there is none; or
+        corpus -> its categories, which "shared" needs.
 
     Returns:
       The view.
 
     Raises:
-      UserError: the name is unknown, or "corpus" was asked and no utterance has a category.
+      UserError: the name is unknown, or no utterance, or for "shared" no two corpora, give a
+        category.
     """
     if name == "none":
         return LabelView(())
-    if name == "corpus":
-        present = set(np.unique(np.asarray(index_categories, dtype=str)).tolist())
+    if name in ("corpus", "shared"):
+        if not isinstance(index_categories, Mapping):
+            if name == "shared":
+                raise UserError(
+                    "labels.view='shared' is for several corpora: set it to 'corpus', or name "
+                    "more corpora in data.corpora"
+                )
+            index_categories = {"": index_categories}
+        sets = [set(np.unique(np.asarray(list(c), dtype=str))) for c in index_categories.values()]
+        present = set.intersection(*sets) if name == "shared" else set().union(*sets)
         names = tuple(category for category in CANONICAL if category in present)
+        if not names and name == "shared":
+            raise UserError(
+                f"{', '.join(index_categories)} have no emotion category in common: choose "
+                "another labels.view"
+            )
         if not names:
             raise UserError(
                 "no utterance has an emotion category: set labels.view to 'none', or prepare the "
@@ -149,9 +196,10 @@ def make_view(name: str, index_categories: Iterable[str]) -> LabelView:
             )
         return LabelView(names)
     if name not in VIEWS:
-        raise unknown_name("label view", name, (*VIEWS, "corpus", "none"))
+        raise unknown_name("label view", name, (*VIEWS, "corpus", "shared", "none"))
     mapping = VIEWS[name]
-    return LabelView(tuple(dict.fromkeys(mapping.values())), tuple(mapping.items()))
+    extra = _EMPTY_CLASSES.get(name, ())
+    return LabelView((*dict.fromkeys(mapping.values()), *extra), tuple(mapping.items()))
 
 
 def to_unit(value: float, low: float, high: float) -> float:
