@@ -41,6 +41,11 @@ def _prepare(verbs) -> None:
     parser.add_argument("--name", metavar="NAME", help="what to call the manifest's corpus")
     parser.add_argument("--data_dir", metavar="DIR", required=True, help="where records go")
     parser.add_argument("--overwrite", action="store_true", help="prepare again what is there")
+    parser.add_argument(
+        "--allow_unexpected_count",
+        action="store_true",
+        help="prepare a part of a corpus, or a copy of another size than published",
+    )
 
 
 def _annotate(verbs) -> None:

@@ -17,7 +17,8 @@ def run(arguments) -> int:
     """Prepares one corpus and prints its table.
 
     Args:
-      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `data_dir` and `overwrite`.
+      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `data_dir`, `overwrite` and
+        `allow_unexpected_count`.
 
     Returns:
       The exit code, 0.
@@ -30,6 +31,7 @@ def run(arguments) -> int:
             manifest=arguments.manifest or "",
             name=arguments.name or "",
             overwrite=arguments.overwrite,
+            allow_unexpected_count=arguments.allow_unexpected_count,
             progress=progress,
         )
     print(table(prepared))

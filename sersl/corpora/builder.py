@@ -11,7 +11,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -49,6 +49,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         self.account = Account()
         self.quality = Quality()
         self.progress: Callable[[int, int], None] | None = None  # (done, total), called often
+        self.allow_unexpected_count = False  # True: a part of the corpus is prepared as well
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     @abc.abstractmethod
@@ -85,7 +86,17 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
             raise UserError(
                 f"corpus {self.name!r}: no utterance found; expected {self.about.folder}"
             )
+        expected = self.expected_utterances()
+        if not self.allow_unexpected_count and expected not in (None, len(seen)):
+            raise UserError(
+                f"corpus {self.name!r}: {len(seen)} utterances found, {expected} expected: "
+                "complete the folder, or add --allow_unexpected_count to prepare what is there"
+            )
         return len(seen)
+
+    def expected_utterances(self) -> int | None:
+        """Says how many utterances a complete copy has; None where nobody can know."""
+        return self.about.num_utterances
 
     def _info(self) -> tfds.core.DatasetInfo:
         # TFDS stores every float as 32 bits; the index has all 64.
@@ -188,6 +199,8 @@ class FolderBuilder(Builder, skip_registration=True):
 
     name = "folder"
     EXTENSIONS: ClassVar[tuple[str, ...]] = (".wav", ".flac")
+    # Video, or audio in a video's container: only where no file of EXTENSIONS has the utterance.
+    CONTAINERS: ClassVar[tuple[str, ...]] = ()
     TABLES: ClassVar[tuple[str, ...]] = ()  # label files, part of the source's fingerprint
 
     def __init__(self, *, data_dir: str | Path, audio_dir: str | Path):
@@ -196,32 +209,46 @@ class FolderBuilder(Builder, skip_registration=True):
         super().__init__(data_dir=data_dir)
 
     @abc.abstractmethod
-    def parse(self, file: str) -> Utterance | LeftOut:
-        """Reads what one file is from its path relative to the corpus's folder."""
+    def parse(self, file: str) -> Utterance | LeftOut | list[Utterance | LeftOut]:
+        """Reads what one file is from its path relative to the corpus's folder.
+
+        A recording of many utterances gives a list.
+        """
+
+    def tables(self) -> Iterable[str]:
+        """Names the label files: `TABLES`, or those found in the folder."""
+        return self.TABLES
+
+    def files(self) -> Iterator[str]:
+        """Lists all audio files in sorted order, plain audio before containers."""
+        yield from list_files(self.audio_dir, self.EXTENSIONS)
+        if self.CONTAINERS:
+            yield from list_files(self.audio_dir, self.CONTAINERS)
 
     def read_tables(self) -> list[LeftOut]:
         """Reads label files, before the first `parse`; gives those that should be there."""
         return []
 
     def listing(self) -> Iterator[Utterance | LeftOut]:
-        """Lists all audio files in sorted order; a second file of the same id is left out."""
+        """Lists the utterances of all files; a second file of the same id is left out."""
         yield from self.read_tables()
         seen = {}
-        for file in list_files(self.audio_dir, self.EXTENSIONS):
-            item = self.parse(file)
-            if isinstance(item, Utterance):
-                # Repackaged downloads hold the whole corpus twice.
-                if item.utterance_id in seen:
-                    first = seen[item.utterance_id]
-                    item = LeftOut(printable(file), f"same utterance as {first}")
-                else:
-                    seen[item.utterance_id] = printable(file)
-            yield item
+        for file in self.files():
+            found = self.parse(file)
+            for item in found if isinstance(found, list) else [found]:
+                if isinstance(item, Utterance):
+                    # Repackaged downloads hold the whole corpus twice.
+                    if item.utterance_id in seen:
+                        first = seen[item.utterance_id]
+                        item = LeftOut(printable(file), f"same utterance as {first}")
+                    else:
+                        seen[item.utterance_id] = printable(file)
+                yield item
 
     def source_fingerprint(self) -> str:
         """Sums up names and sizes of all audio and label files."""
-        tables = (table for table in self.TABLES if (self.audio_dir / table).is_file())
-        files = (*tables, *list_files(self.audio_dir, self.EXTENSIONS))
+        tables = (table for table in self.tables() if (self.audio_dir / table).is_file())
+        files = (*tables, *self.files())
         return listing_fingerprint(self.audio_dir, files)
 
 

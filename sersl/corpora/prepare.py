@@ -45,6 +45,7 @@ def prepare(
     manifest: str | Path = "",
     name: str = "",
     overwrite: bool = False,
+    allow_unexpected_count: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Writes a corpus as ArrayRecord with its index and summary, all at once or not at all.
@@ -56,6 +57,7 @@ def prepare(
       manifest: CSV or JSONL file with at least a column `path`.
       name: of the manifest's corpus; "" takes the file's name.
       overwrite: prepare again what is finished.
+      allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
       progress: called with (utterances done, utterances in all).
 
     Returns:
@@ -63,7 +65,8 @@ def prepare(
 
     Raises:
       UserError: unknown corpus, missing folder, a manifest that cannot be read, a source that
-        changed since it was prepared, no usable utterance, or another process at work on it.
+        changed since it was prepared, no usable utterance, another number of utterances than
+        expected, or another process at work on it.
     """
     data_dir = Path(data_dir)
     arguments = _arguments(corpus, audio_dir, manifest, name)
@@ -83,6 +86,7 @@ def prepare(
             return Prepared(final, summary, True)
         builder = builder_class(data_dir=staging, **arguments)
         builder.progress = progress
+        builder.allow_unexpected_count = allow_unexpected_count
         # TFDS prints to standard output, which is for results.
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):
@@ -126,9 +130,10 @@ def _arguments(corpus: str, audio_dir, manifest, name: str) -> dict:
         return {}
     if not audio_dir:
         about = CORPORA[corpus].about
+        how = about.how_to_get or f"get it from {about.homepage}"
         raise UserError(
-            f"corpus {corpus!r} needs --audio_dir, a folder with {about.folder}; get it from "
-            f"{about.homepage} ({about.licence})"
+            f"corpus {corpus!r} needs --audio_dir, a folder with {about.folder}; {how} "
+            f"({about.licence})"
         )
     return {"audio_dir": audio_dir}
 
@@ -157,10 +162,10 @@ def _alone(data_dir: Path, corpus: str) -> Iterator[Path]:
 
 def _account(builder: Builder, source: str) -> dict:
     account, about = builder.account, builder.about
-    differences = []
-    if about.num_utterances not in (None, account.num_utterances):
+    expected, differences = builder.expected_utterances(), []
+    if expected not in (None, account.num_utterances):
         differences.append(
-            f"{account.num_utterances} utterances, the published corpus has {about.num_utterances}"
+            f"{account.num_utterances} utterances, the published corpus has {expected}"
         )
     return {
         "schema": 1,
@@ -169,7 +174,7 @@ def _account(builder: Builder, source: str) -> dict:
         "fingerprint": account.fingerprint,
         "source_fingerprint": source,
         "num_utterances": account.num_utterances,
-        "expected_utterances": about.num_utterances,
+        "expected_utterances": expected,
         "differences": differences,
         "skipped": [dataclasses.asdict(item) for item in account.skipped],
         "left_out": [dataclasses.asdict(item) for item in account.left_out],

@@ -65,7 +65,8 @@ class About:
       description: one or two sentences.
       citation: BibTeX or plain text; licence: its name; homepage: where to get or ask for it.
       folder: how the folder given as --audio_dir must look.
-      num_utterances: expected; None where it is the user's own. A difference is reported.
+      num_utterances: of a complete copy; None where the corpus has no one size.
+      how_to_get: a clause on what to sign and whom to ask; "": free at the homepage.
     """
 
     description: str
@@ -74,6 +75,7 @@ class About:
     homepage: str
     folder: str
     num_utterances: int | None = None
+    how_to_get: str = ""
 
 
 @dataclass

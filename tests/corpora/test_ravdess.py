@@ -7,6 +7,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from sersl.audio.decode import decode_flac, read_audio
+from sersl.core.errors import UserError
 from sersl.corpora.index import load_index
 from sersl.corpora.prepare import prepare
 from sersl.corpora.ravdess import Ravdess
@@ -59,7 +60,10 @@ def test_prepare_when_downloads_are_mixed_then_speech_once_and_the_rest_listed(t
         "copy/Actor_01/03-01-05-01-01-01-01.wav",
     ):
         tone(audio / file, rate=48_000)
-    summary = prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=audio).summary
+    given = {"data_dir": tmp_path / "data", "corpus": "ravdess", "audio_dir": audio}
+    with pytest.raises(UserError, match=r"2 utterances found, 1440 expected.*allow_unexpected"):
+        prepare(**given)
+    summary = prepare(**given, allow_unexpected_count=True).summary
     assert summary["num_utterances"] == 2 and summary["skipped"] == []
     assert Counter(item["reason"].split(",")[0].split("/")[0] for item in summary["left_out"]) == {
         "song": 1,
@@ -83,7 +87,9 @@ def test_prepare_when_real_actors_then_records_hold_the_files_own_samples(corpor
     audio.mkdir()
     for actor in ("Actor_01", "Actor_07"):
         os.symlink(corpora_dir / "ravdess" / actor, audio / actor)
-    prepared = prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=audio)
+    prepared = prepare(
+        data_dir=tmp_path / "data", corpus="ravdess", audio_dir=audio, allow_unexpected_count=True
+    )
     assert prepared.summary["num_utterances"] == 120 and prepared.summary["skipped"] == []
     assert prepared.summary["identical_audio"] == [["03-01-03-01-02-01-07", "03-01-03-01-02-02-07"]]
     index = load_index(tmp_path / "data", "ravdess")
