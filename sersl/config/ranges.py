@@ -34,12 +34,14 @@ RANGES: dict[type, dict[str, Range]] = {
     schema.DataConfig: {
         "seconds_per_batch": ABOVE_0,
         "row_multiple": AT_LEAST_1,
-        "num_buckets": AT_LEAST_1,
+        "num_buckets": AT_LEAST_0,
+        "min_real_share": SHARE,
         "max_seconds": ABOVE_0,
         "min_seconds": AT_LEAST_0,
         "threads": AT_LEAST_1,
         "processes": AT_LEAST_0,
         "prefetch": AT_LEAST_1,
+        "max_corrupted": AT_LEAST_0,
     },
     schema.FrontendConfig: {"num_mels": AT_LEAST_1},
     schema.EncoderConfig: {
