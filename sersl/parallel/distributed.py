@@ -11,8 +11,8 @@ from sersl.core.errors import UserError
 
 _VARIABLES = ("SERSL_COORDINATOR", "SERSL_NUM_PROCESSES", "SERSL_PROCESS_ID")
 
-# The point agreed for leaving is a number of calls: steps start again with every fold, and a resumed
-# run has the first ones behind it, so the step agreed might never come.
+# The point agreed for leaving is a number of calls: steps start again with every fold, and a
+# resumed run has the first ones behind it, so that a step agreed on might never come.
 _calls = itertools.count(1)
 
 

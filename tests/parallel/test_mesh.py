@@ -1,0 +1,48 @@
+"""The mesh from its config: what is left is taken, and what does not fit is refused."""
+
+import jax
+import pytest
+
+from sersl.config.schema import MeshConfig
+from sersl.core.errors import UserError
+from sersl.parallel.mesh import AXES, describe, make_mesh
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((-1, 1, 1), (8, 1, 1)),
+        ((2, -1, 2), (2, 2, 2)),
+        ((1, 8, 1), (1, 8, 1)),
+        ((2, 2, -1), (2, 2, 2)),
+    ],
+)
+def test_make_mesh_of_eight_devices_has_the_sizes_asked_for(sizes, expected):
+    mesh = make_mesh(MeshConfig(**dict(zip(AXES, sizes, strict=True))))
+    assert tuple(mesh.shape[axis] for axis in AXES) == expected
+    assert mesh.axis_names == AXES
+    assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
+    assert len(set(mesh.devices.flat)) == 8
+
+
+def test_make_mesh_of_some_devices_uses_only_these():
+    devices = jax.devices()[2:4]
+    mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices)
+    assert list(mesh.devices.flat) == devices
+
+
+@pytest.mark.parametrize("sizes", [(3, 1, 1), (-1, 3, 1), (16, 1, 1), (4, 1, 1)])
+def test_make_mesh_when_the_sizes_do_not_fit_then_one_sentence_says_so(sizes):
+    with pytest.raises(UserError, match=r"does not divide the 8 devices of this run: choose mesh"):
+        make_mesh(MeshConfig(**dict(zip(AXES, sizes, strict=True))))
+
+
+@pytest.mark.parametrize("sizes", [(-1, -1, 1), (0, 1, 1), (-2, 1, 1)])
+def test_make_mesh_when_a_size_makes_no_sense_then_one_sentence_says_so(sizes):
+    with pytest.raises(UserError, match="sizes are positive, and at most one may be -1"):
+        make_mesh(MeshConfig(**dict(zip(AXES, sizes, strict=True))))
+
+
+def test_describe_names_devices_and_axes():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    assert describe(mesh) == "8 cpu devices as data=2 fsdp=2 tensor=2"
