@@ -60,15 +60,15 @@ def test_ids_when_segments_share_a_file_then_each_has_its_own(tmp_path):
     ("text", "sentence"),
     [
         (
-            "file,emotion\na.wav,sad\n",
-            "own.csv line 1: there is no column 'path'; columns are file",
+            "sound,emotion\na.wav,sad\n",
+            "own.csv line 1: there is no column 'path'; columns are sound",
         ),
         ("", "line 1: there is no column 'path'"),
         (
             "path,utterance_id\na.wav,u\nb.wav,v\nc.wav,u\n",
-            "line 4: utterance_id 'u' is already on line 2",
+            "line 4: utterance_id 'u' is already on own.csv line 2",
         ),
-        ("path\na.wav\na.wav\n", "line 3: utterance_id 'a' is already on line 2"),
+        ("path\na.wav\na.wav\n", "line 3: utterance_id 'a' is already on own.csv line 2"),
         ("path,start,end\na.wav,2,1\n", "line 2: segment from 2 to 1 s is impossible"),
         ("path,start,end\na.wav,-1,1\n", "line 2: segment from -1 to 1 s is impossible"),
         ("path,end\na.wav,0\n", "line 2: segment from nan to 0 s is impossible"),
@@ -110,7 +110,7 @@ def test_csv_when_broken_then_one_sentence_with_the_line(tmp_path, text, sentenc
     [
         ('{"path": "a.wav"}\n{"path": ', "line 2: not JSON"),
         ("[1]", "line 1: not a JSON object"),
-        ('{"wav": "a.wav"}', "line 1: there is no key 'path'"),
+        ('{"sound": "a.wav"}', "line 1: there is no key 'path'"),
         ('{"path": 3}', "line 1: path is empty"),
     ],
 )
