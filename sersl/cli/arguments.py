@@ -3,26 +3,32 @@
 import argparse
 
 from sersl import __version__
+from sersl.core.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes no shortened options and says what is wrong in one sentence."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str):
+        raise UserError(f"{message}: see `{self.prog} --help`")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Builds the parser of `sersl`; the chosen verb is in the attribute `verb`."""
-    parser = argparse.ArgumentParser(
+    """Builds the parser of `sersl`; the chosen verb is in the attribute `verb`.
+
+    Returns:
+      A parser that raises UserError where argparse would print its usage and exit.
+    """
+    parser = _Parser(
         prog="sersl",
         description="Emotion-aware speech models: prepare, pretrain, finetune, evaluate, predict.",
     )
     parser.add_argument("--version", action="version", version=f"sersl {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="verb", required=True)
-    for add in (
-        _prepare,
-        _annotate,
-        _pretrain,
-        _finetune,
-        _evaluate,
-        _export,
-        _predict,
-        _embed,
-    ):
+    for add in VERBS.values():
         add(verbs)
     return parser
 
@@ -79,6 +85,7 @@ def _run_options(parser) -> None:
     parser.add_argument(
         "--config.KEY=VALUE",
         dest="overrides",
+        metavar="",
         help="change one setting, e.g. --config.train.num_steps=200; may be given many times",
     )
 
@@ -117,3 +124,15 @@ def _embed(verbs) -> None:
     parser.add_argument("--output", required=True, metavar="FILE.npz")
     parser.add_argument("--frames", action="store_true", help="one vector per 20-ms frame")
     parser.add_argument("--layers", default="last", metavar="all|last|N", help="default: last")
+
+
+VERBS = {
+    "prepare": _prepare,
+    "annotate": _annotate,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "evaluate": _evaluate,
+    "export": _export,
+    "predict": _predict,
+    "embed": _embed,
+}

@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sersl.cli.arguments import make_parser
-from sersl.core.errors import UserError
+from sersl.cli.arguments import VERBS, make_parser
+from sersl.core.errors import UserError, unknown_name
 
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
 _TRAINING = ("pretrain", "finetune")
@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
+            raise unknown_name("verb", argv[0], VERBS)
         argv, overrides = _take_overrides(argv)
         arguments = make_parser().parse_args(argv)
         if overrides and arguments.verb not in _TRAINING:
