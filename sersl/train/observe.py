@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -30,9 +31,11 @@ class Metrics:
             return
         path = Path(folder) / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
-        self._file = path.open("w")
-        for line in kept:
-            self._write(line)
+        # A kill at any moment leaves the old file or the new one.
+        part = path.with_name(path.name + ".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(part, path)
+        self._file = path.open("a")
         self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if kept else None)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -135,12 +135,17 @@ def make_optimizer(
       An optax transformation over trees shaped like `params`.
 
     Raises:
-      UserError: see `by_pattern` and `learning_rate`.
+      UserError: see `by_pattern` and `learning_rate`; or no parameter trains.
     """
     decay = by_pattern(config.decay, params, setting="optimizer.decay")
     starts = jax.tree.map(lambda _: 0, params) if starts is None else starts
     scales = jax.tree.map(lambda _: 1.0, params) if scales is None else scales
     trained = jax.tree.map(lambda start: start != NEVER, starts)
+    if min(jax.tree.leaves(starts)) < NEVER or not any(jax.tree.leaves(trained)):
+        raise UserError(
+            f"unfreeze: steps are 0 or more, or {NEVER} for never, and some parameter must train: "
+            "give a step from which it does"
+        )
     chain = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

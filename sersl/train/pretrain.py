@@ -10,6 +10,7 @@ import numpy as np
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.load import to_dict
 from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import read_summary
 from sersl.corpora.labels import make_view
@@ -20,7 +21,7 @@ from sersl.data.sources import CorpusSource
 from sersl.knowledge.annotate import load_sidecar_info
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
-from sersl.parallel.sharding import local_rows
+from sersl.parallel.sharding import check_rows, local_rows
 from sersl.train.checkpoint import Checkpoints, write_json
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
@@ -63,8 +64,9 @@ def pretrain(
     plan = make_plan(
         [source.num_samples for source in sources], data=config.data, seed=config.train.seed
     )
+    for bucket in plan.buckets:
+        check_rows(bucket.rows, mesh)
     first = is_first_process()
-    workdir = open_workdir(workdir, config, first=first)
     with jax.set_mesh(mesh):
         progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
         say = progress.say
@@ -76,6 +78,8 @@ def pretrain(
         abstract, notes = abstract_state(task, optimizer, mesh)
         for note in notes:
             say(f"not sharded: {note}")
+        # Only now, when the settings are known to make a run.
+        workdir = open_workdir(workdir, config, first=first)
         checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
         state, start_step = start(
             task,
@@ -147,6 +151,12 @@ def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
     Raises:
       UserError: a corpus or its sidecar is missing or out of date.
     """
+    names = config.data.corpora
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            f"data.corpora={list(names)} must name one or more corpora, each once: give "
+            "--config.data.corpora=NAME,NAME"
+        )
     annotator = config.data.annotator if annotated else None
     if annotated:
         for name in config.data.corpora:

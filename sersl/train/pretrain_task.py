@@ -6,8 +6,8 @@ from flax import nnx
 
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError
-from sersl.knowledge.masking import choose_masked
+from sersl.core.errors import UserError, unknown_name
+from sersl.knowledge.masking import RULES, choose_masked
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
 from sersl.models.predictor import Projection, ProsodyHead
@@ -66,6 +66,8 @@ class PretrainTask:
         weights = config.objectives
         if not (weights.contrastive.weight or weights.prosody.weight or weights.distill.weight):
             raise UserError("every weight under objectives is 0: give one of them a weight")
+        if config.masking.rule not in RULES:
+            raise unknown_name("masking.rule", config.masking.rule, RULES)
         self.config = config
         self.needs_annotation = config.masking.rule != "uniform" or weights.prosody.weight > 0
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))

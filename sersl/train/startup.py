@@ -38,8 +38,14 @@ MAY_CHANGE = (
 )
 
 
+# What a run has saved once it has trained: checkpoints, and the answers of a finished fold.
+SAVED = ("checkpoints/[0-9]*", "folds/*/checkpoints/[0-9]*", "folds/*/best/[0-9]*", "folds/*/*.npz")
+
+
 def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
     """Makes the workdir and writes the resolved config, or checks that the run is the same.
+
+    Settings of a run that stopped before it saved anything may be mended: there is nothing to lose.
 
     Args:
       workdir: the folder.
@@ -54,8 +60,15 @@ def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
     """
     workdir = Path(workdir).absolute()
     path = workdir / "config.json"
-    if path.exists():
-        old, new = (_flat(to_dict(c)) for c in (load_json(type(config), path), config))
+    if path.exists() and any(any(workdir.glob(pattern)) for pattern in SAVED):
+        try:
+            found = load_json(type(config), path)
+        except UserError as error:
+            raise UserError(
+                f"workdir {workdir} holds another kind of run, or one of another version "
+                f"({error}): use another workdir"
+            ) from error
+        old, new = (_flat(to_dict(c)) for c in (found, config))
         for key in new:
             if old[key] != new[key] and not key.startswith(MAY_CHANGE):
                 raise UserError(
