@@ -6,7 +6,7 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.protocols import PROTOCOLS, make_folds
+from sersl.corpora.protocols import make_folds
 
 
 def index_of(speakers, *, corpus="own", audio=None, texts=None) -> CorpusIndex:
@@ -146,11 +146,10 @@ def test_emobox_when_speakers_are_missing_then_error_names_them():
 
 
 def test_emobox_when_another_corpus_then_error():
-    with pytest.raises(UserError, match="of ravdess, not for own"):
+    with pytest.raises(UserError, match=r"ravdess.*, not for own"):
         folds_of("emobox", index_of("ab"))
 
 
 def test_make_folds_when_name_is_misspelt_then_error_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'leave-one-speaker-out'"):
         folds_of("leave-one-speaker", index_of("ab"))
-    assert set(PROTOCOLS) == {"k-fold-by-speaker", "leave-one-speaker-out", "emobox"}
