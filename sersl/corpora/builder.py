@@ -11,7 +11,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,20 +19,17 @@ import numpy as np
 import pyarrow as pa
 import tensorflow_datasets as tfds
 
-from sersl.audio.decode import AudioInfo, encode_flac, probe, read_audio, to_pcm16
-from sersl.audio.levels import Levels, measure
 from sersl.core.errors import UserError
-from sersl.core.lengths import SAMPLE_RATE, WINDOW, resampled_length
 from sersl.corpora.index import INDEX_FILE, INDEX_SCHEMA, SPLIT
 from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
 from sersl.corpora.quality import Quality
+from sersl.corpora.reading import Reader
 from sersl.corpora.records import SHARD_BYTES, IndexWriter, ShardWriter
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 
 _THREADS = min(8, os.cpu_count() or 1)  # libsndfile and soxr release the interpreter
 _AHEAD = 4 * _THREADS  # decoded utterances waiting at most: this bounds the memory
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
-_END_TOLERANCE = 320  # samples = 20 ms: label files round the ends of segments
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
@@ -153,10 +150,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     def _rows(self, total: int) -> Iterator[tuple[dict, bytes]]:
         """Decodes in threads, a bounded number ahead, and gives rows in the order listed."""
         done = 0
-        waiting = collections.deque()
+        waiting, reader = collections.deque(), Reader()
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             for item in self._listed():
-                waiting.append((item, pool.submit(_read, self.name, item)))
+                waiting.append((item, pool.submit(reader.read, self.name, item)))
                 if len(waiting) >= _AHEAD:
                     yield from self._finish(*waiting.popleft())
                     done += 1
@@ -250,69 +247,3 @@ class FolderBuilder(Builder, skip_registration=True):
         tables = (table for table in self.tables() if (self.audio_dir / table).is_file())
         files = (*tables, *self.files())
         return listing_fingerprint(self.audio_dir, files)
-
-
-def _read(corpus: str, item: Utterance) -> tuple[dict, bytes, Levels, AudioInfo | None]:
-    """Reads one utterance's audio: its row, FLAC bytes, measures, and what its file was."""
-    waveform, audio, info = _load(item)
-    if len(waveform) < WINDOW:
-        raise UserError(
-            f"too short: {len(waveform)} samples at 16 kHz, one frame of 25 ms needs {WINDOW}"
-        )
-    samples = to_pcm16(waveform)
-    if audio is None:
-        audio = encode_flac(waveform)
-    row = {
-        "utterance_id": item.utterance_id,
-        "corpus": corpus,
-        "speaker": item.speaker,
-        "gender": item.gender,
-        "language": item.language,
-        "session": item.session,
-        "text": item.text,
-        "category": item.category,
-        "category_raw": item.category_raw,
-        "votes": "" if item.votes is None else _json(item.votes),
-        "intensity": item.intensity,
-        "arousal": item.arousal,
-        "dominance": item.dominance,
-        "valence": item.valence,
-        "scale_low": item.scale_low,
-        "scale_high": item.scale_high,
-        "fold": item.fold,
-        "num_samples": len(samples),
-        "duration": len(samples) / SAMPLE_RATE,
-        "sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
-        "extra": _json(item.extra) if item.extra else "",
-        "path": item.path,
-    }
-    return row, audio, measure(samples), info
-
-
-def _load(item: Utterance) -> tuple[np.ndarray, bytes | None, AudioInfo | None]:
-    """Decodes, and keeps the file's own bytes where they already are what records hold."""
-    if isinstance(item.source, np.ndarray):
-        return item.source, None, None
-    info = probe(item.source)
-    whole = item.start is None and item.end is None
-    if whole:
-        waveform = read_audio(item.source, channel=item.channel)
-        shape = (info.format, info.subtype, info.sample_rate, info.channels)
-        if shape == ("FLAC", "PCM_16", SAMPLE_RATE, 1):
-            return waveform, item.source.read_bytes(), info
-        return waveform, None, info
-    start = 0 if item.start is None else round(item.start * SAMPLE_RATE)
-    length = resampled_length(info.num_samples, info.sample_rate)
-    stop = length if item.end is None else round(item.end * SAMPLE_RATE)
-    if stop > length + _END_TOLERANCE or start >= length:
-        raise UserError(
-            f"segment {start / SAMPLE_RATE:g} to {stop / SAMPLE_RATE:g} s is outside of the file "
-            f"({length / SAMPLE_RATE:g} s)"
-        )
-    stop = min(stop, length)
-    waveform = read_audio(item.source, start=start, num_samples=stop - start, channel=item.channel)
-    return waveform, None, info
-
-
-def _json(value: Mapping) -> str:
-    return json.dumps(dict(value), sort_keys=True, ensure_ascii=False)
