@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
@@ -193,7 +195,16 @@ def _csv(file: Path) -> Iterator[Row]:
 
 
 def _parquet(file: Path) -> Iterator[Row]:
-    for number, row in enumerate(pq.read_table(file).to_pylist(), start=1):
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file.name} cannot be read as Parquet: {error}") from error
+    for position, field in enumerate(table.schema):
+        if pa.types.is_duration(field.type):  # Python's own durations have no nanoseconds
+            whole = table.column(position).cast(pa.duration("ns")).cast(pa.int64())
+            seconds = pc.divide(whole.cast(pa.float64()), 1e9)
+            table = table.set_column(position, field.name, seconds)
+    for number, row in enumerate(table.to_pylist(), start=1):
         where = f"{file.name} row {number}"
         yield where, {key: plain(value, f"{where}: {key}") for key, value in row.items()}
 
