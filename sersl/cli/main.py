@@ -1,5 +1,6 @@
 """`sersl <verb>`: parse, run the verb's file, and turn problems into sentences and exit codes."""
 
+import errno
 import importlib
 import logging
 import os
@@ -10,6 +11,8 @@ from sersl.cli.arguments import VERBS, make_parser
 from sersl.core.errors import UserError, unknown_name
 
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
+# A full disk, a quota, a file system that is read-only, or a lack of permission.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _TRAINING = ("pretrain", "finetune")
 
 
@@ -44,6 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `sersl predict ... | head`: nobody reads on; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        name = "a file" if error.filename is None else error.filename
+        print(
+            f"sersl: {name} cannot be used ({error.strerror}): make room or mend the permissions, "
+            "and start the same command again",
+            file=sys.stderr,
+        )
+        return USER_CAN_FIX
     except KeyboardInterrupt:
         print("sersl: interrupted", file=sys.stderr)
         return 130
@@ -60,7 +73,7 @@ def _take_overrides(argv: list[str]) -> tuple[list[str], list[str]]:
         setting = word.removeprefix("--config.")
         if "=" not in setting:
             value = next(words, None)
-            if value is None:
+            if value is None or value.startswith("--"):
                 raise UserError(f"{word} has no value: write {word}=VALUE")
             setting = f"{setting}={value}"
         overrides.append(setting)

@@ -47,6 +47,8 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
             "pretrain/emotion_aware.py"
         )
     module_spec = importlib.util.spec_from_file_location(f"sersl_config_{file.stem}", file)
+    if module_spec is None:
+        raise UserError(f"config file {path} is no Python file: give one that ends in .py")
     module = importlib.util.module_from_spec(module_spec)
     with _sentence_for_failure(path):
         module_spec.loader.exec_module(module)
@@ -132,7 +134,7 @@ def _sentence_for_failure(path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [
             at.lineno
             for at in traceback.extract_tb(error.__traceback__)

@@ -94,7 +94,11 @@ RANGES: dict[type, dict[str, Range]] = {
     schema.TrainConfig: {"num_steps": AT_LEAST_1, "seed": SEED, "log_every_steps": AT_LEAST_1},
     schema.MeshConfig: {"data": DEVICES, "fsdp": DEVICES, "tensor": DEVICES},
     schema.CheckpointConfig: {"every_steps": AT_LEAST_1, "keep_last": AT_LEAST_1},
-    schema.ProtocolConfig: {"num_folds": AT_LEAST_2, "validation_fraction": SHARE_BELOW_1},
+    schema.ProtocolConfig: {
+        "num_folds": AT_LEAST_2,
+        "shots": AT_LEAST_1,
+        "validation_fraction": SHARE_BELOW_1,
+    },
     schema.PoolingConfig: {"hidden": AT_LEAST_1},
     schema.HeadsConfig: {
         "hidden": AT_LEAST_1,

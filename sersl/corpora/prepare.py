@@ -81,7 +81,7 @@ def prepare(
             if summary["source_fingerprint"] != source:
                 raise UserError(
                     f"the source of corpus {builder.name!r} has changed since {final} was "
-                    "prepared: add --overwrite to prepare it again"
+                    "prepared: add --overwrite to `sersl prepare`, or use another folder"
                 )
             return Prepared(final, summary, True)
         builder = builder_class(data_dir=staging, **arguments)
@@ -142,9 +142,16 @@ def _arguments(corpus: str, audio_dir, manifest, name: str) -> dict:
 def _alone(data_dir: Path, corpus: str) -> Iterator[Path]:
     """Gives a folder to write into, to one process at a time; what a killed one left is removed."""
     folder = data_dir / _STAGING
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{corpus}.lock").open("w")
+    except OSError as error:
+        raise UserError(
+            f"data_dir {data_dir} cannot be written: {error.strerror or error}; give another "
+            "--data_dir"
+        ) from error
     # The lock is freed by the system when the process ends, however it ends.
-    with (folder / f"{corpus}.lock").open("w") as lock:
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

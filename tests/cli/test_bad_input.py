@@ -1,6 +1,9 @@
 """Everything a user can do wrong, through the command line: one sentence, exit code 2, no loss."""
 
+import errno
 import json
+import os
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 import soundfile
 
 from sersl.cli.main import main
+from sersl.config.load import load_config, save_json
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.parallel import distributed
 from tests.release import fake_model
@@ -190,3 +195,215 @@ def test_setting_when_it_cannot_be_then_one_sentence_and_no_run(
     for word in words:
         assert word in sentence, sentence
     assert holds_no_run(workdir), sorted(workdir.rglob("*"))
+
+
+CONFIG_FILES = [
+    ("raises.py", "def get_config():\n    return 1 / 0\n", ["line 2", "ZeroDivisionError"]),
+    ("imports.py", "import no_such_thing\n", ["no_such_thing"]),
+    ("broken.py", "def get_config(:\n", ["SyntaxError"]),
+    ("exits.py", "import sys\nsys.exit(7)\n", ["SystemExit", "7"]),
+    ("nothing.py", "def get_config():\n    pass\n", ["NoneType", "return a ConfigDict"]),
+    ("without.py", "x = 1\n", ["defines no get_config(arg)"]),
+    ("typo.py", "def get_config():\n    return {'encodr': {}}\n", ["did you mean 'encoder"]),
+    ("string.py", "def get_config():\n    return {'train': 'fast'}\n", ["'train' is a group"]),
+    ("text.yaml", "train:\n  num_steps: 3\n", ["text.yaml", "Python file"]),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "words"), CONFIG_FILES, ids=lambda v: str(v)[:12])
+def test_config_file_when_it_is_wrong_then_one_sentence_says_where(
+    refused, tmp_path, name, content, words
+):
+    (tmp_path / name).write_text(content)
+    sentence = refused("pretrain", "--config", tmp_path / name, "--workdir", tmp_path / "run")
+    for word in [name, *words] if name != "typo.py" and name != "string.py" else words:
+        assert word in sentence, sentence
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", CONFIGS)
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("no/such.py", ["'no/such.py' does not exist", "configs/"]),
+        ("configs/pretrain", ["'configs/pretrain' does not exist"]),
+        (":nan0", ["unknown preset 'nan0': did you mean 'nano'?", "nano, small, tiny"]),
+    ],
+)
+def test_config_when_there_is_none_then_one_sentence(refused, tmp_path, verb, config, words):
+    config = CONFIGS[verb].replace(":nano", config) if config.startswith(":") else config
+    sentence = refused(verb, "--config", config, "--workdir", tmp_path / "run")
+    for word in words:
+        assert word in sentence, sentence
+    assert not (tmp_path / "run").exists()
+
+
+def unwritable(tmp_path: Path) -> list[Path]:
+    """Gives folders that even root cannot make: under a file, and where no file system is."""
+    (tmp_path / "file").write_text("in the way")
+    return [tmp_path / "file", tmp_path / "file" / "run", Path("/proc/sersl/run")]
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("verb", CONFIGS)
+def test_workdir_when_it_cannot_be_made_then_one_sentence(refused, data, tmp_path, verb, number):
+    workdir = unwritable(tmp_path)[number]
+    sentence = refused(*training(verb, data, workdir))
+    assert str(workdir) in sentence and "cannot be written" in sentence
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_data_dir_when_it_cannot_be_made_then_one_sentence(refused, tmp_path, number):
+    data_dir = unwritable(tmp_path)[number]
+    soundfile.write(tmp_path / "a.wav", voice(0.3), SAMPLE_RATE)
+    manifest = write_manifest(tmp_path / "own.csv", [("a.wav", "", "", "")])
+    sentence = refused("prepare", "--manifest", manifest, "--data_dir", data_dir)
+    assert str(data_dir) in sentence and "cannot be written" in sentence
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_output_when_it_cannot_be_made_then_one_sentence(refused, model, tmp_path, number):
+    soundfile.write(tmp_path / "a.wav", voice(0.3), SAMPLE_RATE)
+    output = unwritable(tmp_path)[number] / "a.csv"
+    sentence = refused("predict", "--model", model, tmp_path / "a.wav", "--output", output)
+    assert str(output) in sentence and "cannot be written" in sentence
+
+
+def damaged(folder: Path, model: Path, kind: str) -> Path:
+    copy = Path(shutil.copytree(model, folder / kind))
+    if kind == "truncated":
+        tensors = copy / "model.safetensors"
+        tensors.write_bytes(tensors.read_bytes()[:-500])
+    elif kind == "not-json":
+        (copy / "sersl.json").write_text('{"schema": 1,')
+    elif kind == "other-json":
+        (copy / "sersl.json").write_text("{}")
+    elif kind == "other-width":
+        about = json.loads((copy / "sersl.json").read_text())
+        about["encoder"]["width"] = 24
+        (copy / "sersl.json").write_text(json.dumps(about))
+    elif kind == "empty":
+        shutil.rmtree(copy)
+        copy.mkdir()
+    else:
+        (copy / kind).unlink()
+    return copy
+
+
+DAMAGES = ["truncated", "not-json", "other-json", "other-width", "empty"]
+DAMAGES += ["model.safetensors", "sersl.json", "config.json"]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_model_when_damaged_then_every_verb_that_reads_it_says_so(
+    refused, data, model, tmp_path, kind
+):
+    copy = damaged(tmp_path, model, kind)
+    soundfile.write(tmp_path / "a.wav", voice(0.3), SAMPLE_RATE)
+    evaluate = ("evaluate", "--model", copy, "--corpus", "mine")
+    commands = [
+        ("predict", "--model", copy, tmp_path / "a.wav", "--output", tmp_path / "a.csv"),
+        ("embed", "--model", copy, tmp_path / "a.wav", "--output", tmp_path / "a.npz"),
+        (*evaluate, "--data_dir", data, "--output", tmp_path / "scores"),
+        training("finetune", data, tmp_path / "run", f"--config.init_from={copy}"),
+    ]
+    for command in commands:
+        assert kind in refused(*command)  # the folder has the name of its damage
+    assert not any((tmp_path / name).exists() for name in ("a.csv", "a.npz", "scores", "run"))
+
+
+@pytest.mark.parametrize("verb", CONFIGS)
+def test_init_from_when_it_is_nothing_then_one_sentence(refused, data, model, tmp_path, verb):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    half = tmp_path / "half"
+    (half / "checkpoints").mkdir(parents=True)
+    (half / "config.json").write_text("{}")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "config.json").write_text('{"name": "fi')
+    for name in ("none", "empty", "file", "half", "torn"):
+        settings = [f"--config.init_from={tmp_path / name}"]
+        assert name in refused(*training(verb, data, tmp_path / "run", *settings))
+    assert holds_no_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("verb", CONFIGS)
+def test_workdir_when_it_holds_another_run_then_one_sentence_and_the_run_is_untouched(
+    refused, data, tmp_path, verb
+):
+    workdir = tmp_path / "run"
+    settings = [f"data.data_dir={data}", "data.corpora=mine", "train.seed=7"]
+    for cls, name in ((PretrainConfig, "pretrain"), (FinetuneConfig, "finetune")):
+        shutil.rmtree(workdir, ignore_errors=True)
+        (workdir / "checkpoints" / "5").mkdir(parents=True)
+        save_json(load_config(cls, CONFIGS[name], settings), workdir / "config.json")
+        before = (workdir / "config.json").read_bytes()
+        sentence = refused(*training(verb, data, workdir))
+        word = "train.seed=7, this one has 0" if name == verb else "another kind of run"
+        assert word in sentence and "another workdir" in sentence
+        assert (workdir / "config.json").read_bytes() == before
+
+
+COMMANDS = [
+    (["prepare", "--data_dir", "d"], ["nothing to prepare", "--manifest FILE"]),
+    (["prepare", "--corpus", "ravdes", "--data_dir", "d"], ["did you mean 'ravdess'?"]),
+    (["prepare", "--corpus", "ravdess", "--data_dir", "d"], ["needs --audio_dir"]),
+    (["prepare", "--corpus", "ravdess", "--audio_dir", "no/such", "--data_dir", "d"], ["no/such"]),
+    (["prepare", "--manifest", "none.csv", "--data_dir", "d"], ["none.csv", "--manifest"]),
+    (["prepare", "--manifest", ".", "--data_dir", "d"], ["'.'"]),
+    (["annotate", "--corpus", "mien", "--data_dir", "DATA"], ["did you mean 'mine'?"]),
+    (["annotate", "--corpus", "mine", "--data_dir", "no/such"], ["no/such", "sersl prepare"]),
+    (["annotate", "--corpus", "mine", "--data_dir", "DATA", "--annotator", "sig"], ["'signal'"]),
+    (
+        ["annotate", "--corpus", "bare", "--data_dir", "DATA", "--processes", "0"],
+        ["at least 1 process"],
+    ),
+    (["evaluate"], ["--workdir DIR"]),
+    (["evaluate", "--workdir", "no/such"], ["no/such"]),
+    (["evaluate", "--workdir", "."], ["predictions.csv"]),
+    (["evaluate", "--model", "m", "--corpus", "mine"], ["--data_dir"]),
+    (["export", "--workdir", "no/such", "--output", "o"], ["no/such"]),
+    (["export", "--workdir", ".", "--output", "o"], ["config.json"]),
+    (["predict", "--model", "no/such", "a.wav"], ["a.wav"]),
+    (["predict", "--model", "no/such", "DATA"], ["holds no audio"]),
+    (["predict", "--model", "MODEL", "WAV", "--output", "o.xlsx"], ["'.xlsx'", ".csv, .jsonl"]),
+    (["predict", "--model", "MODEL", "WAV", "--output", "o"], [".csv, .jsonl"]),
+    (["predict", "--model", "MODEL", "WAV", "--frames"], ["--output FILE.jsonl"]),
+    (["predict", "--model", "MODEL", "WAV", "--window", "0"], ["window"]),
+    (["predict", "--model", "MODEL", "WAV", "--window", "nan"], ["window"]),
+    (["predict", "--model", "MODEL", "WAV", "--window", "-2"], ["window"]),
+    (["predict", "--model", "MODEL", "WAV", "--window", "1", "--hop", "0"], ["hop"]),
+    (["predict", "--model", "MODEL", "WAV", "--hop", "1"], ["--window"]),
+    (["embed", "--model", "MODEL", "WAV", "--output", "o.npy"], [".npz"]),
+    (["embed", "--model", "MODEL", "WAV", "--output", "o.npz", "--layers", "9"], ["layers"]),
+    (["embed", "--model", "MODEL", "WAV", "--output", "o.npz", "--layers", "top"], ["layers"]),
+    (["predict", "--model", "MODEL", "WAV", "--config.a=1"], ["takes no --config.KEY=VALUE"]),
+    (["pretrain", "--config", "x.py", "--workdir", "w", "--config.name"], ["has no value"]),
+    (["pretrain", "--config.name", "--config", "x.py", "--workdir", "w"], ["has no value"]),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), COMMANDS, ids=lambda v: " ".join(v)[:60])
+def test_command_when_it_cannot_be_done_then_one_sentence_and_nothing_is_written(
+    refused, data, model, tmp_path, monkeypatch, words, expected
+):
+    soundfile.write(tmp_path / "v.wav", voice(0.3), SAMPLE_RATE)
+    empty = tmp_path / "here"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    real = {"DATA": data, "MODEL": model, "WAV": tmp_path / "v.wav"}
+    sentence = refused(*[real.get(word, word) for word in words])
+    for word in expected:
+        assert word in sentence, sentence
+    assert not [path for path in empty.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_machine_when_it_refuses_then_one_sentence_names_the_file(refused, monkeypatch, number):
+    def fail(arguments):
+        raise OSError(number, os.strerror(number), "d/x.bin")
+
+    monkeypatch.setattr("sersl.cli.annotate.run", fail)
+    sentence = refused("annotate", "--corpus", "mine", "--data_dir", "d")
+    assert sentence.startswith("d/x.bin cannot be used (")
