@@ -43,11 +43,13 @@ else
     [[ -n $audio_dir ]] || stop "corpus $corpus needs its audio: add --audio_dir DIR"
     [[ -d $audio_dir ]] || stop "--audio_dir $audio_dir does not exist: give the folder of $corpus"
 fi
-labels=()
-case $corpus in # RAVDESS: the folds of its published scores; it has no ratings of dimensions
-    ravdess) labels=(--config.protocol.name=emobox --config.labels.dimensions=false) ;;
-    synthetic) labels=(--config.protocol.name=k-fold-by-speaker) ;;
-esac
+# Real speech needs more steps than the embedded corpus; RAVDESS has published folds.
+pretrain_on=() finetune_on=()
+if [[ $corpus != synthetic && $preset == tiny ]]; then
+    pretrain_on=(--config.train.num_steps=500)
+    finetune_on=(--config.train.num_steps=300)
+fi
+[[ $corpus != ravdess ]] || finetune_on+=(--config.protocol.name=emobox)
 
 "$root/launch/environment.sh"
 sersl=$root/.venv/bin/sersl
@@ -67,10 +69,10 @@ step annotate "$sersl" annotate --corpus "$corpus" --data_dir "$data_dir"
 run_on=(--config.data.data_dir="$data_dir" --config.data.corpora="$corpus"
     --config.train.seed="$seed")
 step pretrain "$sersl" pretrain --config "$root/configs/pretrain/emotion_aware.py:$preset" \
-    --workdir "$workdir/pretrain" "${run_on[@]}"
+    --workdir "$workdir/pretrain" "${run_on[@]}" ${pretrain_on[@]+"${pretrain_on[@]}"}
 step finetune "$sersl" finetune --config "$root/configs/finetune/emotion.py:$preset" \
     --workdir "$workdir/finetune" "${run_on[@]}" \
-    --config.init_from="$workdir/pretrain" ${labels[@]+"${labels[@]}"}
+    --config.init_from="$workdir/pretrain" ${finetune_on[@]+"${finetune_on[@]}"}
 step evaluate "$sersl" evaluate --workdir "$workdir/finetune" | tee "$workdir/scores.txt"
 step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model"
 step example "$root/.venv/bin/python" "$root/tools/write_wav.py" --corpus "$corpus" \

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from sersl.config.presets import encoder_preset
 
-STEPS = {"nano": 20, "tiny": 400, "small": 100_000}
+STEPS = {"nano": 20, "tiny": 200, "small": 100_000}
 
 
 def get_config(preset: str = "tiny") -> ConfigDict:
@@ -22,13 +22,14 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.encoder = encoder_preset(preset)
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
-        config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0}
+        config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
         config.objectives = {
             "contrastive": {"width": 32, "codes": 16, "num_negatives": 20},
             "prosody": {"hidden": 32},
         }
     if preset == "tiny":
-        config.data = {"seconds_per_batch": 64.0, "max_seconds": 4.0}
+        config.data = {"seconds_per_batch": 64.0, "max_seconds": 3.2, "num_buckets": 2}
+        config.train.log_every_steps = 20
         config.optimizer = {"learning_rate": 1e-3}
     if preset == "small":
         config.data = {"seconds_per_batch": 1600.0, "max_seconds": 15.6, "num_buckets": 6}
