@@ -6,13 +6,14 @@ divided by 2^(bits-1), so full scale is [-1, 1]; a float file that goes beyond k
 
 Crops are sample-exact: what `read_audio` returns for a range is the slice of what it returns for
 the whole file, bit by bit. libsndfile 1.2.2 seeks exactly in PCM and FLAC, but not in Ogg Vorbis
-(whole packets wrong), Opus, MP3 (last bit) and GSM; those are decoded from their first sample.
+(whole packets wrong), Opus, MP3 (last bit) and GSM; those are decoded from their first sample,
+and so are the containers that PyAV reads.
 """
 
 import contextlib
 import io
 import os
-import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from sersl.audio.container import CONTAINERS, Container
 from sersl.audio.resample import resample
+from sersl.audio.truncation import OGG_PAGE, check_data_chunk, check_last_page
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 
@@ -30,19 +33,6 @@ _BLOCK = 1 << 20  # frames read at once: a header that lies about the length all
 _EXACT_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "NIST", "CAF"})
 _EXACT_SUBTYPES = frozenset(
     {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
-)
-
-_OGG_PAGE = 65_307  # the largest page, in bytes (RFC 3533, sec. 6)
-
-# Containers people do have, that libsndfile cannot read: (offset, magic bytes, what it is).
-_UNSUPPORTED = (
-    (4, b"ftyp", "MPEG-4 audio or video (m4a, mp4, mov)"),
-    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
-    (0, b"\x30\x26\xb2\x75", "Windows Media (wma)"),
-    (0, b"#!AMR", "AMR"),
-    (0, b"ADIF", "raw AAC"),
-    (0, b"\xff\xf1", "raw AAC"),
-    (0, b"\xff\xf9", "raw AAC"),
 )
 
 
@@ -72,6 +62,8 @@ def read_audio(
 ) -> np.ndarray:
     """Decodes audio of any format libsndfile reads (wav, flac, ogg, opus, mp3, aiff...).
 
+    With PyAV installed (`sersl[av]`) also of m4a, mp4, webm, wma, amr and aac.
+
     Args:
       source: path, or the bytes of a file.
       start: first sample wanted, counted at `sample_rate`.
@@ -83,8 +75,8 @@ def read_audio(
       [num_samples] float32, mono.
 
     Raises:
-      UserError: missing, empty, not audio, truncated, or not finite; a format that must be
-        converted first; a range or channel the file does not have.
+      UserError: missing, empty, not audio, truncated, or not finite; a format that needs
+        PyAV or must be converted first; a range or channel the file does not have.
     """
     with _opened(source) as (file, name):
         _check_channel(file, name, channel)
@@ -106,7 +98,8 @@ def probe(source: str | Path | bytes) -> AudioInfo:
       source: path, or the bytes of a file.
 
     Returns:
-      Length, rate, channels and format. A truncated FLAC is not seen here.
+      Length, rate, channels and format. A truncated FLAC is not seen here. What needs PyAV is
+      decoded to be counted.
 
     Raises:
       UserError: missing, empty or not audio, as `read_audio`.
@@ -152,29 +145,48 @@ def encode_flac(waveform: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def decode_flac(data: bytes, *, start: int = 0, num_samples: int | None = None) -> np.ndarray:
+def decode_flac(
+    data: bytes,
+    *,
+    start: int = 0,
+    num_samples: int | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Decodes what `encode_flac` made, or a part of it.
 
     Args:
       data: bytes of a mono 16 kHz FLAC file.
       start: first sample.
       num_samples: None takes all that follow `start`.
+      out: [num_samples] float32, contiguous, such as a row of a batch, to decode into; None: a
+        new array.
 
     Returns:
-      [num_samples] float32 in [-1, 1].
+      [num_samples] float32 in [-1, 1]; `out` where it was given.
 
     Raises:
       UserError: damaged record, or a range beyond its end.
     """
     name = "audio record"
     try:
-        file = _SoundFile(io.BytesIO(data))
+        file = _Record(io.BytesIO(data))
     except soundfile.LibsndfileError as error:
         raise UserError(
             f"{name} is damaged ({_reason(error)}): run `sersl prepare` for this corpus again"
         ) from error
     with file:
-        return _read_mono(file, name, start, _stop(name, start, num_samples, file.frames), None)
+        stop = _stop(name, start, num_samples, file.frames)
+        if out is None:
+            out = np.empty(stop - start, np.float32)
+        try:
+            if start:
+                file.seek(start)
+            decoded = file.read(out=out)
+        except (soundfile.LibsndfileError, ValueError) as error:  # ValueError: several channels
+            raise UserError(f"{name} is damaged: run `sersl prepare` again") from error
+        if len(decoded) != stop - start:
+            raise UserError(f"{name} is truncated: run `sersl prepare` again")
+        return out
 
 
 class _SoundFile(soundfile.SoundFile):
@@ -186,20 +198,31 @@ class _SoundFile(soundfile.SoundFile):
         return exact and super().seekable()
 
 
+class _Record(soundfile.SoundFile):
+    """A SoundFile that is read once: it would seek to where it is after reading."""
+
+    def seekable(self) -> bool:
+        """Says no, though `seek` works: FLAC seeks exactly."""
+        return False
+
+
 @contextlib.contextmanager
-def _opened(source: str | Path | bytes) -> Iterator[tuple[soundfile.SoundFile, str]]:
+def _opened(source: str | Path | bytes) -> Iterator[tuple[soundfile.SoundFile | Container, str]]:
     """Opens a source that holds at least one sample; says what is wrong with any other."""
-    if isinstance(source, bytes):
+    in_memory = isinstance(source, bytes)
+    if in_memory:
         name, size, file = "audio in memory", len(source), io.BytesIO(source)
-        head, tail = source[:12], source[-_OGG_PAGE:]
+        head, tail = source[:12], source[-OGG_PAGE:]
     else:
         name, size, head, tail = _look_at(source)
-        file = os.fspath(source)
+        file = os.fsencode(source)  # a name that is not UTF-8 stays what it is
     if not size:
         raise UserError(f"{name} is empty (0 bytes): replace the file or leave it out")
-    for offset, magic, kind in _UNSUPPORTED:
+    for offset, magic, kind, demuxer in CONTAINERS:
         if head[offset : offset + len(magic)] == magic:
-            raise UserError(f"{name} is {kind}, which is not read: convert it to wav or flac first")
+            with Container(source if in_memory else Path(source), name, kind, demuxer) as container:
+                yield container, name
+            return
     if name.lower().endswith(".raw"):
         raise UserError(f"{name} has no header (raw samples): convert it to wav or flac first")
     try:
@@ -215,51 +238,32 @@ def _opened(source: str | Path | bytes) -> Iterator[tuple[soundfile.SoundFile, s
                 f"{name} has no samples (or its header does not count them): "
                 "convert it to wav again or leave it out"
             )
-        _check_data_chunk(opened, name)
+        check_data_chunk(opened, name)
         if opened.format == "OGG":
-            _check_last_page(tail, name)
+            check_last_page(tail, name)
         yield opened, name
 
 
 def _look_at(path: str | Path) -> tuple[str, int, bytes, bytes]:
     """Name, size in bytes, first and (of an Ogg file) last bytes of a file that must be there."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not an audio file: name a file in it")
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a folder, not an audio file: name a file in it")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+            raise UserError(f"{path} is a pipe or device, not an audio file: leave it out")
         with path.open("rb") as file:
             size, head, tail = os.fstat(file.fileno()).st_size, file.read(12), b""
             if head.startswith(b"OggS"):
-                file.seek(max(0, size - _OGG_PAGE))
+                file.seek(max(0, size - OGG_PAGE))
                 tail = file.read()
             return str(path), size, head, tail
     except FileNotFoundError as error:
         raise UserError(f"audio file {path} does not exist: check the path") from error
-    except OSError as error:
-        raise UserError(f"audio file {path} cannot be opened: {error.strerror}") from error
-
-
-def _check_data_chunk(file: soundfile.SoundFile, name: str) -> None:
-    """Finds a WAV cut short: libsndfile corrects the length in silence, but writes it down."""
-    if file.format not in ("WAV", "WAVEX"):
-        return
-    found = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    # Programs that write to a pipe put 0 or about 2^31 or 2^32 there: no claim, so nothing is cut.
-    if found and int(found[2]) < int(found[1]) < 0x7FFF0000:
-        raise UserError(
-            f"{name} is truncated: it holds {found[2]} of {found[1]} bytes of samples; "
-            "copy it again or leave it out"
-        )
-
-
-def _check_last_page(tail: bytes, name: str) -> None:
-    """Finds an Ogg file cut short: libsndfile takes the last page that is whole as the end."""
-    page = tail[tail.rfind(b"OggS") :]
-    # RFC 3533, sec. 6: byte 26 counts the segments, whose lengths follow, then the segments.
-    if len(page) < 27 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        raise UserError(
-            f"{name} is truncated: its last Ogg page is not whole; copy it again or leave it out"
-        )
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"audio file {path} cannot be opened: {reason}") from error
 
 
 def _check_channel(file: soundfile.SoundFile, name: str, channel: int | None) -> None:

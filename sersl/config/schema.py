@@ -17,12 +17,14 @@ class DataConfig:
     annotator: str = "signal"  # sidecar with intensity and prosody, from `sersl annotate`
     seconds_per_batch: float = 64.0  # real and padded audio per global batch
     row_multiple: int = 8  # rows of every batch are a multiple; must divide by mesh data * fsdp
-    num_buckets: int = 3  # batch shapes, each compiled once
+    num_buckets: int = 0  # batch shapes, each compiled once; 0: as few as give min_real_share
+    min_real_share: float = 0.93  # of samples that are not padding, where num_buckets is 0
     max_seconds: float = 8.0  # longer utterances are cropped at random when training
     min_seconds: float = 0.1  # shorter utterances are left out of training, and counted
     threads: int = 2  # reading threads per process
     processes: int = 0  # reading worker processes; 0 reads in threads only
     prefetch: int = 4  # batches read ahead
+    max_corrupted: int = 10  # damaged records per process replaced by others; more stop the run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +183,8 @@ class PretrainConfig:
 class LabelsConfig:
     """What is predicted."""
 
-    view: str = "corpus"  # named set of categories; corpus: those the corpus has; none
+    # named set of categories; corpus: those that any corpus has; shared: those that all have; none
+    view: str = "corpus"
     dimensions: bool = True  # also arousal, dominance, valence, where the corpora have any
 
 
@@ -190,7 +193,10 @@ class ProtocolConfig:
     """Who is tested on whom."""
 
     name: str = "k-fold-by-speaker"  # see sersl/corpora/protocols.py
-    num_folds: int = 4  # of k-fold-by-speaker
+    num_folds: int = 4  # of k-fold-by-speaker and few-shot
+    file: str = ""  # of file: folds by utterance; of emobox-<corpus>: EmoBox's data/<corpus>
+    shots: int = 8  # of few-shot: training utterances per class
+    test_corpora: tuple[str, ...] = ()  # of cross-corpus: tested, never trained on; empty: in turn
     validation_fraction: float = 0.15  # of the training side's speakers, at least one
     folds: tuple[str, ...] = ()  # only these; empty: all
     final_model: bool = True  # after the folds, one model for release trained on all speakers

@@ -5,15 +5,18 @@ frames, so "8 seconds" is 400 frames and 64 seconds hold eight rows of it.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.core.lengths import num_samples as samples_of
 
 MAX_EVALUATION_SECONDS = 30  # longer audio is cut into windows first, by `sersl predict`
+MOST_BUCKETS = 16  # chosen by themselves: each is one more compilation
 _MOST_CANDIDATES = 1024  # lengths compared; finer steps save less than 0.1 % of padding
 
 
@@ -42,17 +45,19 @@ def choose_buckets(
     max_samples: int,
     seconds_per_batch: float,
     row_multiple: int,
+    min_real_share: float = 1.0,
     importance: np.ndarray | None = None,
 ) -> tuple[Bucket, ...]:
     """Chooses the lengths that need the fewest samples of padding, and their rows.
 
     Args:
       num_samples: int [n], lengths of the utterances at 16 kHz.
-      num_buckets: at most so many shapes.
+      num_buckets: at most so many shapes; 0: as few as reach `min_real_share`, at most 16.
       max_samples: longer utterances are cropped; the longest bucket is the shortest allowed
         length that holds min(longest utterance, max_samples).
       seconds_per_batch: budget of a batch, s.
       row_multiple: the rows of every bucket are a multiple.
+      min_real_share: 0..1, of the samples of all rows; matters where `num_buckets` is 0.
       importance: float [n], how often each utterance is drawn; None: all alike.
 
     Returns:
@@ -69,16 +74,27 @@ def choose_buckets(
         raise UserError(
             "there is no utterance to make batches of: check the corpora and min_seconds"
         )
-    if num_buckets < 1 or row_multiple < 1:
+    if num_buckets < 0 or row_multiple < 1:
         raise UserError(
-            f"data.num_buckets={num_buckets} and data.row_multiple={row_multiple} must each be "
-            "at least 1"
+            f"data.num_buckets={num_buckets} must be at least 0 and "
+            f"data.row_multiple={row_multiple} at least 1"
         )
-    frames = _frames_needed(np.minimum(num_samples, max_samples))
+    if not 0 <= min_real_share <= 1:
+        raise UserError(f"data.min_real_share={min_real_share:g} must be a share from 0 to 1")
+    kept = np.minimum(num_samples, max_samples)
+    frames = _frames_needed(kept)
     unit = 2 * math.ceil(int(frames.max()) / (2 * _MOST_CANDIDATES))
     mass = np.bincount(-(-frames // unit), weights=importance)
+    covers = _shortest_covers(mass, num_buckets or MOST_BUCKETS)
+    if num_buckets:
+        *_, cover = covers
+    else:
+        real = np.dot(kept, np.ones(len(kept)) if importance is None else importance)
+        for cover in covers:
+            if real >= min_real_share * _allocated(mass, cover, unit):
+                break
     buckets = []
-    for length in _shortest_cover(mass, num_buckets):
+    for length in cover:
         num_frames_of_row = int(length) * unit
         fit = int(seconds_per_batch * FRAME_RATE // num_frames_of_row)
         rows = fit // row_multiple * row_multiple
@@ -100,7 +116,7 @@ def evaluation_buckets(
 
     Args:
       num_samples: int [n], lengths of the utterances at 16 kHz.
-      num_buckets: at most so many shapes.
+      num_buckets: at most so many shapes; 0: as few as make 93 % of the samples real.
       seconds_per_batch: budget of a batch, s; raised to `row_multiple` rows of the longest
         utterance where it is smaller, since evaluation keeps no activations.
       row_multiple: the rows of every bucket are a multiple.
@@ -120,6 +136,7 @@ def evaluation_buckets(
         max_samples=most,
         seconds_per_batch=max(seconds_per_batch, row_multiple * longest / FRAME_RATE),
         row_multiple=row_multiple,
+        min_real_share=DataConfig.min_real_share,
     )
 
 
@@ -129,14 +146,20 @@ def _frames_needed(num_samples):
     return np.maximum(frames + frames % 2, 2)
 
 
-def _shortest_cover(mass: np.ndarray, num_buckets: int) -> list[int]:
-    """Chooses at most `num_buckets` of the lengths 1, 2, ... that minimise the sum of row lengths.
+def _allocated(mass: np.ndarray, cover: list[int], unit: int) -> float:
+    """Sums the lengths of all rows, in samples, where each takes the shortest of a cover."""
+    in_bucket = np.diff(np.cumsum(mass)[cover], prepend=0.0)
+    return float(np.dot(in_bucket, samples_of(np.array(cover) * unit)))
+
+
+def _shortest_covers(mass: np.ndarray, most: int) -> Iterator[list[int]]:
+    """Chooses 1, 2, ... `most` of the lengths 1, 2, ... that minimise the sum of row lengths.
 
     Args:
       mass: [U + 1], how many utterances need each length; the last is positive.
-      num_buckets: at least 1.
+      most: at least 1; fewer covers come where there are fewer lengths.
 
-    Returns:
+    Yields:
       Ascending lengths, the last is U.
     """
     below = np.cumsum(mass)  # utterances that a length holds
@@ -144,11 +167,12 @@ def _shortest_cover(mass: np.ndarray, num_buckets: int) -> list[int]:
     # cost[i, j]: samples of the rows of length j that hold what is longer than i.
     cost = np.where(lengths[:, None] < lengths, (below - below[:, None]) * lengths, np.inf)
     best, choices = cost[0], []
-    for _ in range(min(num_buckets, int(np.count_nonzero(mass[1:]))) - 1):
-        total = best[:, None] + cost
-        choices.append(np.argmin(total, axis=0))
-        best = np.min(total, axis=0)
-    cover = [len(mass) - 1]
-    for choice in reversed(choices):
-        cover.append(int(choice[cover[-1]]))
-    return cover[::-1]
+    for number in range(min(most, int(np.count_nonzero(mass[1:])))):
+        if number:
+            total = best[:, None] + cost
+            choices.append(np.argmin(total, axis=0))
+            best = np.min(total, axis=0)
+        cover = [len(mass) - 1]
+        for choice in reversed(choices):
+            cover.append(int(choice[cover[-1]]))
+        yield cover[::-1]

@@ -5,6 +5,7 @@ slice, and neither threads nor processes nor hosts have a say in what a batch ho
 """
 
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
@@ -18,8 +19,10 @@ from sersl.corpora.labels import LabelView
 from sersl.data.buckets import Bucket
 from sersl.data.plan import BatchPlan
 from sersl.data.references import BatchRefs, evaluation_plan, locate_rows
-from sersl.data.sources import CorpusSource
+from sersl.data.sources import CorpusSource, DamagedRecordError
 from sersl.data.transforms import BatchMaker
+
+logger = logging.getLogger(__name__)
 
 # Given the rows of a global batch, the sorted row numbers that this process needs.
 BatchRows = Callable[[int], np.ndarray]
@@ -38,8 +41,40 @@ class _Batches:
         return self._num_batches
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        refs = self._refs_of(int(index))
+        return self._make(self._refs_of(int(index)))
+
+    def _make(self, refs: BatchRefs) -> dict[str, np.ndarray]:
         return self._maker.make(refs, self._rows[len(refs.row)])
+
+
+class _TrainingBatches(_Batches):
+    """Batches in which damaged records are replaced, each with the list of them."""
+
+    def __init__(
+        self,
+        maker: BatchMaker,
+        plan: BatchPlan,
+        corpora: Sequence[str],
+        *,
+        start_step: int,
+        num_steps: int,
+        rows: dict,
+        max_corrupted: int,
+    ):
+        super().__init__(maker, functools.partial(_refs_after, plan, start_step), num_steps, rows)
+        self._plan, self._corpora, self._max_corrupted = plan, tuple(corpora), max_corrupted
+
+    def __getitem__(self, index: int) -> dict:
+        refs, damaged = self._refs_of(int(index)), []
+        while True:
+            try:
+                return {"batch": self._make(refs), "damaged": damaged}
+            except DamagedRecordError as error:
+                corpus = self._corpora.index(error.corpus)
+                damaged.append((corpus, error.row, str(error)))
+                if len(damaged) > self._max_corrupted:
+                    raise _too_many(str(error), self._max_corrupted) from error
+                refs = self._plan.replace(refs, corpus, error.row)
 
 
 def training_batches(
@@ -62,17 +97,25 @@ def training_batches(
       num_steps: how many batches to read.
       batch_rows: gives the rows of a global batch that this process needs, such as
         `functools.partial(local_rows, mesh)`; None: all.
-      data: threads, processes and prefetch.
+      data: threads, processes, prefetch, and how many damaged records may be replaced.
 
     Returns:
-      Iterator over batches, see `BatchMaker.make`; the same whatever reads them.
+      Iterator over batches, see `BatchMaker.make`; the same whatever reads them. A damaged record
+      is replaced as `BatchPlan.replace` says, listed in its source's `damaged` and logged once.
 
     Raises:
-      UserError: a record is damaged (while iterating).
+      UserError: more than `data.max_corrupted` records are damaged (while iterating).
     """
-    rows = _rows_by_size(plan.buckets, batch_rows)
-    refs_of = functools.partial(_refs_after, plan, start_step)
-    return _read_ahead(_Batches(BatchMaker(sources, view), refs_of, num_steps, rows), data)
+    batches = _TrainingBatches(
+        BatchMaker(sources, view),
+        plan,
+        [source.index.corpus for source in sources],
+        start_step=start_step,
+        num_steps=num_steps,
+        rows=_rows_by_size(plan.buckets, batch_rows),
+        max_corrupted=data.max_corrupted,
+    )
+    return _keep_books(_read_ahead(batches, data), sources, data.max_corrupted)
 
 
 def evaluation_batches(
@@ -117,6 +160,26 @@ def evaluation_batches(
     own_rows = _rows_by_size(buckets, batch_rows)
     source = _Batches(BatchMaker(sources, view), batches.__getitem__, len(batches), own_rows)
     return _read_ahead(source, data if data is not None else DataConfig())
+
+
+def _keep_books(elements, sources: Sequence[CorpusSource], max_corrupted: int):
+    """Takes the batches out, and counts what was replaced here, where all workers' batches meet."""
+    for element in elements:
+        for corpus, row, sentence in element["damaged"]:
+            if row in sources[corpus].damaged:
+                continue
+            sources[corpus].damaged[row] = sentence
+            if sum(len(source.damaged) for source in sources) > max_corrupted:
+                raise _too_many(sentence, max_corrupted)
+            logger.warning("replaced by another utterance: %s", sentence)
+        yield element["batch"]
+
+
+def _too_many(sentence: str, max_corrupted: int) -> UserError:
+    return UserError(
+        f"{sentence}; more records are damaged than data.max_corrupted={max_corrupted} allows to "
+        "replace by others"
+    )
 
 
 def _refs_after(plan: BatchPlan, start_step: int, index: int) -> BatchRefs:

@@ -13,6 +13,7 @@ An epoch ends inside a batch and the next one goes on there, so no batch is shor
 corpus with fewer utterances than its rows in a batch repeats them in that batch.
 """
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Sequence
@@ -122,6 +123,33 @@ class BatchPlan:
             row=self._rows[element],
             start=(number % num_starts.astype(np.uint64)).astype(np.int64) * HOP,
             length=length,
+        )
+
+    def replace(self, refs: BatchRefs, corpus: int, row: int) -> BatchRefs:
+        """Puts the next utterance of the same corpus and bucket where one cannot be read.
+
+        Depends on nothing but the arguments, so every process and worker replaces alike. The next
+        of the last one is the first.
+
+        Args:
+          refs: of a batch of this plan.
+          corpus: number of the corpus of the utterance that cannot be read.
+          row: of its index.
+
+        Returns:
+          The batch with all occurrences replaced; a crop starts where it did, if it can.
+        """
+        size, offset = self._sizes[corpus, refs.bucket], self._offsets[corpus, refs.bucket]
+        place = int(np.flatnonzero(self._rows[offset : offset + size] == row)[0])
+        element = offset + (place + 1) % size
+        length = min(int(self._lengths[element]), refs.num_samples)
+        num_starts = (int(self._lengths[element]) - length) // HOP + 1
+        bad = (refs.corpus == corpus) & (refs.row == row)
+        return dataclasses.replace(
+            refs,
+            row=np.where(bad, self._rows[element], refs.row),
+            start=np.where(bad, refs.start // HOP % num_starts * HOP, refs.start),
+            length=np.where(bad, length, refs.length),
         )
 
     @property
@@ -236,6 +264,7 @@ def make_plan(
         max_samples=round(data.max_seconds * SAMPLE_RATE),
         seconds_per_batch=data.seconds_per_batch,
         row_multiple=data.row_multiple,
+        min_real_share=data.min_real_share,
         importance=np.repeat(weights / counts, counts),
     )
     return BatchPlan(

@@ -56,7 +56,7 @@ class BatchMaker:
           where there is no value and after the end).
 
         Raises:
-          UserError: a record is damaged.
+          DamagedRecordError: one cannot be read.
         """
         rows = np.arange(len(refs.row)) if rows is None else np.asarray(rows)
         corpus, row, start, length = (
@@ -66,8 +66,11 @@ class BatchMaker:
         position = np.where(real, self._offset[corpus] + row, -1)
         waveform = np.zeros((len(rows), refs.num_samples), np.float32)
         for i in np.flatnonzero(real):
-            waveform[i, : length[i]] = self._sources[corpus[i]].waveform(
-                row[i], start=int(start[i]), num_samples=int(length[i])
+            self._sources[corpus[i]].waveform(
+                row[i],
+                start=int(start[i]),
+                num_samples=int(length[i]),
+                out=waveform[i, : length[i]],
             )
         batch = {
             "waveform": waveform,

@@ -1,5 +1,8 @@
 import io
+import sys
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -144,8 +147,8 @@ def bad_audio():
         "nan": (encoded("WAV", "FLOAT", samples=nan), "2 samples that are NaN or infinite"),
         "nan at 44.1 kHz": (encoded("WAV", "FLOAT", 44100, samples=nan), "2 samples that are NaN"),
         "no samples": (encoded("WAV", "PCM_16", samples=sound()[:0]), "has no samples"),
-        "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99), "m4a.*convert it to wav or flac"),
-        "webm": (b"\x1a\x45\xdf\xa3" + bytes(99), "WebM.*convert it to wav or flac"),
+        "m4a": (b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99), "is damaged or truncated"),
+        "webm": (b"\x1a\x45\xdf\xa3" + bytes(99), "is damaged or truncated"),
     }
 
 
@@ -181,6 +184,96 @@ def test_read_audio_of_a_wav_written_to_a_pipe_takes_what_is_there():
     data = bytearray(encoded("WAV", "PCM_16"))
     data[4:8] = data[40:44] = b"\xff" * 4  # the writer could not go back to fill in the lengths
     assert len(decode.read_audio(bytes(data))) == 32_057
+
+
+# (container, codec, rate, channels), what phones, browsers and video programs write.
+CONTAINERS = [
+    ("mp4", "aac", 16000, 1),
+    ("mp4", "aac", 44100, 2),
+    ("mov", "pcm_s16le", 16000, 1),
+    ("webm", "libopus", 48000, 1),
+    ("matroska", "pcm_s16le", 16000, 2),
+    ("adts", "aac", 16000, 1),
+]
+
+
+def contained(container, codec, rate=16000, channels=1):
+    """The sweep in a container, without its last samples where the codec needs whole frames."""
+    buffer = io.BytesIO()
+    samples = (sound(rate, channels=channels).T * 32767).astype(np.int16)
+    samples = samples.reshape(1, -1, order="F")
+    with av.open(buffer, "w", format=container) as file:
+        layout = "mono" if channels == 1 else "stereo"
+        stream = file.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("container", "codec", "rate", "channels"), CONTAINERS)
+def test_read_audio_of_a_container_is_the_sound_and_crops_are_slices(
+    container, codec, rate, channels, tmp_path
+):
+    data = contained(container, codec, rate, channels)
+    path = tmp_path / "a:b.wav"  # what counts is the content
+    path.write_bytes(data)
+    info = decode.probe(path)
+    assert (info.sample_rate, info.channels) == (rate, channels)
+    assert info.duration == pytest.approx(2.0, abs=0.15)  # coders fill up their last frame
+    for sample_rate in {16000, rate}:
+        whole = decode.read_audio(path, sample_rate=sample_rate)
+        assert len(whole) == -(-info.num_samples * sample_rate // rate)
+        np.testing.assert_array_equal(whole, decode.read_audio(data, sample_rate=sample_rate))
+        for start, length in [(0, 1), (1023, 1026), (5000, 20_000), (len(whole) - 7, 7)]:
+            crop = decode.read_audio(path, start=start, num_samples=length, sample_rate=sample_rate)
+            np.testing.assert_array_equal(crop, whole[start : start + length])
+    want = sound(rate, channels=channels)
+    whole = decode.read_audio(data, sample_rate=rate)[: len(want)]
+    if codec in ("pcm_s16le",):
+        np.testing.assert_allclose(whole, want.mean(axis=1), atol=1e-4)
+        last = decode.read_audio(data, sample_rate=rate, channel=channels - 1)
+        np.testing.assert_allclose(last, want[:, -1], atol=1e-4)
+    else:
+        # The raw stream has no header that says how much of its start is the encoder's delay.
+        delay = range(2049) if container == "adts" else [0]
+        fits = [np.corrcoef(whole[d:20_000], want[: 20_000 - d].mean(axis=1))[0, 1] for d in delay]
+        assert max(fits) > 0.95
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "webm", "adts"])
+def test_read_audio_of_a_damaged_container_says_so_in_one_sentence(container):
+    codec = {"mp4": "aac", "mov": "pcm_s16le", "webm": "libopus", "adts": "aac"}[container]
+    data = contained(container, codec, 48000 if container == "webm" else 16000)
+    noise = np.random.default_rng(0).bytes(len(data))
+    for bad in (data[: len(data) // 2], data[:40] + noise[40:], data[:12]):
+        if container == "adts" and bad == data[: len(data) // 2]:
+            continue  # a stream of frames without any header cannot say that it was longer
+        with pytest.raises(UserError) as raised:
+            decode.read_audio(bad)
+        assert "\n" not in str(raised.value)
+
+
+def test_read_audio_of_a_container_without_pyav_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "av", None)
+    path = tmp_path / "call.m4a"
+    path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99))
+    with pytest.raises(
+        UserError, match=r"call\.m4a is MPEG-4.*pip install 'sersl\[av\]'.*wav or flac"
+    ):
+        decode.read_audio(path)
+
+
+def test_read_audio_of_a_film_without_sound_says_so():
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=24, width=32, height=32, pix_fmt="yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            file.mux(packet)
+    with pytest.raises(UserError, match="has no audio track"):
+        decode.read_audio(buffer.getvalue())
 
 
 @pytest.mark.corpora

@@ -92,16 +92,50 @@ def test_evaluation_buckets_when_the_longest_is_30_s_then_it_is_held_whole():
     assert buckets[-1].num_samples >= 480_000 and buckets[-1].rows == 4
 
 
+def test_choose_buckets_when_their_number_is_left_open_then_it_is_the_fewest_that_reach_the_share():
+    lengths = np.random.default_rng(0).gamma(2, 12_000, 500).astype(int) + 4000
+    options = {"max_samples": 128_000, "seconds_per_batch": 64, "row_multiple": 2}
+
+    def share(buckets):
+        return np.minimum(lengths, 128_000).sum() / padded(
+            lengths, [b.num_samples for b in buckets], 128_000
+        )
+
+    chosen = choose_buckets(lengths, num_buckets=0, min_real_share=0.9, **options)
+    fewer = choose_buckets(lengths, num_buckets=len(chosen) - 1, **options)
+    assert share(fewer) < 0.9 <= share(chosen)
+    same = choose_buckets(lengths, num_buckets=len(chosen), min_real_share=0.1, **options)
+    assert same == chosen
+    assert len(choose_buckets(lengths, num_buckets=0, min_real_share=1.0, **options)) == 16
+    alike = choose_buckets(np.full(9, 20_000), num_buckets=0, min_real_share=0.9, **options)
+    assert len(alike) == 1
+
+
+def test_choose_buckets_when_the_share_is_none_then_the_user_is_told():
+    with pytest.raises(UserError, match=r"min_real_share=1\.5 must be a share"):
+        choose_buckets(
+            np.array([9000]), num_buckets=0, max_samples=9000, seconds_per_batch=64,
+            row_multiple=1, min_real_share=1.5,
+        )  # fmt: skip
+
+
 @pytest.mark.corpora
-def test_plan_when_three_corpora_are_mixed_then_93_percent_of_samples_are_real(corpora_dir):
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"max_seconds": 20.0, "seconds_per_batch": 256.0}, {"weights": (0.2, 0.2, 0.6)}],
+)
+def test_plan_when_three_corpora_are_mixed_then_93_percent_of_samples_are_real(
+    corpora_dir, settings
+):
     lengths = []
     for corpus in ("ravdess", "nemo", "librispeech_mini"):
         with open(corpora_dir / corpus / "manifest.csv", encoding="utf-8") as file:
             seconds = [float(row["duration_s"]) for row in csv.DictReader(file)]
         lengths.append(np.round(np.array(seconds) * 16000).astype(int))
-    data = DataConfig(corpora=("ravdess", "nemo", "librispeech"), num_buckets=9)
+    data = DataConfig(corpora=("ravdess", "nemo", "librispeech"), **settings)
     plan = make_plan(lengths, data=data, seed=0)
     assert plan.real_share >= 0.93
+    assert f"{100 * plan.real_share:.1f} % of samples are real" in plan.describe()
     refs = [plan.batch(step) for step in range(1200)]
     measured = sum(r.length.sum() for r in refs) / sum(r.num_samples * len(r.row) for r in refs)
     assert abs(measured - plan.real_share) < 0.005

@@ -1,3 +1,4 @@
+import logging
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ from sersl.data.buckets import evaluation_buckets
 from sersl.data.pipeline import evaluation_batches, training_batches
 from sersl.data.plan import make_plan
 from sersl.data.sources import CorpusSource
+from tests.data import doubles
 from tests.data.doubles import CATEGORIES, waveform_of
 
 VIEW = make_view("corpus", CATEGORIES)
@@ -127,3 +129,114 @@ def test_training_batches_when_a_record_is_damaged_then_the_user_is_told(
     data = DataConfig(**(vars(DATA) | {"processes": processes}))
     with pytest.raises(UserError, match=r"beta-\d.*sersl prepare --corpus beta"):
         read(sources, plan, data=data)
+
+
+DAMAGED = {"alpha": (3, 4, 20), "beta": (5,)}
+
+
+@pytest.fixture(scope="module")
+def damaged_dir(tmp_path_factory, lengths):
+    """Two corpora of which some records hold half a FLAC file."""
+    folder = tmp_path_factory.mktemp("damaged")
+    whole = doubles.encode_flac
+    with pytest.MonkeyPatch.context() as patch:
+        for corpus, of_corpus in lengths.items():
+            bad = {whole(waveform_of(corpus, i, of_corpus[i])) for i in DAMAGED[corpus]}
+
+            def encode(waveform, bad=frozenset(bad)):
+                data = whole(waveform)
+                return data[: len(data) // 2] if data in bad else data
+
+            patch.setattr(doubles, "encode_flac", encode)
+            doubles.prepare(folder, corpus, of_corpus, annotator="signal")
+    return folder
+
+
+def damaged_sources(damaged_dir):
+    return [CorpusSource(damaged_dir, name, annotator="signal") for name in DATA.corpora]
+
+
+def next_whole(plan, lengths, corpus, row):
+    """The next row of the same bucket by number that can be read, in a circle."""
+    ends = [bucket.num_samples for bucket in plan.buckets][:-1]
+    bucket = np.searchsorted(ends, lengths[corpus])
+    alike = np.flatnonzero(bucket == bucket[row]).tolist()
+    place = alike.index(row)
+    while alike[place] in DAMAGED[corpus]:
+        place = (place + 1) % len(alike)
+    return alike[place]
+
+
+def test_training_batches_when_records_are_damaged_then_the_next_of_the_bucket_takes_their_place(
+    sources, plan, lengths, damaged_dir, caplog
+):
+    damaged = damaged_sources(damaged_dir)
+    with caplog.at_level(logging.WARNING):
+        got = read(damaged, plan, num_steps=40)
+    replaced = 0
+    for batch, want in zip(got, read(sources, plan, num_steps=40), strict=True):
+        for i, number in enumerate(want["utterance_index"]):
+            corpus, row = ("alpha", number) if number < 40 else ("beta", number - 40)
+            if row not in DAMAGED[corpus]:
+                for name in batch:
+                    np.testing.assert_array_equal(batch[name][i], want[name][i])
+                continue
+            replaced += 1
+            row = next_whole(plan, lengths, corpus, int(row))
+            assert batch["utterance_index"][i] == row + (0 if corpus == "alpha" else 40)
+            assert batch["category"][i] == VIEW.indices(np.array([CATEGORIES[row % 4]]))[0]
+            whole = waveform_of(corpus, row, int(lengths[corpus][row]))
+            n = int(batch["valid"][i].sum())
+            assert n == min(len(whole), batch["waveform"].shape[1])
+            windows = np.lib.stride_tricks.sliding_window_view(whole, n)[::320]
+            assert (windows == batch["waveform"][i, :n]).all(axis=1).any()
+    assert replaced > 4
+    assert [sorted(source.damaged) for source in damaged] == [[3, 4, 20], [5]]
+    assert "'alpha-20'" in damaged[0].damaged[20]
+    assert len(caplog.records) == 4  # once per record, however often it was drawn
+
+
+@pytest.mark.parametrize(
+    ("threads", "processes"), [(0, 0), (5, 0), pytest.param(1, 2, marks=pytest.mark.slow)]
+)
+def test_training_batches_when_records_are_damaged_then_all_ways_to_read_replace_alike(
+    plan, damaged_dir, threads, processes
+):
+    data = DataConfig(**(vars(DATA) | {"threads": threads, "processes": processes}))
+    one, other = damaged_sources(damaged_dir), damaged_sources(damaged_dir)
+    want = read(one, plan, num_steps=20)
+    assert_same(read(other, plan, num_steps=20, data=data), want)
+    assert [source.damaged for source in one] == [source.damaged for source in other]
+    hosts = [
+        read(damaged_sources(damaged_dir), plan, num_steps=20, batch_rows=HalfOfTheRows(h))
+        for h in (0, 1)
+    ]
+    together = [
+        {name: np.concatenate([a[name], b[name]]) for name in a}
+        for a, b in zip(*hosts, strict=True)
+    ]
+    assert_same(together, want)
+
+
+@pytest.mark.parametrize(("limit", "enough"), [(0, False), (3, False), (4, True)])
+def test_training_batches_when_more_records_are_damaged_than_allowed_then_the_run_stops(
+    plan, damaged_dir, limit, enough
+):
+    data = DataConfig(**(vars(DATA) | {"max_corrupted": limit}))
+    sources = damaged_sources(damaged_dir)
+    if enough:
+        assert len(read(sources, plan, num_steps=40, data=data)) == 40
+        return
+    sentence = rf"'(alpha|beta)-\d+'.*more records are damaged than data\.max_corrupted={limit}"
+    with pytest.raises(UserError, match=sentence):
+        read(sources, plan, num_steps=40, data=data)
+
+
+def test_evaluation_batches_when_a_record_is_damaged_then_nothing_is_replaced(damaged_dir, lengths):
+    sources = damaged_sources(damaged_dir)
+    buckets = evaluation_buckets(
+        np.concatenate(list(lengths.values())), num_buckets=2, seconds_per_batch=8.0, row_multiple=4
+    )
+    with pytest.raises(UserError, match="'alpha-20' of corpus 'alpha'"):
+        list(evaluation_batches(sources, np.array([18, 19, 20, 21]), VIEW, buckets=buckets))
+    assert not sources[0].damaged
