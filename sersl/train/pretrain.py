@@ -157,6 +157,11 @@ def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
             f"data.corpora={list(names)} must name one or more corpora, each once: give "
             "--config.data.corpora=NAME,NAME"
         )
+    if not config.data.data_dir:
+        raise UserError(
+            "data.data_dir is not given: add --config.data.data_dir=DIR, the folder that "
+            "`sersl prepare` wrote into"
+        )
     annotator = config.data.annotator if annotated else None
     if annotated:
         for name in config.data.corpora:

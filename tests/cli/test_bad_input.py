@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -122,6 +123,7 @@ def holds_no_run(workdir: Path) -> bool:
 BOTH = [
     ("data.corpora=mien", ["'mien'", "did you mean 'mine'?"]),
     ("data.corpora=", ["data.corpora=[]"]),
+    ("data.data_dir=", ["data.data_dir is not given"]),
     ("data.corpora=mine,mine", ["each once"]),
     ("data.data_dir=no/such", ["no/such", "sersl prepare"]),
     ("data.seconds_per_batch=1.5", ["data.seconds_per_batch=1.5", "data.row_multiple"]),
@@ -407,3 +409,81 @@ def test_machine_when_it_refuses_then_one_sentence_names_the_file(refused, monke
     monkeypatch.setattr("sersl.cli.annotate.run", fail)
     sentence = refused("annotate", "--corpus", "mine", "--data_dir", "d")
     assert sentence.startswith("d/x.bin cannot be used (")
+
+
+def test_prepare_when_files_are_bad_then_each_is_counted_and_listed_and_the_rest_is_kept(
+    sersl, tmp_path
+):
+    soundfile.write(tmp_path / "good.wav", voice(1.0), SAMPLE_RATE)
+    soundfile.write(tmp_path / "short.wav", voice(0.05), SAMPLE_RATE)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(800, np.nan), SAMPLE_RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.flac", voice(3.0), SAMPLE_RATE)
+    whole = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("hello")
+    bad = ["nan.wav", "cut.flac", "empty.wav", "text.wav", "missing.wav"]
+    names = ["good.wav", "short.wav", "silent.wav", *bad]
+    text = "\ufeffpath;emotion;speaker\r\n" + "".join(f"{name};sad;ann\r\n" for name in names)
+    (tmp_path / "own.csv").write_bytes(text.encode())
+    answer = sersl("prepare", "--manifest", tmp_path / "own.csv", "--data_dir", tmp_path / "data")
+    assert answer.code == 0
+    assert "utterances   3\n" in answer.out and "skipped: 5 files" in answer.out
+    for name in bad:
+        assert name in answer.out
+    assert "silent.wav" in answer.out or "silent (kept): 1: silent" in answer.out
+    folder = next((tmp_path / "data" / "own").iterdir())
+    skipped = json.loads((folder / "prepare.json").read_text())["skipped"]
+    assert sorted(item["path"] for item in skipped) == sorted(bad)
+    assert all(item["reason"] for item in skipped)
+
+
+MANIFESTS = [
+    ("sound,emotion\na.wav,sad\n", ["line 1", "no column 'path'", "sound, emotion"]),
+    ("path,emotion\na.wav,sad\na.wav,sad\n", ["line 3", "'a'", "already on own.csv line 2"]),
+    ("path,emotion\na.wav,sad,sad\n", ["line 2"]),
+    ("path,valence\na.wav,very\n", ["line 2", "valence", "'very'"]),
+    ("path,start,end\na.wav,2,1\n", ["line 2", "end"]),
+    ("path,emotion\n", ["no"]),
+    ("", ["line 1", "no column 'path'"]),
+    ("path\nnone.wav\n", ["none.wav"]),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MANIFESTS, ids=lambda v: str(v)[:25])
+@pytest.mark.parametrize("verb", ["prepare", "finetune"])
+def test_manifest_when_it_is_wrong_then_one_sentence_with_the_line(
+    refused, tmp_path, verb, text, words
+):
+    soundfile.write(tmp_path / "a.wav", voice(0.5), SAMPLE_RATE)
+    manifest = tmp_path / "own.csv"
+    manifest.write_text(text)
+    where = {
+        "prepare": ["--data_dir", tmp_path / "out"],
+        "finetune": ["--config", CONFIGS["finetune"], "--workdir", tmp_path / "out"],
+    }
+    sentence = refused(verb, "--manifest", manifest, *where[verb])
+    for word in words:
+        assert word in sentence, sentence
+    assert not list(tmp_path.glob("out/**/prepare.json"))
+
+
+CONSOLE = [
+    (["predict", "--model", "none", "none.wav"], "none.wav does not exist"),
+    (["prepare", "--manifest", "none.csv", "--data_dir", "d"], "none.csv"),
+    (["pretrain", "--config", f"{PRETRAIN}:nano", "--workdir", "w"], "data.data_dir"),
+    (["finetune", "--config", f"{FINETUNE}:nan0", "--workdir", "w"], "did you mean 'nano'?"),
+    (
+        ["pretrain", "--config", PRETRAIN, "--workdir", "w", "--config.train.num_steps=0"],
+        "'train.num_steps' takes 1 or more, not 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), CONSOLE, ids=lambda v: str(v[0])[:10])
+def test_console_command_when_the_user_is_wrong_then_one_line_and_code_2(tmp_path, words, expected):
+    answer = subprocess.run([CONSOLE_COMMAND, *words], cwd=tmp_path, capture_output=True, text=True)
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stderr.startswith("sersl: ") and answer.stderr.count("\n") == 1, answer.stderr
+    assert expected in answer.stderr
