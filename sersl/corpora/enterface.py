@@ -41,7 +41,7 @@ class Enterface(FolderBuilder, skip_registration=True):
             "subject 1/anger/sentence 1/s1_an_1.wav and so on: extract the sound of each .avi "
             "beside it, for example with `ffmpeg -i s1_an_1.avi s1_an_1.wav`"
         ),
-        # Copies differ: the paper has 1166 accepted samples, EmoBox counts 1263.
+        # Copies differ; EmoBox counts 1263 in its own.
         num_utterances=None,
     )
 

@@ -19,7 +19,7 @@ _ABSENT = {("train", "dia125_utt3"), ("dev", "dia110_utt7")}
 
 
 class Meld(FolderBuilder, skip_registration=True):
-    """The sound of MELD's clips; a video without an extracted one is listed as not readable.
+    """The sound of MELD's clips; an extracted one is read rather than the video.
 
     Source: folders, tables and odd names as in EmoBox `EmoBox/preprocess/scripts/meld.py` and
     nkululeko `data/meld/process_database.py`.
@@ -38,8 +38,8 @@ class Meld(FolderBuilder, skip_registration=True):
         folder=(
             "train_sent_emo.csv, dev_sent_emo.csv, test_sent_emo.csv and "
             "train_splits/dia0_utt0.wav, dev_splits_complete/..., "
-            "output_repeated_splits_test/...: extract the sound of each .mp4 beside it, for "
-            "example with `ffmpeg -i dia0_utt0.mp4 dia0_utt0.wav`"
+            "output_repeated_splits_test/...: the .mp4 clips, read with the extra `sersl[av]`, or "
+            "their sound beside them, extracted with `ffmpeg -i dia0_utt0.mp4 dia0_utt0.wav`"
         ),
         num_utterances=13706,
     )
@@ -50,13 +50,13 @@ class Meld(FolderBuilder, skip_registration=True):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads the label of every clip."""
-        self._rows = {}
+        self._clips = {}
         for file in self.tables():
             split = _TABLE.fullmatch(file)[1]
             for row in read_table(self.audio_dir / file, columns=_COLUMNS):
                 clip = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
-                self._rows[split, clip] = row
-        found = {split for split, _ in self._rows}
+                self._clips[split, clip] = row
+        found = {split for split, _ in self._clips}
         missing = [split for split in _FOLDS if split not in found]
         if missing:
             raise UserError(
@@ -74,9 +74,9 @@ class Meld(FolderBuilder, skip_registration=True):
         split = _split(path)
         if match[1]:  # a second cut of 132 test clips; used only where there is no first one
             split = "test"
-        if (split, match[2]) not in self._rows or (split, match[2]) in _ABSENT:
+        if (split, match[2]) not in self._clips or (split, match[2]) in _ABSENT:
             return LeftOut(printable(file), "not in the table of its split")
-        row = self._rows[split, match[2]]
+        row = self._clips[split, match[2]]
         wanted = ("Sentiment", "Season", "Episode")
         return Utterance(
             utterance_id=f"{split}_{match[2]}",

@@ -86,7 +86,7 @@ class Voxceleb1(_Voxceleb, skip_registration=True):
 
 
 class Voxceleb2(_Voxceleb, skip_registration=True):
-    """VoxCeleb 2; its .m4a files are read where they were converted to wav, flac or opus.
+    """VoxCeleb 2; a converted file is read rather than the .m4a it came from.
 
     Source: layout and columns as in lhotse `recipes/voxceleb.py`.
     """
@@ -105,8 +105,8 @@ class Voxceleb2(_Voxceleb, skip_registration=True):
         licence="CC BY 4.0 (metadata); the recordings belong to their authors",
         homepage="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox2.html",
         folder=(
-            "vox2_meta.csv and dev/aac/id00012/21Uxsk56VDQ/00001.wav and so on, each .m4a "
-            "converted, for example with `ffmpeg -i 00001.m4a 00001.wav`"
+            "vox2_meta.csv and dev/aac/id00012/21Uxsk56VDQ/00001.m4a and so on, read with the "
+            "extra `sersl[av]`, or converted beside it with `ffmpeg -i 00001.m4a 00001.wav`"
         ),
         num_utterances=1128246,
         how_to_get=(
