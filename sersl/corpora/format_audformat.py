@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from sersl.core.errors import UserError
-from sersl.corpora.format_tables import Row, open_text, plain
+from sersl.corpora.format_tables import Row, open_text, parquet_errors, plain
 from sersl.corpora.labels import DIMENSIONS
 
 # Scheme -> our column. audformat's conventions (docs/data-conventions.rst); "emotion.categories"
@@ -78,10 +78,10 @@ def read_audformat(folder: Path) -> Iterator[Row]:
     header = read_header(folder)
     found: dict[tuple, dict] = {}
     for name, table in header["tables"].items():
-        _join_table(folder, header, str(name), table or {}, found)
+        _join_table(folder, header, name, table, found)
     segmented = {file for file, start, end in found if (start, end) != (None, None)}
     scale = _scale(header)
-    languages = [_language(code) for code in header["languages"] or []]
+    languages = [_language(code) for code in header["languages"]]
     for (file, start, end), said in found.items():
         whole = (start, end) == (None, None)
         if whole and file in segmented:
@@ -92,7 +92,7 @@ def read_audformat(folder: Path) -> Iterator[Row]:
             row["language"] = languages[0]
         if not whole:
             row |= {"start": start, "end": end}
-        place = "" if whole else f" {start:g} s"
+        place = "" if whole else f" from {start or 0:g} s"
         yield f"{folder.name} {file}{place}", row
 
 
@@ -108,15 +108,35 @@ def read_header(folder: Path) -> dict:
     Raises:
       UserError: not YAML, or without tables.
     """
+    path = folder / "db.yaml"
     try:
-        with open_text(folder / "db.yaml") as file:
+        with open_text(path) as file:
             header = yaml.safe_load(file)
-    except yaml.YAMLError as error:
-        raise UserError(f"{folder / 'db.yaml'} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
+        text = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {text}") from error
     if not isinstance(header, dict) or not header.get("tables"):
-        raise UserError(f"{folder / 'db.yaml'} has no tables, so it lists no audio")
-    parts = ("schemes", "splits", "raters", "languages", "misc_tables")
-    return {part: header.get(part) or {} for part in parts} | {"tables": header["tables"]}
+        raise UserError(f"{path} has no tables, so it lists no audio")
+    read = {}
+    for part, kind in _PARTS.items():
+        read[part] = header.get(part) or kind()
+        if not isinstance(read[part], kind):
+            raise UserError(f"{path}: {part} is not a {'list' if kind is list else 'mapping'}")
+    for part in ("schemes", "splits", "tables"):
+        read[part] = {str(name): _mapping(item, path, part) for name, item in read[part].items()}
+    for table in read["tables"].values():
+        columns = _mapping(table.get("columns"), path, "columns")
+        table["columns"] = {str(n): _mapping(c, path, "columns") for n, c in columns.items()}
+    return read
+
+
+_PARTS = {"schemes": dict, "splits": dict, "languages": list, "tables": dict}
+
+
+def _mapping(item, path: Path, part: str) -> dict:
+    if item is not None and not isinstance(item, dict):
+        raise UserError(f"{path}: {item!r} in {part} is not a mapping")
+    return item or {}
 
 
 def audformat_files(folder: Path) -> list[Path]:
@@ -126,7 +146,7 @@ def audformat_files(folder: Path) -> list[Path]:
 
 def _join_table(folder: Path, header: dict, name: str, table: dict, found: dict) -> None:
     """Adds what one table says to `found`: (file, start, end) -> row."""
-    columns = {str(key): value or {} for key, value in (table.get("columns") or {}).items()}
+    columns = table["columns"]
     fold = _fold(header, table)
     for where, values in _values(folder, name):
         if "file" not in values:
@@ -169,8 +189,8 @@ def _fold(header: dict, table: dict) -> dict:
     split = table.get("split_id")
     if split is None:
         return {}
-    described = header["splits"].get(split) or {}
-    return {"fold": str(described.get("type") or split)}
+    described = header["splits"].get(str(split), {})
+    return {"fold": str(described.get("type", split))}
 
 
 def _values(folder: Path, name: str) -> Iterator[Row]:
@@ -195,10 +215,8 @@ def _csv(file: Path) -> Iterator[Row]:
 
 
 def _parquet(file: Path) -> Iterator[Row]:
-    try:
+    with parquet_errors(file):
         table = pq.read_table(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file.name} cannot be read as Parquet: {error}") from error
     for position, field in enumerate(table.schema):
         if pa.types.is_duration(field.type):  # Python's own durations have no nanoseconds
             whole = table.column(position).cast(pa.duration("ns")).cast(pa.int64())
@@ -227,9 +245,11 @@ def _scale(header: dict) -> dict:
     """Finds the one scale of all dimensions in the schemes that give a minimum and a maximum."""
     scales = {}
     for name, scheme in header["schemes"].items():
-        scheme = scheme or {}
-        if _kind(str(name), "") in DIMENSIONS and {"minimum", "maximum"} <= set(scheme):
-            scales[str(name)] = (float(scheme["minimum"]), float(scheme["maximum"]))
+        if _kind(name, "") in DIMENSIONS and {"minimum", "maximum"} <= set(scheme):
+            limits = (scheme["minimum"], scheme["maximum"])
+            if not all(isinstance(limit, int | float) for limit in limits):
+                raise UserError(f"db.yaml: minimum or maximum of {name} is not a number")
+            scales[name] = (float(limits[0]), float(limits[1]))
     if len(set(scales.values())) > 1:
         raise UserError(f"db.yaml: {', '.join(scales)} have different scales; give them one")
     for low, high in scales.values():
@@ -240,7 +260,7 @@ def _scale(header: dict) -> dict:
 
 def _speaker(header: dict, row: dict, folder: Path) -> dict:
     """Adds what the header, or a table it names, says of the row's speaker."""
-    labels = (header["schemes"].get("speaker") or {}).get("labels")
+    labels = header["schemes"].get("speaker", {}).get("labels")
     if "speaker" not in row:
         return row
     if isinstance(labels, str):  # the name of a table of speakers, by its first column

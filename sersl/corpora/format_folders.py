@@ -53,5 +53,5 @@ def audiofolder_metadata(folder: Path) -> list[Path]:
 
 
 def _side(path: str) -> dict[str, str]:
-    first, *rest = PurePosixPath(path).parts
-    return {"fold": first.lower()} if rest and first.lower() in _SIDES else {}
+    parts = PurePosixPath(path).parts
+    return {"fold": parts[0].lower()} if len(parts) > 1 and parts[0].lower() in _SIDES else {}

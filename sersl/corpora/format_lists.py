@@ -25,7 +25,7 @@ def read_fairseq(manifest: Path) -> Iterator[Row]:
       UserError: a broken line, or another number of labels than of paths.
     """
     with open_text(manifest) as file:
-        root, *lines = file.read().splitlines()
+        root, *lines = file.read().splitlines() or [""]
     entries = [(number, line) for number, line in enumerate(lines, start=2) if line.strip()]
     labels = _beside(manifest, ".emo", len(entries))
     words = _beside(manifest, ".wrd", len(entries))

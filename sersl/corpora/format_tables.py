@@ -1,5 +1,6 @@
 """The plain tables that sersl reads: CSV, JSON lines and Parquet, one row per utterance."""
 
+import contextlib
 import csv
 import datetime
 import json
@@ -92,11 +93,7 @@ def read_parquet(manifest: Path) -> Iterator[Row]:
     Raises:
       UserError: no Parquet file, no column with a path, or a column of bytes.
     """
-    try:
-        file = pq.ParquetFile(manifest)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{manifest.name} cannot be read as Parquet: {error}") from error
-    with file:
+    with parquet_errors(manifest), pq.ParquetFile(manifest) as file:
         # Written by pandas, an index may be there without a name of its own.
         names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
         columns = [name.strip().lower() for name in names]
@@ -172,6 +169,23 @@ class open_text:  # noqa: N801  (used as a function: `with open_text(path) as fi
         self._file.close()
         if isinstance(error, UnicodeDecodeError):
             raise UserError(f"{self._path.name} is not UTF-8 text; save it as UTF-8") from error
+
+
+@contextlib.contextmanager
+def parquet_errors(file: Path) -> Iterator[None]:
+    """Says in one sentence what is wrong with a Parquet file.
+
+    Args:
+      file: that is read inside.
+
+    Raises:
+      UserError: instead of what Arrow raises.
+    """
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise UserError(f"{file.name} cannot be read as Parquet: {text}") from error
 
 
 def with_path(row: dict) -> dict:

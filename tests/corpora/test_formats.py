@@ -419,3 +419,73 @@ def test_find_format_when_real_manifests_then_csv_and_files_are_found(corpora_di
             assert len({i.speaker for i in items}) == 9
         first = next(read_rows(manifest))[1]["path"]
         assert (corpora_dir / name / first).is_file()
+
+
+def sample_manifests(folder):
+    """Writes one sound manifest of each format; name -> (manifest, file to damage)."""
+    csv_file = folder / "m.csv"
+    csv_file.write_text('path,start,end,emotion,votes\na.wav,0,1,sad,"{""sad"": 2}"\nb.wav,,,,\n')
+    jsonl = write_lines(folder / "m.jsonl", {"path": "a.wav", "annotators": {"r": "sad"}})
+    parquet = folder / "m.parquet"
+    pq.write_table(pa.table({"path": ["a.wav"], "emotion": ["sad"]}), parquet)
+    emobox = write_lines(folder / "e.jsonl", emobox_row("DC_a01", "a"), emobox_row("DC_n01", "n"))
+    s3prl = folder / "s3prl.json"
+    meta = [{"path": "a.wav", "label": "neu", "speaker": "s"}]
+    s3prl.write_text(json.dumps({"labels": {"neu": 0}, "meta_data": meta}))
+    speechbrain = folder / "sb.json"
+    speechbrain.write_text(json.dumps({"u": {"wav": "a.wav", "length": 1.0, "emo": "sad"}}))
+    nemo = write_lines(folder / "n.jsonl", {"audio_filepath": "a.wav", "offset": 0, "duration": 1})
+    fairseq = folder / "train.tsv"
+    fairseq.write_text("root\na.wav\t100\nb.wav\t200\n")
+    (folder / "train.emo").write_text("sad\nneu\n")
+    kaldi_folder = kaldi(folder / "k", wav_scp="r a.wav\n", segments="u r 0 1\n", utt2emo="u sad\n")
+    database = audformat(folder / "db")
+    audio = folder / "af"
+    audio.mkdir()
+    (audio / "metadata.csv").write_text("file_name,label\na.wav,sad\n")
+    return {
+        "csv": (csv_file, csv_file),
+        "jsonl": (jsonl, jsonl),
+        "parquet": (parquet, parquet),
+        "emobox": (emobox, emobox),
+        "s3prl": (s3prl, s3prl),
+        "speechbrain": (speechbrain, speechbrain),
+        "nemo": (nemo, nemo),
+        "fairseq": (fairseq, fairseq),
+        "kaldi": (kaldi_folder, kaldi_folder / "segments"),
+        "audformat": (database, database / "db.yaml"),
+        "audiofolder": (audio, audio / "metadata.csv"),
+    }
+
+
+def damage(content: bytes, rng) -> bytes:
+    """Cuts, overwrites, doubles or swaps a random piece."""
+    at, to = sorted(rng.integers(0, len(content) + 1, 2).tolist())
+    junk = rng.choice([b"", b"\0", b'"', b"\xff", b"null", b"{", b"-1e999", b"\r", b"[]", b"3"])
+    kind = rng.integers(4)
+    if kind == 0:
+        return content[:at]
+    if kind == 1:
+        return content[:at] + bytes(junk) + content[at + len(junk) :]
+    if kind == 2:
+        return content[:at] + bytes(junk) + content[to:]
+    return content[:to] + content[at:]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_format_when_damaged_at_random_then_rows_or_one_sentence(tmp_path, name):
+    manifest, file = sample_manifests(tmp_path)[name]
+    sound = file.read_bytes()
+    assert find_format(manifest) == name and listed(manifest)
+    rng = np.random.default_rng(0)
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(150):
+        file.write_bytes(damage(sound, rng))
+        try:
+            for item in listed(manifest, format=name):
+                assert item.utterance_id and item.path and isinstance(item.category, str)
+            outcomes["read"] += 1
+        except UserError as error:
+            assert "\n" not in str(error)
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 20, outcomes
