@@ -99,7 +99,14 @@ def name_speakers(indexes: Sequence[CorpusIndex]) -> np.ndarray:
 
 
 def rows_where(chosen: np.ndarray) -> np.ndarray:
-    """Gives the sorted int64 rows where a bool array is True."""
+    """Gives the rows that are chosen.
+
+    Args:
+      chosen: [N] bool.
+
+    Returns:
+      Sorted int64 rows.
+    """
     return np.flatnonzero(chosen).astype(np.int64)
 
 
@@ -111,7 +118,7 @@ def split_training(
     Args:
       request: fraction, seed, and whether utterances may be drawn where speakers cannot.
       number: of the fold, in the seeds.
-      rest: rows of the training side.
+      rest: [R] int64, rows of the training side.
       by_utterance: draw recordings although there are speakers enough.
 
     Returns:

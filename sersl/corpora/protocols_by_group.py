@@ -188,6 +188,13 @@ def cross_corpus(request: Request) -> list[Division]:
 def known_speakers(request: Request, protocol: str) -> tuple[list[str], np.ndarray]:
     """Gives the sorted speakers and their numbers of utterances.
 
+    Args:
+      request: with the speakers.
+      protocol: that needs them, for the sentence.
+
+    Returns:
+      (names, counts): [S] str, [S] int64.
+
     Raises:
       UserError: an utterance has no speaker.
     """
@@ -204,7 +211,15 @@ def known_speakers(request: Request, protocol: str) -> tuple[list[str], np.ndarr
 
 
 def rows_of(request: Request, speakers) -> np.ndarray:
-    """Gives the rows of some speakers."""
+    """Gives the rows of some speakers.
+
+    Args:
+      request: with the speakers.
+      speakers: names, as in `Request.speakers`.
+
+    Returns:
+      Sorted int64 rows.
+    """
     return rows_where(np.isin(request.speakers.astype(str), list(speakers)))
 
 
