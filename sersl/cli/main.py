@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"sersl {arguments.verb} takes no --config.KEY=VALUE")
         arguments.overrides = overrides
         logging.basicConfig(level=logging.WARNING, format="sersl: %(message)s")
-        # Orbax warns through absl of what sersl checks itself; errors still show.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # Orbax and asyncio print what they also raise, once for every array; sersl says it once.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        sys.unraisablehook = _print_once
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         verb = importlib.import_module(f"sersl.cli.{arguments.verb}")
         return verb.run(arguments)
@@ -60,6 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("sersl: interrupted", file=sys.stderr)
         return 130
+
+
+def _print_once(unraisable) -> None:
+    """Prints what Python cannot raise, but not of array writers that outlive a failed save."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _take_overrides(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -24,6 +24,17 @@ logger = logging.getLogger(__name__)
 CONFIG = "config"
 
 
+class _Manager(ocp.CheckpointManager):
+    """Leaves it to the loop to ask whether the machine is being taken away.
+
+    Whoever asks jax for the agreed step uses it up: asked by Orbax too, the loop may miss it.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        del step
+        return False
+
+
 class Checkpoints:
     """Checkpoints of one run in one folder; saving is asynchronous and atomic."""
 
@@ -35,7 +46,7 @@ class Checkpoints:
           keep_last: how many to keep; older ones go once a newer one is complete.
         """
         self.folder = Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep_last, enable_async_checkpointing=True
@@ -275,7 +286,8 @@ def _int_keys(tree):
 
 def _first_line(error: Exception) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return line if len(line) < 200 else line[:200] + "..."
+    # What was done comes first and why it failed last.
+    return line if len(line) < 200 else f"{line[:80]} ... {line[-120:]}"
 
 
 def write_json(path: str | Path, value) -> None:

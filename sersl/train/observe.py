@@ -1,5 +1,6 @@
 """What a run says of itself: metrics.jsonl, TensorBoard, and lines or a bar to look at."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from sersl.core.errors import UserError
 
 # Values that say how fast it went, not what was learnt: they differ from run to run.
 TIMINGS = ("audio_seconds_per_second", "step_seconds")
@@ -44,6 +47,9 @@ class Metrics:
         Args:
           step: updates done.
           values: name to value.
+
+        Raises:
+          UserError: the disk is full.
         """
         if self._file is None:
             return
@@ -54,14 +60,21 @@ class Metrics:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes everything to disk."""
+        """Flushes everything to disk; a failure to write was said when it happened."""
         if self._file is not None:
-            self._file.close()
-            self._board.close()
+            for one in (self._file, self._board):
+                with contextlib.suppress(OSError):
+                    one.close()
 
     def _write(self, line: dict) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"{self._file.name} cannot be written ({error.strerror}): make room and start the "
+                "same command again to go on from the last checkpoint"
+            ) from error
 
 
 def read_metrics(path: str | Path) -> list[dict]:
