@@ -66,8 +66,8 @@ def read_kaldi(folder: Path) -> Iterator[Row]:
       Rows in the order of segments or, without it, of wav.scp.
 
     Raises:
-      UserError: a pipe instead of a file, a broken line, an id twice, or a segment of a recording
-        that wav.scp does not have.
+      UserError: a pipe instead of a file, a broken line, an id twice, a segment of a recording that
+        wav.scp does not have, or a speaker or text of an utterance that is not there.
     """
     recordings = _pairs(folder / "wav.scp")
     for recording, (where, path) in recordings.items():
@@ -76,13 +76,20 @@ def read_kaldi(folder: Path) -> Iterator[Row]:
                 f"{where}: {recording!r} is a command, not a file: run it once and write its "
                 "output to a file"
             )
-    tables = {
-        column: _pairs(folder / name)
-        for name, column in _KALDI_TABLES.items()
-        if (folder / name).is_file()
-    }
+    names = [name for name in _KALDI_TABLES if (folder / name).is_file()]
+    tables = {_KALDI_TABLES[name]: _pairs(folder / name) for name in names}
+    if len(tables) < len(names):
+        raise UserError(f"{folder} has emotions in two of {', '.join(names)}; leave one")
     genders = _pairs(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
-    for utterance_id, (where, row) in _kaldi_segments(folder, recordings):
+    rows = dict(_kaldi_segments(folder, recordings))
+    for table in tables.values():
+        for utterance_id, (where, _) in table.items():
+            if utterance_id not in rows:
+                raise UserError(
+                    f"{where}: {utterance_id!r} is no utterance of this folder; mend it with "
+                    "Kaldi's utils/fix_data_dir.sh, or remove the line"
+                )
+    for utterance_id, (where, row) in rows.items():
         row["utterance_id"] = utterance_id
         for column, table in tables.items():
             if utterance_id in table:

@@ -171,6 +171,8 @@ def test_kaldi_when_no_segments_then_rows_are_recordings(tmp_path):
         ({"wav_scp": "u1 sph2pipe -f wav a.sph |\n"}, "line 1: 'u1' is a command, not a file"),
         ({"wav_scp": "u1 a.wav\nu1 b.wav\n"}, "line 2: 'u1' is already in wav.scp line 1"),
         ({"wav_scp": "u1\n"}, "line 1: path is empty"),
+        ({"wav_scp": "u a.wav\n", "utt2spk": "v x\n"}, "utt2spk line 1: 'v' is no utterance"),
+        ({"wav_scp": "u a\n", "utt2emo": "u sad\n", "emotion": "u sad\n"}, "emotions in two of"),
         ({"wav_scp": "r a.wav\n", "segments": "u s 0 1\n"}, "recording 's' is not in wav.scp"),
         ({"wav_scp": "r a.wav\n", "segments": "u r 0\n"}, "not an utterance, a recording, a start"),
         ({"wav_scp": "r a.wav\n", "segments": "u r 2 1\n"}, "segment from 2 to 1 s is impossible"),
