@@ -40,9 +40,21 @@ def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
 def _prepare(verbs) -> None:
     parser = _verb(verbs, "prepare", "turn audio and labels into records")
     parser.add_argument("--corpus", metavar="NAME", help="a known corpus, e.g. ravdess, synthetic")
-    parser.add_argument("--audio_dir", metavar="DIR", help="the corpus as its owner distributes it")
     parser.add_argument(
-        "--manifest", metavar="FILE", help="your own CSV or JSONL with a path column"
+        "--audio_dir",
+        metavar="DIR",
+        help="the corpus as its owner distributes it; with --manifest, where its paths start",
+    )
+    parser.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="your own list: CSV, JSONL or Parquet with a path column, or another --format",
+    )
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        help="of the manifest: csv, jsonl, parquet, emobox, s3prl, speechbrain, nemo, fairseq, "
+        "kaldi, audformat, audiofolder; default: by its contents",
     )
     parser.add_argument("--name", metavar="NAME", help="what to call the manifest's corpus")
     parser.add_argument("--data_dir", metavar="DIR", required=True, help="where records go")

@@ -9,7 +9,6 @@ from sersl.cli.prepare import table
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.index import load_index
-from sersl.corpora.labels import make_view
 from sersl.corpora.prepare import prepare
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
@@ -18,6 +17,7 @@ from sersl.parallel import distributed
 from sersl.release.initial import read_weights
 from sersl.train.answers import Answers
 from sersl.train.finetune import finetune
+from sersl.train.folds import choose_view
 from sersl.train.loop import Preempted
 
 
@@ -89,7 +89,7 @@ def report(config: FinetuneConfig, workdir: Path) -> None:
         return
     indexes = [load_index(config.data.data_dir, name) for name in config.data.corpora]
     categories = np.concatenate([index.column("category") for index in indexes])
-    view = make_view(config.labels.view, sorted(set(categories)))
+    view = choose_view(config.labels.view, indexes)
     classes = np.array([*view.names, ""], dtype=object)[view.indices(categories)]
     collect_predictions(
         workdir,

@@ -17,8 +17,8 @@ def run(arguments) -> int:
     """Prepares one corpus and prints its table.
 
     Args:
-      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `data_dir`, `overwrite` and
-        `allow_unexpected_count`.
+      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`,
+        `overwrite` and `allow_unexpected_count`.
 
     Returns:
       The exit code, 0.
@@ -30,6 +30,7 @@ def run(arguments) -> int:
             audio_dir=arguments.audio_dir or "",
             manifest=arguments.manifest or "",
             name=arguments.name or "",
+            format=arguments.format or "",
             overwrite=arguments.overwrite,
             allow_unexpected_count=arguments.allow_unexpected_count,
             progress=progress,

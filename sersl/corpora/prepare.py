@@ -44,6 +44,7 @@ def prepare(
     audio_dir: str | Path = "",
     manifest: str | Path = "",
     name: str = "",
+    format: str = "",
     overwrite: bool = False,
     allow_unexpected_count: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -53,9 +54,11 @@ def prepare(
     Args:
       data_dir: folder to write into; made if missing.
       corpus: name of a known corpus; or give `manifest`.
-      audio_dir: the corpus's folder as downloaded; only for corpora that have one.
-      manifest: CSV or JSONL file with at least a column `path`.
+      audio_dir: the corpus's folder as downloaded, for corpora that have one; with a manifest,
+        the folder that its paths are in, "" for its own.
+      manifest: file or folder in one of `sersl.corpora.formats.FORMATS`.
       name: of the manifest's corpus; "" takes the file's name.
+      format: of the manifest; "" looks into it.
       overwrite: prepare again what is finished.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
       progress: called with (utterances done, utterances in all).
@@ -69,7 +72,7 @@ def prepare(
         expected, or another process at work on it.
     """
     data_dir = Path(data_dir)
-    arguments = _arguments(corpus, audio_dir, manifest, name)
+    arguments = _arguments(corpus, audio_dir, manifest, name, format)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
     # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
     builder = builder_class(data_dir=data_dir / _STAGING, **arguments)
@@ -104,20 +107,21 @@ def prepare(
 _STAGING = ".preparing"
 
 
-def _arguments(corpus: str, audio_dir, manifest, name: str) -> dict:
+def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict:
     """Checks which arguments go together, and gives those of the builder."""
     if manifest:
-        if corpus or audio_dir:
-            raise UserError("--manifest names its files itself: leave --corpus and --audio_dir out")
+        if corpus:
+            raise UserError("--manifest names its files itself: leave --corpus out")
         chosen = corpus_name(Path(manifest), name)
         if chosen in CORPORA:
             raise UserError(
                 f"{chosen!r} is the name of a known corpus: give the manifest's corpus "
                 "another with --name"
             )
-        return {"manifest": manifest, "name": name}
-    if name:
-        raise UserError("--name names the corpus of a --manifest: leave it out with --corpus")
+        given = {"manifest": manifest, "name": name, "format": format}
+        return given | ({"audio_dir": audio_dir} if audio_dir else {})
+    if name or format:
+        raise UserError("--name and --format are of a --manifest: leave them out with --corpus")
     if not corpus:
         raise UserError(
             f"nothing to prepare: give --corpus ({', '.join(sorted(CORPORA))}) or --manifest FILE"

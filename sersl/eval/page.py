@@ -158,6 +158,7 @@ often.</p>
 
 <section>
 <h2>Protocol and overlap checks</h2>
+{% for warning in warnings %}<p class="bad">{{ warning }}</p>{% endfor %}
 <div class="scroll"><table><tbody>
 {% for name, value in protocol_rows %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>{% endfor %}
 </tbody></table></div>

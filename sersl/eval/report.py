@@ -184,8 +184,11 @@ def _tables(results: Mapping) -> dict:
             for name, entry in results["by_gender"].items()
         ],
         "protocol_rows": [
-            (name.replace("_", " "), _plain(value)) for name, value in protocol.items()
+            (name.replace("_", " "), _plain(value))
+            for name, value in protocol.items()
+            if name != "warnings"
         ],
+        "warnings": protocol.get("warnings", ()),  # a released model tested as a whole has none
         "check_columns": list(CHECKS.values()),
         "check_rows": [
             {"name": fold["fold"], "cells": [_check(fold["checks"], kind) for kind in CHECKS]}

@@ -120,9 +120,10 @@ def score_workdir(workdir: str | Path) -> dict:
         raise UserError(f"workdir {workdir} does not exist: give the folder of a fine-tuning run")
     predictions = read_predictions(workdir / "predictions.csv")
     config = load_json(FinetuneConfig, workdir / "config.json")
+    folds = read_json(workdir / "folds.json")
     result = score(
         predictions,
-        folds=read_json(workdir / "folds.json"),
+        folds=folds,
         corpora=read_corpora(workdir)[0],
         protocol={
             "name": config.protocol.name,
@@ -130,6 +131,8 @@ def score_workdir(workdir: str | Path) -> dict:
             "validation_fraction": config.protocol.validation_fraction,
             "allow_speaker_overlap": config.protocol.allow_speaker_overlap,
             "view": config.labels.view,
+            "sha256": read_json(workdir / "corpora.json")["protocol_sha256"],
+            "warnings": sorted({w for fold in folds for w in fold["checks"]["warnings"]}),
         },
         init_from=config.init_from,
         seed=config.train.seed,

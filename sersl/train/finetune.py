@@ -12,30 +12,36 @@ from jax.sharding import Mesh
 
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig
-from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.labels import DIMENSIONS, LabelView, make_view
-from sersl.corpora.protocols import Fold, final_fold, make_folds
+from sersl.core.errors import UserError
+from sersl.corpora.labels import DIMENSIONS, LabelView
+from sersl.corpora.protocols import Fold
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import BatchPlan, make_plan
 from sersl.data.references import split_rows
-from sersl.data.sources import CorpusSource
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
 from sersl.train.answers import Answerer, Answers
 from sersl.train.best import BestKeeper, Score
-from sersl.train.checkpoint import Checkpoints, write_json
+from sersl.train.checkpoint import Checkpoints
 from sersl.train.finetune_task import FinetuneTask
+from sersl.train.folds import (
+    choose_folds,
+    choose_view,
+    describe_labels,
+    has_dimensions,
+    warnings,
+    write_folds,
+)
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
-from sersl.train.pretrain import describe_corpora, example_batch, open_sources
+from sersl.train.pretrain import example_batch, open_sources
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
-FINAL = "final"  # name of the fold that trains on all speakers, for release
 
 
 def finetune(
@@ -67,15 +73,12 @@ def finetune(
         config = with_sizes(config, weights)
     mesh = make_mesh(config.mesh, devices)
     sources = open_sources(config, annotated=False)
-    view = make_view(
-        config.labels.view,
-        sorted({name for source in sources for name in set(source.index.column("category"))}),
-    )
-    if config.labels.dimensions and not _has_dimensions(sources):
+    view = choose_view(config.labels.view, [source.index for source in sources])
+    if config.labels.dimensions and not has_dimensions(sources):
         config = dataclasses.replace(
             config, labels=dataclasses.replace(config.labels, dimensions=False)
         )
-    folds = choose_folds(config, sources)
+    folds = choose_folds(config, sources, view)
     first = is_first_process()
     workdir = open_workdir(workdir, config, first=first)
     progress = Progress("finetune", total=len(folds), enabled=first)
@@ -87,20 +90,12 @@ def finetune(
     with jax.set_mesh(mesh):
         run = _Run(config, workdir, sources, view, mesh, progress.say)
         if first:
-            write_json(
-                workdir / "corpora.json",
-                {"corpora": describe_corpora(sources), "categories": list(view.names)},
-            )
-            write_json(workdir / "folds.json", [run.describe(fold) for fold in folds])
+            write_folds(workdir, folds, config, sources, view)
+        for line in describe_labels(sources, view) + warnings(folds):
+            progress.say(line)
         for number, fold in enumerate(folds, start=1):
             run.train(fold, title=f"fold {fold.name} ({number}/{len(folds)})", weights=weights,
                       score=score, preempted=preempted)  # fmt: skip
-
-
-def _has_dimensions(sources: list[CorpusSource]) -> bool:
-    return any(
-        np.isfinite(source.index.column(name)).any() for source in sources for name in DIMENSIONS
-    )
 
 
 def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
@@ -117,45 +112,6 @@ def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfi
     return dataclasses.replace(config, frontend=weights.frontend, encoder=encoder)
 
 
-def choose_folds(config: FinetuneConfig, sources: list[CorpusSource]) -> list[Fold]:
-    """Lists the folds to run: those of the protocol, or some of them, and the final one.
-
-    Args:
-      config: protocol, seed.
-      sources: corpora in order.
-
-    Returns:
-      Folds in order.
-
-    Raises:
-      UserError: unknown protocol or fold, or see `make_folds`.
-    """
-    protocol, indexes = config.protocol, [source.index for source in sources]
-    folds = make_folds(
-        protocol.name,
-        indexes,
-        num_folds=protocol.num_folds,
-        validation_fraction=protocol.validation_fraction,
-        seed=config.train.seed,
-        allow_speaker_overlap=protocol.allow_speaker_overlap,
-    )
-    if protocol.final_model:
-        folds.append(
-            final_fold(
-                FINAL,
-                indexes,
-                validation_fraction=protocol.validation_fraction,
-                seed=config.train.seed,
-                allow_speaker_overlap=protocol.allow_speaker_overlap,
-            )
-        )
-    names = [fold.name for fold in folds]
-    for name in protocol.folds:
-        if name not in names:
-            raise unknown_name("fold in protocol.folds", name, names)
-    return [fold for fold in folds if not protocol.folds or fold.name in protocol.folds]
-
-
 class _Run:
     """What all folds share: the model, its compiled steps, and where things lie."""
 
@@ -170,7 +126,6 @@ class _Run:
         self.dimensions = np.stack(
             [np.concatenate([s.index.column(name) for s in sources]) for name in DIMENSIONS], axis=1
         )
-        self.speaker = np.concatenate([s.index.column("speaker") for s in sources])
         self.task = FinetuneTask(config, num_categories=len(view.names))
         shapes = param_shapes(self.task)
         self.starts = by_pattern(config.unfreeze, shapes, setting="unfreeze")
@@ -207,18 +162,6 @@ class _Run:
         self._compiled = None
         decay = by_pattern(config.optimizer.decay, shapes, setting="optimizer.decay")
         say(table(shapes, decay, self.starts))
-
-    def describe(self, fold: Fold) -> dict:
-        """Says who is on which side of a fold, JSON-able."""
-        return {
-            "fold": fold.name,
-            "test_speakers": sorted(set(self.speaker[fold.test])),
-            "validation_speakers": sorted(set(self.speaker[fold.validation])),
-            "num_train": len(fold.train),
-            "num_validation": len(fold.validation),
-            "num_test": len(fold.test),
-            "checks": fold.checks,
-        }
 
     def train(self, fold: Fold, *, title: str, weights, score: Score, preempted) -> None:
         """Trains one fold to its end and writes what its best step says of the test side."""

@@ -42,7 +42,7 @@ def arguments():
     """What the command line gives `sersl prepare`."""
 
     def make(**given):
-        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name"))
+        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format"))
         switches = dict.fromkeys(("overwrite", "allow_unexpected_count"), False)
         return argparse.Namespace(**(absent | switches | given))
 

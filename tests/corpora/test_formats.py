@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from sersl.cli.prepare import run
 from sersl.core.errors import UserError
 from sersl.corpora.formats import FORMATS, find_format
 from sersl.corpora.index import load_index
@@ -491,3 +492,16 @@ def test_format_when_damaged_at_random_then_rows_or_one_sentence(tmp_path, name)
             assert "\n" not in str(error)
             outcomes["refused"] += 1
     assert outcomes["refused"] > 20, outcomes
+
+
+def test_command_when_format_and_audio_dir_are_given_then_used(tmp_path, tone, arguments, capsys):
+    tone(tmp_path / "audio/a.wav")
+    file = write_lines(tmp_path / "lists/n.jsonl", {"audio_filepath": "a.wav", "duration": 0.3})
+    given = {"manifest": str(file), "data_dir": str(tmp_path / "data")}
+    audio = str(tmp_path / "audio")
+    assert run(arguments(format="nemo", audio_dir=audio, **given)) == 0
+    assert "corpus n 1.0.0 is prepared" in capsys.readouterr().out
+    with pytest.raises(UserError, match="'kaldi' is a folder"):
+        run(arguments(format="kaldi", **given))
+    with pytest.raises(UserError, match="--name and --format are of a --manifest"):
+        run(arguments(format="nemo", corpus="ravdess", data_dir=audio))

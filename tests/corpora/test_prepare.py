@@ -166,9 +166,9 @@ def test_prepare_when_segments_then_exact_samples_and_outside_ones_listed(tmp_pa
         ),
         ({"corpus": "synthetic", "audio_dir": "/tmp"}, "has no folder: leave --audio_dir out"),
         ({"manifest": "/nowhere.csv"}, "there is no manifest '/nowhere.csv'"),
-        ({"manifest": "/nowhere.csv", "corpus": "ravdess"}, "leave --corpus and --audio_dir out"),
+        ({"manifest": "/nowhere.csv", "corpus": "ravdess"}, "leave --corpus out"),
         ({"manifest": "/ravdess.csv"}, "is the name of a known corpus: .* --name"),
-        ({"corpus": "synthetic", "name": "x"}, "leave it out with --corpus"),
+        ({"corpus": "synthetic", "name": "x"}, "leave them out with --corpus"),
     ],
 )
 def test_prepare_when_arguments_do_not_fit_then_one_sentence(tmp_path, given, sentence):

@@ -53,6 +53,8 @@ def make_folds(predictions):
                 "num_train": int((~test).sum()),
                 "num_test": int(test.sum()),
                 "checks": {
+                    "warnings": [],
+                    "notes": [],
                     "sizes": {"train": int((~test).sum()), "validation": 0, "test": 20},
                     "allowed": False,
                     "speakers": dict.fromkeys(SIDES, 0),
@@ -90,7 +92,13 @@ def write_run(workdir, predictions=None, *, curves=True):
     folds = make_folds(predictions)
     (workdir / "folds.json").write_text(json.dumps(folds))
     (workdir / "corpora.json").write_text(
-        json.dumps({"corpora": make_corpora(predictions), "categories": list(predictions.names)})
+        json.dumps(
+            {
+                "corpora": make_corpora(predictions),
+                "categories": list(predictions.names),
+                "protocol_sha256": "cd" * 32,
+            }
+        )
     )
     write_predictions(workdir / "predictions.csv", predictions)
     random = np.random.default_rng(1)
