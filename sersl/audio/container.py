@@ -89,6 +89,7 @@ class Container:
 
         Args:
           frames: samples per channel wanted.
+          _: settings of soundfile's reader, which have one value here.
 
         Returns:
           [n, channels] float32, n at most `frames`; fewer only at the end.
