@@ -99,7 +99,15 @@ def finetune(
 
 
 def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
-    """Takes the sizes of frontend and encoder from the weights, and the rest from the config."""
+    """Takes the sizes of frontend and encoder from the weights, and the rest from the config.
+
+    Args:
+      config: of the run.
+      weights: to start from.
+
+    Returns:
+      The config of a model that these weights fit.
+    """
     own = config.encoder
     encoder = dataclasses.replace(
         weights.encoder,

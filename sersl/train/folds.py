@@ -89,12 +89,27 @@ def choose_folds(
 
 
 def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
-    """Says what the view makes of each corpus, in lines."""
+    """Says what the view makes of each corpus.
+
+    Args:
+      sources: corpora in order.
+      view: classes.
+
+    Returns:
+      Lines for people.
+    """
     return describe_view(view_report(view, _categories(sources))) if view.names else []
 
 
 def warnings(folds: Sequence[Fold]) -> list[str]:
-    """Lists what a reader of the scores must know of the folds, each sentence once."""
+    """Lists what a reader of the scores must know of the folds.
+
+    Args:
+      folds: with their checks.
+
+    Returns:
+      Sentences, each once.
+    """
     said = [sentence for fold in folds for sentence in fold.checks["warnings"]]
     return [f"WARNING: {sentence}" for sentence in dict.fromkeys(said)]
 
