@@ -28,10 +28,8 @@ def checksums(tree) -> dict[str, int]:
     Returns:
       Path to checksum, 0..2^32 - 1.
     """
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    sums = [_sum_here(x) if isinstance(x, np.ndarray) else _sum_there(x) for _, x in leaves]
-    sums = jax.device_get(sums)
-    return {path_name(path): int(number) for (path, _), number in zip(leaves, sums, strict=True)}
+    leaves = jax.tree_util.tree_flatten_with_path(jax.block_until_ready(tree))[0]
+    return {path_name(path): _number(x) for path, x in leaves}
 
 
 def changed(tree, stored: dict[str, int]) -> str | None:
@@ -82,8 +80,12 @@ def _mix(x):
     return x ^ (x >> np.uint32(16))
 
 
-def _sum_here(x: np.ndarray) -> np.uint32:
-    return _sum(np.ascontiguousarray(x), np)
+def _number(x) -> int:
+    if isinstance(x, np.ndarray):
+        return int(_sum(np.ascontiguousarray(x), np))
+    # Waits for each: pretend devices on few cores wait for each other for ever where many programs
+    # that need all of them are under way.
+    return int(_sum_there(x))
 
 
 @jax.jit
