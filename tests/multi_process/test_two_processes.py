@@ -1,0 +1,142 @@
+"""Two processes of four devices are one process of eight: losses, checkpoints, SIGTERM."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from sersl.train.checkpoint import load_params, newest_step
+from sersl.train.observe import read_metrics
+from tests.tolerances import LOSS_ACROSS_MESHES
+from tests.train.conftest import data_dir  # noqa: F401 - a fixture
+from tests.train.tiny_runs import ROOT, arguments, run, start, values_of
+
+SETTINGS = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every_steps=3")
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        return server.getsockname()[1]
+
+
+def start_two(words, **options):
+    address = f"localhost:{free_port()}"
+    return [
+        start(
+            words,
+            devices=4,
+            SERSL_COORDINATOR=address,
+            SERSL_NUM_PROCESSES="2",
+            SERSL_PROCESS_ID=str(number),
+            **options,
+        )
+        for number in range(2)
+    ]
+
+
+def finish(processes):
+    try:
+        return [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_one(
+    data_dir,  # noqa: F811
+    tmp_path,
+):
+    two, one = tmp_path / "two", tmp_path / "one"
+    short = (*SETTINGS, "train.num_steps=6", "optimizer.schedule=constant")
+    (first, second) = finish(start_two(arguments("pretrain", data_dir, two, *short)))
+    assert first[2] == 0 and second[2] == 0, first[1] + second[1]
+    assert "pretrain 6/6" in first[0]
+    assert second[0] == ""  # the first process alone speaks and writes
+    assert [line["step"] for line in values_of(two)] == list(range(1, 7))
+    assert len(list(two.glob("events.out.tfevents.*"))) == 1
+
+    code, out, err = run(arguments("pretrain", data_dir, one, *short), devices=8)
+    assert code == 0, out + err
+    losses = [[line["loss"] for line in read_metrics(w / "metrics.jsonl")] for w in (two, one)]
+    np.testing.assert_allclose(*losses, **LOSS_ACROSS_MESHES)
+
+    before = load_params(two)
+    longer = (*short[:-2], "train.num_steps=7", short[-1])
+    code, out, err = run(arguments("pretrain", data_dir, two, *longer), devices=8)
+    assert code == 0, out + err
+    assert "at step 6" in out
+    assert newest_step(two / "checkpoints") == 7
+    assert set(load_params(two)) == set(before)
+    assert [line["step"] for line in values_of(two)] == list(range(1, 8))
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_in_both_at_one_step_and_both_exit_0(
+    data_dir,  # noqa: F811
+    tmp_path,
+):
+    words = arguments("pretrain", data_dir, tmp_path, *SETTINGS, "train.num_steps=100000")
+    processes = start_two(words)
+    try:
+        deadline = time.monotonic() + 240
+        while len(read_metrics(tmp_path / "metrics.jsonl")) < 4:
+            assert time.monotonic() < deadline, "no step was done"
+            assert all(process.poll() is None for process in processes)
+            time.sleep(0.2)
+        processes[1].send_signal(signal.SIGTERM)
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    (first, second) = finish(processes)
+    assert first[2] == 0 and second[2] == 0, first[1] + second[1]
+    step = newest_step(tmp_path / "checkpoints")
+    assert f"stopped by SIGTERM, saved at step {step}" in first[0]
+    load_params(tmp_path)  # whole, as its checksums say
+
+
+_JOIN = """
+import sys
+from sersl.core.errors import UserError
+from sersl.parallel import distributed
+try:
+    distributed.initialize(timeout_seconds=3)
+except UserError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_coordinator_that_is_not_there_is_one_sentence():
+    environment = {
+        "SERSL_COORDINATOR": f"localhost:{free_port()}",
+        "SERSL_NUM_PROCESSES": "2",
+        "SERSL_PROCESS_ID": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _JOIN],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "process 1 of 2 on " in done.stdout
+    assert f"did not reach the coordinator {environment['SERSL_COORDINATOR']}" in done.stdout
+
+
+def test_incomplete_variables_are_one_sentence(data_dir, tmp_path):  # noqa: F811
+    code, out, err = run(arguments("pretrain", data_dir, tmp_path), SERSL_PROCESS_ID="1")
+    assert code == 2, out + err
+    (sentence,) = err.strip().splitlines()
+    assert sentence.startswith("sersl: SERSL_PROCESS_ID is set but SERSL_COORDINATOR, SERSL_NUM")
