@@ -46,7 +46,7 @@ def _walk(folder: Path, prefix: str, extensions: tuple[str, ...], above: frozens
         return
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     for entry in entries:
-        if entry.is_dir():
+        if os.path.isdir(entry.path):  # entry.is_dir raises for a link to itself
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", extensions, above | {real})
         # A folder called x.wav is walked, not read; "._x.wav" is macOS metadata, not audio.
         elif entry.name.lower().endswith(extensions) and not entry.name.startswith("._"):
@@ -78,6 +78,7 @@ def listing_fingerprint(folder: Path, files: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for file in files:
         path = folder / file
-        size = path.stat().st_size if path.is_file() else "missing"
+        # Unlike Path.is_file, says no to a name too long for the system instead of raising.
+        size = path.stat().st_size if os.path.isfile(path) else "missing"
         digest.update(os.fsencode(file) + f"\0{size}\n".encode())
     return digest.hexdigest()

@@ -105,10 +105,7 @@ class CorpusSource:
           DamagedRecordError: it cannot be read.
         """
         try:
-            # Parsing only the audio's bytes takes a sixth of what all TFDS features take; the
-            # labels are in the index.
-            example = tf_example_pb2.Example.FromString(self._records()[int(row)])
-            audio = example.features.feature["audio"].bytes_list.value[0]
+            audio = self.encoded(row)
             return decode_flac(audio, start=int(start), num_samples=num_samples, out=out)
         except _DAMAGE as error:
             raise self._damaged(
@@ -116,6 +113,13 @@ class CorpusSource:
                 f"the record of {self._name(row)} cannot be read ({_first_line(error)}): run "
                 f"`sersl prepare --corpus {self.index.corpus} --data_dir {self._data_dir}` again",
             ) from error
+
+    def encoded(self, row: int) -> bytes:
+        """Reads the FLAC bytes of an utterance; raises what the libraries raise."""
+        # Parsing only the audio's bytes takes a sixth of what all TFDS features take; the labels
+        # are in the index.
+        example = tf_example_pb2.Example.FromString(self._records()[int(row)])
+        return example.features.feature["audio"].bytes_list.value[0]
 
     def frames(
         self, row: int, *, start_frame: int = 0, num_frames: int

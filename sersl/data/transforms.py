@@ -64,7 +64,11 @@ class BatchMaker:
         )
         real = corpus >= 0
         position = np.where(real, self._offset[corpus] + row, -1)
-        waveform = np.zeros((len(rows), refs.num_samples), np.float32)
+        # Not zeros: most is decoded into, and memory of an earlier batch is taken as it is.
+        waveform = np.empty((len(rows), refs.num_samples), np.float32)
+        valid = np.empty(waveform.shape, np.bool_)
+        for i, end in enumerate(length):
+            waveform[i, end:], valid[i, :end], valid[i, end:] = 0, True, False
         for i in np.flatnonzero(real):
             self._sources[corpus[i]].waveform(
                 row[i],
@@ -74,7 +78,7 @@ class BatchMaker:
             )
         batch = {
             "waveform": waveform,
-            "valid": np.arange(refs.num_samples) < length[:, None],
+            "valid": valid,
             "category": np.where(real, self._category[position], -1).astype(np.int32),
             "dimensions": np.where(real[:, None], self._dimensions[position], np.float32("nan")),
             "speaker": np.where(real, self._speaker[position], -1).astype(np.int32),
