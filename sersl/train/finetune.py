@@ -37,7 +37,7 @@ from sersl.train.folds import (
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
-from sersl.train.pretrain import example_batch, open_sources
+from sersl.train.pretrain import damage, example_batch, open_sources
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
@@ -223,6 +223,8 @@ class _Run:
         )
         try:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
+            for line in damage(self.sources):
+                progress.say(line)
             params = keeper.params(state)
             answers = self.answer(params, rows=fold.test)
             if self.first:

@@ -127,11 +127,14 @@ def pretrain(
                 save_every_steps=config.checkpoint.every_steps,
                 evaluate_every_steps=config.train.num_steps,
             )
-            return loop.run(
+            state = loop.run(
                 state,
                 start_step=start_step,
                 batches=read_batches(sources, plan, config, mesh=mesh, start_step=start_step),
             )
+            for line in damage(sources):
+                say(line)
+            return state
         finally:
             metrics.close()
             progress.close()
@@ -170,6 +173,16 @@ def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
     return [
         CorpusSource(config.data.data_dir, name, annotator=annotator)
         for name in config.data.corpora
+    ]
+
+
+def damage(sources) -> list[str]:
+    """Counts the records that were damaged and replaced by others while training, per corpus."""
+    return [
+        f"{len(source.damaged)} damaged records of corpus {source.index.corpus} were replaced by "
+        f"the plan's next: prepare it again ({'; '.join(source.damaged.values())})"
+        for source in sources
+        if source.damaged
     ]
 
 
