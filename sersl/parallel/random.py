@@ -92,14 +92,25 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     return (_words(key, _HIGH, position).astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
 
 
+def _apart(key: jax.Array) -> jax.Array:
+    """Keeps the making of a key out of the loop that draws with it.
+
+    XLA would repeat the whole chain of hashes in that loop, and LLVM's vectoriser walks such a
+    chain in exponential time: a step of one small layer then takes over 80 s to compile instead
+    of 10.
+    """
+    return jax.lax.optimization_barrier(key)
+
+
 def _fold_in(key: jax.Array, data: jax.Array) -> jax.Array:
     data = jnp.asarray(data).astype(jnp.uint32)
-    return jnp.stack([_words(key, _FOLD, data), _words(key, _FOLD + 1, data)])
+    return _apart(jnp.stack([_words(key, _FOLD, data), _words(key, _FOLD + 1, data)]))
 
 
 def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     number = _positions(shape)
-    return jnp.stack([_words(key, _SPLIT, number), _words(key, _SPLIT + 1, number)], axis=-1)
+    words = [_words(key, _SPLIT, number), _words(key, _SPLIT + 1, number)]
+    return _apart(jnp.stack(words, axis=-1))
 
 
 _MIX32 = define_prng_impl(
