@@ -3,6 +3,7 @@
 import itertools
 import os
 import socket
+import time
 
 import jax
 from jax.experimental import multihost_utils
@@ -43,14 +44,17 @@ def initialize(*, timeout_seconds: int = 900) -> None:
         address = count = number = None
     else:
         address, count, number = f"localhost:{_free_port()}", 1, 0
+    unreached = UserError(
+        f"process {number} of {count} on {socket.gethostname()} did not reach the coordinator "
+        f"{address} within {timeout_seconds} s: check that process 0 runs and that its port is open"
+    )
+    # jax may end the process where it cannot connect, so the port is tried before.
+    if number and not _answers(address, timeout_seconds):
+        raise unreached
     try:
         jax.distributed.initialize(address, count, number, initialization_timeout=timeout_seconds)
     except RuntimeError as error:
-        raise UserError(
-            f"process {number} of {count} on {socket.gethostname()} did not reach the coordinator "
-            f"{address} within {timeout_seconds} s: check that process 0 runs and that its port "
-            f"is open ({str(error).splitlines()[0]})"
-        ) from error
+        raise unreached from error
 
 
 def preempted(step: int) -> bool:
@@ -79,6 +83,22 @@ def _in_cluster() -> bool:
     many_mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
     many_tpu = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
     return many_slurm or many_mpi or many_tpu
+
+
+def _answers(address: str, timeout_seconds: float) -> bool:
+    """Waits until somebody listens at host:port."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        raise UserError(f"SERSL_COORDINATOR={address!r} is no address: write host:port")
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
 
 
 def _free_port() -> int:

@@ -82,7 +82,7 @@ def finetune(
     first = is_first_process()
     workdir = open_workdir(workdir, config, first=first)
     progress = Progress("finetune", total=len(folds), enabled=first)
-    progress.say(f"mesh: {describe(mesh)}, {jax.process_count()} process(es)")
+    progress.say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
     progress.say(
         f"categories: {', '.join(view.names) or 'none'}; dimensions: "
         f"{', '.join(DIMENSIONS) if config.labels.dimensions else 'none'}"

@@ -124,7 +124,7 @@ class Progress:
         elif self._enabled:
             elapsed = time.monotonic() - self._begin
             left = elapsed / max(1, step - self._start) * (self._total - step)
-            clock = time.strftime("%H:%M:%S", time.gmtime(left))
+            clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
             print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}", flush=True)
 
     def say(self, line: str) -> None:

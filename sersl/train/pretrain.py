@@ -70,7 +70,7 @@ def pretrain(
     with jax.set_mesh(mesh):
         progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
         say = progress.say
-        say(f"mesh: {describe(mesh)}, {jax.process_count()} process(es)")
+        say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
         say(plan.describe())
         optimizer = make_optimizer(
             config.optimizer, param_shapes(task), num_steps=config.train.num_steps

@@ -162,11 +162,12 @@ def compile_steps(
             for name, leaf in example(bucket).items()
         }
         lowered.append(jitted.lower(state, batch, fixed))
+    report(f"compiling the step for {len(lowered)} batch shape{'s' * (len(lowered) > 1)}")
     begin = time.perf_counter()
     # XLA compiles outside Python's lock: two shapes take little longer than one.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         compiled = list(pool.map(lambda one: one.compile(), lowered))
-    report(f"compiled {len(compiled)} steps in {time.perf_counter() - begin:.1f} s")
+    report(f"compiled in {time.perf_counter() - begin:.1f} s")
     for bucket, one in zip(buckets, compiled, strict=True):
         memory = one.memory_analysis()
         report(

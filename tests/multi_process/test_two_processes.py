@@ -42,7 +42,7 @@ def start_two(words, **options):
 
 def finish(processes):
     try:
-        return [(*process.communicate(timeout=300), process.returncode) for process in processes]
+        return [(*process.communicate(timeout=900), process.returncode) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -58,7 +58,8 @@ def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_on
     (first, second) = finish(start_two(arguments("pretrain", data_dir, two, *short)))
     assert first[2] == 0 and second[2] == 0, first[1] + second[1]
     assert "pretrain 6/6" in first[0]
-    assert second[0] == ""  # the first process alone speaks and writes
+    # The first process alone speaks and writes; Gloo itself says what it is connected to.
+    assert [line for line in second[0].splitlines() if not line.startswith("[Gloo]")] == []
     assert [line["step"] for line in values_of(two)] == list(range(1, 7))
     assert len(list(two.glob("events.out.tfevents.*"))) == 1
 
@@ -85,7 +86,7 @@ def test_sigterm_to_one_process_saves_in_both_at_one_step_and_both_exit_0(
     words = arguments("pretrain", data_dir, tmp_path, *SETTINGS, "train.num_steps=100000")
     processes = start_two(words)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while len(read_metrics(tmp_path / "metrics.jsonl")) < 4:
             assert time.monotonic() < deadline, "no step was done"
             assert all(process.poll() is None for process in processes)

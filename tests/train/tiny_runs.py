@@ -146,7 +146,7 @@ def run(words: list[str], **options) -> tuple[int, str, str]:
     """Runs `start` to its end: (exit code, standard output, standard error)."""
     process = start(words, **options)
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
