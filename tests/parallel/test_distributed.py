@@ -27,3 +27,11 @@ def test_initialize_when_a_number_is_none_then_it_is_shown(clean):
     clean.setenv("SERSL_PROCESS_ID", "0")
     with pytest.raises(UserError, match=r"SERSL_NUM_PROCESSES and SERSL_PROCESS_ID: .*'two'"):
         distributed.initialize()
+
+
+def test_initialize_when_the_address_has_no_port_then_it_is_shown(clean):
+    clean.setenv("SERSL_COORDINATOR", "localhost")
+    clean.setenv("SERSL_NUM_PROCESSES", "2")
+    clean.setenv("SERSL_PROCESS_ID", "1")
+    with pytest.raises(UserError, match=r"SERSL_COORDINATOR='localhost' is no address: write host:port"):
+        distributed.initialize()
