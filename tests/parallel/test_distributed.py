@@ -33,5 +33,5 @@ def test_initialize_when_the_address_has_no_port_then_it_is_shown(clean):
     clean.setenv("SERSL_COORDINATOR", "localhost")
     clean.setenv("SERSL_NUM_PROCESSES", "2")
     clean.setenv("SERSL_PROCESS_ID", "1")
-    with pytest.raises(UserError, match=r"SERSL_COORDINATOR='localhost' is no address: write host:port"):
+    with pytest.raises(UserError, match="='localhost' is no address: write host:port"):
         distributed.initialize()
