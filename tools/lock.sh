@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Writes tools/locks/pythonX.Y.txt: the exact version of every package, per Python version.
+# peers-pythonX.Y.txt holds what only the tests need on top; torch.txt is written by hand.
 # Versions already locked stay; `./tools/lock.sh --upgrade` takes the newest that fit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,5 +14,13 @@ for version in 3.11 3.12 3.13; do
         --no-annotate --no-emit-index-url --no-emit-find-links \
         --custom-compile-command ./tools/lock.sh \
         --output-file "tools/locks/python$version.txt" "$@"
-    echo "tools/locks/python$version.txt: $(grep -c == "tools/locks/python$version.txt") packages"
+    lock=tools/locks/python$version.txt
+    peers=tools/locks/peers-python$version.txt
+    echo "$lock: $(grep -c == "$lock") packages"
+    uv pip compile pyproject.toml --extra test --extra onnx --extra peers --constraint "$lock" \
+        --python-version "$version" --quiet --no-annotate --no-header \
+        --no-emit-index-url --no-emit-find-links --output-file "$peers" "$@"
+    # What the first lock holds is there already.
+    grep -vxFf "$lock" "$peers" >"$peers.new" && mv "$peers.new" "$peers"
+    echo "$peers: $(grep -c == "$peers") packages"
 done

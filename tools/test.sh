@@ -12,6 +12,17 @@ else
     options+=(-m "not slow")
 fi
 ./launch/environment.sh
+# The other implementations that tests compare with; a user's environment does without them.
+locks=tools/locks
+python=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+peers=$(cat "$locks/peers-python$python.txt" "$locks/torch.txt" "$locks/python$python.txt" | cksum)
+if [[ ! -f .venv/peers || $(<.venv/peers) != "$peers" ]]; then
+    echo "test: installing torch, transformers and onnxruntime, which tests compare with" >&2
+    # pip, not uv: of all builds of torch it takes the one that fits what it was told to look at.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        -r "$locks/torch.txt" -r "$locks/peers-python$python.txt" -c "$locks/python$python.txt"
+    echo "$peers" >.venv/peers
+fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 exec .venv/bin/python -m pytest "${options[@]}" "$@"
