@@ -1,0 +1,144 @@
+"""Prediction of codes: which cluster, of k-means or of a random projection, a frame belongs to."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sersl.objectives.mean import Mean, at_least_float32
+
+_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
+
+
+def cosine_logits(projected: jax.Array, codewords: jax.Array, *, temperature: float) -> jax.Array:
+    """Scores every code by its cosine with the frame.
+
+    Args:
+      projected: [B, T, W], A o_t.
+      codewords: [K, W].
+      temperature: by which the cosine is divided.
+
+    Returns:
+      float32 [B, T, K].
+
+    Source: HuBERT (2106.07447), eq. 3.
+    """
+    return jnp.einsum("btw,kw->btk", _unit(projected), _unit(codewords)) / temperature
+
+
+def code_prediction(
+    logits: Mapping[str, jax.Array],
+    codes: Mapping[str, jax.Array],
+    *,
+    weights: jax.Array,
+    name: str,
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Predicts the code of each frame in every code book by cross-entropy; the books are summed.
+
+    Args:
+      logits: code book to [B, T, K of the book].
+      codes: code book to int [B, T]; -1 none.
+      weights: [B, T], what each frame counts: 0 where it was not hidden.
+      name: of the objective in the metrics.
+
+    Returns:
+      (sum over books of the weighted mean over frames with a code, metrics: <name>, and of each
+      book <name>_<book> and <name>_accuracy_<book>).
+
+    Source: HuBERT (2106.07447), eq. 1 and sec. 2.3 (several code books); P-TAPT (2110.06309).
+    """
+    total, metrics = jnp.float32(0.0), {}
+    for book, scores in logits.items():
+        scores, chosen = at_least_float32(scores), codes[book]
+        counted = jnp.where(chosen >= 0, weights, 0.0)
+        label = jnp.maximum(chosen, 0)
+        picked = jnp.take_along_axis(scores, label[..., None], axis=-1)[..., 0]
+        mean = Mean.of(jax.nn.logsumexp(scores, axis=-1) - picked, counted)
+        total = total + mean.value(empty=0.0)
+        metrics[f"{name}_{book}"] = mean
+        metrics[f"{name}_accuracy_{book}"] = Mean.of(scores.argmax(-1) == label, counted != 0)
+    anything = jnp.any(jnp.stack([metrics[f"{name}_{book}"].weight > 0 for book in logits]))
+    return total, {name: Mean.of(total, anything), **metrics}
+
+
+def random_projection(
+    num_features: int, *, num_books: int, num_codes: int, width: int, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Draws the projections and code books of BEST-RQ, which never train.
+
+    Args:
+      num_features: F of the input.
+      num_books: independent quantisers.
+      num_codes: K of each.
+      width: W of their codes.
+      key: PRNG key.
+
+    Returns:
+      (projections float32 [num_books, F, W], Xavier uniform; codewords float32
+      [num_books, K, W] of length 1).
+
+    Source: BEST-RQ (2202.01855), sec. 3.1.
+    """
+    keys = jax.random.split(key)
+    bound = (6.0 / (num_features + width)) ** 0.5
+    shape = (num_books, num_features, width)
+    projections = jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound)
+    codewords = jax.random.normal(keys[1], (num_books, num_codes, width), jnp.float32)
+    return projections, _unit(codewords)
+
+
+def random_codes(
+    features: jax.Array, projections: jax.Array, codewords: jax.Array, *, valid: jax.Array
+) -> jax.Array:
+    """Finds the nearest random codeword of each frame's random projection.
+
+    Features are standardised per channel over the real frames of the utterance first; otherwise
+    nearly all frames fall to a few codes.
+
+    Args:
+      features: [B, T, F].
+      projections: [Q, F, W].
+      codewords: [Q, K, W] of length 1.
+      valid: bool [B, T].
+
+    Returns:
+      int32 [B, T, Q], -1 at padding.
+
+    Source: BEST-RQ (2202.01855), eq. 1.
+    """
+    features = at_least_float32(features)
+    weights = valid[..., None].astype(features.dtype)
+    num_real = jnp.maximum(weights.sum(1, keepdims=True), 1.0)
+    centred = features - (features * weights).sum(1, keepdims=True) / num_real
+    variance = (jnp.square(centred) * weights).sum(1, keepdims=True) / num_real
+    # A channel that never changes, as in silence, stays 0.
+    standard = centred * jnp.where(variance > 0, jax.lax.rsqrt(jnp.maximum(variance, 1e-8)), 0.0)
+    projected = jnp.einsum("btf,qfw->btqw", standard, projections)
+    # Of unit codewords the nearest to the projection's direction has the largest product.
+    codes = jnp.einsum("btqw,qkw->btqk", projected, codewords).argmax(-1)
+    return jnp.where(valid[..., None], codes, -1).astype(jnp.int32)
+
+
+def code_usage(codes: jax.Array, *, num_codes: int) -> Mean:
+    """Counts the codes in use as the perplexity of their distribution over the batch.
+
+    Args:
+      codes: int [B, T, Q]; -1 none.
+      num_codes: K.
+
+    Returns:
+      Mean over books, each in 1..K; without weight where there is no code.
+    """
+    books = jnp.broadcast_to(jnp.arange(codes.shape[-1]), codes.shape)
+    # Added up in place: a one-hot of 8192 codes for each frame would not fit.
+    counts = jnp.zeros((codes.shape[-1], num_codes))
+    counts = counts.at[books, jnp.where(codes < 0, num_codes, codes)].add(1.0, mode="drop")
+    total = counts.sum(-1, keepdims=True)
+    shares = counts / jnp.maximum(total, 1.0)
+    perplexity = jnp.exp(-jax.scipy.special.xlogy(shares, shares).sum(-1))
+    return Mean.of(perplexity, total[:, 0] > 0)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = at_least_float32(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))

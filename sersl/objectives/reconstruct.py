@@ -1,0 +1,56 @@
+"""Reconstruction: the input features of frames that were hidden, altered, or are yet to come."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean, at_least_float32
+
+
+def reconstruct(
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares features with the original ones by absolute error.
+
+    Args:
+      predicted: [B, T, F].
+      target: [B, T, F], unaltered; no gradient flows into it.
+      weights: [B, T, F] or [B, T, 1], what each position counts: where features were hidden or
+        altered (MockingJay, TERA), or wherever they are real (NPC); 0 at padding.
+
+    Returns:
+      (weighted mean of |predicted - target| over positions, metrics: reconstruction).
+
+    Source: MockingJay (1910.12638), sec. 2.2; TERA (2007.06028), sec. 3.3; NPC (2011.00406), eq. 1.
+    """
+    target = jax.lax.stop_gradient(at_least_float32(target))
+    mean = Mean.of(jnp.abs(at_least_float32(predicted) - target), weights)
+    return mean.value(empty=0.0), {"reconstruction": mean}
+
+
+def predict_ahead(
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, frames: int
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares what each frame says of a later one with that one by absolute error.
+
+    Args:
+      predicted: [B, T, F]; frame t predicts frame t + frames.
+      target: [B, T, F]; no gradient flows into it.
+      weights: [B, T], what being predicted counts for each frame; 0 at padding.
+      frames: how far ahead, 1 or more.
+
+    Returns:
+      (weighted mean of |predicted - target| over channels and frames that are predicted, 0 where
+      every utterance is too short, metrics: prediction_ahead).
+
+    Raises:
+      UserError: fewer than one frame ahead.
+
+    Source: APC (1904.03240), eq. 1.
+    """
+    if frames < 1:
+        raise UserError(f"objectives.apc.frames is {frames}: predict 1 frame or more ahead")
+    target = jax.lax.stop_gradient(at_least_float32(target))[:, frames:]
+    predicted = at_least_float32(predicted)[:, : target.shape[1]]
+    mean = Mean.of(jnp.abs(predicted - target), weights[:, frames:, None])
+    return mean.value(empty=0.0), {"prediction_ahead": mean}
