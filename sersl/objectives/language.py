@@ -1,0 +1,79 @@
+"""Language supervision: audio and descriptions of it share a space, with soft targets."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean, at_least_float32
+
+
+def soft_contrast(
+    audio: jax.Array,
+    text: jax.Array,
+    targets: jax.Array,
+    *,
+    log_scale: jax.Array,
+    counted: jax.Array,
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares the similarity of audio and texts with how much their descriptions agree.
+
+    Args:
+      audio: [B, W], of any length.
+      text: [B, W], the description of each row.
+      targets: [B, B] from 0 to 1, symmetric, how well description j fits row i; scaled here so
+        that the counted of a row sum to 1.
+      log_scale: scalar, learned; cosines are multiplied by its exponential, at most 100.
+      counted: bool [B], rows with a description.
+
+    Returns:
+      (half the mean over rows of KL(targets, softmax of the row) of audio to text and of text to
+      audio, metrics: language, language_accuracy (the likeliest text fits best, as well as any)).
+
+    Raises:
+      UserError: a batch of one row.
+
+    Source: GEmo-CLAP (2306.07848), sec. 2.2; the scale as in CLIP (2103.00020), sec. 2.3.
+    """
+    if audio.shape[0] < 2:
+        raise UserError(
+            "the batch has one row, and language supervision compares rows: raise "
+            "data.seconds_per_batch or lower data.max_seconds"
+        )
+    audio, text = _unit(audio), _unit(text)
+    scale = jnp.exp(jnp.minimum(at_least_float32(log_scale), jnp.log(100.0)))
+    logits = scale * jnp.matmul(audio, text.T, precision=jax.lax.Precision.HIGHEST)
+    both = counted[:, None] & counted[None, :]
+    there, right = _divergence(logits, targets, both)
+    back, right_back = _divergence(logits.T, targets.T, both)
+    mean = Mean.of(0.5 * (there + back), counted)
+    return mean.value(empty=0.0), {
+        "language": mean,
+        "language_accuracy": Mean.of(0.5 * (right + right_back), counted),
+    }
+
+
+def label_targets(labels: jax.Array) -> jax.Array:
+    """Says which rows share a label: int [B], -1 unknown, to float32 [B, B] of 0 and 1.
+
+    A row whose label is unknown fits its own description only.
+    """
+    same = (labels[:, None] == labels[None, :]) & (labels >= 0)[:, None]
+    return (same | jnp.eye(len(labels), dtype=bool)).astype(jnp.float32)
+
+
+def _divergence(logits, targets, counted):
+    """KL per row over the counted columns, and whether the likeliest fits best."""
+    targets = jnp.where(counted, targets, 0.0)
+    targets = targets / jnp.maximum(targets.sum(1, keepdims=True), 1e-12)
+    logits = jnp.where(counted, logits, -1e30)
+    log_probabilities = jax.nn.log_softmax(logits)
+    # 0 log 0 = 0; nothing that is not counted enters a product with its log-probability.
+    entropy = jax.scipy.special.xlogy(targets, targets).sum(1)
+    cross = jnp.where(targets > 0, targets * log_probabilities, 0.0).sum(1)
+    chosen = jnp.take_along_axis(targets, logits.argmax(1)[:, None], axis=1)[:, 0]
+    return entropy - cross, (chosen >= targets.max(1)).astype(jnp.float32)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = at_least_float32(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

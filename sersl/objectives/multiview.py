@@ -1,0 +1,233 @@
+"""Contrast between utterances of a batch: views of one utterance find each other among the others.
+
+All rows of the global batch take part. Under `jax.jit` with rows cut over a mesh the arrays here
+are the global ones, so the negatives come from every device, and the loss does not depend on how
+many there are.
+"""
+
+import itertools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean, at_least_float32
+
+_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
+
+
+def multiview(
+    views: Mapping[str, jax.Array], *, identity: jax.Array, temperature: float
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Aligns every pair of views of an utterance, in both directions.
+
+    Args:
+      views: two or more, name to [B, W].
+      identity: int32 [B], see `contrast`.
+      temperature: of the cosine similarity.
+
+    Returns:
+      (sum over pairs of half the contrast of both directions, metrics: multiview,
+      multiview_<a>_<b> and its _accuracy for each pair).
+
+    Raises:
+      UserError: fewer than two views, or a batch of one row.
+
+    Source: pairwise contrastive learning (2406.07900).
+    """
+    if len(views) < 2:
+        raise UserError(
+            f"multi-view contrast has the views {list(views)} only: give two or more of them"
+        )
+    total, metrics = jnp.float32(0.0), {}
+    for first, second in itertools.combinations(views, 2):
+        a, b = views[first], views[second]
+        there, found = contrast(a, b, identity=identity, temperature=temperature)
+        back, found_back = contrast(b, a, identity=identity, temperature=temperature)
+        total = total + 0.5 * (there + back)
+        name = f"multiview_{first}_{second}"
+        metrics[name] = found["contrast"] + found_back["contrast"]
+        metrics[f"{name}_accuracy"] = found["accuracy"] + found_back["accuracy"]
+    counted = jnp.any(jnp.stack([mean.weight > 0 for mean in metrics.values()]))
+    return total, {"multiview": Mean.of(total, counted), **metrics}
+
+
+def contrast(
+    queries: jax.Array, keys: jax.Array, *, identity: jax.Array, temperature: float
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Finds each row's key among those of all rows (InfoNCE in the batch).
+
+    Args:
+      queries: [B, W].
+      keys: [B, W]; row i is the positive of query i.
+      identity: int32 [B], equal for crops of the same utterance, which are no negatives of each
+        other; negative: padding, which takes no part. A row without negatives is not counted.
+      temperature: of the cosine similarity.
+
+    Returns:
+      (mean over rows of -log softmax of the positive, metrics: contrast, accuracy).
+
+    Raises:
+      UserError: a batch of one row.
+
+    Source: van den Oord et al. 2018 (1807.03748), eq. 4; CLIP (2103.00020) with one direction.
+    """
+    _check_rows(queries)
+    similarity = _cosines(queries, keys) / temperature
+    negative, counted = _negatives(identity)
+    own = jnp.eye(len(identity), dtype=bool)
+    return _info_nce(similarity, own, negative, counted)
+
+
+def nt_xent(
+    first: jax.Array, second: jax.Array, *, identity: jax.Array, temperature: float
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Finds an utterance's other augmentation among all augmentations of all utterances.
+
+    Args:
+      first: [B, W], of one augmentation.
+      second: [B, W], of the other.
+      identity: int32 [B], as in `contrast`.
+      temperature: of the cosine similarity.
+
+    Returns:
+      (mean over the 2 B vectors of -log softmax of the positive over the others, metrics:
+      contrast, accuracy).
+
+    Raises:
+      UserError: a batch of one row.
+
+    Source: SimCLR (2002.05709), eq. 1.
+    """
+    _check_rows(first)
+    both = jnp.concatenate([first, second])
+    similarity = _cosines(both, both) / temperature
+    negative, counted = _negatives(jnp.concatenate([identity, identity]))
+    num = len(identity)
+    positive = jnp.roll(jnp.eye(2 * num, dtype=bool), num, axis=1)
+    return _info_nce(similarity, positive, negative, counted)
+
+
+def supervised_contrast(
+    vectors: jax.Array, positive: jax.Array, *, identity: jax.Array, temperature: float
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Draws together the rows that belong together, against all rows of the batch.
+
+    Args:
+      vectors: [B, W].
+      positive: bool [B, B], pairs that belong together, see `same_category`; the diagonal does
+        not matter. A row without any is not counted, but is a negative of others.
+      identity: int32 [B]; negative: padding. Crops of one utterance may be positives.
+      temperature: of the cosine similarity.
+
+    Returns:
+      (mean over rows of the mean over their positives of -log softmax over the other rows,
+      metrics: supervised_contrast, rows_without_positives (share of the rows)).
+
+    Raises:
+      UserError: a batch of one row.
+
+    Source: Khosla et al. 2020 (2004.11362), eq. 2 (L_out).
+    """
+    _check_rows(vectors)
+    real = identity >= 0
+    others = real[:, None] & real[None, :] & ~jnp.eye(len(identity), dtype=bool)
+    similarity = _cosines(vectors, vectors) / temperature
+    log_total = _log_sum_exp(similarity, others)
+    positive = positive & others
+    num = positive.sum(1)
+    per_pair = jnp.where(positive, log_total[:, None] - similarity, 0.0)
+    mean = Mean.of(per_pair.sum(1) / jnp.maximum(num, 1), num > 0)
+    return mean.value(empty=0.0), {
+        "supervised_contrast": mean,
+        "rows_without_positives": Mean.of(num == 0, real),
+    }
+
+
+def same_category(category: jax.Array) -> jax.Array:
+    """Marks the pairs of rows with one category: int [B], -1 none, to bool [B, B]."""
+    return (category[:, None] == category[None, :]) & (category >= 0)[:, None]
+
+
+def close_intensity(intensity: jax.Array, *, tolerance: float) -> jax.Array:
+    """Marks the pairs of rows whose intensity is about the same.
+
+    Args:
+      intensity: [B] in 0..1, of utterances; NaN unknown, which is close to none.
+      tolerance: largest difference.
+
+    Returns:
+      bool [B, B].
+    """
+    return jnp.abs(intensity[:, None] - intensity[None, :]) <= tolerance
+
+
+def utterance_intensity(intensity: jax.Array, valid: jax.Array) -> jax.Array:
+    """Averages frame intensity [B, T], NaN unknown, over real frames: [B], NaN where unknown."""
+    known = valid & ~jnp.isnan(intensity)
+    num = known.sum(1)
+    total = jnp.where(known, intensity, 0.0).sum(1)
+    return jnp.where(num > 0, total / jnp.maximum(num, 1), jnp.nan)
+
+
+def bootstrap(
+    predicted: jax.Array, target: jax.Array, *, identity: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Predicts an averaged teacher's view of another augmentation; needs no negatives.
+
+    Args:
+      predicted: [B, W], of the student's predictor.
+      target: [B, W], of the teacher; no gradient flows into it.
+      identity: int32 [B]; negative: padding.
+
+    Returns:
+      (mean over rows of 2 - 2 cos(predicted, target), metrics: bootstrap).
+
+    Source: BYOL (2006.07733), eq. 2.
+    """
+    target = jax.lax.stop_gradient(target)
+    cosine = (_unit(predicted) * _unit(target)).sum(-1)
+    mean = Mean.of(2.0 - 2.0 * cosine, identity >= 0)
+    return mean.value(empty=0.0), {"bootstrap": mean}
+
+
+def _info_nce(similarity, positive, negative, counted):
+    """Mean over counted rows of -log softmax of the one positive over it and the negatives."""
+    own = jnp.where(positive, similarity, 0.0).sum(1)
+    loss = _log_sum_exp(similarity, positive | negative) - own
+    counted = counted & negative.any(1)
+    best = jnp.where(negative, similarity, -jnp.inf).max(1)
+    mean = Mean.of(loss, counted)
+    metrics = {"contrast": mean, "accuracy": Mean.of(own > best, counted)}
+    return mean.value(empty=0.0), metrics
+
+
+def _negatives(identity: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pairs of rows of different utterances, both real, and the rows that are real."""
+    real = identity >= 0
+    different = identity[:, None] != identity[None, :]
+    return different & real[:, None] & real[None, :], real
+
+
+def _log_sum_exp(similarity: jax.Array, counted: jax.Array) -> jax.Array:
+    """log sum exp over the counted of each row; about -inf, but finite, where there is none."""
+    # Not -inf: its difference to the largest of an empty row would be NaN, in the gradient too.
+    return jax.nn.logsumexp(jnp.where(counted, similarity, -1e30), axis=1)
+
+
+def _cosines(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(_unit(a), _unit(b).T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    x = at_least_float32(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))
+
+
+def _check_rows(rows: jax.Array) -> None:
+    if rows.shape[0] < 2:
+        raise UserError(
+            "the batch has one row, and contrast between utterances needs two or more: raise "
+            "data.seconds_per_batch or lower data.max_seconds"
+        )

@@ -1,0 +1,119 @@
+"""Local and global mutual information: tell what is of the same utterance from what is not."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import UserError
+from sersl.objectives.mean import Mean, at_least_float32
+
+
+class Pairs(NamedTuple):
+    """What each anchor is compared with.
+
+    Attributes:
+      positive: int32 [B, A], frames or first frames of chunks of the same row.
+      other: int32 [B], the row of another utterance; without meaning where not counted.
+      negative: int32 [B, A], frames of that row.
+      counted: bool [B], rows for which there is another utterance.
+    """
+
+    positive: jax.Array
+    other: jax.Array
+    negative: jax.Array
+    counted: jax.Array
+
+
+def draw_pairs(
+    valid: jax.Array,
+    identity: jax.Array,
+    *,
+    num_anchors: int,
+    chunk: int = 1,
+    key: jax.Array,
+) -> Pairs:
+    """Draws a positive from the same row and a negative from another utterance, per anchor.
+
+    Args:
+      valid: bool [B, T], True first.
+      identity: int32 [B], equal for crops of the same utterance, such as `utterance_index`; two
+        of them are no negatives of each other. Negative: padding.
+      num_anchors: A.
+      chunk: frames that must be real from each draw on; rows with fewer take no part.
+      key: PRNG key.
+
+    Returns:
+      Pairs, every draw uniform and with replacement.
+
+    Raises:
+      UserError: the batch has one row.
+
+    Source: PASE (1904.03416), sec. 2.2.
+    """
+    num_rows = valid.shape[0]
+    if num_rows < 2:
+        raise UserError(
+            "the batch has one row, and mutual information needs a second utterance to compare "
+            "with: raise data.seconds_per_batch or lower data.max_seconds"
+        )
+    keys = jax.random.split(key, 3)
+    starts = valid.sum(1) - chunk + 1  # so many places where a chunk fits
+    usable = (starts > 0) & (identity >= 0)
+    allowed = (identity[:, None] != identity[None, :]) & usable[None, :]
+    other = jnp.argmax(
+        jnp.where(allowed, jax.random.uniform(keys[0], (num_rows, num_rows)), -1.0), axis=1
+    ).astype(jnp.int32)
+    shape = (num_rows, num_anchors)
+    return Pairs(
+        _below(starts[:, None], jax.random.uniform(keys[1], shape)),
+        other,
+        _below(starts[other][:, None], jax.random.uniform(keys[2], shape)),
+        usable & allowed.any(1),
+    )
+
+
+def take_chunks(hidden: jax.Array, first: jax.Array, *, chunk: int) -> jax.Array:
+    """Averages one chunk of frames per row.
+
+    Args:
+      hidden: [B, T, D].
+      first: int [B], its first frame.
+      chunk: frames.
+
+    Returns:
+      float32 [B, D].
+    """
+    frames = jnp.arange(hidden.shape[1])
+    inside = (frames >= first[:, None]) & (frames < first[:, None] + chunk)
+    return jnp.einsum("bt,btd->bd", inside.astype(jnp.float32), at_least_float32(hidden)) / chunk
+
+
+def discriminate(
+    positive: jax.Array, negative: jax.Array, *, counted: jax.Array, name: str
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Computes the binary cross-entropy of a discriminator's answers.
+
+    Args:
+      positive: logits [...] of anchors with something of their own utterance.
+      negative: logits [...] of the same anchors with something of another.
+      counted: bool, of a shape that broadcasts to theirs.
+      name: of the metrics.
+
+    Returns:
+      (mean over anchors of -log s(positive) - log(1 - s(negative)), which is 2 log 2 for a
+      discriminator that knows nothing; metrics: <name>, <name>_accuracy over both kinds).
+
+    Source: PASE (1904.03416), eq. 1.
+    """
+    positive, negative = at_least_float32(positive), at_least_float32(negative)
+    mean = Mean.of(jax.nn.softplus(-positive) + jax.nn.softplus(negative), counted)
+    right = 0.5 * ((positive > 0).astype(jnp.float32) + (negative < 0))
+    return mean.value(empty=0.0), {name: mean, f"{name}_accuracy": Mean.of(right, counted)}
+
+
+def _below(limit: jax.Array, uniform: jax.Array) -> jax.Array:
+    """Turns uniform numbers in [0, 1) into ints in 0..limit - 1; 0 where the limit is less."""
+    limit = jnp.maximum(limit, 1)
+    # Rounding can lift a draw just below 1 to the bound itself.
+    return jnp.minimum((uniform * limit).astype(jnp.int32), limit - 1).astype(jnp.int32)

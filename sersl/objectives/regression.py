@@ -1,0 +1,131 @@
+"""Regression of what is known of frames, chunks or utterances, and of several such things."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sersl.core.errors import unknown_name
+from sersl.objectives.mean import Mean, at_least_float32
+
+
+def _huber(error: jax.Array) -> jax.Array:
+    """Quadratic up to 1, linear beyond."""
+    size = jnp.abs(error)
+    return jnp.where(size < 1.0, 0.5 * jnp.square(error), size - 0.5)
+
+
+# Losses of an error by name.
+ERROR_LOSSES = {"l1": jnp.abs, "squared": jnp.square, "huber": _huber}
+
+
+def regression(
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, loss: str, name: str
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares predicted with known values of frames, chunks or utterances.
+
+    Args:
+      predicted: [..., F].
+      target: [..., F]; NaN where there is none. No gradient flows into it.
+      weights: [...], what each counts; 0 takes no part, bool counts as 0 and 1.
+      loss: of an error: l1, squared, huber.
+      name: of the metric.
+
+    Returns:
+      (weighted mean over the known values, 0 where there is none, {name: it}).
+
+    Raises:
+      UserError: unknown loss.
+
+    Source: the regression workers of PASE (1904.03416), sec. 2.2.
+    """
+    if loss not in ERROR_LOSSES:
+        raise unknown_name("loss of a worker", loss, ERROR_LOSSES)
+    predicted = at_least_float32(predicted)
+    target = jax.lax.stop_gradient(target)
+    known = (weights != 0)[..., None] & ~jnp.isnan(target)
+    error = jnp.where(known, predicted - jnp.where(known, target, 0.0), 0.0)
+    mean = Mean.of(ERROR_LOSSES[loss](error), jnp.where(known, weights[..., None], 0))
+    return mean.value(empty=0.0), {name: mean}
+
+
+def with_context(values: jax.Array, valid: jax.Array, *, radius: int) -> jax.Array:
+    """Puts each frame's neighbours beside it.
+
+    Args:
+      values: [B, T, F].
+      valid: bool [B, T].
+      radius: r, frames on each side.
+
+    Returns:
+      [B, T, (2 r + 1) F], the earliest neighbour first; NaN for one that is not real, so that a
+      regression does not count it.
+
+    Source: the context of PASE+ (2001.09239), sec. 3.2, there r = 7 frames of 10 ms.
+    """
+    num_frames = values.shape[1]
+    known = jnp.where(valid[..., None], values, jnp.nan)
+    padded = jnp.pad(known, ((0, 0), (radius, radius), (0, 0)), constant_values=jnp.nan)
+    return jnp.concatenate([padded[:, i : i + num_frames] for i in range(2 * radius + 1)], axis=-1)
+
+
+def chunk_means(values: jax.Array, valid: jax.Array, *, frames: int) -> tuple[jax.Array, jax.Array]:
+    """Averages neighbouring chunks of frames.
+
+    Args:
+      values: [B, T, F]; NaN where there is none.
+      valid: bool [B, T].
+      frames: of a chunk; a shorter rest at the end is left out.
+
+    Returns:
+      (mean of the real, known values [B, T // frames, F], NaN where there is none; bool
+      [B, T // frames], the chunks all of whose frames are real).
+    """
+    cut, known, real = _chunks(values, valid, frames)
+    num = known.sum(2)
+    mean = jnp.where(known, cut, 0.0).sum(2) / jnp.maximum(num, 1)
+    return jnp.where(num > 0, mean, jnp.nan), real
+
+
+def chunk_deviations(values: jax.Array, valid: jax.Array, *, frames: int) -> jax.Array:
+    """Gives the population deviation of neighbouring chunks of frames.
+
+    Args:
+      values: [B, T, F]; NaN where there is none.
+      valid: bool [B, T].
+      frames: of a chunk.
+
+    Returns:
+      [B, T // frames, F]; NaN where fewer than two values are known.
+    """
+    cut, known, _ = _chunks(values, valid, frames)
+    num = known.sum(2)
+    mean = jnp.where(known, cut, 0.0).sum(2) / jnp.maximum(num, 1)
+    centred = jnp.where(known, cut - mean[:, :, None], 0.0)
+    deviation = jnp.sqrt(jnp.square(centred).sum(2) / jnp.maximum(num, 1))
+    return jnp.where(num > 1, deviation, jnp.nan)
+
+
+def balance(losses: Mapping[str, jax.Array], log_variances: jax.Array) -> jax.Array:
+    """Adds losses, each weighed by an uncertainty that is learned with the model.
+
+    Args:
+      losses: W scalars by name; at log-variance 0 each has weight 1.
+      log_variances: [W], in their order.
+
+    Returns:
+      Scalar sum of exp(-s) L + s. It is least at s = log L, where every term weighs the same.
+
+    Source: Kendall et al. 2018 (1705.07115), eq. 7; doubled, so that it starts as the plain sum.
+    """
+    values = jnp.stack(list(losses.values()))
+    return (jnp.exp(-log_variances) * values + log_variances).sum()
+
+
+def _chunks(values, valid, frames):
+    """(values [B, C, frames, F], which are known, which chunks are real throughout [B, C])."""
+    rows, num_frames, width = values.shape
+    num = num_frames // frames
+    cut = values[:, : num * frames].reshape(rows, num, frames, width)
+    real = valid[:, : num * frames].reshape(rows, num, frames)
+    return cut, real[..., None] & ~jnp.isnan(cut), real.all(-1)
