@@ -38,8 +38,9 @@ class FrontendConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Pre-norm Transformer over frames."""
+    """Context network over frames."""
 
+    kind: str = "transformer"  # transformer
     num_layers: int = 4
     width: int = 128
     num_heads: int = 4

@@ -12,6 +12,10 @@ from sersl.models.frontend import FRONTENDS, augment_features, augment_waveform
 from sersl.models.layers import dropout, truncated_normal
 from sersl.models.transformer import Transformer
 
+# Context networks: each is made as `Network(config, key=key)`, called as
+# `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
+CONTEXT = {"transformer": Transformer}
+
 
 class EncoderOutput(NamedTuple):
     """What an encoder says of a batch.
@@ -30,7 +34,11 @@ class EncoderOutput(NamedTuple):
 
 
 class SpeechEncoder(nnx.Module):
-    """Waveform to hidden states of all layers, at 50 frames a second."""
+    """Waveform to hidden states of all layers, at 50 frames a second.
+
+    A call runs `frontend.features`, `frontend.project` and `contextualize`, which objectives with a
+    forward pass of their own may call apart.
+    """
 
     def __init__(
         self,
@@ -44,7 +52,7 @@ class SpeechEncoder(nnx.Module):
 
         Args:
           frontend: waveform to frames.
-          encoder: sizes of the Transformer, and how it computes.
+          encoder: kind and sizes of the context network, and how it computes.
           key: PRNG key of the initial weights.
           augment: changes to the input in every call that has a key; None: none.
 
@@ -53,7 +61,9 @@ class SpeechEncoder(nnx.Module):
         """
         if frontend.kind not in FRONTENDS:
             raise unknown_name("frontend.kind", frontend.kind, FRONTENDS)
-        frontend_key, mask_key, transformer_key = jax.random.split(key, 3)
+        if encoder.kind not in CONTEXT:
+            raise unknown_name("encoder.kind", encoder.kind, CONTEXT)
+        frontend_key, mask_key, context_key = jax.random.split(key, 3)
         self.config = encoder
         self.augment = augment
         self.frontend = FRONTENDS[frontend.kind](
@@ -63,7 +73,7 @@ class SpeechEncoder(nnx.Module):
         self.mask_embedding = nnx.Param(
             truncated_normal(mask_key, (encoder.width,), std=1.0), axes=("embed",)
         )
-        self.transformer = Transformer(encoder, key=transformer_key)
+        self.context = CONTEXT[encoder.kind](encoder, key=context_key)
 
     def __call__(
         self,
@@ -84,19 +94,54 @@ class SpeechEncoder(nnx.Module):
         Returns:
           EncoderOutput with T = num_frames(N).
         """
-        keys = (None,) * 4 if key is None else jax.random.split(key, 4)
+        keys = _Keys.of(key)
         augmented = self.augment is not None and key is not None
         if augmented:
-            waveform = augment_waveform(waveform, self.augment, key=keys[0])
+            waveform = augment_waveform(waveform, self.augment, key=keys.waveform)
         features, frame_valid = self.frontend.features(waveform, valid)
         seen = features
         if augmented:
             seen = augment_features(
-                features, self.augment, num_mels=self.frontend.config.num_mels, key=keys[1]
+                features, self.augment, num_mels=self.frontend.config.num_mels, key=keys.features
             )
         x = self.frontend.project(seen)
+        hidden_states = self.contextualize(x, frame_valid, masked=masked, key=key)
+        return EncoderOutput(features, hidden_states, frame_valid)
+
+    def contextualize(
+        self,
+        x: jax.Array,
+        frame_valid: jax.Array,
+        *,
+        masked: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Hides frames and runs the context network.
+
+        Args:
+          x: [B, T, D], projected features.
+          frame_valid: bool [B, T], True = real.
+          masked: bool [B, T], frames to replace by the mask embedding; None: none.
+          key: PRNG key of the whole call, as `__call__` takes it; None: no dropout.
+
+        Returns:
+          hidden_states [L + 1, B, T, D], as in `EncoderOutput`.
+        """
+        keys = _Keys.of(key)
         if masked is not None:
             x = jnp.where(masked[..., None], self.mask_embedding[...].astype(x.dtype), x)
-        x = dropout(x, self.config.dropout, key=keys[2])
-        hidden_states = self.transformer(x, frame_valid, key=keys[3])
-        return EncoderOutput(features, hidden_states, frame_valid)
+        x = dropout(x, self.config.dropout, key=keys.dropout)
+        return self.context(x, frame_valid, key=keys.context)
+
+
+class _Keys(NamedTuple):
+    """The keys of one call, by purpose."""
+
+    waveform: jax.Array | None
+    features: jax.Array | None
+    dropout: jax.Array | None
+    context: jax.Array | None
+
+    @classmethod
+    def of(cls, key: jax.Array | None) -> "_Keys":
+        return cls(*(None,) * 4) if key is None else cls(*jax.random.split(key, 4))

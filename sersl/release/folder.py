@@ -2,7 +2,7 @@
 
 config.json               sizes and category names, in the keys Hugging Face readers look for
 preprocessor_config.json  what audio must look like
-model.safetensors         parameters, flat names such as encoder.transformer.layers.0.mlp_in.kernel
+model.safetensors         parameters, flat names such as encoder.context.layers.0.mlp_in.kernel
 sersl.json                heads, names and their order, scale, scores, data fingerprints, versions
 README.md                 model card
 """

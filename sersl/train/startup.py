@@ -205,7 +205,7 @@ def replace_params(params: dict, weights: InitialWeights, *, say: Callable[[str]
 
 
 def _is_stacked(params: dict) -> bool:
-    return not any(key == 0 for key in params["encoder"]["transformer"]["layers"])
+    return 0 not in params["encoder"]["context"].get("layers", {0: None})
 
 
 def _some(names: list[str]) -> str:

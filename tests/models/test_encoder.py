@@ -41,7 +41,7 @@ def plain_encoder(params, features):
                 turned[t, i], turned[t, i + half] = pair.real, pair.imag
         return turned
 
-    frontend, transformer = params["frontend"], params["transformer"]
+    frontend, transformer = params["frontend"], params["context"]
     x = norm(linear(features, frontend["projection"]), frontend["norm"])
     states = [x]
     for i in range(ENCODER.num_layers):
@@ -196,3 +196,20 @@ def test_encoder_when_config_is_wrong_then_user_error(changes, sentence):
 def test_encoder_when_frontend_is_unknown_then_user_error():
     with pytest.raises(UserError, match="did you mean 'log_mel'"):
         SpeechEncoder(FrontendConfig(kind="logmel"), EncoderConfig(), key=jax.random.key(0))
+
+
+def test_encoder_when_context_network_is_unknown_then_user_error():
+    with pytest.raises(UserError, match="did you mean 'transformer'"):
+        encoder(kind="tranformer")
+
+
+def test_encoder_when_called_in_parts_then_same_numbers_as_whole():
+    model = encoder()
+    waveform, valid = pad(utterances(), 16080)
+    masked, key = np.arange(50)[None].repeat(3, 0) % 7 == 0, jax.random.key(5)
+    features, frame_valid = model.frontend.features(waveform, valid)
+    parts = model.contextualize(
+        model.frontend.project(features), frame_valid, masked=masked, key=key
+    )
+    whole = model(waveform, valid, masked=masked, key=key)
+    np.testing.assert_allclose(parts, whole.hidden_states, **FP32)
