@@ -142,6 +142,12 @@ class TrainConfig:
     num_steps: int = 1000
     seed: int = 0
     log_every_steps: int = 10
+    on_nan: str = "stop"  # a loss or gradient that is not finite: stop, or skip that update
+    max_skipped: int = 10  # updates skipped in a row, after which the run stops all the same
+    host_timeout_seconds: int = 45  # silence of another process after which it counts as lost
+    profile_from: int = 0  # step before which a profile begins, in <workdir>/profile
+    profile_steps: int = 0  # steps in it; 0: no profile
+    wandb: str = "off"  # Weights & Biases: off, offline, online; needs sersl[wandb]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +161,12 @@ class MeshConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When the state is saved; the last step is always saved."""
+    """When the state is saved, and what is kept; the last step is always saved and kept."""
 
     every_steps: int = 200
     keep_last: int = 2
+    keep_best: int = 0  # besides, those with the lowest mean loss since the checkpoint before
+    keep_every_hours: float = 0.0  # besides, the first and one every so many hours; 0: none
 
 
 @dataclass(frozen=True, kw_only=True)
