@@ -145,7 +145,7 @@ def _tables(results: Mapping) -> dict:
     scores, protocol = results["metrics"], dict(results["protocol"])
     has_categories = "confusion" in scores
     columns = dict(SCORES) if has_categories else {}
-    dimensions = [name for name in DIMENSIONS if name in scores["ccc"]]
+    dimensions = [name for name in DIMENSIONS if scores["ccc"].get(name) is not None]
     fold_columns = [*columns.values(), *(f"CCC {name}" for name in dimensions)]
 
     def cells(entry: Mapping) -> list[str]:
@@ -240,6 +240,8 @@ def _score_rows(results: Mapping) -> list[dict]:
 
 def _dimension_rows(results: Mapping) -> list[dict]:
     intervals = results["confidence"]["ccc"]
+    if all(value is None for value in results["metrics"]["ccc"].values()):
+        return []  # nothing was rated, or nothing predicted
     return [
         {"name": name, "value": _number(value), "interval": _interval(intervals[name]) or NONE}
         for name, value in results["metrics"]["ccc"].items()

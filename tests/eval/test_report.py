@@ -63,6 +63,18 @@ def test_report_when_there_is_no_curve_and_no_dimension_then_those_parts_are_lef
     assert "<h2>Dimensions</h2>" not in text
 
 
+def test_table_when_dimensions_are_predicted_but_never_rated_then_there_are_no_rows_of_them(
+    tmp_path,
+):
+    predictions = make_predictions(rows=60)
+    predictions.truth[:] = np.nan
+    write_run(tmp_path, predictions)
+    results = report.score_workdir(tmp_path)
+    assert "CCC" not in report.score_table(results)
+    text = report.write_report(tmp_path).read_text()
+    assert "<h2>Dimensions</h2>" not in text and "CCC arousal" not in text
+
+
 def test_report_when_speakers_are_shared_then_it_is_marked(tmp_path):
     write_run(tmp_path, make_predictions(rows=60), curves=False)
     folds = json.loads((tmp_path / "folds.json").read_text())
