@@ -1,4 +1,4 @@
-"""Audio in containers that libsndfile cannot open (m4a, mp4, webm, wma, amr), through PyAV.
+"""Audio in containers that libsndfile cannot open through PyAV: m4a, mp4, webm, wma, amr, avi.
 
 Nothing is sought: AAC frames overlap and Opus converges, so a part is only exact when decoding
 began at the first sample. What the container says to skip (the encoder's priming) is skipped.
@@ -18,6 +18,7 @@ CONTAINERS = (
     (4, b"ftyp", "MPEG-4 audio or video (m4a, mp4, mov)", "mov"),
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM", "matroska"),
     (0, b"\x30\x26\xb2\x75", "Windows Media (wma)", "asf"),
+    (8, b"AVI ", "AVI video", "avi"),
     (0, b"#!AMR", "AMR", "amr"),
     (0, b"\xff\xf1", "raw AAC", "aac"),
     (0, b"\xff\xf9", "raw AAC", "aac"),

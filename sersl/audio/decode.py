@@ -62,7 +62,7 @@ def read_audio(
 ) -> np.ndarray:
     """Decodes audio of any format libsndfile reads (wav, flac, ogg, opus, mp3, aiff...).
 
-    With PyAV installed (`sersl[av]`) also of m4a, mp4, webm, wma, amr and aac.
+    With PyAV installed (`sersl[av]`) also of m4a, mp4, webm, wma, amr, aac and avi.
 
     Args:
       source: path, or the bytes of a file.

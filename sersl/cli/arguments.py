@@ -64,6 +64,11 @@ def _prepare(verbs) -> None:
         action="store_true",
         help="prepare a part of a corpus, or a copy of another size than published",
     )
+    parser.add_argument(
+        "--allow_outside_paths",
+        action="store_true",
+        help="a manifest's paths may leave its folder, as ../other/a.wav does",
+    )
 
 
 def _annotate(verbs) -> None:

@@ -10,12 +10,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from sersl.core.errors import UserError
-
-# Of files found in a folder; a file that is named itself is tried whatever it is called.
-EXTENSIONS = frozenset(
-    {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".snd"}
-    | {".w64", ".rf64", ".caf", ".sph"}
-)
+from sersl.corpora.listing import AUDIO_EXTENSIONS
 
 
 def find_audio(inputs: Sequence[str]) -> list[Path]:
@@ -37,13 +32,13 @@ def find_audio(inputs: Sequence[str]) -> list[Path]:
             files = sorted(
                 file
                 for file in path.rglob("*")
-                if file.suffix.lower() in EXTENSIONS
+                if file.suffix.lower() in AUDIO_EXTENSIONS
                 and file.is_file()
                 and not file.name.startswith(".")  # macOS leaves "._name.wav" beside "name.wav"
             )
             if not files:
                 raise UserError(
-                    f"folder {path} holds no audio: files ending in {', '.join(sorted(EXTENSIONS))}"
+                    f"folder {path} holds no audio: files ending in {', '.join(AUDIO_EXTENSIONS)}"
                 )
             found.update(dict.fromkeys(files))
         elif path.exists():

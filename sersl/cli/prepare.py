@@ -18,7 +18,7 @@ def run(arguments) -> int:
 
     Args:
       arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`,
-        `overwrite` and `allow_unexpected_count`.
+        `overwrite`, `allow_unexpected_count` and `allow_outside_paths`.
 
     Returns:
       The exit code, 0.
@@ -33,6 +33,7 @@ def run(arguments) -> int:
             format=arguments.format or "",
             overwrite=arguments.overwrite,
             allow_unexpected_count=arguments.allow_unexpected_count,
+            allow_outside_paths=arguments.allow_outside_paths,
             progress=progress,
         )
     print(table(prepared))

@@ -21,7 +21,7 @@ _EMOTIONS = {
 
 
 class Enterface(FolderBuilder, skip_registration=True):
-    """The audio beside eNTERFACE'05's videos; a video without it is listed as not readable.
+    """The audio beside eNTERFACE'05's videos, or in them where there is none beside.
 
     Source: folders and odd names as in nkululeko `data/enterface/process_database.py` and the
     file list of EmoBox `data/enterface/enterface.jsonl`.
@@ -38,8 +38,8 @@ class Enterface(FolderBuilder, skip_registration=True):
         licence="free for research; see the homepage",
         homepage="https://enterface.net/enterface05/",
         folder=(
-            "subject 1/anger/sentence 1/s1_an_1.wav and so on: extract the sound of each .avi "
-            "beside it, for example with `ffmpeg -i s1_an_1.avi s1_an_1.wav`"
+            "subject 1/anger/sentence 1/s1_an_1.avi and so on (read with `pip install "
+            "'sersl[av]'`), or the sound of each as .wav"
         ),
         # Copies differ; EmoBox counts 1263 in its own.
         num_utterances=None,

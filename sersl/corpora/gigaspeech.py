@@ -1,11 +1,11 @@
 """GigaSpeech: audiobooks, podcasts and YouTube, cut and transcribed; no emotions."""
 
-import json
+from collections.abc import Iterator
 
 from sersl.core.errors import UserError
 from sersl.corpora.builder import FolderBuilder
 from sersl.corpora.listing import printable
-from sersl.corpora.tables import missing_tables
+from sersl.corpora.tables import missing_tables, read_array
 from sersl.corpora.utterance import About, LeftOut, Utterance
 
 _LIST = "GigaSpeech.json"
@@ -16,7 +16,7 @@ _NO_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
 class Gigaspeech(FolderBuilder, skip_registration=True):
     """The segments that GigaSpeech.json lists, of the recordings that are there.
 
-    The list is read as a whole: the full one needs tens of gigabytes of memory.
+    The list is read one recording at a time: the full one has several gigabytes.
 
     Source: fields as in lhotse `recipes/gigaspeech.py`.
     """
@@ -36,25 +36,29 @@ class Gigaspeech(FolderBuilder, skip_registration=True):
         how_to_get="ask for it with the form of https://github.com/SpeechColab/GigaSpeech",
     )
 
-    def read_tables(self) -> list[LeftOut]:
-        """Reads the list of recordings and their segments."""
+    def listing(self) -> Iterator[Utterance | LeftOut]:
+        """Lists the segments in the list's order, then the recordings that it does not name."""
+        listed = set()
+        for audio in self._recordings():
+            listed.add(audio["path"])
+            if (self.audio_dir / audio["path"]).is_file():
+                for segment in audio["segments"]:
+                    yield self._segment(audio["path"], audio, segment)
+        for file in self.files():
+            if file not in listed:
+                yield self.parse(file)
+
+    def parse(self, file: str) -> LeftOut:
+        """Says that the list does not name a recording."""
+        return LeftOut(printable(file), f"recording is not in {_LIST}")
+
+    def _recordings(self) -> Iterator[dict]:
         if missing_tables(self.audio_dir, [_LIST]):
             raise UserError(
                 f"corpus 'gigaspeech': there is no {_LIST} in {self.audio_dir}: the segments are "
                 "there, so copy it from the release"
             )
-        content = json.loads((self.audio_dir / _LIST).read_text(encoding="utf-8"))
-        if "audios" not in content:
-            raise UserError(f"{_LIST} has no 'audios': take the file of the release")
-        self._recordings = {audio["path"]: audio for audio in content["audios"]}
-        return []
-
-    def parse(self, file: str) -> LeftOut | list[Utterance | LeftOut]:
-        """Lists the segments of one recording."""
-        if file not in self._recordings:
-            return LeftOut(printable(file), f"recording is not in {_LIST}")
-        audio = self._recordings[file]
-        return [self._segment(file, audio, segment) for segment in audio["segments"]]
+        return read_array(self.audio_dir / _LIST, "audios")
 
     def _segment(self, file: str, audio: dict, segment: dict) -> Utterance | LeftOut:
         if segment["text_tn"].strip() in _NO_SPEECH:

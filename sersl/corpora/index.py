@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def prepared_corpora(data_dir: str | Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def prepare_command(folder: Path) -> str:
+    """Writes the command that prepares a corpus again, for sentences about damage.
+
+    Args:
+      folder: `data_dir/<corpus>/<version>`.
+
+    Returns:
+      The command, with what it was prepared from.
+    """
+    summary = read_summary(folder)
+    # Older summaries do not say; a known corpus needs its --audio_dir then.
+    source = summary["source"] if "source" in summary else {"corpus": summary["corpus"]}
+    options = [f"--{name} {shlex.quote(value)}" for name, value in source.items() if value]
+    return f"sersl prepare {' '.join(options)} --data_dir {folder.parents[1]} --overwrite"
+
+
 def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     """Opens the index of a prepared corpus.
 
@@ -152,9 +169,12 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     known = prepared_corpora(data_dir)
     folder = find_corpus(data_dir, corpus) if corpus in known else None
     if folder is None:
-        command = f"sersl prepare --corpus {corpus} --data_dir {data_dir}"
         hint = unknown_name("prepared corpus", corpus, known)
-        raise UserError(f"corpus {corpus!r} is not prepared: run `{command}` first ({hint})")
+        raise UserError(
+            f"corpus {corpus!r} is not prepared: run `sersl prepare --corpus {corpus} --data_dir "
+            f"{data_dir}` first, or with --manifest FILE --name {corpus} if it is your own list "
+            f"({hint})"
+        )
     summary = read_summary(folder)
     return CorpusIndex(
         corpus=summary["corpus"],

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 
-AUDIO_EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".mp4")
+# Of files found in a folder; a file that is named itself is tried whatever it is called.
+AUDIO_EXTENSIONS = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd"),
+    *(".w64", ".rf64", ".caf", ".sph"),
+    # through PyAV
+    *(".m4a", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".asf", ".amr", ".aac"),
+    ".avi",
+)
 
 
 def check_folder(folder: Path, what: str) -> None:
@@ -29,6 +36,8 @@ def check_folder(folder: Path, what: str) -> None:
 def list_files(folder: Path, extensions: Iterable[str]) -> Iterator[str]:
     """Walks a folder in sorted order; links to folders are followed, loops are not.
 
+    Hidden folders are left alone: they hold downloads under way, checkouts and caches.
+
     Args:
       folder: where to start.
       extensions: lower-case endings with their dot; a file's own ending may be in any case.
@@ -47,6 +56,8 @@ def _walk(folder: Path, prefix: str, extensions: tuple[str, ...], above: frozens
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     for entry in entries:
         if os.path.isdir(entry.path):  # entry.is_dir raises for a link to itself
+            if entry.name.startswith("."):
+                continue
             yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", extensions, above | {real})
         # A folder called x.wav is walked, not read; "._x.wav" is macOS metadata, not audio.
         elif entry.name.lower().endswith(extensions) and not entry.name.startswith("._"):

@@ -1,9 +1,10 @@
 """A user's own list of audio as a corpus, in any of the formats of `sersl.corpora.formats`.
 
-Columns, of which only `path` is needed (any case, any order; paths are relative to the manifest):
-`path`, `start`, `end` (seconds), `channel` (from 0), `utterance_id`, `speaker`, `gender`,
-`language`, `session`, `text`, `emotion` or `category`, `votes` (object label -> number),
-`annotators` (object rater -> label, or rater -> {emotion, arousal, ...}), `intensity` (0..1),
+Columns, of which only `path` is needed (any case, any order; paths are relative to the
+manifest and stay below its folder, or are in full): `path`, `start`, `end` (seconds), `channel`
+(from 0), `utterance_id`, `speaker`, `gender`, `language`, `session`, `text`, `emotion` or
+`category`, `votes` (object label -> number), `annotators` (object rater -> label, or rater ->
+{emotion, arousal, ...}), `intensity` (0..1),
 `arousal`, `dominance`, `valence` (0..1, or on the scale that `scale_low` and `scale_high` give),
 `fold`. All other columns are kept in `extra`. Labels that are not canonical are looked up in
 label_map.json beside the manifest, and in the codes of the corpus that a column `corpus` or
@@ -21,7 +22,7 @@ from sersl.corpora.builder import Builder
 from sersl.corpora.format_tables import Row, read_json
 from sersl.corpora.formats import FORMATS, find_format
 from sersl.corpora.labels import canonical
-from sersl.corpora.listing import listing_fingerprint
+from sersl.corpora.listing import listing_fingerprint, printable
 from sersl.corpora.manifest_row import parse_row
 from sersl.corpora.utterance import About, Utterance
 
@@ -50,6 +51,7 @@ class ManifestBuilder(Builder, skip_registration=True):
         self.format = find_format(self.manifest, format)
         self._root = Path(audio_dir) if audio_dir else None
         self.name = corpus_name(self.manifest, name)
+        self.allow_outside_paths = False
         self.about = About(
             description=f"Utterances listed in {self.manifest.name}.",
             citation="",
@@ -72,6 +74,12 @@ class ManifestBuilder(Builder, skip_registration=True):
         label_map = read_label_map(self.manifest)
         seen = {}
         for where, row in read_rows(self.manifest, self.format):
+            # A path in full is meant; one that climbs is a slip, or somebody else's idea.
+            if os.path.normpath(row["path"]).startswith("..") and not self.allow_outside_paths:
+                raise UserError(
+                    f"{where}: path {printable(row['path'])!r} leads out of {folder}: write it in "
+                    "full, or add --allow_outside_paths to `sersl prepare`"
+                )
             item = parse_row(row, folder, where, label_map=label_map)
             if item.utterance_id in seen:
                 raise UserError(

@@ -47,6 +47,7 @@ def prepare(
     format: str = "",
     overwrite: bool = False,
     allow_unexpected_count: bool = False,
+    allow_outside_paths: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Writes a corpus as ArrayRecord with its index and summary, all at once or not at all.
@@ -61,6 +62,7 @@ def prepare(
       format: of the manifest; "" looks into it.
       overwrite: prepare again what is finished.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
+      allow_outside_paths: a manifest's relative paths may lead out of its folder, by "..".
       progress: called with (utterances done, utterances in all).
 
     Returns:
@@ -90,12 +92,15 @@ def prepare(
         builder = builder_class(data_dir=staging, **arguments)
         builder.progress = progress
         builder.allow_unexpected_count = allow_unexpected_count
+        if isinstance(builder, ManifestBuilder):
+            builder.allow_outside_paths = allow_outside_paths
         # TFDS prints to standard output, which is for results.
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
         written = staging / builder.name / str(builder.version)
-        summary = _account(builder, source) | _contents(builder, written)
+        given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
+        summary = _account(builder, source) | {"source": given} | _contents(builder, written)
         (written / SUMMARY_FILE).write_text(
             json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )

@@ -2,14 +2,19 @@
 
 import csv
 import gzip
+import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS, to_unit
 
 csv.field_size_limit(1 << 24)  # transcripts longer than the default 128 KiB do occur
+_CHUNK = 1 << 20  # characters of JSON read at once
+_BETWEEN = re.compile(r"[\s,]*")  # objects of an array
 
 
 def read_table(
@@ -52,6 +57,60 @@ def read_table(
                 yield dict(zip(header, (value.strip() for value in values), strict=True))
     except UnicodeDecodeError as error:
         raise UserError(f"label file {path} is not UTF-8 text: save it as UTF-8") from error
+
+
+def read_array(path: Path, key: str) -> Iterator[dict]:
+    """Reads the objects of one array of a JSON file, one at a time.
+
+    Args:
+      path: UTF-8 JSON whose outermost object has the array.
+      key: of the array, anywhere before its objects.
+
+    Yields:
+      The objects.
+
+    Raises:
+      UserError: there is no such array, or the file is damaged or cut off.
+    """
+    damaged = f"{path} is damaged or cut off: take the file of the release"
+    decoder, number = json.JSONDecoder(), 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            buffer = _after(file, re.compile(rf'"{key}"\s*:\s*\['))
+            if buffer is None:
+                raise UserError(f"{path} has no {key!r}: take the file of the release")
+            position = 0
+            while True:
+                position = _BETWEEN.match(buffer, position).end()
+                if buffer.startswith("]", position):
+                    return
+                try:
+                    item, end = decoder.raw_decode(buffer, position)
+                except ValueError as error:  # the object goes on in what is not read yet
+                    more = file.read(max(_CHUNK, len(buffer)))
+                    if not more:
+                        raise UserError(f"{damaged} (after {number} of {key!r})") from error
+                    buffer, position = buffer[position:] + more, 0
+                    continue
+                if not isinstance(item, dict):
+                    raise UserError(f"{damaged} ({key!r} holds something else than objects)")
+                yield item
+                position, number = end, number + 1
+    except UnicodeDecodeError as error:
+        raise UserError(damaged) from error
+
+
+def _after(file: TextIO, pattern: re.Pattern) -> str | None:
+    """Reads up to a pattern and gives what was read beyond it; None: it is not there."""
+    buffer = ""
+    while True:
+        more = file.read(_CHUNK)
+        if not more:
+            return None
+        buffer += more
+        match = pattern.search(buffer)
+        if match:
+            return buffer[match.end() :]
 
 
 def missing_tables(folder: Path, files: Iterable[str]) -> list[str]:

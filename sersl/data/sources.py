@@ -19,7 +19,7 @@ from sersl.audio.decode import decode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames as frames_of
-from sersl.corpora.index import SPLIT, CorpusIndex, load_index
+from sersl.corpora.index import SPLIT, CorpusIndex, load_index, prepare_command
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
 _SIDECAR_RECORDS = "sidecar-00000-of-00001.array_record"
@@ -111,7 +111,7 @@ class CorpusSource:
             raise self._damaged(
                 row,
                 f"the record of {self._name(row)} cannot be read ({_first_line(error)}): run "
-                f"`sersl prepare --corpus {self.index.corpus} --data_dir {self._data_dir}` again",
+                f"`{prepare_command(self.index.folder)}`",
             ) from error
 
     def encoded(self, row: int) -> bytes:

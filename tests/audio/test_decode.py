@@ -193,6 +193,7 @@ CONTAINERS = [
     ("mov", "pcm_s16le", 16000, 1),
     ("webm", "libopus", 48000, 1),
     ("matroska", "pcm_s16le", 16000, 2),
+    ("avi", "pcm_s16le", 44100, 1),
     ("adts", "aac", 16000, 1),
 ]
 

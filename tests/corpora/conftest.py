@@ -43,7 +43,8 @@ def arguments():
 
     def make(**given):
         absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format"))
-        switches = dict.fromkeys(("overwrite", "allow_unexpected_count"), False)
+        names = ("overwrite", "allow_unexpected_count", "allow_outside_paths")
+        switches = dict.fromkeys(names, False)
         return argparse.Namespace(**(absent | switches | given))
 
     return make

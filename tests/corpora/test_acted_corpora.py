@@ -125,8 +125,8 @@ def test_enterface_when_only_a_video_then_it_is_listed_with_what_to_do(tmp_path,
     assert index.column("path").tolist() == ["subject 1/anger/s1_an_2.wav"]
     assert [item["path"] for item in summary["left_out"]] == ["subject 1/anger/s1_an_2.avi"]
     (skipped,) = summary["skipped"]
-    assert skipped["path"] == "subject 1/anger/s1_an_1.avi" and "wav" in skipped["reason"]
-    assert "extract the sound" in CORPORA["enterface"].about.folder
+    assert skipped["path"] == "subject 1/anger/s1_an_1.avi" and "damaged" in skipped["reason"]
+    assert "sersl[av]" in CORPORA["enterface"].about.folder
 
 
 MELD_COLUMNS = (

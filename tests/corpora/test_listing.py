@@ -15,6 +15,13 @@ def test_list_files_when_folders_link_in_a_loop_then_each_file_once_and_sorted(t
     assert list(list_files(tmp_path, (".wav",))) == ["a/1.WAV", "b/2.wav"]
 
 
+def test_list_files_when_a_folder_is_hidden_then_it_is_left_alone(tmp_path):
+    for name in (".downloads/half.wav", "a/.cache/b.wav", "a/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert list(list_files(tmp_path, (".wav",))) == ["a/c.wav"]
+
+
 def test_list_files_when_a_name_is_not_utf8_then_listed_and_printable(tmp_path):
     (tmp_path / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"x")
     (name,) = list_files(tmp_path, (".wav",))

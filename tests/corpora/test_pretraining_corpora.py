@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from sersl.core.errors import UserError
-from sersl.corpora import reading
+from sersl.corpora import reading, tables
 from sersl.corpora.index import load_index
 from sersl.corpora.librilight import join
 from sersl.corpora.prepare import prepare
@@ -263,6 +263,23 @@ def test_gigaspeech_when_the_list_then_segments_of_the_recordings_that_are_there
         "POD0000000001_S0000001": "segment without speech",
         "audio/youtube/P0001/YOU0000000009.opus": "recording is not in GigaSpeech.json",
     }
+
+
+def test_gigaspeech_when_the_list_is_large_then_it_is_read_a_recording_at_a_time(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tables, "_CHUNK", 7)
+    audios = [{"path": f"a{i}.opus", "text": 'x]}", {"audios": [' * i} for i in range(9)]
+    content = json.dumps({"dataset": "GigaSpeech", "audios": audios, "other": [1]}, indent=1)
+    write(tmp_path / "list.json", content)
+    assert list(tables.read_array(tmp_path / "list.json", "audios")) == audios
+    write(tmp_path / "cut.json", content[: len(content) // 2])
+    got = []
+    with pytest.raises(UserError, match=r"is damaged or cut off: .* \(after \d of 'audios'\)"):
+        got.extend(tables.read_array(tmp_path / "cut.json", "audios"))
+    write(tmp_path / "none.json", json.dumps({"audio": []}))
+    with pytest.raises(UserError, match="has no 'audios'"):
+        list(tables.read_array(tmp_path / "none.json", "audios"))
 
 
 def test_reader_when_many_segments_of_one_recording_then_it_is_decoded_once(tmp_path, monkeypatch):
