@@ -164,7 +164,15 @@ def close_intensity(intensity: jax.Array, *, tolerance: float) -> jax.Array:
 
 
 def utterance_intensity(intensity: jax.Array, valid: jax.Array) -> jax.Array:
-    """Averages frame intensity [B, T], NaN unknown, over real frames: [B], NaN where unknown."""
+    """Averages the intensity of frames to that of utterances.
+
+    Args:
+      intensity: [B, T], NaN unknown.
+      valid: bool [B, T].
+
+    Returns:
+      [B], mean over the known real frames; NaN where there is none.
+    """
     known = valid & ~jnp.isnan(intensity)
     num = known.sum(1)
     total = jnp.where(known, intensity, 0.0).sum(1)
