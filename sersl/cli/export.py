@@ -77,7 +77,7 @@ def _export_encoder(workdir: Path, output: Path, *, licence: str) -> None:
     corpora, _ = read_corpora(workdir)
     # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
     teacher = (workdir / "checkpoints").is_dir() and has_item(workdir, "teacher")
-    params = {"encoder": load_params(workdir, "teacher")} if teacher else load_params(workdir)
+    params = load_params(workdir, "teacher" if teacher else "params")
     write_encoder(output, params=params, config=config, corpora=corpora, licence=licence)
 
 

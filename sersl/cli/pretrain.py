@@ -20,8 +20,15 @@ def run(arguments) -> int:
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
     distributed.initialize()
     weights = read_weights(config.init_from) if config.init_from else None
+    frozen = [read_weights(folder) for folder in config.frozen_teachers]
     try:
-        pretrain(config, arguments.workdir, preempted=distributed.preempted, weights=weights)
+        pretrain(
+            config,
+            arguments.workdir,
+            preempted=distributed.preempted,
+            weights=weights,
+            frozen=frozen,
+        )
     except Preempted as stop:
         if distributed.is_first_process():
             print(

@@ -49,12 +49,15 @@ RANGES: dict[type, dict[str, Range]] = {
         "width": AT_LEAST_1,
         "num_heads": AT_LEAST_1,
         "mlp_width": AT_LEAST_1,
+        "kernel_frames": AT_LEAST_1,
+        "hidden_frames": AT_LEAST_1,
         "dropout": SHARE_BELOW_1,
     },
     schema.MaskingConfig: {
         "fraction": SHARE_ABOVE_0,
         "span": AT_LEAST_1,
         "temperature": AT_LEAST_0,
+        "threshold": SHARE,
     },
     schema.ContrastiveConfig: {
         "weight": AT_LEAST_0,
@@ -69,9 +72,10 @@ RANGES: dict[type, dict[str, Range]] = {
         "gumbel_decay": SHARE_ABOVE_0,
     },
     schema.ProsodyConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
-    schema.DistillConfig: {
-        "weight": AT_LEAST_0,
-        "top_layers": AT_LEAST_1,
+    schema.DistillConfig: {"weight": AT_LEAST_0, "top_layers": AT_LEAST_1},
+    schema.IntensityConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    schema.KnowledgeConfig: {"input_dropout": SHARE_BELOW_1, "loss_weight": SHARE},
+    schema.TeacherConfig: {
         "decay_start": SHARE,
         "decay_end": SHARE,
         "decay_steps": AT_LEAST_0,

@@ -40,7 +40,7 @@ class FrontendConfig:
 class EncoderConfig:
     """Context network over frames."""
 
-    kind: str = "transformer"  # transformer
+    kind: str = "transformer"  # transformer, gru (causal), masked_conv (NPC)
     num_layers: int = 4
     width: int = 128
     num_heads: int = 4
@@ -50,16 +50,19 @@ class EncoderConfig:
     scan_layers: bool = False  # one compiled layer scanned over stacked parameters
     remat: str = "none"  # recomputed in the backward pass: none, dots, full
     dtype: str = "float32"  # computation: float32, bfloat16; parameters stay float32
+    kernel_frames: int = 15  # of masked_conv: frames that each blind convolution spans (NPC)
+    hidden_frames: int = 5  # of masked_conv: around each frame, which never reach its output (NPC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskingConfig:
     """Which frames the student does not see."""
 
-    rule: str = "intensity"  # uniform, intensity
+    rule: str = "intensity"  # uniform, intensity, threshold, bands
     fraction: float = 0.5  # of real frames; 49 % in wav2vec 2.0 (sec. 4.2)
     span: int = 10  # frames = 200 ms (wav2vec 2.0, sec. 4.2)
     temperature: float = 0.5  # of sampling by intensity: 0 takes the top, large is uniform
+    threshold: float = 0.65  # of threshold: spans of at least this mean intensity first (EMS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +95,14 @@ class DistillConfig:
 
     weight: float = 0.0
     top_layers: int = 8  # averaged targets; at most the encoder's layers
-    decay_start: float = 0.999
-    decay_end: float = 0.9999
-    decay_steps: int = 30_000  # linear from start to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityConfig:
+    """Regression of the intensity of masked frames (EMS)."""
+
+    weight: float = 0.0
+    hidden: int = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +111,27 @@ class ObjectivesConfig:
 
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
+    intensity: IntensityConfig = field(default_factory=IntensityConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Exponential moving average of the student, where an objective needs one."""
+
+    decay_start: float = 0.999  # data2vec (2202.03555), sec. 4
+    decay_end: float = 0.9999
+    decay_steps: int = 30_000  # linear from start to end
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeConfig:
+    """How emotion intensity enters beside the masking rule and its regression."""
+
+    input: bool = False  # intensity, hidden at masked frames, is added to the encoder's input
+    input_dropout: float = 0.5  # rows that go without it, as fine-tuning and prediction do
+    # 0: every frame's loss counts alike; 1: in proportion to its intensity, mean 1 per utterance
+    loss_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +207,10 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    # workdirs or released folders whose encoders teach and never learn
+    frozen_teachers: tuple[str, ...] = ()
     collapse: CollapseConfig = field(default_factory=CollapseConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

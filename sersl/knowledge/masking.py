@@ -23,8 +23,8 @@ def choose_masked(
 
     Args:
       valid: bool [B, T], True first, then False.
-      intensity: [B, T], NaN where unknown; None is fine for a rule that does not need it. It is
-        standardised over the real frames of each row, unknown frames count as the row's mean.
+      intensity: [B, T], NaN where unknown, which counts as the row's mean; None is fine for a
+        rule that does not need it.
       key: PRNG key.
       cfg: rule, fraction, span, temperature.
 
@@ -50,13 +50,14 @@ def choose_masked(
     slack = jnp.minimum(span - 1, num_real - budget * span)
     offset = jnp.floor(jax.random.uniform(offset_key, num_real.shape) * (slack + 1))
     offset = jnp.clip(offset.astype(jnp.int32), 0, slack)
-    score = RULES[cfg.rule](valid, intensity, offset, num_slots, cfg)
-    if cfg.rule == "uniform" or cfg.temperature > 0:
-        score = score + jax.random.gumbel(noise_key, score.shape)
     # A slot that reaches into padding ranks behind all others, and the budget fits without it.
     fits = offset + (jnp.arange(num_slots) + 1) * span <= num_real
-    order = jnp.argsort(jnp.where(fits, -score, jnp.inf), axis=1, stable=True)
-    chosen = jnp.argsort(order, axis=1) < budget
+    slots = None
+    if intensity is not None:
+        slots = _Slots(valid, intensity, offset, num_slots=num_slots, span=span)
+    noise = jax.random.gumbel(noise_key, fits.shape)
+    score = RULES[cfg.rule](slots, noise, budget, cfg)
+    chosen = _rank(jnp.where(fits, score, -jnp.inf)) < budget
     frames = jnp.arange(num_frames) - offset
     slot = jnp.clip(frames // span, 0, num_slots - 1)
     inside = (frames >= 0) & (frames < num_slots * span)
@@ -77,27 +78,73 @@ def span_budget(num_real: jax.Array, cfg: MaskingConfig) -> jax.Array:
     return jnp.clip(jnp.maximum(wanted, 1), 0, num_real // cfg.span)
 
 
-def _uniform(valid, intensity, offset, num_slots, cfg):
+class _Slots:
+    """Intensity by span.
+
+    Attributes:
+      means: [B, num_slots], mean intensity; unknown frames count as the row's mean.
+      standard: the same in deviations of the row's frames from the row's mean.
+      relative: the same as a share of the row's largest frame.
+    """
+
+    def __init__(self, valid, intensity, offset, *, num_slots, span):
+        known = valid & ~jnp.isnan(intensity)
+        num_known = jnp.maximum(known.sum(1, keepdims=True), 1)
+        mean = jnp.where(known, intensity, 0.0).sum(1, keepdims=True) / num_known
+        centred = jnp.where(known, intensity - mean, 0.0)
+        std = jnp.sqrt(jnp.square(centred).sum(1, keepdims=True) / num_known)
+        largest = jnp.where(known, intensity, 0.0).max(1, keepdims=True)
+        at = jnp.minimum(offset + jnp.arange(num_slots * span), valid.shape[1] - 1)
+        spans = jnp.take_along_axis(centred, at, axis=1)
+        centred = spans.reshape(valid.shape[0], num_slots, span).mean(-1)
+        self.means = centred + mean
+        self.standard = centred / jnp.maximum(std, _MIN_STD)
+        self.relative = self.means / jnp.maximum(largest, _MIN_STD)
+
+
+def _rank(score):
+    """Numbers the spans of each row from the highest score, 0, to the lowest."""
+    return jnp.argsort(jnp.argsort(-score, axis=1, stable=True), axis=1)
+
+
+def _uniform(slots, noise, budget, cfg):
     """Every span scores alike."""
-    return jnp.zeros((valid.shape[0], num_slots))
+    return noise
 
 
-def _intensity(valid, intensity, offset, num_slots, cfg):
-    """Mean standardised intensity over the span, divided by the temperature."""
-    known = valid & ~jnp.isnan(intensity)
-    num_known = jnp.maximum(known.sum(1, keepdims=True), 1)
-    mean = jnp.where(known, intensity, 0.0).sum(1, keepdims=True) / num_known
-    centred = jnp.where(known, intensity - mean, 0.0)
-    std = jnp.sqrt(jnp.square(centred).sum(1, keepdims=True) / num_known)
-    standard = centred / jnp.maximum(std, _MIN_STD)
-    at = jnp.minimum(offset + jnp.arange(num_slots * cfg.span), valid.shape[1] - 1)
-    spans = jnp.take_along_axis(standard, at, axis=1)
-    means = spans.reshape(valid.shape[0], num_slots, cfg.span).mean(-1)
-    return means / cfg.temperature if cfg.temperature > 0 else means
+def _intensity(slots, noise, budget, cfg):
+    """Mean standardised intensity over the span, divided by the temperature (Gumbel top-k)."""
+    return slots.standard / cfg.temperature + noise if cfg.temperature > 0 else slots.standard
 
 
-# Each gives float scores [B, num_slots]; a higher one is likelier to be hidden.
-RULES = {"uniform": _uniform, "intensity": _intensity}
+def _threshold(slots, noise, budget, cfg):
+    """Spans of at least a mean intensity first, in random order, then the others (EMS)."""
+    return jnp.where(slots.means >= cfg.threshold, _FIRST, 0.0) + noise
+
+
+def _bands(slots, noise, budget, cfg):
+    """Half the spans from each of two bands of the row's largest intensity, others if they lack.
+
+    Source: Vesper (2307.10757), energy-guided masking; thresholds are each row's own, as the paper
+    says and its published code does not do.
+    """
+    high, low = ((slots.relative >= start) & (slots.relative < end) for start, end in VESPER_BANDS)
+    share = (budget + 1) // 2
+    from_high = high & (_rank(jnp.where(high, noise, -jnp.inf)) < share)
+    from_low = low & (_rank(jnp.where(low, noise, -jnp.inf)) < budget - share)
+    return jnp.where(from_high | from_low, _FIRST, 0.0) + noise
+
+
+_FIRST = 1e4  # far above any Gumbel noise
+VESPER_BANDS = ((0.5, float("inf")), (0.2, 0.5))  # of the row's largest (Vesper, get_rms_mask)
+
+# Each gives float scores [B, num_slots]; the highest are hidden.
+RULES = {
+    "uniform": _uniform,
+    "intensity": _intensity,
+    "threshold": _threshold,
+    "bands": _bands,
+}
 
 
 def _check(cfg: MaskingConfig, intensity: jax.Array | None) -> None:
@@ -109,8 +156,8 @@ def _check(cfg: MaskingConfig, intensity: jax.Array | None) -> None:
         raise UserError(f"masking.span is {cfg.span}: set it to 1 frame or more")
     if cfg.temperature < 0.0:
         raise UserError(f"masking.temperature is {cfg.temperature}: set it to 0 or more")
-    if cfg.rule == "intensity" and intensity is None:
+    if cfg.rule != "uniform" and intensity is None:
         raise UserError(
-            "masking.rule 'intensity' has no frame intensity to go by: run `sersl annotate` on the "
-            "corpus, or set masking.rule to 'uniform'"
+            f"masking.rule {cfg.rule!r} has no frame intensity to go by: run `sersl annotate` on "
+            "the corpus, or set masking.rule to 'uniform'"
         )

@@ -19,8 +19,8 @@ class Projection(nnx.Module):
         return self.linear(x).astype(jnp.float32)
 
 
-class ProsodyHead(nnx.Module):
-    """A hidden layer with GELU and one output per prosodic feature."""
+class RegressionHead(nnx.Module):
+    """A hidden layer with GELU and one output per quantity that is regressed at a frame."""
 
     def __init__(self, width: int, hidden: int, num_features: int, *, key: jax.Array):
         """Makes the head.

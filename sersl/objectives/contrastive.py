@@ -17,6 +17,7 @@ def contrastive(
     codes: jax.Array,
     probabilities: jax.Array,
     masked: jax.Array,
+    weights: jax.Array | None = None,
     config: ContrastiveConfig,
     key: jax.Array,
 ) -> tuple[jax.Array, dict[str, Mean]]:
@@ -28,6 +29,7 @@ def contrastive(
       codes: int32 [B, T, G], the code of each group chosen at each frame.
       probabilities: [B, T, G, V], what the quantiser thinks of each code, without noise.
       masked: bool [B, T], True = hidden from the encoder.
+      weights: [B, T], what each masked frame counts in InfoNCE; None: all alike.
       config: temperatures and weights.
       key: PRNG key of the negatives.
 
@@ -39,6 +41,7 @@ def contrastive(
         quantized,
         codes=codes,
         masked=masked,
+        weights=weights,
         temperature=config.temperature,
         num_negatives=config.num_negatives,
         key=key,
@@ -53,6 +56,7 @@ def info_nce(
     *,
     codes: jax.Array,
     masked: jax.Array,
+    weights: jax.Array | None = None,
     temperature: float,
     num_negatives: int,
     key: jax.Array,
@@ -68,12 +72,13 @@ def info_nce(
       quantized: [B, T, W].
       codes: int32 [B, T, G].
       masked: bool [B, T].
+      weights: [B, T], what each masked frame counts; None: all alike.
       temperature: of the cosine similarity.
       num_negatives: K.
       key: PRNG key.
 
     Returns:
-      (mean over masked frames of -log softmax of the positive, metrics: contrastive,
+      (weighted mean over masked frames of -log softmax of the positive, metrics: contrastive,
       contrastive_accuracy (the positive beats every negative), duplicate_negatives (share of the
       draws left out), rows_without_negatives (share of the rows)).
 
@@ -98,13 +103,14 @@ def info_nce(
     best = jax.lax.stop_gradient(best)
     loss = best + jnp.log(jnp.exp(positive - best) + shifted) - positive
     row_counts = masked.sum(1) >= 2
-    weights = (masked & row_counts[:, None]).astype(jnp.float32)
+    counted = (masked & row_counts[:, None]).astype(jnp.float32)
+    weights = counted if weights is None else counted * weights
     # Strictly better than a negative that is there: a collapsed model scores 0, not 1.
     correct = (positive > negatives.max(-1)) & ~duplicate.all(-1)
     metrics = {
         "contrastive": Mean.of(loss, weights),
-        "contrastive_accuracy": Mean.of(correct, weights),
-        "duplicate_negatives": Mean.of(duplicate.mean(-1), weights),
+        "contrastive_accuracy": Mean.of(correct, counted),
+        "duplicate_negatives": Mean.of(duplicate.mean(-1), counted),
         "rows_without_negatives": Mean.of(~row_counts),
     }
     return metrics["contrastive"].value(empty=0.0), metrics

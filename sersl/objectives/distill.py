@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sersl.config.schema import DistillConfig
+from sersl.config.schema import TeacherConfig
 from sersl.objectives.mean import Mean, at_least_float32
 
 _EPSILON = 1e-5  # in the variance of the instance norm (torch.nn.functional.instance_norm)
@@ -33,7 +33,11 @@ def teacher_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers: i
 
 
 def distill(
-    predicted: jax.Array, target: jax.Array, *, masked: jax.Array
+    predicted: jax.Array,
+    target: jax.Array,
+    *,
+    masked: jax.Array,
+    weights: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, Mean]]:
     """Compares predicted with the teacher's representation at masked frames.
 
@@ -41,9 +45,10 @@ def distill(
       predicted: [B, T, D].
       target: [B, T, D], of `teacher_targets`; no gradient flows into it.
       masked: bool [B, T].
+      weights: [B, T], what each masked frame counts; None: all alike.
 
     Returns:
-      (mean over masked frames of ||predicted - target||^2 / sqrt(D), metrics: distill,
+      (weighted mean over masked frames of ||predicted - target||^2 / sqrt(D), metrics: distill,
       target_variance and prediction_variance (over masked frames, averaged over channels; a
       collapse shows as either going to 0)).
 
@@ -52,7 +57,7 @@ def distill(
     predicted = at_least_float32(predicted)
     target = jax.lax.stop_gradient(target)
     per_frame = jnp.square(predicted - target).sum(-1) / target.shape[-1] ** 0.5
-    mean = Mean.of(per_frame, masked)
+    mean = Mean.of(per_frame, masked if weights is None else masked * weights)
     counted = jnp.any(masked)
     return mean.value(empty=0.0), {
         "distill": mean,
@@ -61,7 +66,7 @@ def distill(
     }
 
 
-def ema_decay(step: jax.Array, config: DistillConfig) -> jax.Array:
+def ema_decay(step: jax.Array, config: TeacherConfig) -> jax.Array:
     """Gives the teacher's decay after this many updates: linear, then constant.
 
     Args:

@@ -31,14 +31,14 @@ PROSODY_LOSSES = {
 
 
 def prosody_regression(
-    predicted: jax.Array, target: jax.Array, *, masked: jax.Array, names: Sequence[str]
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, names: Sequence[str]
 ) -> tuple[jax.Array, dict[str, Mean]]:
     """Compares predicted with measured prosody at masked frames.
 
     Args:
       predicted: [B, T, P].
       target: [B, T, P]; NaN where there is none, such as the pitch of unvoiced frames.
-      masked: bool [B, T].
+      weights: [B, T], what each frame counts; 0 where it was not hidden, bool counts as 0 and 1.
       names: the P features, keys of PROSODY_LOSSES.
 
     Returns:
@@ -53,10 +53,12 @@ def prosody_regression(
     for i, name in enumerate(names):
         if name not in PROSODY_LOSSES:
             raise unknown_name("prosodic feature", name, PROSODY_LOSSES)
-        known = masked & ~jnp.isnan(target[..., i])
+        known = (weights != 0) & ~jnp.isnan(target[..., i])
         # Errors of unknown targets are 0 before the loss, so that no NaN enters a gradient.
         error = jnp.where(known, predicted[..., i] - jnp.where(known, target[..., i], 0.0), 0.0)
-        means[f"prosody_{name}"] = Mean.of(PROSODY_LOSSES[name](error), known)
+        means[f"prosody_{name}"] = Mean.of(
+            PROSODY_LOSSES[name](error), jnp.where(known, weights, 0)
+        )
     losses = jnp.stack([mean.value(empty=0.0) for mean in means.values()])
     present = jnp.stack([mean.weight > 0 for mean in means.values()])
     overall = Mean.of(losses, present)

@@ -39,7 +39,7 @@ def read_weights(source: str | Path) -> InitialWeights:
             "released model folder: it has neither checkpoints/ nor model.safetensors"
         )
     if has_item(source, "teacher"):
-        params = {"encoder": load_params(source, "teacher")}
+        params = load_params(source, "teacher")
     else:
         params = load_params(source)
     config = json.loads((source / "config.json").read_text())

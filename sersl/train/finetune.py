@@ -72,7 +72,7 @@ def finetune(
     if weights is not None:
         config = with_sizes(config, weights)
     mesh = make_mesh(config.mesh, devices)
-    sources = open_sources(config, annotated=False)
+    sources = open_sources(config)
     view = choose_view(config.labels.view, [source.index for source in sources])
     if config.labels.dimensions and not has_dimensions(sources):
         config = dataclasses.replace(
@@ -295,7 +295,7 @@ class _Run:
             make_step(self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts),
             self.abstract,
             buckets=self.buckets,
-            example=functools.partial(example_batch, annotated=False),
+            example=functools.partial(example_batch, needs=frozenset()),
             constants=constants,
             mesh=self.mesh,
             report=say,

@@ -1,7 +1,7 @@
 """A pretraining run, from its config to its last checkpoint."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -30,8 +30,9 @@ from sersl.train.pretrain_task import PretrainTask
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.state import TrainState
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
+from sersl.train.terms import TERMS
 
-SHOWN = ("loss", "contrastive", "prosody", "distill", "code_perplexity", "masked_fraction")
+SHOWN = ("loss", *TERMS, "code_perplexity", "masked_fraction")
 
 
 def pretrain(
@@ -40,6 +41,7 @@ def pretrain(
     *,
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
+    frozen: Sequence[InitialWeights] = (),
     devices=None,
 ) -> TrainState:
     """Runs pretraining, or goes on with it.
@@ -49,6 +51,7 @@ def pretrain(
       workdir: gets config.json, corpora.json, metrics.jsonl, TensorBoard events, checkpoints/.
       preempted: says before each step whether to save and leave.
       weights: to start from when the workdir has no checkpoint yet.
+      frozen: encoders of `config.frozen_teachers`, in their order.
       devices: for the mesh; all of them when None.
 
     Returns:
@@ -58,9 +61,9 @@ def pretrain(
       UserError: a setting, a corpus, a sidecar or a checkpoint is wrong, or training collapsed.
       Preempted: the state was saved before the last step.
     """
-    task = PretrainTask(config)
+    task = PretrainTask(config, frozen=frozen)
     mesh = make_mesh(config.mesh, devices)
-    sources = open_sources(config, annotated=task.needs_annotation)
+    sources = open_sources(config, needs=task.needs)
     plan = make_plan(
         [source.num_samples for source in sources], data=config.data, seed=config.train.seed
     )
@@ -101,18 +104,19 @@ def pretrain(
             if start_step >= config.train.num_steps:
                 say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
                 return state
+            constants = task.constants(mesh)
             loop = Loop(
                 compiled=compile_steps(
                     make_step(task, optimizer, seed=config.train.seed),
                     abstract,
                     buckets=plan.buckets,
-                    example=functools.partial(example_batch, annotated=task.needs_annotation),
-                    constants={},
+                    example=functools.partial(example_batch, needs=task.needs),
+                    constants=constants,
                     mesh=mesh,
                     report=say,
                 ),
                 rows={bucket.num_samples: bucket.rows for bucket in plan.buckets},
-                constants={},
+                constants=constants,
                 mesh=mesh,
                 checkpoints=checkpoints,
                 metrics=metrics,
@@ -141,12 +145,13 @@ def pretrain(
             checkpoints.close()
 
 
-def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
+def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusSource]:
     """Opens the prepared corpora of a config.
 
     Args:
       config: with a `data` group.
-      annotated: whether the sidecars of `data.annotator` are read too.
+      needs: what is read beside audio and labels: "annotation", of the sidecars of
+        `data.annotator`.
 
     Returns:
       Sources in the order of `data.corpora`.
@@ -165,6 +170,7 @@ def open_sources(config, *, annotated: bool) -> list[CorpusSource]:
             "data.data_dir is not given: add --config.data.data_dir=DIR, the folder that "
             "`sersl prepare` wrote into"
         )
+    annotated = "annotation" in needs
     annotator = config.data.annotator if annotated else None
     if annotated:
         for name in config.data.corpora:
@@ -210,12 +216,12 @@ def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, star
     )
 
 
-def example_batch(bucket: Bucket, *, annotated: bool) -> dict[str, jax.ShapeDtypeStruct]:
+def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.ShapeDtypeStruct]:
     """Gives the shapes of a global batch of one bucket.
 
     Args:
       bucket: rows and samples.
-      annotated: whether intensity and prosody are in it.
+      needs: what is in it beside audio and labels: "annotation", intensity and prosody.
 
     Returns:
       Name to shape and dtype, as `sersl.data.transforms` makes them.
@@ -229,7 +235,7 @@ def example_batch(bucket: Bucket, *, annotated: bool) -> dict[str, jax.ShapeDtyp
         "speaker": ((B,), np.int32),
         "utterance_index": ((B,), np.int32),
     }
-    if annotated:
+    if "annotation" in needs:
         shapes["intensity"] = ((B, T), np.float32)
         shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}

@@ -1,48 +1,49 @@
-"""Pretraining as a task: the model with its heads, and the weighted sum of objectives."""
+"""Pretraining as a task: the student is run once, and every objective looks at what it says."""
+
+import functools
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
-from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import unknown_name
+from sersl.knowledge.entry import IntensityInput, frame_weights
 from sersl.knowledge.masking import RULES, choose_masked
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.frontend import valid_frames
-from sersl.models.predictor import Projection, ProsodyHead
-from sersl.models.quantizer import Quantizer, gumbel_temperature
-from sersl.objectives.contrastive import contrastive
-from sersl.objectives.distill import distill, ema_decay, ema_update, teacher_targets
+from sersl.objectives.distill import ema_decay, ema_update
 from sersl.objectives.mean import Mean
-from sersl.objectives.workers import prosody_regression
 from sersl.parallel.random import fold, run_key
+from sersl.parallel.sharding import logical_axes, param_shardings
+from sersl.train.startup import InitialWeights
+from sersl.train.term import Term, View
+from sersl.train.terms import make_terms
+
+ENCODER = "encoder"
 
 
 class PretrainModel(nnx.Module):
-    """The encoder and the heads of the objectives whose weight is not 0."""
+    """The encoder, and under its name what each objective trains beside it."""
 
-    def __init__(self, config: PretrainConfig, *, key: jax.Array):
+    def __init__(self, config: PretrainConfig, terms: Mapping[str, Term], *, key: jax.Array):
         """Makes the model.
 
         Args:
-          config: sizes and weights.
+          config: sizes.
+          terms: name to objective.
           key: PRNG key of the initial weights.
         """
-        objectives, width = config.objectives, config.encoder.width
-        keys = jax.random.split(key, 5)
-        self.encoder = SpeechEncoder(config.frontend, config.encoder, key=keys[0])
-        if objectives.contrastive.weight:
-            self.quantizer = Quantizer(
-                self.encoder.frontend.num_features, objectives.contrastive, key=keys[1]
+        self.encoder = SpeechEncoder(config.frontend, config.encoder, key=fold(key, ENCODER))
+        if config.knowledge.input:
+            self.intensity_input = IntensityInput(
+                config.encoder.width, key=fold(key, "intensity_input")
             )
-            self.contrastive_head = Projection(width, objectives.contrastive.width, key=keys[2])
-        if objectives.prosody.weight:
-            self.prosody_head = ProsodyHead(
-                width, objectives.prosody.hidden, len(PROSODY_NAMES), key=keys[3]
-            )
-        if objectives.distill.weight:
-            self.distill_head = Projection(width, width, key=keys[4])
+        for name, term in terms.items():
+            heads = term.make_heads(self.encoder, key=fold(key, name))
+            if heads is not None:
+                setattr(self, name, heads)
 
 
 class PretrainTask:
@@ -51,38 +52,60 @@ class PretrainTask:
     Attributes:
       graph: graph definition of the model; `nnx.merge(graph, nnx.State(params))` rebuilds it.
       abstract: state of the model with shapes instead of arrays.
-      needs_annotation: whether batches must hold intensity and prosody.
+      terms: name to objective.
+      needs: what batches must hold beside audio: "annotation" (intensity and prosody).
     """
 
-    def __init__(self, config: PretrainConfig):
+    def __init__(self, config: PretrainConfig, *, frozen: Sequence[InitialWeights] = ()):
         """Checks the settings and lays out the model without making an array.
 
         Args:
           config: the run.
+          frozen: encoders of `config.frozen_teachers`, in their order.
 
         Raises:
           UserError: no objective has a weight, or a name or a size is wrong.
         """
-        weights = config.objectives
-        if not (weights.contrastive.weight or weights.prosody.weight or weights.distill.weight):
-            raise UserError("every weight under objectives is 0: give one of them a weight")
+        self.terms = make_terms(config)
         if config.masking.rule not in RULES:
             raise unknown_name("masking.rule", config.masking.rule, RULES)
         self.config = config
-        self.needs_annotation = config.masking.rule != "uniform" or weights.prosody.weight > 0
+        self.needs = frozenset().union(*(term.needs for term in self.terms.values()))
+        if config.masking.rule != "uniform" or config.knowledge.input:
+            self.needs |= {"annotation"}
+        if config.knowledge.loss_weight:
+            self.needs |= {"annotation"}
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
-        encoder = nnx.eval_shape(
-            lambda: SpeechEncoder(config.frontend, config.encoder, key=jax.random.key(0))
-        )
-        self._encoder_graph = nnx.graphdef(encoder)
+        model = nnx.merge(self.graph, self.abstract)
+        self._teacher_graphs = {}
+        if any(term.needs_teacher for term in self.terms.values()):
+            self._teacher_graphs = {ENCODER: nnx.graphdef(model.encoder)} | {
+                name: nnx.graphdef(getattr(model, name))
+                for name, term in self.terms.items()
+                if term.teaches_heads
+            }
+        self._frozen = [_Frozen(weights) for weights in frozen]
 
     def make_model(self) -> PretrainModel:
         """Makes the model with the initial weights of the run's seed."""
-        return PretrainModel(self.config, key=run_key(self.config.train.seed, "init"))
+        return PretrainModel(self.config, self.terms, key=run_key(self.config.train.seed, "init"))
+
+    def constants(self, mesh: Mesh) -> dict:
+        """Places what every step reads and none changes: the parameters of frozen teachers.
+
+        Args:
+          mesh: each array is cut over it as the student's are.
+
+        Returns:
+          {"frozen": {number: nested dict of arrays}}, or {} without any.
+        """
+        if not self._frozen:
+            return {}
+        return {"frozen": {i: teacher.place(mesh) for i, teacher in enumerate(self._frozen)}}
 
     def teacher_part(self, params: dict) -> dict | None:
         """Picks what has a teacher from a tree like the parameters; None when nothing has one."""
-        return params["encoder"] if self.config.objectives.distill.weight else None
+        return {name: params[name] for name in self._teacher_graphs} or None
 
     def make_teacher(self, params: dict) -> dict | None:
         """Copies what the teacher starts from, or gives None when no objective has one."""
@@ -101,7 +124,7 @@ class PretrainTask:
         """
         if teacher is None:
             return None
-        decay = ema_decay(step, self.config.objectives.distill)
+        decay = ema_decay(step, self.config.teacher)
         return ema_update(teacher, self.teacher_part(params), decay)
 
     def loss(
@@ -118,63 +141,70 @@ class PretrainTask:
 
         Args:
           params: of the model.
-          teacher: EMA of the encoder, or None.
-          batch: waveform, valid, intensity, prosody; see `sersl.data.transforms`.
-          constants: unused by pretraining.
+          teacher: EMA of the encoder (and of some heads), or None.
+          batch: waveform, valid, and what `needs` names; see `sersl.data.transforms`.
+          constants: of `constants`.
           step: updates done.
           key: PRNG key of this step.
 
         Returns:
           (loss, every term and guard as a Mean).
         """
-        del constants
-        objectives = self.config.objectives
         model = nnx.merge(self.graph, nnx.State(params))
-        keys = {
-            purpose: fold(key, purpose) for purpose in ("masking", "dropout", "gumbel", "negatives")
+        view = self._look(model, teacher, batch, constants=constants, step=step, key=key)
+        total, metrics = jnp.float32(0.0), {}
+        for name, term in self.terms.items():
+            loss, found = term.loss(getattr(model, name, None), view)
+            total = total + getattr(self.config.objectives, name).weight * loss
+            metrics |= found
+        return total, metrics | {
+            "masked_fraction": Mean.of(view.masked, view.valid),
+            "feature_variance": _variance(view.last, view.valid),
         }
-        frames = valid_frames(batch["valid"])
-        intensity = batch["intensity"] if self.needs_annotation else None
-        masked = choose_masked(frames, intensity, keys["masking"], self.config.masking)
-        output = model.encoder(
-            batch["waveform"], batch["valid"], masked=masked, key=keys["dropout"]
-        )
-        last = output.hidden_states[-1]
-        metrics = {
-            "masked_fraction": Mean.of(masked, frames),
-            "feature_variance": _variance(last, frames),
-        }
-        total = jnp.float32(0.0)
-        if objectives.contrastive.weight:
-            targets = model.quantizer(
-                output.features,
-                temperature=gumbel_temperature(step, objectives.contrastive),
-                key=keys["gumbel"],
-            )
-            loss, found = contrastive(
-                model.contrastive_head(last),
-                targets.quantized,
-                codes=targets.codes,
-                probabilities=targets.probabilities,
+
+    def _look(self, model, teacher, batch, *, constants, step, key) -> View:
+        """Runs the student, and the teachers where there are any."""
+        config, encoder = self.config, model.encoder
+        features, valid = encoder.frontend.features(batch["waveform"], batch["valid"])
+        intensity = batch["intensity"] if "annotation" in self.needs else None
+        masked = choose_masked(valid, intensity, fold(key, "masking"), config.masking)
+        x = encoder.frontend.project(features)
+        if config.knowledge.input:
+            x = model.intensity_input(
+                x,
+                intensity,
                 masked=masked,
-                config=objectives.contrastive,
-                key=keys["negatives"],
+                dropout=config.knowledge.input_dropout,
+                key=fold(key, "intensity_input"),
             )
-            total, metrics = total + objectives.contrastive.weight * loss, metrics | found
-        if objectives.prosody.weight:
-            loss, found = prosody_regression(
-                model.prosody_head(last), batch["prosody"], masked=masked, names=PROSODY_NAMES
-            )
-            total, metrics = total + objectives.prosody.weight * loss, metrics | found
-        if objectives.distill.weight:
-            encoder = nnx.merge(self._encoder_graph, nnx.State(teacher))
-            seen = encoder(batch["waveform"], batch["valid"])
-            targets = teacher_targets(
-                seen.hidden_states, seen.valid, top_layers=objectives.distill.top_layers
-            )
-            loss, found = distill(model.distill_head(last), targets, masked=masked)
-            total, metrics = total + objectives.distill.weight * loss, metrics | found
-        return total, metrics
+        hidden_states = encoder.contextualize(x, valid, masked=masked, key=fold(key, "dropout"))
+        weights = frame_weights(valid, intensity, loss_weight=config.knowledge.loss_weight)
+        teachers = {
+            name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient(teacher[name])))
+            for name, graph in self._teacher_graphs.items()
+        }
+        taught = None
+        if teachers:
+            taught = teachers[ENCODER](batch["waveform"], batch["valid"]).hidden_states
+        return View(
+            batch=batch,
+            step=step,
+            key=key,
+            valid=valid,
+            masked=masked,
+            weights=jnp.where(masked, weights, 0.0),
+            frame_weights=weights,
+            features=features,
+            hidden_states=hidden_states,
+            encode=encoder,
+            teacher_encode=teachers.pop(ENCODER, None),
+            teacher_heads=teachers,
+            teacher_hidden_states=None if taught is None else jax.lax.stop_gradient(taught),
+            frozen=tuple(
+                one.hidden_states(constants["frozen"][i], batch)
+                for i, one in enumerate(self._frozen)
+            ),
+        )
 
     def diagnose(self, step: int, values: dict[str, float]) -> str | None:
         """Looks for a collapsed representation in the logged values.
@@ -192,21 +222,43 @@ class PretrainTask:
         variance = values["feature_variance"]
         if variance < limits.min_variance:
             return (
-                f"the encoder has collapsed at step {step}: the variance of its output is "
+                f"at step {step}: the encoder has collapsed: the variance of its output is "
                 f"{variance:.2g}, under collapse.min_variance={limits.min_variance:g}; lower "
                 "optimizer.learning_rate or lengthen optimizer.warmup_fraction"
             )
-        if self.config.objectives.contrastive.weight:
-            perplexity = values["code_perplexity"]
-            if perplexity < limits.min_perplexity:
-                weight = self.config.objectives.contrastive.diversity_weight
-                return (
-                    f"the codebook has collapsed at step {step}: {perplexity:.2f} codes per group "
-                    f"are in use, under collapse.min_perplexity={limits.min_perplexity:g}; raise "
-                    f"objectives.contrastive.diversity_weight (now {weight:g}) or lower "
-                    "optimizer.learning_rate"
-                )
+        for term in self.terms.values():
+            found = term.diagnose(values)
+            if found is not None:
+                return f"at step {step}: {found}"
         return None
+
+
+class _Frozen:
+    """An encoder that teaches and never learns."""
+
+    def __init__(self, weights: InitialWeights):
+        encoder = nnx.eval_shape(
+            functools.partial(
+                SpeechEncoder, weights.frontend, weights.encoder, key=jax.random.key(0)
+            )
+        )
+        self.graph, self.abstract = nnx.split(encoder)
+        self.params = weights.params[ENCODER]
+
+    def place(self, mesh: Mesh) -> dict:
+        shardings, _ = param_shardings(self.params, logical_axes(self.abstract), mesh)
+        return jax.tree.map(
+            lambda array, sharding: jax.make_array_from_callback(
+                array.shape, sharding, lambda index: array[index]
+            ),
+            self.params,
+            shardings,
+        )
+
+    def hidden_states(self, params: dict, batch: dict) -> jax.Array:
+        encoder = nnx.merge(self.graph, nnx.State(params))
+        output = encoder(batch["waveform"], batch["valid"])
+        return jax.lax.stop_gradient(output.hidden_states)
 
 
 def _variance(hidden: jax.Array, valid: jax.Array) -> Mean:

@@ -139,7 +139,7 @@ def compile_steps(
       state: abstract, with shardings.
       buckets: batch shapes.
       example: gives the arrays' shapes of a global batch of a bucket, {name: ShapeDtypeStruct}.
-      constants: arrays that every device holds whole.
+      constants: arrays that no step changes; those without a sharding, every device holds whole.
       mesh: the mesh.
       report: told one line per compiled step.
 
@@ -152,7 +152,10 @@ def compile_steps(
     rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
     fixed = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), constants
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", whole)
+        ),
+        constants,
     )
     lowered = []
     for bucket in buckets:

@@ -120,3 +120,31 @@ def test_choose_masked_when_config_is_wrong_then_user_error(changes, sentence):
     config = dataclasses.replace(MaskingConfig(rule="uniform"), **changes)
     with pytest.raises(UserError, match=sentence):
         choose_masked(VALID, None, jax.random.key(0), config)
+
+
+def test_choose_masked_when_threshold_then_spans_above_it_come_first_and_at_random():
+    intensity = np.full((64, 100), 0.2, np.float32)
+    intensity[:, 20:70] = 0.9  # at least four spans of ten lie inside, wherever the grid starts
+    config = MaskingConfig(rule="threshold", fraction=0.2, threshold=0.65)
+    masked = np.asarray(choose(np.ones((64, 100), bool), intensity, jax.random.key(0), config))
+    assert (masked.sum(1) == 20).all()
+    assert not masked[:, :10].any() and not masked[:, 80:].any()
+    assert (masked[:, 30:60].mean(0) > 0.2).all()  # any of them, not the first or the top ones
+    # Too few above: the others fill the budget.
+    more = dataclasses.replace(config, fraction=0.9)
+    masked = np.asarray(choose(np.ones((64, 100), bool), intensity, jax.random.key(0), more))
+    assert (masked.sum(1) == 90).all() and masked[:, 30:60].all()
+
+
+def test_choose_masked_when_bands_then_half_the_spans_come_from_each():
+    # Stretches of 30 frames: above half the largest, between a fifth and a half, below.
+    intensity = np.tile(np.repeat([0.8, 0.3, 0.01], 60), (64, 1)).astype(np.float32)
+    config = MaskingConfig(rule="bands", fraction=40 / 180, span=10)
+    masked = np.asarray(choose(np.ones((64, 180), bool), intensity, jax.random.key(0), config))
+    assert (masked.sum(1) == 40).all()
+    # A span across an edge belongs to the band of its mean.
+    high, low = masked[:, :60].sum(1), masked[:, 60:120].sum(1)
+    assert (np.abs(high - 20) < 10).all() and (np.abs(low - 20) <= 10).all()
+    # Each row has its own bands: a quieter one is hidden alike.
+    quiet = choose(np.ones((64, 180), bool), 0.1 * intensity, jax.random.key(0), config)
+    np.testing.assert_array_equal(masked, quiet)

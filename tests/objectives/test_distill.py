@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sersl.config.schema import DistillConfig
+from sersl.config.schema import TeacherConfig
 from sersl.objectives.distill import distill, ema_decay, ema_update, teacher_targets
 from tests.objectives.gradients import check_gradient
 from tests.tolerances import FP32
@@ -64,10 +64,10 @@ def test_distill_when_output_is_constant_then_variance_is_zero():
 
 
 def test_ema_decay_when_steps_pass_then_linear_then_constant():
-    config = DistillConfig(decay_start=0.9, decay_end=0.99, decay_steps=100)
+    config = TeacherConfig(decay_start=0.9, decay_end=0.99, decay_steps=100)
     decays = [float(ema_decay(step, config)) for step in (0, 50, 100, 1000)]
     np.testing.assert_allclose(decays, [0.9, 0.945, 0.99, 0.99], rtol=1e-6)
-    assert float(ema_decay(0, DistillConfig(decay_steps=0))) == np.float32(0.999)
+    assert float(ema_decay(0, TeacherConfig(decay_steps=0))) == np.float32(0.999)
 
 
 def test_ema_update_when_student_is_bfloat16_then_teacher_stays_float32():

@@ -34,7 +34,7 @@ def reference(predicted, target, masked):
 
 def test_prosody_regression_when_compared_with_loops_then_equal():
     predicted, target, masked = example()
-    loss, metrics = prosody_regression(predicted, target, masked=masked, names=NAMES)
+    loss, metrics = prosody_regression(predicted, target, weights=masked, names=NAMES)
     expected, means = reference(predicted, target, masked)
     np.testing.assert_allclose(loss, expected, **FP32)
     np.testing.assert_allclose(metrics["prosody"].value(), expected, **FP32)
@@ -46,21 +46,21 @@ def test_prosody_regression_when_compared_with_loops_then_equal():
 def test_prosody_regression_when_differentiated_then_equals_central_differences():
     predicted, target, masked = example()
     check_gradient(
-        lambda x: prosody_regression(x, target, masked=masked, names=NAMES)[0], predicted
+        lambda x: prosody_regression(x, target, weights=masked, names=NAMES)[0], predicted
     )
 
 
 def test_prosody_regression_when_there_is_no_target_then_zero_and_finite_gradient():
     predicted, target, masked = example()
     target[:] = np.nan
-    assert prosody_regression(predicted, target, masked=masked, names=NAMES)[0] == 0.0
+    assert prosody_regression(predicted, target, weights=masked, names=NAMES)[0] == 0.0
     check_gradient(
-        lambda x: prosody_regression(x, target, masked=masked, names=NAMES)[0], predicted
+        lambda x: prosody_regression(x, target, weights=masked, names=NAMES)[0], predicted
     )
 
 
 def test_prosody_regression_when_feature_is_unknown_then_user_error():
     predicted, target, masked = example()
     with pytest.raises(UserError, match="did you mean 'energy'"):
-        prosody_regression(predicted, target, masked=masked, names=("enrgy",))
+        prosody_regression(predicted, target, weights=masked, names=("enrgy",))
     assert set(NAMES) == set(PROSODY_LOSSES)

@@ -43,6 +43,7 @@ SMALL = (
 
 
 ONE = jax.devices()[:1]
+ANNOTATION = frozenset({"annotation"})
 
 
 def on_mesh(config, sizes):
@@ -120,7 +121,7 @@ def test_step_over_three_buckets_is_traced_once_for_each(data_dir, tmp_path, mon
         "data.seconds_per_batch=32.0",
         "train.num_steps=24",
     )
-    sources = open_sources(config, annotated=True)
+    sources = open_sources(config, needs=ANNOTATION)
     plan = make_plan([source.num_samples for source in sources], data=config.data, seed=0)
     visits = np.bincount([plan.batch(step).bucket for step in range(24)], minlength=3)
     assert len(plan.buckets) == 3 and visits.min() >= 2, visits
@@ -144,7 +145,7 @@ class Prepared:
         config, devices = on_mesh(config, sizes)
         self.config, self.mesh = config, make_mesh(config.mesh, devices)
         self.task = PretrainTask(config)
-        self.sources = open_sources(config, annotated=True)
+        self.sources = open_sources(config, needs=ANNOTATION)
         lengths = [source.num_samples for source in self.sources]
         self.plan = make_plan(lengths, data=config.data, seed=0)
         self.optimizer = make_optimizer(config.optimizer, param_shapes(self.task), num_steps=20)
@@ -154,7 +155,7 @@ class Prepared:
                 make_step(self.task, self.optimizer, seed=0),
                 self.abstract,
                 buckets=self.plan.buckets,
-                example=functools.partial(example_batch, annotated=True),
+                example=functools.partial(example_batch, needs=ANNOTATION),
                 constants={},
                 mesh=self.mesh,
                 report=lambda line: None,
@@ -201,7 +202,7 @@ def test_step_gives_its_state_away_and_moves_the_teacher(data_dir):
             state, _ = one.compiled(state, next(batches), {})
             decay_range = 0.9999 - 0.9
             decay = np.float32(0.9 + decay_range * step / 30_000)
-            student = jax.device_get(state.params["encoder"])
+            student = jax.device_get({"encoder": state.params["encoder"]})
             moved = jax.tree.map(lambda t, p, d=decay: d * t + (1 - d) * p, before, student)
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, **FP32), state.teacher, moved
@@ -225,7 +226,9 @@ def test_teacher_is_in_the_state_only_when_an_objective_needs_one(data_dir):
         state, _ = abstract_state(task, optimizer, make_mesh(MeshConfig()))
         assert (state.teacher is not None) == bool(weight)
         if weight:
-            assert jax.tree.structure(state.teacher) == jax.tree.structure(state.params["encoder"])
+            assert jax.tree.structure(state.teacher) == jax.tree.structure(
+                {"encoder": state.params["encoder"]}
+            )
             assert {leaf.dtype for leaf in jax.tree.leaves(state.teacher)} == {np.dtype("float32")}
 
 
@@ -240,7 +243,7 @@ def test_pretraining_that_collapses_stops_with_a_diagnosis_and_keeps_what_was_sa
         "collapse.min_perplexity=1000.0",
     )
     expected = (
-        r"the codebook has collapsed at step 4: .* codes per group are in use, under "
+        r"at step 4: the codebook has collapsed: .* codes per group are in use, under "
         r"collapse.min_perplexity=1000; raise objectives.contrastive.diversity_weight"
     )
     config, devices = on_mesh(config, (2, 2, 2))  # compiled by a test above

@@ -22,7 +22,7 @@ _DATA = ("data.num_buckets=1", "data.max_seconds=1.2", "data.seconds_per_batch=9
 PRETRAIN_SETTINGS = (
     *_DATA,
     "objectives.distill.weight=1.0",
-    "objectives.distill.decay_start=0.9",
+    "teacher.decay_start=0.9",
     "train.log_every_steps=1",
 )
 FINETUNE_SETTINGS = (
