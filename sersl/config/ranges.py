@@ -28,6 +28,8 @@ SHARE = Range("a number from 0 to 1", lambda x: 0 <= x <= 1)
 SHARE_ABOVE_0 = Range("a number above 0, at most 1", lambda x: 0 < x <= 1)
 SHARE_BELOW_1 = Range("a number from 0 to below 1", lambda x: 0 <= x < 1)
 DEVICES = Range("1 or more, or -1 for what is left", lambda x: x >= 1 or x == -1)
+NUMBER = Range("a number", lambda x: True)
+BAND = Range("a number above 0, at most 8000", lambda x: 0 < x <= 8000)
 SEED = Range("a whole number from 0 to 4294967295", lambda x: 0 <= x < 2**32)
 
 RANGES: dict[type, dict[str, Range]] = {
@@ -80,6 +82,38 @@ RANGES: dict[type, dict[str, Range]] = {
         "decay_end": SHARE,
         "decay_steps": AT_LEAST_0,
     },
+    schema.DistortionConfig: {
+        "speed_probability": SHARE,
+        "speed_range": SHARE_BELOW_1,
+        "pitch_probability": SHARE,
+        "pitch_semitones": AT_LEAST_0,
+        "vtlp_probability": SHARE,
+        "vtlp_range": SHARE_BELOW_1,
+        "shuffle_probability": SHARE,
+        "shuffle_pieces": AT_LEAST_2,
+        "reverb_probability": SHARE,
+        "reverb_min_seconds": ABOVE_0,
+        "reverb_max_seconds": ABOVE_0,
+        "reverb_direct_db": NUMBER,
+        "noise_probability": SHARE,
+        "noise_min_snr_db": NUMBER,
+        "noise_max_snr_db": NUMBER,
+        "speech_probability": SHARE,
+        "speech_min_snr_db": NUMBER,
+        "speech_max_snr_db": NUMBER,
+        "band_drop_probability": SHARE,
+        "band_drop_hz": BAND,
+        "downsample_probability": SHARE,
+        "downsample_hz": ABOVE_0,
+        "clip_probability": SHARE,
+        "clip_min": SHARE_ABOVE_0,
+        "clip_max": SHARE_ABOVE_0,
+        "chop_probability": SHARE,
+        "chop_pieces": AT_LEAST_1,
+        "chop_seconds": ABOVE_0,
+        "gain_probability": SHARE,
+        "gain_db": AT_LEAST_0,
+    },
     schema.CollapseConfig: {
         "after_steps": AT_LEAST_0,
         "min_perplexity": AT_LEAST_0,
@@ -116,7 +150,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "shots": AT_LEAST_1,
         "validation_fraction": SHARE_BELOW_1,
     },
-    schema.PoolingConfig: {"hidden": AT_LEAST_1},
+    schema.PoolingConfig: {"projection": AT_LEAST_0, "hidden": AT_LEAST_1},
     schema.HeadsConfig: {
         "hidden": AT_LEAST_1,
         "dropout": SHARE_BELOW_1,

@@ -135,6 +135,46 @@ class KnowledgeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistortionConfig:
+    """Changes to the waveform that the model hears; each is off at probability 0.
+
+    In pretraining the targets and the teachers keep to the undistorted waveform.
+    """
+
+    speed_probability: float = 0.0  # faster or slower; pitch and length change; fine-tuning only
+    speed_range: float = 0.1  # factor uniform in 1 - range .. 1 + range
+    pitch_probability: float = 0.0  # higher or lower; the length stays
+    pitch_semitones: float = 2.0  # uniform in -semitones .. semitones
+    vtlp_probability: float = 0.0  # formants up or down (vocal tract length perturbation)
+    vtlp_range: float = 0.1  # factor uniform in 1 - range .. 1 + range (Etienne et al. 2018)
+    shuffle_probability: float = 0.0  # pieces in another order; fine-tuning only
+    shuffle_pieces: int = 4
+    reverb_probability: float = 0.0  # echoes of a made-up room
+    reverb_min_seconds: float = 0.1  # reverberation time T60
+    reverb_max_seconds: float = 0.6
+    reverb_direct_db: float = 3.0  # power of the direct sound over that of the echoes
+    noise_probability: float = 0.0
+    noise_colour: str = "any"  # white, pink, brown, any
+    noise_min_snr_db: float = 0.0  # PASE+: 0, 5 or 10
+    noise_max_snr_db: float = 10.0
+    speech_probability: float = 0.0  # another utterance of the batch on top
+    speech_min_snr_db: float = 5.0  # PASE+: 5, 7.5 or 10
+    speech_max_snr_db: float = 10.0
+    band_drop_probability: float = 0.0
+    band_drop_hz: float = 2000.0  # widest band, drawn uniformly from 0
+    downsample_probability: float = 0.0  # nothing is left above half of this rate
+    downsample_hz: float = 8000.0
+    clip_probability: float = 0.0
+    clip_min: float = 0.1  # share of the peak at which is clipped (PASE+: 0.1, 0.3 or 0.5)
+    clip_max: float = 0.5
+    chop_probability: float = 0.0  # short pieces silenced
+    chop_pieces: int = 4
+    chop_seconds: float = 0.05  # mean length, deviation half of it (PASE+)
+    gain_probability: float = 0.0
+    gain_db: float = 6.0  # uniform in -gain .. gain
+
+
+@dataclass(frozen=True, kw_only=True)
 class CollapseConfig:
     """When pretraining stops because the representation has collapsed."""
 
@@ -207,6 +247,7 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
+    distortion: DistortionConfig = field(default_factory=DistortionConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     # workdirs or released folders whose encoders teach and never learn
@@ -250,6 +291,8 @@ class PoolingConfig:
 
     kind: str = "attentive_statistics"  # mean, attentive_statistics
     layers: str = "weighted"  # weighted: learned sum of all layers; last
+    standardize_layers: bool = True  # before their sum; False as transformers sums them
+    projection: int = 0  # width of a linear map of every frame before it is pooled; 0: none
     hidden: int = 64  # of the attention
 
 
@@ -257,7 +300,9 @@ class PoolingConfig:
 class HeadsConfig:
     """Vector to categories and dimensions."""
 
-    hidden: int = 128
+    kind: str = "gelu"  # gelu: standardised, a hidden layer; tanh: a hidden layer; linear
+    bounded: bool = True  # dimensions through a sigmoid, so within 0..1; False: as they come
+    hidden: int = 128  # of gelu and tanh
     dropout: float = 0.2
     category_weight: float = 1.0  # cross-entropy
     label_smoothing: float = 0.1
@@ -288,6 +333,7 @@ class FinetuneConfig:
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    distortion: DistortionConfig = field(default_factory=DistortionConfig)
     # (pattern, step from which it trains; -1 never) for every parameter path; first match wins
     unfreeze: tuple[tuple[str, int], ...] = ((r".*", 0),)
     encoder_learning_rate_scale: float = 1.0  # of parameters under encoder/

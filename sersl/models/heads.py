@@ -1,5 +1,6 @@
 """The whole predictor: encoder, pooling, and heads for categories and dimensions."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -13,9 +14,17 @@ from sersl.config.schema import (
     HeadsConfig,
     PoolingConfig,
 )
+from sersl.core.errors import unknown_name
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import Linear, dropout, standardize
 from sersl.models.pooling import Pooling
+
+# Between the layers of a head, by kind; None: there is one layer only.
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "tanh": jnp.tanh,
+    "linear": None,
+}
 
 
 class EmotionOutput(NamedTuple):
@@ -23,7 +32,8 @@ class EmotionOutput(NamedTuple):
 
     Attributes:
       category: [B, C] logits; C = 0 for a model without categories.
-      dimensions: [B, 3] in 0..1: arousal, dominance, valence; [B, 0] for a model without.
+      dimensions: [B, 3], in 0..1 where `heads.bounded`: arousal, dominance, valence; [B, 0] for a
+        model without.
       embedding: [B, E], the pooled vector that the heads read.
       frames: [B, T, C] logits of the same head on the second around each frame; 0 at padding.
     """
@@ -35,16 +45,23 @@ class EmotionOutput(NamedTuple):
 
 
 class Head(nnx.Module):
-    """Standardises a pooled vector; one hidden layer with GELU and dropout; a linear output."""
+    """A pooled vector to scores, with dropout in front of each layer.
+
+    "gelu" standardises the vector and has a hidden layer, "tanh" has a hidden layer (as RoBERTa's
+    head, and audEERING's for dimensions), "linear" is the output layer alone.
+    """
 
     def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
         """Makes the head; the output starts small (deviation 0.02): even answers."""
+        if config.kind not in ACTIVATIONS:
+            raise unknown_name("heads.kind", config.kind, ACTIVATIONS)
         self.config = config
         keys = jax.random.split(key)
-        self.hidden = Linear(num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0])
-        self.output = Linear(
-            config.hidden, num_outputs, axes=("mlp", "classes"), key=keys[1], std=0.02
-        )
+        width, axis = num_inputs, None
+        if ACTIVATIONS[config.kind] is not None:
+            self.hidden = Linear(num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0])
+            width, axis = config.hidden, "mlp"
+        self.output = Linear(width, num_outputs, axes=(axis, "classes"), key=keys[1], std=0.02)
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """Answers for each vector.
@@ -57,9 +74,13 @@ class Head(nnx.Module):
           [..., num_outputs].
         """
         keys = (None, None) if key is None else jax.random.split(key)
-        x = dropout(standardize(x), self.config.dropout, key=keys[0])
-        hidden = jax.nn.gelu(self.hidden(x), approximate=False)
-        return self.output(dropout(hidden, self.config.dropout, key=keys[1]))
+        if self.config.kind == "gelu":
+            x = standardize(x)
+        x = dropout(x, self.config.dropout, key=keys[0])
+        activation = ACTIVATIONS[self.config.kind]
+        if activation is None:
+            return self.output(x)
+        return self.output(dropout(activation(self.hidden(x)), self.config.dropout, key=keys[1]))
 
 
 class EmotionModel(nnx.Module):
@@ -87,7 +108,7 @@ class EmotionModel(nnx.Module):
           frontend: waveform to frames.
           encoder: sizes of the Transformer.
           pooling: frames to a vector.
-          heads: hidden width and dropout.
+          heads: kind, hidden width and dropout.
           num_categories: C; 0 for none.
           num_dimensions: 3, or 0 for none.
           key: PRNG key of the initial weights.
@@ -130,5 +151,7 @@ class EmotionModel(nnx.Module):
             category = self.category(embedding, key=keys[1])
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
         if self.num_dimensions:
-            dimensions = jax.nn.sigmoid(self.dimensions(embedding, key=keys[2]))
+            dimensions = self.dimensions(embedding, key=keys[2])
+            if self.dimensions.config.bounded:
+                dimensions = jax.nn.sigmoid(dimensions)
         return EmotionOutput(category, dimensions, embedding, frames)

@@ -19,9 +19,11 @@ class Pooling(nnx.Module):
     """Mixes layers, then pools real frames by mean or by attentive statistics.
 
     The weighted sum of layers standardises each layer's frames first, since the later of a pre-norm
-    Transformer are longer; its weights are a softmax that starts even.
+    Transformer are longer, unless the config says otherwise; its weights are a softmax that starts
+    even. A projection, where there is one, maps every frame before it is pooled.
 
-    Source: layers as in SUPERB (2105.01051, sec. 2); attentive statistics: Okabe et al. 2018
+    Source: layers as in SUPERB (2105.01051, sec. 2); the projection as in the classification heads
+    of transformers; attentive statistics: Okabe et al. 2018
     (1803.10963), eq. 5-9, with tanh.
     """
 
@@ -31,7 +33,7 @@ class Pooling(nnx.Module):
         Args:
           num_layers: L of the encoder, which hands over L + 1 hidden states.
           width: D of the encoder.
-          config: kind, layers, hidden units of the attention.
+          config: kind, layers, projection, hidden units of the attention.
           key: PRNG key of the initial weights.
 
         Raises:
@@ -42,9 +44,14 @@ class Pooling(nnx.Module):
         if config.layers not in LAYERS:
             raise unknown_name("pooling.layers", config.layers, LAYERS)
         self.config = config
-        self.num_outputs = width * (2 if config.kind == "attentive_statistics" else 1)
         if config.layers == "weighted":
             self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))
+        if config.projection:
+            self.projection = Linear(
+                width, config.projection, axes=("embed", None), key=jax.random.fold_in(key, 2)
+            )
+            width = config.projection
+        self.num_outputs = width * (2 if config.kind == "attentive_statistics" else 1)
         if config.kind == "attentive_statistics":
             keys = jax.random.split(key)
             self.attention_hidden = Linear(width, config.hidden, axes=("embed", None), key=keys[0])
@@ -60,10 +67,13 @@ class Pooling(nnx.Module):
         Returns:
           (float32 [B, E] over the real frames of each utterance, a finite vector without meaning
           where there is none; float32 [B, T, E], the same over the real ones of the 51 frames
-          around each frame, with the same attention before it is normalised). E is D for "mean",
-          2 D (mean, then deviation) for "attentive_statistics".
+          around each frame, with the same attention before it is normalised). E is D, or the width
+          of the projection, for "mean", twice that (mean, then deviation) for
+          "attentive_statistics".
         """
         x = self._mix(hidden_states)
+        if self.config.projection:
+            x = self.projection(x)
         real = valid.astype(jnp.float32)
         if self.config.kind == "attentive_statistics":
             score = self.attention_score(jnp.tanh(self.attention_hidden(x)))[..., 0]
@@ -79,7 +89,9 @@ class Pooling(nnx.Module):
         if self.config.layers == "last":
             return hidden_states[-1].astype(jnp.float32)
         weights = jax.nn.softmax(self.layer_weights[...])
-        return jnp.einsum("l,lbtd->btd", weights, standardize(hidden_states))
+        if self.config.standardize_layers:
+            hidden_states = standardize(hidden_states)
+        return jnp.einsum("l,lbtd->btd", weights, hidden_states.astype(jnp.float32))
 
     def _whole(self, x, weights):
         total = weights.sum(1, keepdims=True)

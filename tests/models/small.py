@@ -31,14 +31,14 @@ def pad(waveforms, num_samples, *, filler=0.0):
     return batch.astype(np.float32), valid
 
 
-def emotion_model(*, normalize="fixed", pooling="mean", layers="weighted", **changes):
+def emotion_model(*, normalize="fixed", pooling="mean", layers="weighted", bounded=True, **changes):
     """Builds a small EmotionModel with four categories and three dimensions."""
     settings = {"num_categories": 4, "num_dimensions": 3, "key": jax.random.key(7)} | changes
     return EmotionModel(
         FrontendConfig(normalize=normalize),
         ENCODER,
         PoolingConfig(kind=pooling, layers=layers, hidden=8),
-        HeadsConfig(hidden=16),
+        HeadsConfig(hidden=16, bounded=bounded),
         **settings,
     )
 

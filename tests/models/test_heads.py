@@ -2,12 +2,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 from flax import nnx
 
-from sersl.config.schema import AugmentConfig
+from sersl.config.schema import AugmentConfig, HeadsConfig
+from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.models.heads import Head
 from tests.models.small import BUCKETS, LENGTHS, compiled, emotion_model, pad, utterances
-from tests.tolerances import FP32_DEEP
+from tests.tolerances import FP32, FP32_DEEP
 
 
 @pytest.mark.parametrize("normalize", ["fixed", "utterance"])
@@ -89,3 +92,37 @@ def test_emotion_model_when_dimensions_are_predicted_then_between_zero_and_one()
     params, predict = compiled(emotion_model())
     dimensions = np.asarray(predict(params, *pad(utterances(), 16080)).dimensions)
     assert ((dimensions > 0) & (dimensions < 1)).all()
+
+
+@pytest.mark.parametrize("kind", ["gelu", "tanh", "linear"])
+def test_head_when_compared_with_numpy_then_equal(kind):
+    head = Head(5, 3, HeadsConfig(kind=kind, hidden=4), key=jax.random.key(0))
+    x = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32) * 3 + 1
+    expected = x.astype(np.float64)
+    if kind == "gelu":
+        expected = (expected - expected.mean(-1, keepdims=True)) / np.sqrt(
+            expected.var(-1, keepdims=True) + 1e-5
+        )
+    if kind != "linear":
+        expected = expected @ np.asarray(head.hidden.kernel[...]) + head.hidden.bias[...]
+        erf = scipy.special.erf(expected / np.sqrt(2))
+        expected = np.tanh(expected) if kind == "tanh" else expected * (1 + erf) / 2
+    expected = expected @ np.asarray(head.output.kernel[...]) + head.output.bias[...]
+    np.testing.assert_allclose(head(x), expected, **FP32)
+
+
+def test_head_when_its_kind_is_unknown_then_said():
+    with pytest.raises(UserError, match=r"unknown heads\.kind 'liner': did you mean 'linear'"):
+        Head(5, 3, HeadsConfig(kind="liner"), key=jax.random.key(0))
+
+
+def test_emotion_model_when_dimensions_are_not_bounded_then_they_leave_0_to_1():
+    batch = pad(utterances(), 16080)
+    found = {}
+    for bounded in (True, False):
+        model = emotion_model(bounded=bounded)
+        model.dimensions.output.bias[...] = jnp.array([-2.0, 0.0, 2.0])
+        params, predict = compiled(model)
+        found[bounded] = np.asarray(predict(params, *batch).dimensions)
+    np.testing.assert_allclose(found[True], scipy.special.expit(found[False]), **FP32)
+    assert found[False].min() < -1 < 1 < found[False].max()

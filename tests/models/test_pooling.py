@@ -74,3 +74,20 @@ def test_pooling_when_name_is_unknown_then_user_error():
         pooling("max", "last")
     with pytest.raises(UserError, match=r"pooling\.layers"):
         pooling("mean", "first")
+
+
+@pytest.mark.parametrize("kind", ["mean", "attentive_statistics"])
+def test_pooling_when_layers_are_summed_as_they_are_and_projected_then_equal_to_numpy(kind):
+    config = PoolingConfig(kind=kind, standardize_layers=False, projection=4, hidden=5)
+    params, pool = compiled(Pooling(L, D, config, key=jax.random.key(0)))
+    params["layer_weights"] = jnp.array([0.3, -0.5, 0.9])
+    plain = jax.tree.map(np.asarray, params)
+    whole, local = pool(params, STATES, VALID)
+    assert whole.shape == (B, 4 if kind == "mean" else 8)
+    assert local.shape == (B, T, *whole.shape[1:])
+    weights = np.exp(plain["layer_weights"])
+    mixed = np.tensordot(weights / weights.sum(), STATES.astype(np.float64), 1)
+    projected = mixed @ plain["projection"]["kernel"] + plain["projection"]["bias"]
+    for b in range(B):
+        expected = reference(plain, kind, "last", projected[None, b, VALID[b]])
+        np.testing.assert_allclose(whole[b], expected, **FP32)
