@@ -27,6 +27,7 @@ ABOVE_0 = Range("a number above 0", lambda x: x > 0)
 SHARE = Range("a number from 0 to 1", lambda x: 0 <= x <= 1)
 SHARE_ABOVE_0 = Range("a number above 0, at most 1", lambda x: 0 < x <= 1)
 SHARE_BELOW_1 = Range("a number from 0 to below 1", lambda x: 0 <= x < 1)
+ANY = Range("a finite number", lambda x: True)
 DEVICES = Range("1 or more, or -1 for what is left", lambda x: x >= 1 or x == -1)
 NUMBER = Range("a number", lambda x: True)
 BAND = Range("a number above 0, at most 8000", lambda x: 0 < x <= 8000)
@@ -60,6 +61,20 @@ RANGES: dict[type, dict[str, Range]] = {
         "span": AT_LEAST_1,
         "temperature": AT_LEAST_0,
         "threshold": SHARE,
+        "clones": AT_LEAST_1,
+    },
+    schema.AlterationConfig: {
+        "zero_share": SHARE,
+        "swap_share": SHARE,
+        "band_share": SHARE_BELOW_1,
+        "noise_share": SHARE,
+        "noise_std": AT_LEAST_0,
+    },
+    schema.MixingConfig: {
+        "probability": SHARE,
+        "max_share": SHARE_ABOVE_0,
+        "lowest_db": ANY,
+        "highest_db": ANY,
     },
     schema.ContrastiveConfig: {
         "weight": AT_LEAST_0,
@@ -74,7 +89,33 @@ RANGES: dict[type, dict[str, Range]] = {
         "gumbel_decay": SHARE_ABOVE_0,
     },
     schema.ProsodyConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
-    schema.DistillConfig: {"weight": AT_LEAST_0, "top_layers": AT_LEAST_1},
+    schema.DistillConfig: {
+        "weight": AT_LEAST_0,
+        "top_layers": AT_LEAST_1,
+        "decoder_width": AT_LEAST_1,
+        "decoder_layers": AT_LEAST_1,
+        "decoder_kernel": AT_LEAST_1,
+        "decoder_groups": AT_LEAST_1,
+    },
+    schema.UtteranceConfig: {"weight": AT_LEAST_0, "tokens": AT_LEAST_1, "top_layers": AT_LEAST_1},
+    schema.ClustersConfig: {"weight": AT_LEAST_0, "width": AT_LEAST_1, "temperature": ABOVE_0},
+    schema.BestRqConfig: {
+        "weight": AT_LEAST_0,
+        "books": AT_LEAST_1,
+        "codes": AT_LEAST_2,
+        "width": AT_LEAST_1,
+    },
+    schema.ReconstructionConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    schema.ApcConfig: {"weight": AT_LEAST_0, "frames": AT_LEAST_1},
+    schema.NpcConfig: {
+        "weight": AT_LEAST_0,
+        "groups": AT_LEAST_1,
+        "codes": AT_LEAST_2,
+        "width": AT_LEAST_1,
+        "gumbel": ABOVE_0,
+    },
+    schema.CpcConfig: {"weight": AT_LEAST_0, "steps": AT_LEAST_1, "num_negatives": AT_LEAST_1},
+    schema.PenaltyConfig: {"weight": AT_LEAST_0},
     schema.IntensityConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
     schema.KnowledgeConfig: {"input_dropout": SHARE_BELOW_1, "loss_weight": SHARE},
     schema.TeacherConfig: {
@@ -118,6 +159,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "after_steps": AT_LEAST_0,
         "min_perplexity": AT_LEAST_0,
         "min_variance": AT_LEAST_0,
+        "min_target_deviation": AT_LEAST_0,
+        "min_prediction_deviation": AT_LEAST_0,
     },
     schema.OptimizerConfig: {
         "learning_rate": ABOVE_0,

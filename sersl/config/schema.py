@@ -6,6 +6,22 @@ A config file (`configs/`) gives a ConfigDict with what differs from these defau
 
 from dataclasses import dataclass, field
 
+from sersl.config.objectives import (
+    ApcConfig as ApcConfig,
+    BestRqConfig as BestRqConfig,
+    ClustersConfig as ClustersConfig,
+    ContrastiveConfig as ContrastiveConfig,
+    CpcConfig as CpcConfig,
+    DistillConfig as DistillConfig,
+    IntensityConfig as IntensityConfig,
+    NpcConfig as NpcConfig,
+    ObjectivesConfig as ObjectivesConfig,
+    PenaltyConfig as PenaltyConfig,
+    ProsodyConfig as ProsodyConfig,
+    ReconstructionConfig as ReconstructionConfig,
+    UtteranceConfig as UtteranceConfig,
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -58,7 +74,11 @@ class EncoderConfig:
 class MaskingConfig:
     """Which frames the student does not see."""
 
-    rule: str = "intensity"  # uniform, intensity, threshold, bands
+    rule: str = "intensity"  # uniform, intensity, threshold, bands, none
+    # embedding: a learned vector stands for a hidden frame; features: see AlterationConfig; remove:
+    # the encoder sees the others only (data2vec 2.0)
+    replace: str = "embedding"
+    clones: int = 1  # differently masked copies of each row, with one teacher pass (data2vec 2.0)
     fraction: float = 0.5  # of real frames; 49 % in wav2vec 2.0 (sec. 4.2)
     span: int = 10  # frames = 200 ms (wav2vec 2.0, sec. 4.2)
     temperature: float = 0.5  # of sampling by intensity: 0 takes the top, large is uniform
@@ -66,53 +86,24 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastiveConfig:
-    """InfoNCE over quantised frames (wav2vec 2.0, sec. 3.2)."""
+class AlterationConfig:
+    """What stands in place of hidden features where masking.replace is features."""
 
-    weight: float = 1.0
-    temperature: float = 0.1  # of the cosine similarity
-    num_negatives: int = 100  # from other masked frames of the same utterance
-    diversity_weight: float = 0.1
-    width: int = 128  # of the space of comparison; 256 in wav2vec 2.0 BASE
-    groups: int = 2
-    codes: int = 64  # per group; 320 in wav2vec 2.0 BASE
-    gumbel_start: float = 2.0
-    gumbel_end: float = 0.5
-    gumbel_decay: float = 0.999995  # per step
+    zero_share: float = 0.8  # of rows: zeros, the mean (MockingJay, 1910.12638, sec. 2.2)
+    swap_share: float = 0.1  # of rows: other frames of the row; the rest stays as it is
+    band_share: float = 0.0  # widest band of mel filters zeroed in every frame; 0.2 in TERA
+    noise_share: float = 0.0  # of rows that Gaussian noise is added to (TERA's magnitude)
+    noise_std: float = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProsodyConfig:
-    """Regression of log-F0, voicing, energy and their deltas at masked frames."""
+class MixingConfig:
+    """Another utterance over the student's input, none in its targets (WavLM, sec. 3.2)."""
 
-    weight: float = 1.0
-    hidden: int = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillConfig:
-    """Regression of an EMA teacher's averaged layers (data2vec); a weight of 0 keeps no teacher."""
-
-    weight: float = 0.0
-    top_layers: int = 8  # averaged targets; at most the encoder's layers
-
-
-@dataclass(frozen=True, kw_only=True)
-class IntensityConfig:
-    """Regression of the intensity of masked frames (EMS)."""
-
-    weight: float = 0.0
-    hidden: int = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectivesConfig:
-    """The terms of the pretraining loss; each is logged, a weight of 0 leaves one out."""
-
-    contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
-    prosody: ProsodyConfig = field(default_factory=ProsodyConfig)
-    intensity: IntensityConfig = field(default_factory=IntensityConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
+    probability: float = 0.0  # of a row; 0.2 in WavLM
+    max_share: float = 0.5  # of the row's length
+    lowest_db: float = -5.0  # of the row's energy over the other's, drawn uniformly
+    highest_db: float = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +172,10 @@ class CollapseConfig:
     after_steps: int = 200  # grace period
     min_perplexity: float = 2.0  # codes in use per group, of the batch-averaged distribution
     min_variance: float = 1e-4  # of the encoder output over the batch's real frames
+    # of a teacher's averaged layers and of what the student says of them; fairseq's data2vec calls
+    # both variance (0.1, 0.01) and compares the deviation
+    min_target_deviation: float = 0.1
+    min_prediction_deviation: float = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +241,8 @@ class PretrainConfig:
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
+    alteration: AlterationConfig = field(default_factory=AlterationConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     distortion: DistortionConfig = field(default_factory=DistortionConfig)
     knowledge: KnowledgeConfig = field(default_factory=KnowledgeConfig)

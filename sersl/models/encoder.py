@@ -10,11 +10,13 @@ from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core.errors import unknown_name
 from sersl.models.frontend import FRONTENDS, augment_features, augment_waveform
 from sersl.models.layers import dropout, truncated_normal
+from sersl.models.masked_conv import MaskedConvolution
+from sersl.models.recurrent import Recurrent
 from sersl.models.transformer import Transformer
 
 # Context networks: each is made as `Network(config, key=key)`, called as
 # `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
-CONTEXT = {"transformer": Transformer}
+CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
 
 
 class EncoderOutput(NamedTuple):

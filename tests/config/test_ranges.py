@@ -10,7 +10,7 @@ from sersl.config.ranges import RANGES
 from sersl.core.errors import UserError
 
 GROUPS = [
-    c for c in vars(schema).values() if isinstance(c, type) and c.__module__ == schema.__name__
+    c for c in vars(schema).values() if isinstance(c, type) and c.__module__.startswith("sersl.config.")
 ]
 
 
