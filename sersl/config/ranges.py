@@ -1,4 +1,4 @@
-"""Which numbers a setting may take: every number of every dataclass in `schema` is listed here.
+"""Which numbers a setting may take: every number of every dataclass of this room is listed here.
 
 A number out of range would otherwise show late and far away: as a division by zero after an hour,
 or as a loss that means nothing.
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sersl.config import schema
+from sersl.config import objectives, schema
 from sersl.core.errors import UserError
 
 
@@ -76,7 +76,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "lowest_db": ANY,
         "highest_db": ANY,
     },
-    schema.ContrastiveConfig: {
+    objectives.ContrastiveConfig: {
         "weight": AT_LEAST_0,
         "temperature": ABOVE_0,
         "num_negatives": AT_LEAST_1,
@@ -88,8 +88,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "gumbel_end": ABOVE_0,
         "gumbel_decay": SHARE_ABOVE_0,
     },
-    schema.ProsodyConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
-    schema.DistillConfig: {
+    objectives.ProsodyConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    objectives.DistillConfig: {
         "weight": AT_LEAST_0,
         "top_layers": AT_LEAST_1,
         "decoder_width": AT_LEAST_1,
@@ -97,26 +97,26 @@ RANGES: dict[type, dict[str, Range]] = {
         "decoder_kernel": AT_LEAST_1,
         "decoder_groups": AT_LEAST_1,
     },
-    schema.UtteranceConfig: {"weight": AT_LEAST_0, "tokens": AT_LEAST_1, "top_layers": AT_LEAST_1},
-    schema.ClustersConfig: {"weight": AT_LEAST_0, "width": AT_LEAST_1, "temperature": ABOVE_0},
-    schema.BestRqConfig: {
+    objectives.UtteranceConfig: {"weight": AT_LEAST_0, "tokens": AT_LEAST_1, "top_layers": AT_LEAST_1},
+    objectives.ClustersConfig: {"weight": AT_LEAST_0, "width": AT_LEAST_1, "temperature": ABOVE_0},
+    objectives.BestRqConfig: {
         "weight": AT_LEAST_0,
         "books": AT_LEAST_1,
         "codes": AT_LEAST_2,
         "width": AT_LEAST_1,
     },
-    schema.ReconstructionConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
-    schema.ApcConfig: {"weight": AT_LEAST_0, "frames": AT_LEAST_1},
-    schema.NpcConfig: {
+    objectives.ReconstructionConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    objectives.ApcConfig: {"weight": AT_LEAST_0, "frames": AT_LEAST_1},
+    objectives.NpcConfig: {
         "weight": AT_LEAST_0,
         "groups": AT_LEAST_1,
         "codes": AT_LEAST_2,
         "width": AT_LEAST_1,
         "gumbel": ABOVE_0,
     },
-    schema.CpcConfig: {"weight": AT_LEAST_0, "steps": AT_LEAST_1, "num_negatives": AT_LEAST_1},
-    schema.PenaltyConfig: {"weight": AT_LEAST_0},
-    schema.IntensityConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
+    objectives.CpcConfig: {"weight": AT_LEAST_0, "steps": AT_LEAST_1, "num_negatives": AT_LEAST_1},
+    objectives.PenaltyConfig: {"weight": AT_LEAST_0},
+    objectives.IntensityConfig: {"weight": AT_LEAST_0, "hidden": AT_LEAST_1},
     schema.KnowledgeConfig: {"input_dropout": SHARE_BELOW_1, "loss_weight": SHARE},
     schema.TeacherConfig: {
         "decay_start": SHARE,

@@ -1,4 +1,4 @@
-"""All settings and all defaults, as frozen dataclasses.
+"""All settings and all defaults, as frozen dataclasses; those of objectives are in `objectives`.
 
 A config file (`configs/`) gives a ConfigDict with what differs from these defaults;
 `sersl.config.load` turns it into `PretrainConfig` or `FinetuneConfig`. No default lives elsewhere.
@@ -6,21 +6,7 @@ A config file (`configs/`) gives a ConfigDict with what differs from these defau
 
 from dataclasses import dataclass, field
 
-from sersl.config.objectives import (
-    ApcConfig as ApcConfig,
-    BestRqConfig as BestRqConfig,
-    ClustersConfig as ClustersConfig,
-    ContrastiveConfig as ContrastiveConfig,
-    CpcConfig as CpcConfig,
-    DistillConfig as DistillConfig,
-    IntensityConfig as IntensityConfig,
-    NpcConfig as NpcConfig,
-    ObjectivesConfig as ObjectivesConfig,
-    PenaltyConfig as PenaltyConfig,
-    ProsodyConfig as ProsodyConfig,
-    ReconstructionConfig as ReconstructionConfig,
-    UtteranceConfig as UtteranceConfig,
-)
+from sersl.config.objectives import ObjectivesConfig
 
 
 @dataclass(frozen=True, kw_only=True)

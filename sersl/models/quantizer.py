@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.config.schema import ContrastiveConfig
+from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.models.layers import Linear
 

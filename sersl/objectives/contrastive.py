@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sersl.config.schema import ContrastiveConfig
+from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean, at_least_float32
 

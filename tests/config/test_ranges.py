@@ -5,12 +5,15 @@ import typing
 
 import pytest
 
-from sersl.config import load, schema
+from sersl.config import load, objectives, schema
 from sersl.config.ranges import RANGES
 from sersl.core.errors import UserError
 
 GROUPS = [
-    c for c in vars(schema).values() if isinstance(c, type) and c.__module__.startswith("sersl.config.")
+    c
+    for module in (schema, objectives)
+    for c in vars(module).values()
+    if isinstance(c, type) and c.__module__ == module.__name__
 ]
 
 

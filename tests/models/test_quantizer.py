@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sersl.config.schema import ContrastiveConfig
+from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.models.quantizer import Quantizer, gumbel_temperature
 from tests.models.small import compiled

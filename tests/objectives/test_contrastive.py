@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from sersl.config.schema import ContrastiveConfig
+from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.objectives.contrastive import contrastive, diversity, draw_negatives, info_nce
 from tests.objectives.gradients import check_gradient
