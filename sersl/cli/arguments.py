@@ -58,6 +58,14 @@ def _prepare(verbs) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="what to call the manifest's corpus")
     parser.add_argument("--data_dir", metavar="DIR", required=True, help="where records go")
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="first download the corpus into --audio_dir, where its owner lets anybody",
+    )
+    parser.add_argument(
+        "--parts", nargs="+", metavar="PART", help="with --download: e.g. dev-clean of librispeech"
+    )
     parser.add_argument("--overwrite", action="store_true", help="prepare again what is there")
     parser.add_argument(
         "--allow_unexpected_count",

@@ -6,6 +6,8 @@ from collections import Counter
 
 from tqdm import tqdm
 
+from sersl.core.errors import UserError
+from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
 from sersl.corpora.quality import QUALITY_PAGE, read_faults
 
@@ -17,12 +19,16 @@ def run(arguments) -> int:
     """Prepares one corpus and prints its table.
 
     Args:
-      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`,
-        `overwrite`, `allow_unexpected_count` and `allow_outside_paths`.
+      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`, `download`,
+        `parts`, `overwrite`, `allow_unexpected_count` and `allow_outside_paths`.
 
     Returns:
       The exit code, 0.
     """
+    if arguments.download:
+        _download(arguments)
+    elif arguments.parts:
+        raise UserError("--parts are of --download: leave them out, or add it")
     with _Progress() as progress:
         prepared = prepare(
             data_dir=arguments.data_dir,
@@ -38,6 +44,18 @@ def run(arguments) -> int:
         )
     print(table(prepared))
     return 0
+
+
+def _download(arguments) -> None:
+    if arguments.manifest or not arguments.corpus:
+        raise UserError("--download is for --corpus NAME: leave it out with a manifest")
+    parts = choose_parts(arguments.corpus, arguments.parts or ())
+    if not arguments.audio_dir:
+        raise UserError("--download needs --audio_dir, the folder to unpack the corpus into")
+    with _Progress() as progress:
+        download(
+            arguments.corpus, arguments.audio_dir, parts=tuple(parts), progress=progress.of_file
+        )
 
 
 def table(prepared: Prepared) -> str:
@@ -112,10 +130,21 @@ class _Progress:
             self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
+        self._show("prepare", done, total, unit="utterances")
+
+    def of_file(self, name: str, done: int, total: int | None) -> None:
+        """Shows how much of a file is there, in bytes."""
+        if self._bar is not None and self._bar.desc.removesuffix(": ") != name:
+            self._bar.close()
+            self._bar = None
+        self._show(name, done, total, unit="B")
+
+    def _show(self, name: str, done: int, total: int | None, *, unit: str) -> None:
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, unit="utterance", desc="prepare")
+                self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=name)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last >= _LINE_SECONDS or done == total:
             self._last = time.monotonic()
-            print(f"prepare: {done} of {total} utterances", file=sys.stderr, flush=True)
+            of_all = "" if total is None else f" of {total}"
+            print(f"{name}: {done}{of_all} {unit}", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.archives import ARCHIVES
 from sersl.corpora.builder import Builder, FolderBuilder
 from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
 from sersl.corpora.manifest import ManifestBuilder, corpus_name
@@ -140,6 +141,8 @@ def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict
     if not audio_dir:
         about = CORPORA[corpus].about
         how = about.how_to_get or f"get it from {about.homepage}"
+        if corpus in ARCHIVES:
+            how += ", or add --download and the folder to unpack it into"
         raise UserError(
             f"corpus {corpus!r} needs --audio_dir, a folder with {about.folder}; {how} "
             f"({about.licence})"

@@ -42,8 +42,8 @@ def arguments():
     """What the command line gives `sersl prepare`."""
 
     def make(**given):
-        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format"))
-        names = ("overwrite", "allow_unexpected_count", "allow_outside_paths")
+        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format", "parts"))
+        names = ("download", "overwrite", "allow_unexpected_count", "allow_outside_paths")
         switches = dict.fromkeys(names, False)
         return argparse.Namespace(**(absent | switches | given))
 
