@@ -97,7 +97,11 @@ RANGES: dict[type, dict[str, Range]] = {
         "decoder_kernel": AT_LEAST_1,
         "decoder_groups": AT_LEAST_1,
     },
-    objectives.UtteranceConfig: {"weight": AT_LEAST_0, "tokens": AT_LEAST_1, "top_layers": AT_LEAST_1},
+    objectives.UtteranceConfig: {
+        "weight": AT_LEAST_0,
+        "tokens": AT_LEAST_1,
+        "top_layers": AT_LEAST_1,
+    },
     objectives.ClustersConfig: {"weight": AT_LEAST_0, "width": AT_LEAST_1, "temperature": ABOVE_0},
     objectives.BestRqConfig: {
         "weight": AT_LEAST_0,
