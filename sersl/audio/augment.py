@@ -169,7 +169,15 @@ def drop_band(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray
 
 
 def clip(waveform: np.ndarray, share: float) -> np.ndarray:
-    """Cuts a waveform [N] off at a share of its peak, as an overloaded microphone would."""
+    """Cuts the peaks off, as an overloaded microphone would.
+
+    Args:
+      waveform: [N].
+      share: of the highest peak, at which is cut.
+
+    Returns:
+      [N].
+    """
     limit = share * np.abs(waveform).max(initial=0.0)
     return np.clip(waveform, -limit, limit)
 
@@ -302,6 +310,5 @@ MOVING = ("speed", "shuffle")  # after which frame t is another moment
 _BOUNDS = (
     ("reverb_min_seconds", "reverb_max_seconds"),
     ("noise_min_snr_db", "noise_max_snr_db"),
-    ("speech_min_snr_db", "speech_max_snr_db"),
     ("clip_min", "clip_max"),
 )

@@ -33,9 +33,19 @@ class DataConfig:
 class FrontendConfig:
     """Waveform to frames at 50 Hz."""
 
-    kind: str = "log_mel"  # log_mel
-    num_mels: int = 80  # filters between 20 and 8000 Hz (HTK mel)
-    normalize: str = "fixed"  # fixed: one affine map for all audio; utterance: per-band mean, std
+    kind: str = "log_mel"  # log_mel, waveform (the conv stack of wav2vec 2.0), whisper
+    # filters between 20 and 8000 Hz (HTK mel); whisper: 80 or 128 of its own
+    num_mels: int = 80
+    # fixed: one map for all audio, of a waveform none; utterance: zero mean and unit deviation, of
+    # each band or of the waveform
+    normalize: str = "fixed"
+    dropout: float = 0.0  # of the projected features, before masking
+    conv_width: int = 512  # of waveform: channels of all seven layers
+    conv_norm: str = "group"  # of waveform: group (over time, first layer), layer (every layer)
+    conv_bias: bool = False  # of waveform
+    feature_norm: bool = True  # of waveform: LayerNorm in front of the projection
+    gradient_scale: float = 1.0  # of waveform: of the conv stack; 0.1 in wav2vec 2.0 BASE
+    window_seconds: float = 30.0  # of whisper: audio is padded or cut to it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +144,6 @@ class DistortionConfig:
     noise_colour: str = "any"  # white, pink, brown, any
     noise_min_snr_db: float = 0.0  # PASE+: 0, 5 or 10
     noise_max_snr_db: float = 10.0
-    speech_probability: float = 0.0  # another utterance of the batch on top
-    speech_min_snr_db: float = 5.0  # PASE+: 5, 7.5 or 10
-    speech_max_snr_db: float = 10.0
     band_drop_probability: float = 0.0
     band_drop_hz: float = 2000.0  # widest band, drawn uniformly from 0
     downsample_probability: float = 0.0  # nothing is left above half of this rate

@@ -17,6 +17,7 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import Bucket
+from sersl.data.distortion import Distorter
 from sersl.data.plan import BatchPlan
 from sersl.data.references import BatchRefs, evaluation_plan, locate_rows
 from sersl.data.sources import CorpusSource, DamagedRecordError
@@ -60,15 +61,20 @@ class _TrainingBatches(_Batches):
         num_steps: int,
         rows: dict,
         max_corrupted: int,
+        distorter: Distorter | None,
     ):
         super().__init__(maker, functools.partial(_refs_after, plan, start_step), num_steps, rows)
         self._plan, self._corpora, self._max_corrupted = plan, tuple(corpora), max_corrupted
+        self._start_step, self._distorter = start_step, distorter
 
     def __getitem__(self, index: int) -> dict:
         refs, damaged = self._refs_of(int(index)), []
         while True:
             try:
-                return {"batch": self._make(refs), "damaged": damaged}
+                batch = self._make(refs)
+                if self._distorter is not None:
+                    batch = self._distorter(batch, self._start_step + int(index))
+                return {"batch": batch, "damaged": damaged}
             except DamagedRecordError as error:
                 corpus = self._corpora.index(error.corpus)
                 damaged.append((corpus, error.row, str(error)))
@@ -86,6 +92,8 @@ def training_batches(
     num_steps: int,
     batch_rows: BatchRows | None = None,
     data: DataConfig,
+    soft_labels: bool = False,
+    distorter: Distorter | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Reads the batches of the steps start_step, ..., start_step + num_steps - 1.
 
@@ -98,6 +106,8 @@ def training_batches(
       batch_rows: gives the rows of a global batch that this process needs, such as
         `functools.partial(local_rows, mesh)`; None: all.
       data: threads, processes, prefetch, and how many damaged records may be replaced.
+      soft_labels: whether batches also hold the shares of the raters' votes.
+      distorter: changes waveforms as a function of the step and the utterance; None: no change.
 
     Returns:
       Iterator over batches, see `BatchMaker.make`; the same whatever reads them. A damaged record
@@ -114,6 +124,7 @@ def training_batches(
         num_steps=num_steps,
         rows=_rows_by_size(plan.buckets, batch_rows),
         max_corrupted=data.max_corrupted,
+        distorter=distorter,
     )
     return _keep_books(_read_ahead(batches, data), sources, data.max_corrupted)
 

@@ -16,6 +16,7 @@ from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS, LabelView
 from sersl.corpora.protocols import Fold
 from sersl.data.buckets import evaluation_buckets
+from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import BatchPlan, make_plan
 from sersl.data.references import split_rows
@@ -271,6 +272,8 @@ class _Run:
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
         has_dimensions = ~np.isnan(self.dimensions[rows]).all(1) & self.config.labels.dimensions
         labelled = rows[(self.category[rows] >= 0) | has_dimensions]
+            soft_labels=self.config.labels.soft,
+            distorter=make_distorter(self.config, beside=()),
         if not len(labelled):
             raise UserError(
                 f"no training utterance of {', '.join(self.config.data.corpora)} has a label for "
@@ -294,8 +297,15 @@ class _Run:
         self._compiled = compile_steps(
             make_step(self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts),
             self.abstract,
+    def _example(self, bucket) -> dict:
+        shapes = example_batch(bucket, needs=frozenset())
+        if self.config.labels.soft:
+            shares = (bucket.rows, len(self.view.names))
+            shapes["category_probabilities"] = jax.ShapeDtypeStruct(shares, np.float32)
+        return shapes
+
             buckets=self.buckets,
-            example=functools.partial(example_batch, needs=frozenset()),
+            example=self._example,
             constants=constants,
             mesh=self.mesh,
             report=say,

@@ -13,8 +13,9 @@ from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import read_summary
-from sersl.corpora.labels import make_view
+from sersl.corpora.labels import CANONICAL, LabelView, make_view
 from sersl.data.buckets import Bucket
+from sersl.data.distortion import DISTORTED, SECOND, make_distorter
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import BatchPlan, make_plan
 from sersl.data.sources import CorpusSource
@@ -134,7 +135,9 @@ def pretrain(
             state = loop.run(
                 state,
                 start_step=start_step,
-                batches=read_batches(sources, plan, config, mesh=mesh, start_step=start_step),
+                batches=read_batches(
+                    sources, plan, config, mesh=mesh, start_step=start_step, needs=task.needs
+                ),
             )
             for line in damage(sources):
                 say(line)
@@ -192,7 +195,15 @@ def damage(sources) -> list[str]:
     ]
 
 
-def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, start_step: int):
+def read_batches(
+    sources,
+    plan: BatchPlan,
+    config: PretrainConfig,
+    *,
+    mesh,
+    start_step: int,
+    needs: frozenset[str] = frozenset(),
+):
     """Reads this process's rows of the batches from a step on.
 
     Args:
@@ -201,6 +212,7 @@ def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, star
       config: the run.
       mesh: says which rows are this process's.
       start_step: updates done.
+      needs: what batches must hold beside audio, see `Term.needs`.
 
     Returns:
       Iterator of batch dicts of numpy arrays.
@@ -208,12 +220,18 @@ def read_batches(sources, plan: BatchPlan, config: PretrainConfig, *, mesh, star
     return training_batches(
         sources,
         plan,
-        make_view("none", ()),
+        LabelView(CANONICAL) if "category" in needs else make_view("none", ()),
         start_step=start_step,
         num_steps=config.train.num_steps - start_step,
         batch_rows=functools.partial(local_rows, mesh),
         data=config.data,
+        distorter=make_distorter(config, beside=beside(needs)),
     )
+
+
+def beside(needs: frozenset[str]) -> tuple[str, ...]:
+    """Names the distorted waveforms among the needs of a run, in a fixed order."""
+    return tuple(name for name in (DISTORTED, SECOND) if name in needs)
 
 
 def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.ShapeDtypeStruct]:
@@ -238,6 +256,7 @@ def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.Sha
     if "annotation" in needs:
         shapes["intensity"] = ((B, T), np.float32)
         shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
+    shapes |= dict.fromkeys(beside(needs), ((B, N), np.float32))
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
 
 

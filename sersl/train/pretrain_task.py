@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import unknown_name
+from sersl.data.distortion import DISTORTED
 from sersl.knowledge.entry import IntensityInput, frame_weights
 from sersl.knowledge.masking import RULES, choose_masked
 from sersl.models.encoder import SpeechEncoder
@@ -53,7 +55,7 @@ class PretrainTask:
       graph: graph definition of the model; `nnx.merge(graph, nnx.State(params))` rebuilds it.
       abstract: state of the model with shapes instead of arrays.
       terms: name to objective.
-      needs: what batches must hold beside audio: "annotation" (intensity and prosody).
+      needs: what batches must hold beside the waveform, see `Term.needs`.
     """
 
     def __init__(self, config: PretrainConfig, *, frozen: Sequence[InitialWeights] = ()):
@@ -75,6 +77,9 @@ class PretrainTask:
             self.needs |= {"annotation"}
         if config.knowledge.loss_weight:
             self.needs |= {"annotation"}
+        check_distortion(config.distortion, keep_time=True)
+        if is_on(config.distortion):
+            self.needs |= {DISTORTED}
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
         model = nnx.merge(self.graph, self.abstract)
         self._teacher_graphs = {}
@@ -165,7 +170,9 @@ class PretrainTask:
     def _look(self, model, teacher, batch, *, constants, step, key) -> View:
         """Runs the student, and the teachers where there are any."""
         config, encoder = self.config, model.encoder
-        features, valid = encoder.frontend.features(batch["waveform"], batch["valid"])
+        # The student hears the distorted waveform; targets and teachers keep to the other.
+        heard = batch[DISTORTED if DISTORTED in self.needs else "waveform"]
+        features, valid = encoder.frontend.features(heard, batch["valid"])
         intensity = batch["intensity"] if "annotation" in self.needs else None
         masked = choose_masked(valid, intensity, fold(key, "masking"), config.masking)
         x = encoder.frontend.project(features)

@@ -69,7 +69,9 @@ class Term:
     array is, and refuses settings that make no sense with one sentence.
 
     Attributes:
-      needs: what the batch must hold beside audio: "annotation" (intensity and prosody).
+      needs: what the batch must hold beside the waveform: "annotation" (intensity and prosody),
+        "category" (of CANONICAL), "distorted" (the waveform as the student hears it), "second"
+        (distorted once more).
       needs_teacher: whether the state keeps an exponential average of the encoder.
       teaches_heads: whether the teacher keeps an average of this term's heads too.
     """

@@ -1,0 +1,71 @@
+"""Distortion of the waveforms of a batch, addressed by (seed, step, utterance)."""
+
+import numpy as np
+
+from sersl.audio.augment import check_distortion, distort, is_on
+from sersl.config.schema import DistortionConfig
+from sersl.core.seeds import generator
+
+DISTORTED, SECOND = "distorted", "second"  # beside the waveform: what is heard, and once more
+
+
+def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
+    """Makes what distorts the batches of a run.
+
+    Args:
+      config: with the groups `distortion` and `train`.
+      beside: as for `Distorter`.
+
+    Returns:
+      None where nothing would be changed.
+
+    Raises:
+      UserError: the settings of the distortions make no sense.
+    """
+    check_distortion(config.distortion, keep_time=bool(beside))
+    if not (is_on(config.distortion) or beside):
+        return None
+    return Distorter(config.distortion, seed=config.train.seed, beside=beside)
+
+
+class Distorter:
+    """Distorts each row on its own, so that neither hosts nor workers have a say in the draws."""
+
+    def __init__(self, config: DistortionConfig, *, seed: int, beside: tuple[str, ...] = ()):
+        """Keeps the settings.
+
+        Args:
+          config: what and how likely.
+          seed: of the run.
+          beside: names under which distorted waveforms are put beside the undistorted one, each
+            with draws of its own; none: the waveform itself is distorted, and `valid` follows.
+        """
+        self._config, self._seed, self._beside = config, seed, beside
+
+    def __call__(self, batch: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+        """Distorts a batch.
+
+        Args:
+          batch: of `BatchMaker.make`.
+          step: of the run.
+
+        Returns:
+          The batch with the same shapes, and more names where `beside` says so. A row that has
+          become longer than the batch is cut at its end.
+        """
+        if not self._beside:
+            waveform, valid = self._distorted(batch, step, "distort")
+            return batch | {"waveform": waveform, "valid": valid}
+        return batch | {name: self._distorted(batch, step, name)[0] for name in self._beside}
+
+    def _distorted(self, batch, step, purpose):
+        """(waveform [B, N], valid [B, N]) after one draw for each row."""
+        waveform, valid = np.zeros_like(batch["waveform"]), np.zeros_like(batch["valid"])
+        for i, utterance in enumerate(batch["utterance_index"]):
+            if utterance < 0:
+                continue
+            own = generator(self._seed, purpose, step, int(utterance))
+            length = int(batch["valid"][i].sum())
+            row = distort(batch["waveform"][i, :length], self._config, own)[: waveform.shape[1]]
+            waveform[i, : len(row)], valid[i, : len(row)] = row, True
+        return waveform, valid
