@@ -138,6 +138,8 @@ def _bands(slots, noise, budget, cfg):
 _FIRST = 1e4  # far above any Gumbel noise
 VESPER_BANDS = ((0.5, float("inf")), (0.2, 0.5))  # of the row's largest (Vesper, get_rms_mask)
 
+NO_RULE = "none"  # of masking.rule: nothing is hidden, and `choose_masked` is not asked
+
 # Each gives float scores [B, num_slots]; the highest are hidden.
 RULES = {
     "uniform": _uniform,

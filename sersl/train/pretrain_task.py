@@ -10,16 +10,16 @@ from jax.sharding import Mesh
 
 from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import unknown_name
 from sersl.data.distortion import DISTORTED
 from sersl.knowledge.entry import IntensityInput, frame_weights
-from sersl.knowledge.masking import RULES, choose_masked
+from sersl.knowledge.masking import NO_RULE
 from sersl.models.encoder import SpeechEncoder
 from sersl.objectives.distill import ema_decay, ema_update
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
 from sersl.train.startup import InitialWeights
+from sersl.train.student import check_student, repeat_rows, run_student
 from sersl.train.term import Term, View
 from sersl.train.terms import make_terms
 
@@ -69,11 +69,10 @@ class PretrainTask:
           UserError: no objective has a weight, or a name or a size is wrong.
         """
         self.terms = make_terms(config)
-        if config.masking.rule not in RULES:
-            raise unknown_name("masking.rule", config.masking.rule, RULES)
+        check_student(config)
         self.config = config
         self.needs = frozenset().union(*(term.needs for term in self.terms.values()))
-        if config.masking.rule != "uniform" or config.knowledge.input:
+        if config.masking.rule not in ("uniform", NO_RULE) or config.knowledge.input:
             self.needs |= {"annotation"}
         if config.knowledge.loss_weight:
             self.needs |= {"annotation"}
@@ -164,28 +163,30 @@ class PretrainTask:
             metrics |= found
         return total, metrics | {
             "masked_fraction": Mean.of(view.masked, view.valid),
-            "feature_variance": _variance(view.last, view.valid),
+            "feature_variance": _variance(view.last, view.present),
         }
 
     def _look(self, model, teacher, batch, *, constants, step, key) -> View:
         """Runs the student, and the teachers where there are any."""
-        config, encoder = self.config, model.encoder
+        config = self.config
+        repeat = functools.partial(repeat_rows, clones=config.masking.clones)
+        intensity = batch["intensity"] if "annotation" in self.needs else None
         # The student hears the distorted waveform; targets and teachers keep to the other.
         heard = batch[DISTORTED if DISTORTED in self.needs else "waveform"]
-        features, valid = encoder.frontend.features(heard, batch["valid"])
-        intensity = batch["intensity"] if "annotation" in self.needs else None
-        masked = choose_masked(valid, intensity, fold(key, "masking"), config.masking)
-        x = encoder.frontend.project(features)
-        if config.knowledge.input:
-            x = model.intensity_input(
-                x,
-                intensity,
-                masked=masked,
-                dropout=config.knowledge.input_dropout,
-                key=fold(key, "intensity_input"),
-            )
-        hidden_states = encoder.contextualize(x, valid, masked=masked, key=fold(key, "dropout"))
-        weights = frame_weights(valid, intensity, loss_weight=config.knowledge.loss_weight)
+        student = run_student(
+            model,
+            batch,
+            heard=heard,
+            config=config,
+            intensity=intensity,
+            tokens=self._tokens(model),
+            key=key,
+        )
+        weights = frame_weights(
+            student.valid,
+            None if intensity is None else repeat(intensity),
+            loss_weight=config.knowledge.loss_weight,
+        )
         teachers = {
             name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient(teacher[name])))
             for name, graph in self._teacher_graphs.items()
@@ -194,24 +195,33 @@ class PretrainTask:
         if teachers:
             taught = teachers[ENCODER](batch["waveform"], batch["valid"]).hidden_states
         return View(
-            batch=batch,
+            batch={name: repeat(array) for name, array in batch.items()},
             step=step,
             key=key,
-            valid=valid,
-            masked=masked,
-            weights=jnp.where(masked, weights, 0.0),
+            clones=config.masking.clones,
+            valid=student.valid,
+            masked=student.masked,
+            present=student.present,
+            sought=student.sought,
+            weights=jnp.where(student.masked, weights, 0.0),
             frame_weights=weights,
-            features=features,
-            hidden_states=hidden_states,
-            encode=encoder,
+            features=student.features,
+            hidden_states=student.hidden_states,
+            prefix=student.prefix,
+            encode=model.encoder,
             teacher_encode=teachers.pop(ENCODER, None),
             teacher_heads=teachers,
-            teacher_hidden_states=None if taught is None else jax.lax.stop_gradient(taught),
+            taught_once=None if taught is None else jax.lax.stop_gradient(taught),
             frozen=tuple(
-                one.hidden_states(constants["frozen"][i], batch)
+                repeat(one.hidden_states(constants["frozen"][i], batch), axis=1)
                 for i, one in enumerate(self._frozen)
             ),
         )
+
+    def _tokens(self, model) -> dict[str, jax.Array]:
+        """Collects what objectives put in front of the frames."""
+        tokens = {name: term.tokens(getattr(model, name, None)) for name, term in self.terms.items()}
+        return {name: own for name, own in tokens.items() if own is not None}
 
     def diagnose(self, step: int, values: dict[str, float]) -> str | None:
         """Looks for a collapsed representation in the logged values.

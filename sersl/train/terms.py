@@ -2,6 +2,7 @@
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
+from sersl.knowledge.masking import NO_RULE
 from sersl.train.term import Term
 from sersl.train.terms_masked import Contrastive, Distill, Intensity, Prosody
 
@@ -32,4 +33,27 @@ def make_terms(config: PretrainConfig) -> dict[str, Term]:
     }
     if not chosen:
         raise UserError("every weight under objectives is 0: give one of them a weight")
+    _check_masking(config, chosen)
     return chosen
+
+
+def _check_masking(config: PretrainConfig, chosen: dict[str, Term]) -> None:
+    """Refuses objectives that masking leaves nothing to do, and masking that no objective wants."""
+    hides = config.masking.rule != NO_RULE
+    for name, term in chosen.items():
+        if term.masking == "needed" and not hides:
+            raise UserError(
+                f"objectives.{name} counts masked frames and masking.rule 'none' hides none: choose "
+                f"another rule or set objectives.{name}.weight to 0"
+            )
+        if term.reads_hidden and config.masking.replace == "remove":
+            raise UserError(
+                f"objectives.{name} asks what the encoder says of masked frames, and with "
+                "masking.replace 'remove' it never meets them: use 'embedding', or "
+                "objectives.distill with decoder 'convolution'"
+            )
+    if hides and all(term.masking == "none" for term in chosen.values()):
+        raise UserError(
+            f"objectives.{' and objectives.'.join(chosen)} hide by themselves what they predict, so "
+            f"masking.rule {config.masking.rule!r} would only take away input: set it to 'none'"
+        )

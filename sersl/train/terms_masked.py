@@ -32,6 +32,8 @@ class ContrastiveHeads(nnx.Module):
 class Contrastive(Term):
     """wav2vec 2.0: tell the frame's code among others of the utterance."""
 
+    masking = "needed"
+
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> ContrastiveHeads:
         """Makes the quantiser and the projection.
 
@@ -95,6 +97,7 @@ class Prosody(Term):
     """Regress log-F0, voicing, energy and their deltas at hidden frames."""
 
     needs = frozenset({"annotation"})
+    masking = "needed"
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
         """Makes the regression head.
@@ -130,6 +133,7 @@ class Intensity(Term):
     """Regress the emotion intensity of hidden frames (EMS)."""
 
     needs = frozenset({"annotation"})
+    masking = "needed"
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
         """Makes the regression head.
@@ -163,6 +167,7 @@ class Distill(Term):
     """data2vec: regress the averaged layers of an EMA teacher that sees every frame."""
 
     needs_teacher = True
+    masking = "needed"
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection:
         """Makes the linear map to the teacher's layers.
