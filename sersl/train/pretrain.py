@@ -1,5 +1,6 @@
 """A pretraining run, from its config to its last checkpoint."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,11 +24,16 @@ from sersl.knowledge.annotate import load_sidecar_info
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
+from sersl.train.boards import open_board
 from sersl.train.checkpoint import Checkpoints, write_json
+from sersl.train.finite import BadUpdates, skips, without_bad_updates
+from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
 from sersl.train.pretrain_task import PretrainTask
+from sersl.train.profile import Profile
+from sersl.train.record import record_start
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.state import TrainState
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
@@ -71,7 +77,7 @@ def pretrain(
     for bucket in plan.buckets:
         check_rows(bucket.rows, mesh)
     first = is_first_process()
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), contextlib.ExitStack() as held:
         progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
         say = progress.say
         say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
@@ -83,8 +89,10 @@ def pretrain(
         for note in notes:
             say(f"not sharded: {note}")
         # Only now, when the settings are known to make a run.
+        skip = skips(config.train.on_nan)
+        held.enter_context(only_run(workdir, first=first))
         workdir = open_workdir(workdir, config, first=first)
-        checkpoints = Checkpoints(workdir / "checkpoints", keep_last=config.checkpoint.keep_last)
+        checkpoints = Checkpoints.of(workdir / "checkpoints", config.checkpoint)
         state, start_step = start(
             task,
             optimizer,
@@ -100,15 +108,20 @@ def pretrain(
         say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
         if first:
             write_json(workdir / "corpora.json", describe_corpora(sources))
-        metrics = Metrics(workdir, start_step=start_step, enabled=first)
+            record_start(
+                workdir, start_step=start_step, mesh=mesh, fingerprints=fingerprints(sources)
+            )
+        board = open_board(config.train.wandb, workdir, config=to_dict(config), enabled=first)
+        metrics = Metrics(workdir, start_step=start_step, enabled=first, board=board)
         try:
             if start_step >= config.train.num_steps:
                 say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
                 return state
             constants = task.constants(mesh)
+            step = make_step(task, optimizer, seed=config.train.seed)
             loop = Loop(
                 compiled=compile_steps(
-                    make_step(task, optimizer, seed=config.train.seed),
+                    without_bad_updates(step) if skip else step,
                     abstract,
                     buckets=plan.buckets,
                     example=functools.partial(example_batch, needs=task.needs),
@@ -131,6 +144,12 @@ def pretrain(
                 log_every_steps=config.train.log_every_steps,
                 save_every_steps=config.checkpoint.every_steps,
                 evaluate_every_steps=config.train.num_steps,
+                bad_updates=BadUpdates(skip=skip, max_in_a_row=config.train.max_skipped),
+                profile=Profile(
+                    workdir / "profile",
+                    first_step=config.train.profile_from,
+                    num_steps=config.train.profile_steps,
+                ),
             )
             state = loop.run(
                 state,
@@ -258,6 +277,11 @@ def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.Sha
         shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
     shapes |= dict.fromkeys(beside(needs), ((B, N), np.float32))
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+
+
+def fingerprints(sources) -> dict[str, str]:
+    """Gives corpus to fingerprint of its prepared data."""
+    return {source.index.corpus: source.index.fingerprint for source in sources}
 
 
 def describe_corpora(sources) -> list[dict]:
