@@ -1,6 +1,5 @@
 """A fine-tuning run: every fold of a protocol, then one model for release."""
 
-import contextlib
 import dataclasses
 import functools
 import shutil
@@ -26,10 +25,8 @@ from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
 from sersl.train.answers import Answerer, Answers
 from sersl.train.best import BestKeeper, Score
-from sersl.train.boards import open_board
 from sersl.train.checkpoint import Checkpoints
 from sersl.train.finetune_task import FinetuneTask
-from sersl.train.finite import BadUpdates, skips, without_bad_updates
 from sersl.train.folds import (
     choose_folds,
     choose_view,
@@ -38,13 +35,10 @@ from sersl.train.folds import (
     warnings,
     write_folds,
 )
-from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
-from sersl.train.pretrain import damage, example_batch, fingerprints, open_sources
-from sersl.train.profile import Profile
-from sersl.train.record import record_start
+from sersl.train.pretrain import damage, example_batch, open_sources
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
@@ -87,39 +81,22 @@ def finetune(
         )
     folds = choose_folds(config, sources, view)
     first = is_first_process()
-    workdir = Path(workdir).absolute()
+    workdir = open_workdir(workdir, config, first=first)
     progress = Progress("finetune", total=len(folds), enabled=first)
     progress.say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
     progress.say(
         f"categories: {', '.join(view.names) or 'none'}; dimensions: "
         f"{', '.join(DIMENSIONS) if config.labels.dimensions else 'none'}"
     )
-    with jax.set_mesh(mesh), contextlib.ExitStack() as held:
+    with jax.set_mesh(mesh):
         run = _Run(config, workdir, sources, view, mesh, progress.say)
-        # Only now, when the settings are known to make a run.
-        held.enter_context(only_run(workdir, first=first))
-        open_workdir(workdir, config, first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)
-            record_start(workdir, start_step=0, mesh=mesh, fingerprints=fingerprints(sources))
         for line in describe_labels(sources, view) + warnings(folds):
             progress.say(line)
         for number, fold in enumerate(folds, start=1):
             run.train(fold, title=f"fold {fold.name} ({number}/{len(folds)})", weights=weights,
                       score=score, preempted=preempted)  # fmt: skip
-
-
-def check_settings(config: FinetuneConfig) -> None:
-    """Looks at what can be refused before any audio is read or weights are loaded.
-
-    Args:
-      config: of the run.
-
-    Raises:
-      UserError: the mesh does not divide the devices, or a name is not known.
-    """
-    make_mesh(config.mesh)
-    skips(config.train.on_nan)
 
 
 def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
@@ -151,7 +128,6 @@ class _Run:
         self.config, self.workdir, self.sources = config, workdir, sources
         self.view, self.mesh, self.say = view, mesh, say
         self.first = is_first_process()
-        self.skip = skips(config.train.on_nan)
         self.sizes = [len(source) for source in sources]
         self.category = np.concatenate(
             [view.indices(source.index.column("category")) for source in sources]
@@ -203,7 +179,9 @@ class _Run:
             self.say(f"{title}: done before")
             return
         progress = Progress(title, total=self.config.train.num_steps, enabled=self.first)
-        checkpoints = Checkpoints.of(folder / "checkpoints", self.config.checkpoint)
+        checkpoints = Checkpoints(
+            folder / "checkpoints", keep_last=self.config.checkpoint.keep_last
+        )
         best = Checkpoints(folder / "best", keep_last=1)
         state, start_step = start(
             self.task,
@@ -218,11 +196,7 @@ class _Run:
         if self._compiled is None:
             progress.say(f"model: {sizes(state.params, self.mesh)}")
             self._compile(progress.say)
-        settings = to_dict(self.config)
-        board = open_board(
-            self.config.train.wandb, folder, config=settings, enabled=self.first
-        )
-        metrics = Metrics(folder, start_step=start_step, enabled=self.first, board=board)
+        metrics = Metrics(folder, start_step=start_step, enabled=self.first)
         keeper = BestKeeper(
             functools.partial(self.answer, rows=fold.validation),
             self.abstract.params,
@@ -238,7 +212,7 @@ class _Run:
             checkpoints=checkpoints,
             metrics=metrics,
             progress=progress,
-            save_config=lambda: {"config": settings},
+            save_config=lambda: {"config": to_dict(self.config)},
             preempted=preempted,
             diagnose=self.task.diagnose,
             evaluate=keeper,
@@ -247,12 +221,6 @@ class _Run:
             log_every_steps=self.config.train.log_every_steps,
             save_every_steps=self.config.checkpoint.every_steps,
             evaluate_every_steps=self.config.evaluate_every_steps,
-            bad_updates=BadUpdates(skip=self.skip, max_in_a_row=self.config.train.max_skipped),
-            profile=Profile(
-                folder / "profile",
-                first_step=self.config.train.profile_from,
-                num_steps=self.config.train.profile_steps,
-            ),
         )
         try:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
@@ -299,13 +267,12 @@ class _Run:
             num_steps=self.config.train.num_steps - start_step,
             batch_rows=functools.partial(local_rows, self.mesh),
             data=self.config.data,
+            distorter=make_distorter(self.config, beside=()),
         )
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
         has_dimensions = ~np.isnan(self.dimensions[rows]).all(1) & self.config.labels.dimensions
         labelled = rows[(self.category[rows] >= 0) | has_dimensions]
-            soft_labels=self.config.labels.soft,
-            distorter=make_distorter(self.config, beside=()),
         if not len(labelled):
             raise UserError(
                 f"no training utterance of {', '.join(self.config.data.corpora)} has a label for "
@@ -326,21 +293,11 @@ class _Run:
 
     def _compile(self, say) -> None:
         constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
-        step = make_step(
-            self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts
-        )
         self._compiled = compile_steps(
-            without_bad_updates(step) if self.skip else step,
+            make_step(self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts),
             self.abstract,
-    def _example(self, bucket) -> dict:
-        shapes = example_batch(bucket, needs=frozenset())
-        if self.config.labels.soft:
-            shares = (bucket.rows, len(self.view.names))
-            shapes["category_probabilities"] = jax.ShapeDtypeStruct(shares, np.float32)
-        return shapes
-
             buckets=self.buckets,
-            example=self._example,
+            example=functools.partial(example_batch, needs=frozenset()),
             constants=constants,
             mesh=self.mesh,
             report=say,
