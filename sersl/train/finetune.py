@@ -1,5 +1,6 @@
 """A fine-tuning run: every fold of a protocol, then one model for release."""
 
+import contextlib
 import dataclasses
 import functools
 import shutil
@@ -25,8 +26,10 @@ from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
 from sersl.train.answers import Answerer, Answers
 from sersl.train.best import BestKeeper, Score
+from sersl.train.boards import open_board
 from sersl.train.checkpoint import Checkpoints
 from sersl.train.finetune_task import FinetuneTask
+from sersl.train.finite import BadUpdates, skips, without_bad_updates
 from sersl.train.folds import (
     choose_folds,
     choose_view,
@@ -35,10 +38,13 @@ from sersl.train.folds import (
     warnings,
     write_folds,
 )
+from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
-from sersl.train.pretrain import damage, example_batch, open_sources
+from sersl.train.pretrain import damage, example_batch, fingerprints, open_sources
+from sersl.train.profile import Profile
+from sersl.train.record import record_start
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
@@ -81,22 +87,39 @@ def finetune(
         )
     folds = choose_folds(config, sources, view)
     first = is_first_process()
-    workdir = open_workdir(workdir, config, first=first)
+    workdir = Path(workdir).absolute()
     progress = Progress("finetune", total=len(folds), enabled=first)
     progress.say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
     progress.say(
         f"categories: {', '.join(view.names) or 'none'}; dimensions: "
         f"{', '.join(DIMENSIONS) if config.labels.dimensions else 'none'}"
     )
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(mesh), contextlib.ExitStack() as held:
         run = _Run(config, workdir, sources, view, mesh, progress.say)
+        # Only now, when the settings are known to make a run.
+        held.enter_context(only_run(workdir, first=first))
+        open_workdir(workdir, config, first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)
+            record_start(workdir, start_step=0, mesh=mesh, fingerprints=fingerprints(sources))
         for line in describe_labels(sources, view) + warnings(folds):
             progress.say(line)
         for number, fold in enumerate(folds, start=1):
             run.train(fold, title=f"fold {fold.name} ({number}/{len(folds)})", weights=weights,
                       score=score, preempted=preempted)  # fmt: skip
+
+
+def check_settings(config: FinetuneConfig) -> None:
+    """Looks at what can be refused before any audio is read or weights are loaded.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      UserError: the mesh does not divide the devices, or a name is not known.
+    """
+    make_mesh(config.mesh)
+    skips(config.train.on_nan)
 
 
 def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
@@ -128,6 +151,7 @@ class _Run:
         self.config, self.workdir, self.sources = config, workdir, sources
         self.view, self.mesh, self.say = view, mesh, say
         self.first = is_first_process()
+        self.skip = skips(config.train.on_nan)
         self.sizes = [len(source) for source in sources]
         self.category = np.concatenate(
             [view.indices(source.index.column("category")) for source in sources]
@@ -179,9 +203,7 @@ class _Run:
             self.say(f"{title}: done before")
             return
         progress = Progress(title, total=self.config.train.num_steps, enabled=self.first)
-        checkpoints = Checkpoints(
-            folder / "checkpoints", keep_last=self.config.checkpoint.keep_last
-        )
+        checkpoints = Checkpoints.of(folder / "checkpoints", self.config.checkpoint)
         best = Checkpoints(folder / "best", keep_last=1)
         state, start_step = start(
             self.task,
@@ -196,7 +218,11 @@ class _Run:
         if self._compiled is None:
             progress.say(f"model: {sizes(state.params, self.mesh)}")
             self._compile(progress.say)
-        metrics = Metrics(folder, start_step=start_step, enabled=self.first)
+        settings = to_dict(self.config)
+        board = open_board(
+            self.config.train.wandb, folder, config=settings, enabled=self.first
+        )
+        metrics = Metrics(folder, start_step=start_step, enabled=self.first, board=board)
         keeper = BestKeeper(
             functools.partial(self.answer, rows=fold.validation),
             self.abstract.params,
@@ -212,7 +238,7 @@ class _Run:
             checkpoints=checkpoints,
             metrics=metrics,
             progress=progress,
-            save_config=lambda: {"config": to_dict(self.config)},
+            save_config=lambda: {"config": settings},
             preempted=preempted,
             diagnose=self.task.diagnose,
             evaluate=keeper,
@@ -221,6 +247,12 @@ class _Run:
             log_every_steps=self.config.train.log_every_steps,
             save_every_steps=self.config.checkpoint.every_steps,
             evaluate_every_steps=self.config.evaluate_every_steps,
+            bad_updates=BadUpdates(skip=self.skip, max_in_a_row=self.config.train.max_skipped),
+            profile=Profile(
+                folder / "profile",
+                first_step=self.config.train.profile_from,
+                num_steps=self.config.train.profile_steps,
+            ),
         )
         try:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
@@ -293,8 +325,11 @@ class _Run:
 
     def _compile(self, say) -> None:
         constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
+        step = make_step(
+            self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts
+        )
         self._compiled = compile_steps(
-            make_step(self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts),
+            without_bad_updates(step) if self.skip else step,
             self.abstract,
             buckets=self.buckets,
             example=functools.partial(example_batch, needs=frozenset()),
