@@ -57,8 +57,23 @@ class EncoderConfig:
     width: int = 128
     num_heads: int = 4
     mlp_width: int = 512
+    norm: str = "pre"  # LayerNorm in front of (pre) or behind (post) each residual branch
+    # rotary, convolution (wav2vec 2.0), convolution_stack (data2vec), learned, sinusoidal, none
+    positions: str = "rotary"
+    position_kernel: int = 128  # of convolution; 19 of data2vec's convolution_stack
+    position_groups: int = 16  # of channels, of both
+    position_layers: int = 5  # of convolution_stack
+    max_frames: int = 1500  # of learned positions: 30 s
+    relative_bias: bool = False  # gated bias by distance on attention scores (WavLM)
+    relative_buckets: int = 320  # of distances
+    relative_distance: int = 800  # frames from which on distances share a bucket
+    key_bias: bool = True  # Whisper has none
     dropout: float = 0.1  # residual branches and input
-    attention: str = "xla"  # implementation of jax.nn.dot_product_attention: xla, cudnn
+    attention_dropout: float = 0.0  # of attention weights
+    activation_dropout: float = 0.0  # inside the MLP
+    layer_drop: float = 0.0  # probability to leave a layer out (1909.11556)
+    # xla: our own products; jax, cudnn: jax.nn.dot_product_attention
+    attention: str = "xla"
     scan_layers: bool = False  # one compiled layer scanned over stacked parameters
     remat: str = "none"  # recomputed in the backward pass: none, dots, full
     dtype: str = "float32"  # computation: float32, bfloat16; parameters stay float32
@@ -305,7 +320,9 @@ class AugmentConfig:
     """Changes to the training input of fine-tuning; each is off at 0."""
 
     time_mask_fraction: float = 0.0  # of real frames, in spans (SpecAugment on frames)
-    time_mask_span: int = 10  # frames
+    time_mask_span: int = 10  # frames; of waveform: replaced by the mask embedding
+    channel_mask_fraction: float = 0.0  # of the encoder's channels, in spans, zeroed in all frames
+    channel_mask_span: int = 64  # channels (wav2vec 2.0, app. B)
     band_mask_width: int = 0  # widest band of mel filters hidden, drawn uniformly from 0
     gain_db: float = 0.0  # uniform in [-gain, gain]
 

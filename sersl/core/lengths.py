@@ -10,6 +10,8 @@ SAMPLE_RATE = 16_000  # Hz; every waveform inside sersl
 HOP = 320  # samples = 20 ms, total stride of the conv stack (wav2vec 2.0, sec. 2)
 WINDOW = 400  # samples = 25 ms, receptive field of the conv stack (wav2vec 2.0, sec. 2)
 FRAME_RATE = SAMPLE_RATE / HOP  # 50 frames per second
+# (kernel, stride) of each layer of the conv stack, in its own input frames (wav2vec 2.0, sec. 4.2).
+CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 
 
 def num_frames(num_samples):
@@ -36,6 +38,23 @@ def num_samples(num_frames):
       Samples at 16 kHz, of the same kind.
     """
     return num_frames * HOP + (WINDOW - HOP)
+
+
+def convolved(length, kernel: int, stride: int):
+    """Counts the frames that a convolution without padding makes.
+
+    Through all of `CONVOLUTIONS` in turn, N samples become `num_frames(N)` frames.
+
+    Args:
+      length: frames in; an int or an integer array of any shape.
+      kernel: frames that one output sees.
+      stride: frames between outputs.
+
+    Returns:
+      Frames out, of the same kind: 0 where the kernel does not fit once.
+    """
+    frames = (length - kernel) // stride + 1
+    return frames * (frames > 0)
 
 
 def resampled_length(num_samples: int, sample_rate: int) -> int:

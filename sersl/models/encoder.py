@@ -1,4 +1,4 @@
-"""The speech encoder: frontend, masking and Transformer; what pretraining trains."""
+"""The speech encoder: frontend, masking, positions and context network; what pretraining trains."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,20 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
-from sersl.core.errors import unknown_name
-from sersl.models.frontend import FRONTENDS, augment_features, augment_waveform
-from sersl.models.layers import dropout, truncated_normal
+from sersl.core import lengths
+from sersl.core.errors import UserError, unknown_name
+from sersl.models.frontend import LogMelFrontend, augment_features, augment_waveform, time_mask
+from sersl.models.layers import LayerNorm, dropout, shard_rows, truncated_normal
 from sersl.models.masked_conv import MaskedConvolution
+from sersl.models.positions import ADDED, POSITIONS
 from sersl.models.recurrent import Recurrent
 from sersl.models.transformer import Transformer
+from sersl.models.waveform import WaveformFrontend
+from sersl.models.whisper import WhisperFrontend
 
+# Frontends: each is made as `Frontend(config, width=, dtype=, key=)` and has `features`, `project`,
+# `num_features` and `hears_padding`: whether frames that are not valid are looked at.
+FRONTENDS = {"log_mel": LogMelFrontend, "waveform": WaveformFrontend, "whisper": WhisperFrontend}
 # Context networks: each is made as `Network(config, key=key)`, called as
 # `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
 CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
@@ -25,8 +32,9 @@ class EncoderOutput(NamedTuple):
     Attributes:
       features: float32 [B, T, F], normalised, neither masked nor augmented, 0 at padding.
       hidden_states: [L + 1, B, T, D] in the encoder's dtype. Index 0 is the input of the first
-        layer after masking and dropout, i the output of layer i, L that of the last layer after
-        the final LayerNorm. Frames that are not valid hold finite numbers without meaning.
+        layer, after masking, positions and dropout; i the output of layer i; L that of the last
+        one, pre-norm after the final LayerNorm. Frames that are not valid hold finite numbers
+        without meaning.
       valid: bool [B, T], True = real.
     """
 
@@ -65,17 +73,28 @@ class SpeechEncoder(nnx.Module):
             raise unknown_name("frontend.kind", frontend.kind, FRONTENDS)
         if encoder.kind not in CONTEXT:
             raise unknown_name("encoder.kind", encoder.kind, CONTEXT)
-        frontend_key, mask_key, context_key = jax.random.split(key, 3)
+        if encoder.positions not in POSITIONS:
+            raise unknown_name("encoder.positions", encoder.positions, POSITIONS)
+        if augment is not None and augment.band_mask_width and frontend.kind == "waveform":
+            raise UserError(
+                "augment.band_mask_width hides mel filters, and frontend.kind=waveform has none: "
+                "set it to 0, or augment.channel_mask_fraction instead"
+            )
+        keys = jax.random.split(key, 4)
         self.config = encoder
         self.augment = augment
         self.frontend = FRONTENDS[frontend.kind](
-            frontend, width=encoder.width, dtype=encoder.dtype, key=frontend_key
+            frontend, width=encoder.width, dtype=encoder.dtype, key=keys[0]
         )
         # Takes the place of outputs of the frontend's LayerNorm, so it is about as long.
         self.mask_embedding = nnx.Param(
-            truncated_normal(mask_key, (encoder.width,), std=1.0), axes=("embed",)
+            truncated_normal(keys[1], (encoder.width,), std=1.0), axes=("embed",)
         )
-        self.context = CONTEXT[encoder.kind](encoder, key=context_key)
+        if encoder.positions in ADDED:
+            self.positions = ADDED[encoder.positions](encoder, key=keys[3])
+        if encoder.norm == "post":
+            self.norm = LayerNorm(encoder.width, dtype=encoder.dtype)
+        self.context = CONTEXT[encoder.kind](encoder, key=keys[2])
 
     def __call__(
         self,
@@ -97,18 +116,41 @@ class SpeechEncoder(nnx.Module):
           EncoderOutput with T = num_frames(N).
         """
         keys = _Keys.of(key)
-        augmented = self.augment is not None and key is not None
-        if augmented:
-            waveform = augment_waveform(waveform, self.augment, key=keys.waveform)
+        augment = None if key is None else self.augment
+        if augment is not None:
+            waveform = augment_waveform(waveform, augment, key=keys.waveform)
         features, frame_valid = self.frontend.features(waveform, valid)
-        seen = features
-        if augmented:
-            seen = augment_features(
-                features, self.augment, num_mels=self.frontend.config.num_mels, key=keys.features
+        seen, hidden_channels = features, None
+        if masked is not None:
+            masked = _fit(masked, frame_valid.shape[1], axis=1)
+        if augment is not None and self.frontend.config.kind != "waveform":
+            num_mels = self.frontend.config.num_mels
+            seen = augment_features(features, augment, num_mels=num_mels, key=keys.features)
+        elif augment is not None and augment.time_mask_fraction:
+            hidden = time_mask(
+                frame_valid.shape,
+                fraction=augment.time_mask_fraction,
+                span=augment.time_mask_span,
+                key=keys.features,
+            )
+            masked = hidden if masked is None else masked | hidden
+        if augment is not None and augment.channel_mask_fraction:
+            hidden_channels = time_mask(
+                (len(waveform), self.config.width),
+                fraction=augment.channel_mask_fraction,
+                span=augment.channel_mask_span,
+                key=keys.channels,
             )
         x = self.frontend.project(seen)
-        hidden_states = self.contextualize(x, frame_valid, masked=masked, key=key)
-        return EncoderOutput(features, hidden_states, frame_valid)
+        hidden_states = self.contextualize(
+            x, frame_valid, masked=masked, hidden_channels=hidden_channels, key=key
+        )
+        num_frames = lengths.num_frames(waveform.shape[1])
+        return EncoderOutput(
+            _fit(features, num_frames, axis=1),
+            _fit(hidden_states, num_frames, axis=2),
+            _fit(frame_valid, num_frames, axis=1),
+        )
 
     def contextualize(
         self,
@@ -116,24 +158,43 @@ class SpeechEncoder(nnx.Module):
         frame_valid: jax.Array,
         *,
         masked: jax.Array | None = None,
+        hidden_channels: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Hides frames and runs the context network.
+        """Hides frames, adds positions and runs the context network.
 
         Args:
           x: [B, T, D], projected features.
           frame_valid: bool [B, T], True = real.
           masked: bool [B, T], frames to replace by the mask embedding; None: none.
+          hidden_channels: bool [B, D], channels to zero in all frames; None: none.
           key: PRNG key of the whole call, as `__call__` takes it; None: no dropout.
 
         Returns:
           hidden_states [L + 1, B, T, D], as in `EncoderOutput`.
         """
         keys = _Keys.of(key)
+        x = dropout(x, self.frontend.config.dropout, key=keys.projection)
         if masked is not None:
             x = jnp.where(masked[..., None], self.mask_embedding[...].astype(x.dtype), x)
+        if hidden_channels is not None:
+            x = jnp.where(hidden_channels[:, None], 0.0, x)
+        if self.frontend.hears_padding:
+            frame_valid = jnp.ones_like(frame_valid)
+        if self.config.positions in ADDED:
+            x = shard_rows(self.positions(x, frame_valid))
+        if self.config.norm == "post":
+            x = self.norm(x)
         x = dropout(x, self.config.dropout, key=keys.dropout)
         return self.context(x, frame_valid, key=keys.context)
+
+
+def _fit(x, num_frames, *, axis):
+    """Cuts or pads with zeros: a frontend with a window of its own has frames of its own."""
+    missing = num_frames - x.shape[axis]
+    if missing <= 0:
+        return jax.lax.slice_in_dim(x, 0, num_frames, axis=axis)
+    return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
 
 
 class _Keys(NamedTuple):
@@ -143,7 +204,10 @@ class _Keys(NamedTuple):
     features: jax.Array | None
     dropout: jax.Array | None
     context: jax.Array | None
+    projection: jax.Array | None
+    channels: jax.Array | None
 
     @classmethod
     def of(cls, key: jax.Array | None) -> "_Keys":
-        return cls(*(None,) * 4) if key is None else cls(*jax.random.split(key, 4))
+        num_keys = len(cls._fields)
+        return cls(*(None,) * num_keys) if key is None else cls(*jax.random.split(key, num_keys))

@@ -24,14 +24,14 @@ class LogMelFrontend(nnx.Module):
     of arousal.
     """
 
+    hears_padding = False
+
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the projection.
 
         Raises:
-          UserError: unknown kind or normalisation.
+          UserError: unknown normalisation.
         """
-        if config.kind not in FRONTENDS:
-            raise unknown_name("frontend.kind", config.kind, FRONTENDS)
         if config.normalize not in NORMALIZATIONS:
             raise unknown_name("frontend.normalize", config.normalize, NORMALIZATIONS)
         self.config = config
@@ -66,9 +66,6 @@ class LogMelFrontend(nnx.Module):
     def project(self, features: jax.Array) -> jax.Array:
         """Maps features [B, T, F] to the encoder's width [B, T, D]."""
         return self.norm(self.projection(features))
-
-
-FRONTENDS = {"log_mel": LogMelFrontend}
 
 
 def valid_frames(valid: jax.Array) -> jax.Array:

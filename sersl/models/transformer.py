@@ -1,4 +1,4 @@
-"""Pre-norm Transformer over frames, with rotary positions, as a list of layers or scanned."""
+"""Transformer over frames, pre-norm or post-norm, as a list of layers or scanned."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,13 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.models.attention import ATTENTION, WITH_DROPOUT, Attention, residual_std
 from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
+from sersl.models.positions import RelativeBias
 
-ROTARY_BASE = 10_000.0  # RoFormer (2104.09864), sec. 3.2.2
 LAYERS = "layers"  # name of the subtree that differs between the two layouts, and of its axis
 DTYPES = ("float32", "bfloat16")
+NORMS = ("pre", "post")
 REMAT_POLICIES = {
     "none": None,  # keep everything
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep matrix products
@@ -18,48 +20,12 @@ REMAT_POLICIES = {
 }
 
 
-class Attention(nnx.Module):
-    """Multi-head self-attention with rotary positions; softmax in float32."""
-
-    def __init__(self, config: EncoderConfig, *, key: jax.Array):
-        """Makes the four projections; the last starts scaled down, as it ends a residual."""
-        self.config = config
-        width = config.width
-        keys = jax.random.split(key, 4)
-        self.query = Linear(width, width, axes=("embed", "heads"), key=keys[0], dtype=config.dtype)
-        self.key = Linear(width, width, axes=("embed", "heads"), key=keys[1], dtype=config.dtype)
-        self.value = Linear(width, width, axes=("embed", "heads"), key=keys[2], dtype=config.dtype)
-        self.output = Linear(
-            width,
-            width,
-            axes=("heads", "embed"),
-            key=keys[3],
-            dtype=config.dtype,
-            std=_residual_std(width, config),
-        )
-
-    def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Lets every frame look at the real frames of its row.
-
-        Args:
-          x: [B, T, D].
-          valid: bool [B, T].
-
-        Returns:
-          [B, T, D]; what it says at frames that are not valid means nothing.
-        """
-        shape = (*x.shape[:2], self.config.num_heads, -1)
-        query = rotate(self.query(x).reshape(shape))
-        key = rotate(self.key(x).reshape(shape))
-        value = self.value(x).reshape(shape)
-        # A row that is all padding looks at all of it: a softmax over nothing would be NaN.
-        seen = valid | ~valid.any(1, keepdims=True)
-        mixed = ATTENTION[self.config.attention](query, key, value, seen)
-        return self.output(mixed.reshape(x.shape))
-
-
 class Layer(nnx.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); GELU, dropout on both branches."""
+    """Attention, then an MLP with GELU, each on a residual branch with dropout.
+
+    Pre-norm: x + attention(norm(x)), then x + mlp(norm(x)). Post-norm: norm(x + attention(x)), then
+    norm(x + mlp(x)).
+    """
 
     def __init__(self, config: EncoderConfig, *, key: jax.Array):
         """Makes one layer."""
@@ -77,29 +43,43 @@ class Layer(nnx.Module):
             axes=("mlp", "embed"),
             key=keys[2],
             dtype=config.dtype,
-            std=_residual_std(config.mlp_width, config),
+            std=residual_std(config.mlp_width, config),
         )
 
-    def __call__(self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, valid: jax.Array, *, bias: jax.Array | None, key: jax.Array | None
+    ) -> jax.Array:
         """Applies attention and MLP, each on a residual branch.
 
         Args:
           x: [B, T, D].
           valid: bool [B, T], True = real; others are not attended to.
+          bias: float32 [H, T, T], see `Attention`; None: none.
           key: PRNG key of the dropout; None: no dropout.
 
         Returns:
           [B, T, D].
         """
-        keys = (None, None) if key is None else jax.random.split(key)
+        keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         rate = self.config.dropout
-        x = x + dropout(self.attention(self.attention_norm(x), valid), rate, key=keys[0])
-        hidden = jax.nn.gelu(self.mlp_in(self.mlp_norm(x)), approximate=False)
-        return shard_rows(x + dropout(self.mlp_out(hidden), rate, key=keys[1]))
+
+        def attention(x):
+            return dropout(self.attention(x, valid, bias=bias, key=keys[2]), rate, key=keys[0])
+
+        def mlp(x):
+            hidden = jax.nn.gelu(self.mlp_in(x), approximate=False)
+            hidden = dropout(hidden, self.config.activation_dropout, key=keys[3])
+            return dropout(self.mlp_out(hidden), rate, key=keys[1])
+
+        if self.config.norm == "post":
+            x = self.attention_norm(x + attention(x))
+            return shard_rows(self.mlp_norm(x + mlp(x)))
+        x = x + attention(self.attention_norm(x))
+        return shard_rows(x + mlp(self.mlp_norm(x)))
 
 
 class Transformer(nnx.Module):
-    """A stack of layers and a final LayerNorm.
+    """A stack of layers and, pre-norm, a final LayerNorm.
 
     Kernels start truncated normal, deviation num_inputs^-1/2, those that end a residual branch
     divided by sqrt(2 L) (GPT-2, sec. 2.3), biases zero.
@@ -116,9 +96,9 @@ class Transformer(nnx.Module):
         """
         _check(config)
         self.config = config
-        keys = jax.random.split(key, config.num_layers)
+        *keys, bias_key = jax.random.split(key, config.num_layers + 1)
         if config.scan_layers:
-            stacked = jax.vmap(lambda k: nnx.split(Layer(config, key=k))[1])(keys)
+            stacked = jax.vmap(lambda k: nnx.split(Layer(config, key=k))[1])(jnp.stack(keys))
             self.layers = nnx.merge(nnx.graphdef(Layer(config, key=keys[0])), stacked)
             for _, module in nnx.iter_modules(self.layers):
                 for param in vars(module).values():
@@ -126,7 +106,10 @@ class Transformer(nnx.Module):
                         param.set_metadata(axes=(LAYERS, *param.get_metadata()["axes"]))
         else:
             self.layers = nnx.List([Layer(config, key=k) for k in keys])
-        self.norm = LayerNorm(config.width, dtype=config.dtype)
+        if config.norm == "pre":
+            self.norm = LayerNorm(config.width, dtype=config.dtype)
+        if config.relative_bias:
+            self.relative_bias = RelativeBias(config, key=bias_key)
 
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
@@ -140,97 +123,60 @@ class Transformer(nnx.Module):
 
         Returns:
           hidden_states [L + 1, B, T, D] in the config's dtype: the input, the output of each layer,
-          of the last one after the final LayerNorm.
+          pre-norm that of the last one after the final LayerNorm. A layer that is left out hands on
+          its input.
         """
         x = shard_rows(x.astype(self.config.dtype))
-        keys = None if key is None else jax.random.split(key, self.config.num_layers)
-        if self.config.scan_layers:
-            return self._scanned(x, valid, keys)
-        return self._listed(x, valid, keys)
+        bias = self.relative_bias(x.shape[1]) if self.config.relative_bias else None
+        num_layers, keys, kept = self.config.num_layers, None, None
+        if key is not None:
+            *keys, drop_key = jax.random.split(key, num_layers + 1)
+            keys = jnp.stack(keys)
+            if self.config.layer_drop:
+                kept = jax.random.uniform(drop_key, (num_layers,)) >= self.config.layer_drop
+        inputs, last = (self._scanned if self.config.scan_layers else self._listed)(
+            x, keys, kept, run=self._runner(valid, bias)
+        )
+        last = self.norm(last) if self.config.norm == "pre" else last
+        return jnp.concatenate([inputs, last[None]])
 
-    def _listed(self, x, valid, keys):
-        hidden_states = [x]
+    def _listed(self, x, keys, kept, *, run):
+        inputs = []
         for i, layer in enumerate(self.layers):
             graph, state = nnx.split(layer)
-            x = self._layer(graph)(state, x, valid, None if keys is None else keys[i])
-            hidden_states.append(x)
-        return jnp.stack([*hidden_states[:-1], self.norm(x)])
+            inputs.append(x)
+            at = [None if each is None else each[i] for each in (keys, kept)]
+            x = run(graph, state, x, *at)
+        return jnp.stack(inputs), x
 
-    def _scanned(self, x, valid, keys):
+    def _scanned(self, x, keys, kept, *, run):
         graph, state = nnx.split(self.layers)
-        run = self._layer(graph)
 
         # Each step hands out its input, so that the last output is not kept twice.
         def step(x, at):
-            return run(at[0], x, valid, at[1]), x
+            return run(graph, at[0], x, *at[1:]), x
 
-        x, inputs = jax.lax.scan(step, x, (state, keys))
-        return jnp.concatenate([inputs, self.norm(x)[None]])
+        last, inputs = jax.lax.scan(step, x, (state, keys, kept))
+        return inputs, last
 
-    def _layer(self, graph):
-        def run(state, x, valid, key):
-            return nnx.merge(graph, state)(x, valid, key=key)
+    def _runner(self, valid, bias):
+        """Gives the function that runs one layer: recomputed backward, or left out at random."""
 
-        if self.config.remat == "none":
-            return run
-        return jax.checkpoint(
-            run,
-            policy=REMAT_POLICIES[self.config.remat],
-            prevent_cse=not self.config.scan_layers,  # a scan needs no barrier against CSE
-        )
+        def run(graph, state, x, key, kept):
+            def layer(state, x, valid, bias, key):
+                return nnx.merge(graph, state)(x, valid, bias=bias, key=key)
 
+            if self.config.remat != "none":
+                layer = jax.checkpoint(
+                    layer,
+                    policy=REMAT_POLICIES[self.config.remat],
+                    prevent_cse=not self.config.scan_layers,  # a scan needs no barrier against CSE
+                )
+            if kept is None:
+                return layer(state, x, valid, bias, key)
+            return jax.lax.cond(kept, layer, lambda state, x, *_: x, state, x, valid, bias, key)
 
-def _attend(query, key, value, seen):
-    """Attention as plain products.
-
-    What `jax.nn.dot_product_attention(implementation="xla")` computes, 2.3 times faster on CPU
-    (forward and backward, 16 rows of 200 frames, 4 heads of 32: 37 ms against 83): the division by
-    the sum comes after the second product, on [B, T, H, d] instead of [B, H, T, T].
-    """
-    scores = jnp.einsum(
-        "bthd,bshd->bhts",
-        query * query.shape[-1] ** -0.5,
-        key,
-        preferred_element_type=jnp.float32,
-    )
-    scores = jnp.where(seen[:, None, None, :], scores, -1e30)
-    # The largest cancels, so no gradient flows through it.
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    mixed = jnp.einsum(
-        "bhts,bshd->bthd", weights.astype(value.dtype), value, preferred_element_type=jnp.float32
-    )
-    return (mixed / weights.sum(-1).swapaxes(1, 2)[..., None]).astype(value.dtype)
-
-
-def _attend_cudnn(query, key, value, seen):
-    return jax.nn.dot_product_attention(
-        query, key, value, mask=seen[:, None, None, :], implementation="cudnn"
-    )
-
-
-# Each takes query, key, value [B, T, H, d] and bool [B, T], the frames to look at.
-ATTENTION = {"xla": _attend, "cudnn": _attend_cudnn}
-
-
-def rotate(x: jax.Array) -> jax.Array:
-    """Turns pairs of channels by angles that grow with the frame's number.
-
-    Channel i is paired with i + d / 2; frame t turns pair i by t * 10000^(-2 i / d).
-
-    Args:
-      x: [B, T, H, d], d even.
-
-    Returns:
-      Like x.
-
-    Source: RoFormer (2104.09864), eq. 34; differs: pairs are halves apart, as in GPT-NeoX.
-    """
-    half = x.shape[-1] // 2
-    rates = ROTARY_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
-    angles = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None, None] * rates
-    cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        return run
 
 
 def stack_layers(params: dict) -> dict:
@@ -281,22 +227,29 @@ def _convert_layers(params, convert):
     }
 
 
-def _residual_std(num_inputs: int, config: EncoderConfig) -> float:
-    return (num_inputs * 2 * config.num_layers) ** -0.5
-
-
 def _check(config: EncoderConfig) -> None:
     for kind, name, known in (
         ("encoder.attention", config.attention, ATTENTION),
         ("encoder.remat", config.remat, REMAT_POLICIES),
         ("encoder.dtype", config.dtype, DTYPES),
+        ("encoder.norm", config.norm, NORMS),
     ):
         if name not in known:
             raise unknown_name(kind, name, known)
     if config.num_layers < 1:
         raise UserError("encoder.num_layers is less than 1: set it to 1 or more")
-    if config.width % (2 * config.num_heads):
+    if config.positions == "rotary" and config.width % (2 * config.num_heads):
         raise UserError(
             f"encoder.width {config.width} does not split into {config.num_heads} heads of even "
             "width: make it a multiple of 2 * encoder.num_heads"
+        )
+    if config.width % config.num_heads:
+        raise UserError(
+            f"encoder.width {config.width} does not split into {config.num_heads} heads: make it "
+            "a multiple of encoder.num_heads"
+        )
+    if config.attention_dropout and config.attention not in WITH_DROPOUT:
+        raise UserError(
+            f"encoder.attention={config.attention} has no dropout of weights: set "
+            f"encoder.attention_dropout=0 or encoder.attention={WITH_DROPOUT[0]}"
         )

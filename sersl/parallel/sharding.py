@@ -20,6 +20,7 @@ RULES: dict[str, str | tuple[str, ...] | None] = {
     "mlp": "tensor",  # hidden units of the feed-forward blocks
     "heads": "tensor",  # attention heads times their width
     "codes": "tensor",  # quantiser logits and codebook entries
+    "conv": "fsdp",  # channels of the conv stack
     "mel": None,  # frontend features: small
     "classes": None,  # outputs of the heads: small
     "layers": None,  # stacked layers of a scanned encoder: each device has a part of every layer

@@ -9,8 +9,10 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
+from sersl.models.attention import ATTENTION
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.transformer import ATTENTION, rotate, stack_layers, unstack_layers
+from sersl.models.positions import rotate
+from sersl.models.transformer import stack_layers, unstack_layers
 from tests.models.small import ENCODER, compiled, pad, utterances
 from tests.tolerances import FP32, FP32_DEEP, LOSS_ACROSS_MESHES
 
@@ -157,14 +159,15 @@ def test_encoder_when_a_mesh_is_set_then_same_numbers():
 
 def test_attention_when_compared_with_jax_then_equal():
     rng = np.random.default_rng(0)
-    query, key, value = rng.normal(size=(3, 2, 9, 4, 6)).astype(np.float32)
+    query, key, value = jnp.asarray(rng.normal(size=(3, 2, 9, 4, 6)), jnp.float32)
+    bias = jnp.asarray(rng.normal(size=(2, 4, 9, 9)), jnp.float32)
     seen = np.arange(9) < np.array([9, 5])[:, None]
-    expected = jax.nn.dot_product_attention(
-        query, key, value, mask=seen[:, None, None, :], implementation="xla"
-    )
-    np.testing.assert_allclose(
-        ATTENTION["xla"](jnp.asarray(query), key, value, seen), expected, **FP32
-    )
+    for given in (None, bias):
+        np.testing.assert_allclose(
+            ATTENTION["xla"](query, key, value, seen, given, 0.0, None),
+            ATTENTION["jax"](query, key, value, seen, given, 0.0, None),
+            **FP32,
+        )
 
 
 def test_rotate_when_both_are_shifted_then_products_depend_on_distance_only():

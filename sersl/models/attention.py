@@ -1,0 +1,133 @@
+"""Multi-head self-attention over real frames, by several implementations."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.config.schema import EncoderConfig
+from sersl.models.layers import Linear, dropout
+from sersl.models.positions import rotate
+
+GATE_UNITS = 8  # of WavLM's gate per head: two gates, each a sum of four
+
+
+class Attention(nnx.Module):
+    """Multi-head self-attention; softmax in float32."""
+
+    def __init__(self, config: EncoderConfig, *, key: jax.Array):
+        """Makes the four projections; the last starts scaled down, as it ends a residual."""
+        self.config = config
+        width, dtype = config.width, config.dtype
+        inwards = ("embed", "heads")
+        keys = jax.random.split(key, 5)
+        self.query = Linear(width, width, axes=inwards, key=keys[0], dtype=dtype)
+        self.key = Linear(
+            width, width, axes=inwards, key=keys[1], dtype=dtype, bias=config.key_bias
+        )
+        self.value = Linear(width, width, axes=inwards, key=keys[2], dtype=dtype)
+        self.output = Linear(
+            width,
+            width,
+            axes=("heads", "embed"),
+            key=keys[3],
+            dtype=dtype,
+            std=residual_std(width, config),
+        )
+        if config.relative_bias:
+            size = width // config.num_heads
+            self.gate = Linear(size, GATE_UNITS, axes=(None, None), key=keys[4], dtype=dtype)
+            self.gate_scale = nnx.Param(jnp.ones(config.num_heads, jnp.float32), axes=(None,))
+
+    def __call__(
+        self,
+        x: jax.Array,
+        valid: jax.Array,
+        *,
+        bias: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Lets every frame look at the real frames of its row.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T].
+          bias: float32 [H, T, T], added to the scores after each frame's gates; None: none.
+          key: PRNG key of the dropout of weights; None: no dropout.
+
+        Returns:
+          [B, T, D]; what it says at frames that are not valid means nothing.
+        """
+        shape = (*x.shape[:2], self.config.num_heads, -1)
+        query, key_vectors = self.query(x).reshape(shape), self.key(x).reshape(shape)
+        if self.config.positions == "rotary":
+            query, key_vectors = rotate(query), rotate(key_vectors)
+        value = self.value(x).reshape(shape)
+        if bias is not None:
+            bias = self._gates(x.reshape(shape))[..., None] * bias
+        # A row that is all padding looks at all of it: a softmax over nothing would be NaN.
+        seen = valid | ~valid.any(1, keepdims=True)
+        mixed = ATTENTION[self.config.attention](
+            query, key_vectors, value, seen, bias, self.config.attention_dropout, key
+        )
+        return self.output(mixed.reshape(x.shape))
+
+    def _gates(self, x: jax.Array) -> jax.Array:
+        """Computes how much of the bias each frame takes: [B, T, H, d] to float32 [B, H, T].
+
+        Source: WavLM (2110.13900), eq. 4 to 6; differs: the scale stands inside, as in its code.
+        """
+        units = self.gate(x).astype(jnp.float32)
+        gates = jax.nn.sigmoid(units.reshape(*units.shape[:-1], 2, -1).sum(-1))
+        update, reset = gates[..., 0], gates[..., 1]
+        return (update * (reset * self.gate_scale[...] - 1.0) + 2.0).swapaxes(1, 2)
+
+
+def residual_std(num_inputs: int, config: EncoderConfig) -> float:
+    """Gives the deviation of initial kernels that end a residual branch (GPT-2, sec. 2.3)."""
+    return (num_inputs * 2 * config.num_layers) ** -0.5
+
+
+def _attend(query, key, value, seen, bias, rate, dropout_key):
+    """Attention as plain products.
+
+    What `jax.nn.dot_product_attention(implementation="xla")` computes, 2.3 times faster on CPU
+    (forward and backward, 16 rows of 200 frames, 4 heads of 32: 37 ms against 83): the division by
+    the sum comes after the second product, on [B, T, H, d] instead of [B, H, T, T].
+    """
+    scores = jnp.einsum(
+        "bthd,bshd->bhts",
+        query * query.shape[-1] ** -0.5,
+        key,
+        preferred_element_type=jnp.float32,
+    )
+    if bias is not None:
+        scores = scores + bias
+    scores = jnp.where(seen[:, None, None, :], scores, -1e30)
+    # The largest cancels, so no gradient flows through it.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    kept = dropout(weights, rate, key=dropout_key)
+    mixed = jnp.einsum(
+        "bhts,bshd->bthd", kept.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
+    return (mixed / weights.sum(-1).swapaxes(1, 2)[..., None]).astype(value.dtype)
+
+
+def _attend_jax(implementation):
+    def attend(query, key, value, seen, bias, rate, dropout_key):
+        del rate, dropout_key  # refused where it is not 0, as jax has none
+        return jax.nn.dot_product_attention(
+            query,
+            key,
+            value,
+            bias=None if bias is None else bias.astype(query.dtype),
+            mask=seen[:, None, None, :],
+            implementation=implementation,
+        )
+
+    return attend
+
+
+# Each takes query, key, value [B, T, H, d], bool [B, T], the frames to look at, a bias [B, H, T, T]
+# or None, and the rate and PRNG key of dropout.
+ATTENTION = {"xla": _attend, "jax": _attend_jax("xla"), "cudnn": _attend_jax("cudnn")}
+WITH_DROPOUT = ("xla",)

@@ -1,0 +1,177 @@
+"""The conv stack of wav2vec 2.0: waveform to frames at 50 Hz without a spectrogram."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.config.schema import FrontendConfig
+from sersl.core import lengths
+from sersl.core.errors import unknown_name
+from sersl.models.convolution import convolve
+from sersl.models.layers import EPSILON, LayerNorm, Linear, shard_rows
+
+NORMALIZATIONS = ("fixed", "utterance")
+NORMS = ("group", "layer")
+SILENCE = 1e-7  # added to an utterance's variance (transformers' feature extractor)
+
+
+class NormOverTime(nnx.Module):
+    """Gives every channel of a row zero mean and unit variance over its real frames.
+
+    This is group normalisation with one channel to a group, save that padding is left out.
+    """
+
+    def __init__(self, width: int):
+        """Makes scale and shift."""
+        self.scale = nnx.Param(jnp.ones(width, jnp.float32), axes=("conv",))
+        self.bias = nnx.Param(jnp.zeros(width, jnp.float32), axes=("conv",))
+
+    def __call__(self, x: jax.Array, num_real: jax.Array) -> jax.Array:
+        """Normalises in float32.
+
+        Args:
+          x: [B, T, C].
+          num_real: int [B], the real frames of each row, which come first.
+
+        Returns:
+          Like x.
+        """
+        real = (jnp.arange(x.shape[1]) < num_real[:, None])[..., None]
+        count = jnp.maximum(num_real, 1).astype(jnp.float32)[:, None, None]
+        wide = x.astype(jnp.float32)
+        mean = jnp.where(real, wide, 0.0).sum(1, keepdims=True) / count
+        centred = wide - mean
+        variance = jnp.where(real, jnp.square(centred), 0.0).sum(1, keepdims=True) / count
+        factor = jax.lax.rsqrt(variance + EPSILON) * self.scale[...]
+        return (centred * factor + self.bias[...]).astype(x.dtype)
+
+
+class Convolution(nnx.Module):
+    """One layer of the stack: convolution, norm or none, GELU."""
+
+    def __init__(
+        self, inputs: int, config: FrontendConfig, *, position: int, dtype: str, key: jax.Array
+    ):
+        """Makes the layer.
+
+        Args:
+          inputs: channels in.
+          config: channels out, bias and norm.
+          position: of the layer in the stack, from 0.
+          dtype: of the product.
+          key: PRNG key of the initial weights.
+        """
+        self.taps, self.stride = lengths.CONVOLUTIONS[position]
+        self.dtype = dtype
+        width = config.conv_width
+        # He et al. (1502.01852): the deviation that ReLU keeps.
+        std = (2 / (self.taps * inputs)) ** 0.5
+        self.kernel = nnx.Param(
+            std * jax.random.normal(key, (self.taps, inputs, width), jnp.float32),
+            axes=(None, None, "conv"),
+        )
+        self.has_bias = config.conv_bias
+        if config.conv_bias:
+            self.bias = nnx.Param(jnp.zeros(width, jnp.float32), axes=("conv",))
+        if config.conv_norm == "layer":
+            self.norm = LayerNorm(width, axis="conv", dtype=dtype)
+        elif position == 0:
+            self.norm = NormOverTime(width)
+        else:
+            self.norm = None
+
+    def __call__(self, x: jax.Array, num_real: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Convolves.
+
+        Args:
+          x: [B, T, I].
+          num_real: int [B], the real frames of each row.
+
+        Returns:
+          (frames [B, T', C], the real ones among them, int [B]).
+        """
+        num_real = lengths.convolved(num_real, self.taps, self.stride)
+        y = convolve(x.astype(self.dtype), self.kernel[...], stride=self.stride)
+        if self.has_bias:
+            y = y + self.bias[...].astype(y.dtype)
+        if isinstance(self.norm, NormOverTime):
+            y = self.norm(y, num_real)
+        elif self.norm is not None:
+            y = self.norm(y)
+        return shard_rows(jax.nn.gelu(y, approximate=False)), num_real
+
+
+class WaveformFrontend(nnx.Module):
+    """Seven convolutions, LayerNorm, and a linear map to the encoder's width.
+
+    Source: wav2vec 2.0 (2006.11477), sec. 2 and 4.2.
+    """
+
+    hears_padding = False
+
+    def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
+        """Makes the stack.
+
+        Raises:
+          UserError: unknown norm or normalisation.
+        """
+        if config.conv_norm not in NORMS:
+            raise unknown_name("frontend.conv_norm", config.conv_norm, NORMS)
+        if config.normalize not in NORMALIZATIONS:
+            raise unknown_name("frontend.normalize", config.normalize, NORMALIZATIONS)
+        self.config = config
+        self.num_features = config.conv_width
+        *keys, projection_key = jax.random.split(key, len(lengths.CONVOLUTIONS) + 1)
+        self.convolutions = nnx.List(
+            [
+                Convolution(
+                    1 if i == 0 else config.conv_width, config, position=i, dtype=dtype, key=k
+                )
+                for i, k in enumerate(keys)
+            ]
+        )
+        if config.feature_norm:
+            self.feature_norm = LayerNorm(config.conv_width, axis=None)
+        self.projection = Linear(
+            config.conv_width, width, axes=(None, "embed"), key=projection_key, dtype=dtype
+        )
+
+    def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Runs the stack and its norm; what the quantiser of wav2vec 2.0 reads.
+
+        Args:
+          waveform: [B, N], 16 kHz, at least 400 samples; what it holds where it is not valid has
+            no effect.
+          valid: bool [B, N], True first, then False.
+
+        Returns:
+          (float32 [B, T, C], 0 at padding; bool [B, T], the frames whose 400 samples are real).
+        """
+        num_real = valid.sum(1, dtype=jnp.int32)
+        x = jnp.where(valid, waveform.astype(jnp.float32), 0.0)
+        if self.config.normalize == "utterance":
+            x = _normalized(x, valid, num_real)
+        x = x[..., None]
+        for convolution in self.convolutions:
+            x, num_real = convolution(x, num_real)
+        x = x.astype(jnp.float32)
+        scale = self.config.gradient_scale
+        if scale != 1.0:
+            x = scale * x + (1.0 - scale) * jax.lax.stop_gradient(x)
+        if self.config.feature_norm:
+            x = self.feature_norm(x)
+        frame_valid = jnp.arange(x.shape[1]) < num_real[:, None]
+        return jnp.where(frame_valid[..., None], x, 0.0), frame_valid
+
+    def project(self, features: jax.Array) -> jax.Array:
+        """Maps features [B, T, C] to the encoder's width [B, T, D]."""
+        return self.projection(features)
+
+
+def _normalized(waveform, valid, num_real):
+    """Zero mean and unit variance over the real samples of each row; zeros elsewhere."""
+    count = jnp.maximum(num_real, 1).astype(jnp.float32)[:, None]
+    centred = waveform - waveform.sum(1, keepdims=True) / count
+    centred = jnp.where(valid, centred, 0.0)
+    variance = jnp.square(centred).sum(1, keepdims=True) / count
+    return centred * jax.lax.rsqrt(variance + SILENCE)
