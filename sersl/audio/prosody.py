@@ -35,21 +35,21 @@ _CENTRES = np.array([5.15, 0.54, -5.6])  # ln F0 (172 Hz); 0..1; ln RMS (-49 dB)
 _SCALES = np.array([0.43, 0.38, 2.5])
 _SLOPE_SCALES = np.array([2.4, 3.6, 17.0])  # per second; slopes have zero mean
 
-_PITCH_WINDOW = 640  # samples = 40 ms around the centre of the frame
-_PITCH_FFT = 1024  # at least the window + the longest lag, 267: no lag wraps around
+PITCH_WINDOW = 640  # samples = 40 ms around the centre of the frame
+PITCH_FFT = 1024  # at least the window + the longest lag, 267: no lag wraps around
 # Power gain of the low-pass that F0 is sought behind: second-order Butterworth at 1.2 kHz, applied
 # forwards and backwards. Noise above weakens the peaks of breathy voices, and what is left is
 # smooth enough that a parabola finds a peak to 0.1 %. Chosen on 78 utterances (see docstring).
-_PITCH_GAIN = ((1 + (np.fft.rfftfreq(_PITCH_FFT, 1 / SAMPLE_RATE) / 1200.0) ** 4) ** -2).astype(
+PITCH_GAIN = ((1 + (np.fft.rfftfreq(PITCH_FFT, 1 / SAMPLE_RATE) / 1200.0) ** 4) ** -2).astype(
     np.float32
 )
-_FLOOR = 1e-4  # RMS = -80 dB of full scale, 3 steps of 16 bit: below is silence
-_NUM_CANDIDATES = 6  # peaks kept per frame
+SILENCE_RMS = 1e-4  # RMS = -80 dB of full scale, 3 steps of 16 bit: below is silence
+NUM_CANDIDATES = 6  # peaks kept per frame
 # In the source, as in Praat: 0.45, 0.01 and, per 10 ms, 0.14 and 0.35. Ours are per frame, 20 ms.
-_VOICING_THRESHOLD = 0.5  # height of a peak that is worth as much as "unvoiced"
-_OCTAVE_COST = 0.03  # per octave below the highest pitch
-_VOICING_COST = 0.25  # of a change between voiced and unvoiced
-_OCTAVE_JUMP_COST = 0.35  # per octave between neighbouring frames
+VOICING_THRESHOLD = 0.5  # height of a peak that is worth as much as "unvoiced"
+OCTAVE_COST = 0.03  # per octave below the highest pitch
+VOICING_COST = 0.25  # of a change between voiced and unvoiced
+OCTAVE_JUMP_COST = 0.35  # per octave between neighbouring frames
 _BLOCK = 2048  # frames whose spectra are held at once, 41 s: memory is bounded
 
 
@@ -88,7 +88,7 @@ def pitch(waveform: np.ndarray) -> Track:
       f0: [T] float64 in Hz, NaN where unvoiced.
       voicing: [T] float64, 0..1: height of the peak at f0, or of the best one where unvoiced.
     """
-    frames = _frames(waveform, _PITCH_WINDOW)
+    frames = _frames(waveform, PITCH_WINDOW)
     if not len(frames):
         return np.zeros(0), np.zeros(0)
     blocks = [_candidates(frames[i : i + _BLOCK]) for i in range(0, len(frames), _BLOCK)]
@@ -111,7 +111,7 @@ def log_rms(waveform: np.ndarray) -> np.ndarray:
     """
     frames = _frames(waveform, WINDOW)
     power = np.einsum("tn,tn->t", frames, frames, dtype=np.float64) / WINDOW
-    return 0.5 * np.log(np.maximum(power, _FLOOR**2))
+    return 0.5 * np.log(np.maximum(power, SILENCE_RMS**2))
 
 
 def band_energy(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
@@ -126,7 +126,7 @@ def band_energy(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarr
       [T] float64 in dB of mean square: a full-scale sine in the band has -3 dB; at least -100 dB.
     """
     frames = _frames(waveform, WINDOW)
-    window = _hann(WINDOW)
+    window = hann(WINDOW)
     frequencies = np.fft.rfftfreq(512, 1 / SAMPLE_RATE)
     inside = (frequencies >= low_hz) & (frequencies <= high_hz)
     energy = np.empty(len(frames))
@@ -138,8 +138,8 @@ def band_energy(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarr
     return 10 * np.log10(np.maximum(mean_square, 1e-10))
 
 
-def _hann(length: int) -> np.ndarray:
-    """[length] float32 periodic-free Hann window, not zero at its ends."""
+def hann(length: int) -> np.ndarray:
+    """Gives a Hann window, [length] float32, that is symmetric and not zero at its ends."""
     return np.sin(np.pi * (np.arange(length) + 0.5) / length).astype(np.float32) ** 2
 
 
@@ -158,9 +158,9 @@ def _frames(waveform: np.ndarray, window: int) -> np.ndarray:
 
 def _autocorrelation(frames: np.ndarray, gain: np.ndarray | float = 1.0) -> np.ndarray:
     """[T, lags] autocorrelation of [T, window] frames whose power spectrum is scaled by gain."""
-    spectrum = scipy.fft.rfft(frames, _PITCH_FFT, axis=1)
+    spectrum = scipy.fft.rfft(frames, PITCH_FFT, axis=1)
     power = (spectrum.real**2 + spectrum.imag**2) * gain
-    return scipy.fft.irfft(power, _PITCH_FFT, axis=1)[:, : int(SAMPLE_RATE / MIN_F0) + 3]
+    return scipy.fft.irfft(power, PITCH_FFT, axis=1)[:, : int(SAMPLE_RATE / MIN_F0) + 3]
 
 
 def _candidates(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,19 +172,19 @@ def _candidates(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       lags: [T, 6] in samples; heights: [T, 6], about 0..1, -inf where there is no further peak.
     """
-    window = _hann(_PITCH_WINDOW)
+    window = hann(PITCH_WINDOW)
     shortest, longest = int(SAMPLE_RATE / MAX_F0), int(SAMPLE_RATE / MIN_F0) + 1
     windowed = (frames - frames.mean(axis=1, keepdims=True)) * window
-    correlation = _autocorrelation(windowed, _PITCH_GAIN)
+    correlation = _autocorrelation(windowed, PITCH_GAIN)
     shape = _autocorrelation(window[None])[0]
     # White noise at the floor would add this at lag 0 only: near silence, peaks shrink to nothing.
-    floor = _FLOOR**2 * shape[0]
+    floor = SILENCE_RMS**2 * shape[0]
     normal = correlation / (shape / shape[0] * (correlation[:, :1] + floor))
     left, middle, right = (normal[:, shortest + i : longest + 1 + i] for i in (-1, 0, 1))
     lags = np.arange(shortest, longest + 1)
     peak = (middle > left) & (middle >= right) & (middle > 0)
-    score = np.where(peak, middle + _OCTAVE_COST * np.log2(lags[0] / lags), -np.inf)
-    best = np.argpartition(score, -_NUM_CANDIDATES, axis=1)[:, -_NUM_CANDIDATES:]
+    score = np.where(peak, middle + OCTAVE_COST * np.log2(lags[0] / lags), -np.inf)
+    best = np.argpartition(score, -NUM_CANDIDATES, axis=1)[:, -NUM_CANDIDATES:]
     a, b, c, is_peak = (np.take_along_axis(x, best, 1) for x in (left, middle, right, peak))
     bend = np.where(is_peak, a - 2 * b + c, -1.0)
     offset = np.where(is_peak, 0.5 * (a - c) / bend, 0.0)
@@ -205,11 +205,11 @@ def _cheapest_path(lags: np.ndarray, heights: np.ndarray) -> np.ndarray:
     T, K = lags.shape
     octaves = np.log2(SAMPLE_RATE / lags / MIN_F0)
     # A tall peak among short ones is worth its height; state K is "unvoiced".
-    gain = np.full((T, K + 1), _VOICING_THRESHOLD)
-    gain[:, :K] = heights - _OCTAVE_COST * (np.log2(MAX_F0 / MIN_F0) - octaves)
-    cost = np.full((T, K + 1, K + 1), _VOICING_COST)
+    gain = np.full((T, K + 1), VOICING_THRESHOLD)
+    gain[:, :K] = heights - OCTAVE_COST * (np.log2(MAX_F0 / MIN_F0) - octaves)
+    cost = np.full((T, K + 1, K + 1), VOICING_COST)
     cost[:, K, K] = 0.0
-    cost[1:, :K, :K] = _OCTAVE_JUMP_COST * np.abs(octaves[:-1, :, None] - octaves[1:, None, :])
+    cost[1:, :K, :K] = OCTAVE_JUMP_COST * np.abs(octaves[:-1, :, None] - octaves[1:, None, :])
     came_from = np.zeros((T, K + 1), np.int64)
     total = gain[0]
     for t in range(1, T):
