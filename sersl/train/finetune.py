@@ -219,9 +219,7 @@ class _Run:
             progress.say(f"model: {sizes(state.params, self.mesh)}")
             self._compile(progress.say)
         settings = to_dict(self.config)
-        board = open_board(
-            self.config.train.wandb, folder, config=settings, enabled=self.first
-        )
+        board = open_board(self.config.train.wandb, folder, config=settings, enabled=self.first)
         metrics = Metrics(folder, start_step=start_step, enabled=self.first, board=board)
         keeper = BestKeeper(
             functools.partial(self.answer, rows=fold.validation),
@@ -248,11 +246,7 @@ class _Run:
             save_every_steps=self.config.checkpoint.every_steps,
             evaluate_every_steps=self.config.evaluate_every_steps,
             bad_updates=BadUpdates(skip=self.skip, max_in_a_row=self.config.train.max_skipped),
-            profile=Profile(
-                folder / "profile",
-                first_step=self.config.train.profile_from,
-                num_steps=self.config.train.profile_steps,
-            ),
+            profile=Profile.of(folder / "profile", self.config.train),
         )
         try:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
