@@ -145,11 +145,7 @@ def pretrain(
                 save_every_steps=config.checkpoint.every_steps,
                 evaluate_every_steps=config.train.num_steps,
                 bad_updates=BadUpdates(skip=skip, max_in_a_row=config.train.max_skipped),
-                profile=Profile(
-                    workdir / "profile",
-                    first_step=config.train.profile_from,
-                    num_steps=config.train.profile_steps,
-                ),
+                profile=Profile.of(workdir / "profile", config.train),
             )
             state = loop.run(
                 state,
