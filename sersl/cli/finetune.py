@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sersl.cli.prepare import table
+from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.index import load_index
@@ -14,13 +15,15 @@ from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
 from sersl.eval.results import read_json
 from sersl.parallel import distributed
+from sersl.parallel.watchdog import ends_together
 from sersl.release.initial import read_weights
 from sersl.train.answers import Answers
-from sersl.train.finetune import finetune
+from sersl.train.finetune import check_settings, finetune
 from sersl.train.folds import choose_view
 from sersl.train.loop import Preempted
 
 
+@ends_together
 def run(arguments) -> int:
     """Trains and tests all folds, or goes on; then scores and reports.
 
@@ -33,10 +36,12 @@ def run(arguments) -> int:
     """
     config = load_config(FinetuneConfig, arguments.config, arguments.overrides)
     workdir = Path(arguments.workdir)
+    distributed.initialize()
+    distributed.watch(timeout_seconds=config.train.host_timeout_seconds)
+    check_settings(config)
+    weights = read_weights(config.init_from) if config.init_from else None
     if arguments.manifest:
         config = use_manifest(config, arguments.manifest, data_dir=workdir / "data")
-    distributed.initialize()
-    weights = read_weights(config.init_from) if config.init_from else None
     try:
         finetune(
             config,
@@ -46,14 +51,10 @@ def run(arguments) -> int:
             weights=weights,
         )
     except Preempted as stop:
-        if distributed.is_first_process():
-            print(
-                f"stopped by SIGTERM, saved at step {stop.step} of a fold in {workdir}: "
-                "start the same command again to go on"
-            )
-        return 0
+        return stopped(stop, workdir)
     if distributed.is_first_process():
         report(config, workdir)
+    say_next("sersl", "export", "--workdir", workdir, "--output", "DIR")
     return 0
 
 
@@ -68,8 +69,10 @@ def use_manifest(config: FinetuneConfig, manifest: str, *, data_dir: Path) -> Fi
     Returns:
       The config with this corpus alone.
     """
-    prepared = prepare(data_dir=data_dir, manifest=manifest)
-    print(table(prepared))
+    # One after the other: the first process prepares, the others find it done.
+    prepared = distributed.in_turn(lambda: prepare(data_dir=data_dir, manifest=manifest))
+    if distributed.is_first_process():
+        print(table(prepared))
     data = dataclasses.replace(
         config.data, data_dir=str(data_dir), corpora=(prepared.summary["corpus"],), weights=()
     )

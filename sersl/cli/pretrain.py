@@ -1,13 +1,16 @@
 """`sersl pretrain`: a config and a workdir in, checkpoints out."""
 
+from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.parallel import distributed
+from sersl.parallel.watchdog import ends_together
 from sersl.release.initial import read_weights
 from sersl.train.loop import Preempted
 from sersl.train.pretrain import pretrain
 
 
+@ends_together
 def run(arguments) -> int:
     """Pretrains, or goes on.
 
@@ -19,6 +22,7 @@ def run(arguments) -> int:
     """
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
     distributed.initialize()
+    distributed.watch(timeout_seconds=config.train.host_timeout_seconds)
     weights = read_weights(config.init_from) if config.init_from else None
     frozen = [read_weights(folder) for folder in config.frozen_teachers]
     try:
@@ -30,12 +34,9 @@ def run(arguments) -> int:
             frozen=frozen,
         )
     except Preempted as stop:
-        if distributed.is_first_process():
-            print(
-                f"stopped by SIGTERM, saved at step {stop.step} in {arguments.workdir}: "
-                "start the same command again to go on"
-            )
-        return 0
+        return stopped(stop, arguments.workdir)
     if distributed.is_first_process():
         print(f"pretrained: {arguments.workdir}")
+    own = ("--workdir", "DIR", f"--config.init_from={arguments.workdir}")
+    say_next("sersl", "finetune", "--config", "configs/finetune/emotion.py:tiny", *own)
     return 0

@@ -4,13 +4,17 @@ import itertools
 import os
 import socket
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
+from sersl.parallel import relay, watchdog
+from sersl.parallel.cluster import detect
 
-_VARIABLES = ("SERSL_COORDINATOR", "SERSL_NUM_PROCESSES", "SERSL_PROCESS_ID")
+T = TypeVar("T")
 
 # The point agreed for leaving is a number of calls: steps start again with every fold, and a
 # resumed run has the first ones behind it, so that a step agreed on might never come.
@@ -30,31 +34,31 @@ def initialize(*, timeout_seconds: int = 900) -> None:
     Raises:
       UserError: the variables are incomplete or no number, or the coordinator is not reached.
     """
-    given = [name for name in _VARIABLES if name in os.environ]
-    if given and len(given) < len(_VARIABLES):
-        missing = sorted(set(_VARIABLES) - set(given))
-        raise UserError(f"{', '.join(given)} is set but {', '.join(missing)} is not: set all three")
-    if given:
-        address = os.environ["SERSL_COORDINATOR"]
-        try:
-            count, number = (int(os.environ[name]) for name in _VARIABLES[1:])
-        except ValueError as error:
-            raise UserError(f"SERSL_NUM_PROCESSES and SERSL_PROCESS_ID: {error}") from error
-    elif _in_cluster():
-        address = count = number = None
-    else:
-        address, count, number = f"localhost:{_free_port()}", 1, 0
-    unreached = UserError(
-        f"process {number} of {count} on {socket.gethostname()} did not reach the coordinator "
-        f"{address} within {timeout_seconds} s: check that process 0 runs and that its port is open"
+    cluster = detect(os.environ)
+    if cluster.joins:
+        _join(None, None, None, timeout_seconds, "jax finds the cluster by itself")
+        return
+    address = cluster.address or f"localhost:{_free_port()}"
+    where = (
+        f"process {cluster.number} of {cluster.count} on {socket.gethostname()} did not reach the "
+        f"coordinator {address}"
     )
-    # jax may end the process where it cannot connect, so the port is tried before.
-    if number and not _answers(address, timeout_seconds):
-        raise unreached
-    try:
-        jax.distributed.initialize(address, count, number, initialization_timeout=timeout_seconds)
-    except RuntimeError as error:
-        raise unreached from error
+    if cluster.number:
+        # jax may end the process where it cannot connect, so the port is tried before.
+        host, _, port = address.rpartition(":")
+        if not _answers(host, int(port), timeout_seconds):
+            raise _unreached(where, timeout_seconds)
+        address = relay.start(host, int(port))
+    _join(address, cluster.count, cluster.number, timeout_seconds, where)
+
+
+def watch(*, timeout_seconds: float) -> None:
+    """Starts the watchdog over the other processes, see `sersl.parallel.watchdog`.
+
+    Args:
+      timeout_seconds: silence of a process after which it counts as gone.
+    """
+    watchdog.start(timeout_seconds=timeout_seconds, host=detect(os.environ).host)
 
 
 def preempted(step: int) -> bool:
@@ -78,22 +82,50 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def _in_cluster() -> bool:
-    many_slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
-    many_mpi = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
-    many_tpu = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    return many_slurm or many_mpi or many_tpu
+def in_turn(work: Callable[[], T]) -> T:
+    """Does something in one process after the other.
+
+    Args:
+      work: what every process does, the first one first.
+
+    Returns:
+      What it gave in this process.
+    """
+    for number in range(jax.process_count()):
+        if number == jax.process_index():
+            result = work()
+        multihost_utils.sync_global_devices(f"turn of process {number}")
+    return result
 
 
-def _answers(address: str, timeout_seconds: float) -> bool:
+def _join(address, count, number, timeout_seconds: int, where: str) -> None:
+    # Where all three are known jax shall not look for a cluster: in a Slurm task it would take one
+    # GPU of many.
+    method = None if address is None else "deactivate"
+    try:
+        jax.distributed.initialize(
+            address,
+            count,
+            number,
+            cluster_detection_method=method,
+            initialization_timeout=timeout_seconds,
+        )
+    except RuntimeError as error:
+        raise _unreached(where, timeout_seconds) from error
+
+
+def _unreached(where: str, timeout_seconds: float) -> UserError:
+    return UserError(
+        f"{where} within {timeout_seconds} s: check that process 0 runs and that its port is open"
+    )
+
+
+def _answers(host: str, port: int, timeout_seconds: float) -> bool:
     """Waits until somebody listens at host:port."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise UserError(f"SERSL_COORDINATOR={address!r} is no address: write host:port")
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection((host, port), timeout=5).close()
             return True
         except OSError:
             if time.monotonic() > deadline:

@@ -15,9 +15,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sersl.config.schema import CheckpointConfig
 from sersl.core.errors import UserError
-from sersl.parallel.sharding import path_name
-from sersl.train.integrity import changed, checksums
+from sersl.train.integrity import check_same, check_unchanged, checksums, describe
+from sersl.train.retention import Retention
 
 logger = logging.getLogger(__name__)
 
@@ -38,19 +39,53 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """Checkpoints of one run in one folder; saving is asynchronous and atomic."""
 
-    def __init__(self, folder: str | Path, *, keep_last: int):
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        keep_last: int,
+        keep_best: int = 0,
+        keep_every_hours: float = 0.0,
+    ):
         """Opens or makes the folder.
 
         Args:
           folder: e.g. `<workdir>/checkpoints`; on many hosts all must see it.
-          keep_last: how many to keep; older ones go once a newer one is complete.
+          keep_last: how many to keep; others go once a newer one is complete.
+          keep_best: how many to keep besides, by the "loss" that is saved with them.
+          keep_every_hours: one to keep besides every so many hours; 0 for none.
         """
         self.folder = Path(folder).absolute()
+        self._losses: dict[int, float | None] = {}
+        retention = Retention(
+            self._loss,
+            keep_last=keep_last,
+            keep_best=keep_best,
+            keep_every_hours=keep_every_hours,
+        )
         self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep_last, enable_async_checkpointing=True
+                preservation_policy=retention, enable_async_checkpointing=True
             ),
+        )
+
+    @classmethod
+    def of(cls, folder: str | Path, config: CheckpointConfig) -> "Checkpoints":
+        """Opens or makes the folder of a run.
+
+        Args:
+          folder: as above.
+          config: what to keep.
+
+        Returns:
+          The checkpoints.
+        """
+        return cls(
+            folder,
+            keep_last=config.keep_last,
+            keep_best=config.keep_best,
+            keep_every_hours=config.keep_every_hours,
         )
 
     def steps(self) -> list[int]:
@@ -63,7 +98,7 @@ class Checkpoints:
         Args:
           step: updates done.
           items: name to pytree of global arrays; None values are left out.
-          config: JSON-able, written beside the arrays.
+          config: JSON-able, written beside the arrays; "loss" says how good it is, if it does.
 
         Raises:
           UserError: this save or the one before it could not be written (a full disk, no
@@ -76,6 +111,7 @@ class Checkpoints:
         arguments[CONFIG] = ocp.args.JsonSave(
             {**config, "step": step, "arrays": arrays, "checksums": sums}
         )
+        self._losses[step] = config.get("loss")
         try:
             self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
         except Exception as error:
@@ -154,6 +190,15 @@ class Checkpoints:
             step, args=ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
         )[CONFIG]
 
+    def _loss(self, step: int) -> float | None:
+        if step not in self._losses:
+            try:
+                stored = json.loads((self.folder / str(step) / CONFIG / "metadata").read_text())
+            except (OSError, ValueError):  # damaged: not among the best
+                stored = {}
+            self._losses[step] = stored.get("loss")
+        return self._losses[step]
+
     def _unwritten(self, error: Exception) -> UserError:
         steps = self.steps()
         kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
@@ -161,54 +206,6 @@ class Checkpoints:
             f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "
             "make room or mend the permissions and start the same command again"
         )
-
-
-def describe(tree) -> dict[str, list]:
-    """Gives path to [shape, dtype] for every array of a tree."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {path_name(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
-
-
-def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
-    """Compares what is stored with what is wanted, shapes and dtypes included.
-
-    Orbax casts another dtype without a word, so it is compared here.
-
-    Args:
-      stored: item name to `describe` of the stored tree.
-      items: item name to the wanted tree.
-      where: for the message.
-
-    Raises:
-      UserError: naming the first array that is missing, left over or different.
-    """
-    for name, tree in items.items():
-        have, want = stored.get(name), describe(tree)
-        if have is None:
-            raise UserError(f"{where} has no item {name!r}, only {sorted(stored)}")
-        for path in sorted(have.keys() | want.keys()):
-            a, b = (side.get(path, "no such array") for side in (have, want))
-            if a != b:
-                raise UserError(
-                    f"{where} holds another model: {name} {path} is {a} there and {b} in this "
-                    "config: use the config of that run, or another workdir"
-                )
-
-
-def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:
-    """Compares what was read with what was saved.
-
-    Args:
-      tree: arrays of one item.
-      stored: their checksums when they were saved.
-      item: its name.
-
-    Raises:
-      ValueError: an array is not what was saved.
-    """
-    path = changed(tree, stored)
-    if path is not None:
-        raise ValueError(f"the bytes of {item} {path} have changed since it was saved")
 
 
 def newest_step(folder: str | Path) -> int:

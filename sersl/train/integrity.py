@@ -1,14 +1,16 @@
-"""Checksums of arrays, by which a checkpoint whose bytes have changed on disk is found out.
+"""What a checkpoint must hold: the wanted arrays, and by checksums the bytes that were saved.
 
 Orbax notices a file that is missing or short, not one with a flipped byte.
 """
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sersl.core.errors import UserError
 from sersl.parallel.sharding import path_name
 
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: the element at 0 is mixed too
@@ -44,6 +46,54 @@ def changed(tree, stored: dict[str, int]) -> str | None:
     """
     now = checksums(tree)
     return next((path for path, number in now.items() if stored[path] != number), None)
+
+
+def describe(tree) -> dict[str, list]:
+    """Gives path to [shape, dtype] for every array of a tree."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {path_name(path): [list(leaf.shape), str(leaf.dtype)] for path, leaf in leaves}
+
+
+def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
+    """Compares what is stored with what is wanted, shapes and dtypes included.
+
+    Orbax casts another dtype without a word, so it is compared here.
+
+    Args:
+      stored: item name to `describe` of the stored tree.
+      items: item name to the wanted tree.
+      where: for the message.
+
+    Raises:
+      UserError: naming the first array that is missing, left over or different.
+    """
+    for name, tree in items.items():
+        have, want = stored.get(name), describe(tree)
+        if have is None:
+            raise UserError(f"{where} has no item {name!r}, only {sorted(stored)}")
+        for path in sorted(have.keys() | want.keys()):
+            a, b = (side.get(path, "no such array") for side in (have, want))
+            if a != b:
+                raise UserError(
+                    f"{where} holds another model: {name} {path} is {a} there and {b} in this "
+                    "config: use the config of that run, or another workdir"
+                )
+
+
+def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:
+    """Compares what was read with what was saved.
+
+    Args:
+      tree: arrays of one item.
+      stored: their checksums when they were saved.
+      item: its name.
+
+    Raises:
+      ValueError: an array is not what was saved.
+    """
+    path = changed(tree, stored)
+    if path is not None:
+        raise ValueError(f"the bytes of {item} {path} have changed since it was saved")
 
 
 def _sum(x, xp):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +14,10 @@ from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean
 from sersl.parallel.sharding import global_arrays
 from sersl.train.checkpoint import Checkpoints
+from sersl.train.finite import BadUpdates
 from sersl.train.observe import Metrics, Progress
+from sersl.train.pace import Pace, shown
+from sersl.train.profile import Profile
 from sersl.train.state import TrainState
 
 
@@ -44,6 +47,10 @@ class Loop:
       evaluate: called after every `evaluate_every_steps` updates with (state, step); gives values
         to log. None: never.
       shown: names of the values a person sees.
+      bad_updates: what to do about a loss or a gradient that is not finite.
+      profile: of some steps.
+      flops: samples of a row to operations of the model in one step, for its utilisation.
+      peak_flops: of all devices together, per second; None where it is not known.
     """
 
     compiled: Mapping[int, Any]
@@ -62,6 +69,10 @@ class Loop:
     log_every_steps: int
     save_every_steps: int
     evaluate_every_steps: int
+    bad_updates: BadUpdates
+    profile: Profile
+    flops: Mapping[int, float] = field(default_factory=dict)
+    peak_flops: float | None = None
 
     def run(
         self, state: TrainState, *, start_step: int, batches: Iterator[dict[str, np.ndarray]]
@@ -81,22 +92,30 @@ class Loop:
           UserError: the loss is not finite or the representation has collapsed; the checkpoints
             before that are kept. Or a checkpoint or a batch failed.
         """
-        pending = None
-        window = _Window()
+        try:
+            return self._run(state, start_step, batches)
+        finally:
+            self.profile.close()
+
+    def _run(self, state: TrainState, start_step: int, batches: Iterator) -> TrainState:
+        pending, window = None, _Window(self.peak_flops)
         for step in range(start_step, self.num_steps):
             if self.preempted(step):
                 self._settle(pending, window)
-                self._save(step, state)
+                self._save(step, state, window)
                 self.checkpoints.wait()
                 raise Preempted(step)
+            self.profile.before(step)
+            asked = time.perf_counter()
             host_batch = next(batches)
+            window.pace.waited(time.perf_counter() - asked)
             num_samples = host_batch["waveform"].shape[1]
             batch = global_arrays(host_batch, self.mesh, rows=self.rows[num_samples])
             state, metrics = self.compiled[num_samples](state, batch, self.constants)
             # The device is busy with this step while the values of the one before are read.
             self._settle(pending, window)
-            pending = (step + 1, metrics)
             done = step + 1
+            pending = (done, metrics, self.flops.get(num_samples))
             if self.evaluate is not None and (
                 done % self.evaluate_every_steps == 0 or done == self.num_steps
             ):
@@ -106,62 +125,50 @@ class Loop:
                 # A state is saved only after its loss was seen to be finite.
                 self._settle(pending, window)
                 pending = None
-                self._save(done, state)
+                self._save(done, state, window)
         self.checkpoints.wait()
         return state
 
-    def _save(self, step: int, state: TrainState) -> None:
+    def _save(self, step: int, state: TrainState, window: "_Window") -> None:
         if step in self.checkpoints.steps():
             return
-        self.checkpoints.save(step, state_items(state), config=self.save_config())
+        config = {**self.save_config(), "loss": window.mean_loss()}
+        self.checkpoints.save(step, state_items(state), config=config)
 
     def _settle(self, pending, window: "_Window", *, more: Mapping = MappingProxyType({})) -> None:
         """Reads, checks and logs the values of a step that has been dispatched, and `more`."""
         if pending is None:
             return
-        step, metrics = pending
+        step, metrics, flops = pending
         values = read_means(metrics)
-        window.add(values.pop("audio_seconds"))
-        if not (np.isfinite(values["loss"]) and np.isfinite(values["gradient_norm"])):
-            bad = sorted(name for name, value in values.items() if not np.isfinite(value))
-            raise UserError(
-                f"training has diverged at step {step} (not finite: {', '.join(bad)}): "
-                "lower optimizer.learning_rate or optimizer.clip_norm and start again from the "
-                "last checkpoint"
-            )
+        window.pace.add(values.pop("audio_seconds"), flops)
+        if self.bad_updates.check(step, values):
+            window.losses.append(values["loss"])
         if step % self.log_every_steps and step != self.num_steps and not more:
             return
+        if self.bad_updates.total:
+            values["skipped_updates"] = self.bad_updates.total
         values |= more
-        speed = window.close()
+        speed = window.pace.close()
         self.metrics.log(step, values | speed)
         seen = {name: values[name] for name in self.shown if name in values}
-        self.progress.show(step, seen | {"audio_s/s": speed["audio_seconds_per_second"]})
+        self.progress.show(step, seen | shown(speed))
         sentence = self.diagnose(step, values)
         if sentence is not None:
             raise UserError(sentence)
 
 
 class _Window:
-    """Audio and wall time since the last log step."""
+    """What is counted since the last log step, and since the last checkpoint."""
 
-    def __init__(self):
-        self._start()
+    def __init__(self, peak_flops: float | None):
+        self.pace = Pace(peak_flops=peak_flops)
+        self.losses: list[float] = []
 
-    def add(self, audio_seconds: float) -> None:
-        self._audio += audio_seconds
-        self._steps += 1
-
-    def close(self) -> dict[str, float]:
-        elapsed = max(time.perf_counter() - self._begin, 1e-9)
-        speed = {
-            "audio_seconds_per_second": self._audio / elapsed,
-            "step_seconds": elapsed / max(1, self._steps),
-        }
-        self._start()
-        return speed
-
-    def _start(self) -> None:
-        self._begin, self._audio, self._steps = time.perf_counter(), 0.0, 0
+    def mean_loss(self) -> float | None:
+        """Averages the losses since the last call; None where there was none."""
+        losses, self.losses = self.losses, []
+        return sum(losses) / len(losses) if losses else None
 
 
 def state_items(state: TrainState) -> dict:

@@ -14,22 +14,21 @@ from tqdm import tqdm
 
 from sersl.core.errors import UserError
 
-# Values that say how fast it went, not what was learnt: they differ from run to run.
-TIMINGS = ("audio_seconds_per_second", "step_seconds")
-
 
 class Metrics:
     """Appends one JSON object a log step to metrics.jsonl, and the same to TensorBoard."""
 
-    def __init__(self, folder: str | Path, *, start_step: int, enabled: bool):
+    def __init__(self, folder: str | Path, *, start_step: int, enabled: bool, board=None):
         """Opens the files and drops what a killed run logged beyond its last checkpoint.
 
         Args:
           folder: where metrics.jsonl and the TensorBoard events lie.
           start_step: updates already done; later lines are dropped.
           enabled: False in all processes but the first.
+          board: is shown the same and closed with the files, see `sersl.train.boards`; or None.
         """
-        self._file = self._board = None
+        self._file = self._events = None
+        self._board = board
         if not enabled:
             return
         path = Path(folder) / "metrics.jsonl"
@@ -39,7 +38,7 @@ class Metrics:
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(part, path)
         self._file = path.open("a")
-        self._board = SummaryWriter(str(folder), purge_step=start_step + 1 if kept else None)
+        self._events = SummaryWriter(str(folder), purge_step=start_step + 1 if kept else None)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one log step; a value that is not finite becomes null.
@@ -55,14 +54,16 @@ class Metrics:
             return
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         self._write({"step": step, **finite})
-        for name, value in finite.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        known = {name: value for name, value in finite.items() if value is not None}
+        for name, value in known.items():
+            self._events.add_scalar(name, value, step)
+        if self._board is not None:
+            self._board.log(step, known)
 
     def close(self) -> None:
         """Flushes everything to disk; a failure to write was said when it happened."""
-        if self._file is not None:
-            for one in (self._file, self._board):
+        for one in (self._file, self._events, self._board):
+            if one is not None:
                 with contextlib.suppress(OSError):
                     one.close()
 

@@ -33,10 +33,17 @@ MAY_CHANGE = (
     "data.prefetch",
     "train.log_every_steps",
     "train.num_steps",
+    "train.on_nan",
+    "train.max_skipped",
+    "train.host_timeout_seconds",
+    "train.profile_",
+    "train.wandb",
     "encoder.remat",
     "resume_from",
 )
 
+# Is in a workdir whose run was told to stop before its end: says at which step.
+STOPPED = "stopped"
 
 # What a run has saved once it has trained: checkpoints, and the answers of a finished fold.
 SAVED = ("checkpoints/[0-9]*", "folds/*/checkpoints/[0-9]*", "folds/*/best/[0-9]*", "folds/*/*.npz")
@@ -78,6 +85,7 @@ def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
     if first:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
+            (workdir / STOPPED).unlink(missing_ok=True)
             save_json(config, path)
         except OSError as error:
             raise UserError(f"workdir {workdir} cannot be written: {error}") from error

@@ -12,8 +12,10 @@ from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean
 from sersl.parallel.mesh import make_mesh
 from sersl.train.checkpoint import Checkpoints
+from sersl.train.finite import BadUpdates, without_bad_updates
 from sersl.train.loop import Loop, Preempted, read_means
 from sersl.train.observe import Metrics, Progress, read_metrics
+from sersl.train.profile import Profile
 from sersl.train.state import TrainState
 
 NUM_SAMPLES = 400
@@ -69,6 +71,8 @@ def make_loop(tmp_path):
             "log_every_steps": 2,
             "save_every_steps": 3,
             "evaluate_every_steps": 4,
+            "bad_updates": BadUpdates(skip=False, max_in_a_row=10),
+            "profile": Profile(tmp_path / "profile", first_step=0, num_steps=0),
         }
         return Loop(**settings | changes)
 
@@ -93,7 +97,10 @@ def test_loop_logs_one_object_a_log_step_and_tensorboard_events(make_loop, tmp_p
         "gradient_norm",
         "audio_seconds_per_second",
         "step_seconds",
+        "data_wait_share",
+        "host_memory_gib",
     }
+    assert 0 <= lines[0]["data_wait_share"] <= 1 and lines[0]["host_memory_gib"] > 0
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 
 
@@ -117,6 +124,56 @@ def test_loop_when_the_loss_is_not_finite_then_stops_and_keeps_the_last_good_sta
     loop.checkpoints.wait()
     assert loop.checkpoints.steps() == [3]
     assert [line["step"] for line in logged(tmp_path)] == [2, 4]
+
+
+def make_bad(step, numbers):
+    """The same step, with a loss and parameters that are not finite at some steps."""
+
+    def bad(state, batch, constants):
+        new, metrics = step(state, batch, constants)
+        is_bad = jnp.isin(state.step, jnp.array(numbers))
+        loss = Mean.of(jnp.where(is_bad, jnp.nan, metrics["loss"].total))
+        params = jax.tree.map(lambda p: jnp.where(is_bad, jnp.nan, p), new.params)
+        return TrainState(new.step, params, None, new.opt_state), {**metrics, "loss": loss}
+
+    return bad
+
+
+def test_loop_when_bad_updates_are_skipped_then_the_state_is_as_if_they_had_not_been(
+    make_loop, tmp_path
+):
+    step = without_bad_updates(make_bad(stepping([1.0] * 10), [2, 3, 7]))
+    loop = make_loop(
+        compiled={NUM_SAMPLES: step}, bad_updates=BadUpdates(skip=True, max_in_a_row=2)
+    )
+    state = loop.run(new_state(), start_step=0, batches=batches())
+    assert int(state.step) == 10
+    np.testing.assert_array_equal(state.params["w"], np.full(3, 7.0))
+    lines = {line["step"]: line for line in logged(tmp_path)}
+    assert lines[4]["loss"] is None and lines[6]["loss"] == 1.0
+    assert [line.get("skipped_updates") for line in lines.values()] == [None, 2, 2, 3, 3]
+
+
+def test_loop_when_too_many_updates_in_a_row_are_skipped_then_stops(make_loop, tmp_path):
+    step = without_bad_updates(make_bad(stepping([1.0] * 10), [1, 4, 5, 6]))
+    loop = make_loop(
+        compiled={NUM_SAMPLES: step}, bad_updates=BadUpdates(skip=True, max_in_a_row=2)
+    )
+    with pytest.raises(UserError, match=r"diverged at step 7 \(3 updates in a row were left out"):
+        loop.run(new_state(), start_step=0, batches=batches())
+
+
+def test_loop_when_a_profile_is_asked_for_then_it_holds_those_steps(make_loop, tmp_path):
+    profile = Profile(tmp_path / "profile", first_step=8, num_steps=5)  # beyond the last step
+    make_loop(profile=profile).run(new_state(), start_step=0, batches=batches())
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_loop_when_it_saves_then_the_mean_loss_since_the_last_time_goes_with_it(make_loop):
+    loop = make_loop(losses=np.arange(10.0))
+    loop.run(new_state(), start_step=0, batches=batches())
+    stored = [loop.checkpoints.read_config(step)["loss"] for step in loop.checkpoints.steps()]
+    assert stored == [7.0, 9.0]  # of updates 7 to 9, and of 10
 
 
 def test_loop_when_a_collapse_is_diagnosed_then_stops_with_the_sentence(make_loop, tmp_path):

@@ -11,7 +11,8 @@ from sersl.corpora.prepare import prepare
 from sersl.corpora.registry import CORPORA
 from sersl.corpora.synthetic_builder import SyntheticBuilder
 from sersl.knowledge.annotate import annotate_corpus
-from sersl.train.observe import TIMINGS, read_metrics
+from sersl.train.observe import read_metrics
+from sersl.train.pace import TIMINGS
 
 ROOT = Path(__file__).parents[2]
 PRETRAIN = str(ROOT / "configs" / "pretrain" / "emotion_aware.py") + ":nano"

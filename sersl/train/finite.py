@@ -1,0 +1,90 @@
+"""Updates that are not finite: kept out of the state on the device, counted on the host."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sersl.core.errors import UserError, unknown_name
+from sersl.objectives.mean import Mean
+
+STOP, SKIP = "stop", "skip"
+_WATCHED = ("loss", "gradient_norm")
+
+
+def skips(on_nan: str) -> bool:
+    """Says whether `train.on_nan` keeps a run going.
+
+    Raises:
+      UserError: it is neither "stop" nor "skip".
+    """
+    if on_nan not in (STOP, SKIP):
+        raise unknown_name("train.on_nan", on_nan, (STOP, SKIP))
+    return on_nan == SKIP
+
+
+def without_bad_updates(step: Callable) -> Callable:
+    """Makes a training step that leaves the state alone where its loss or gradient is not finite.
+
+    Args:
+      step: as from `make_step`.
+
+    Returns:
+      A step with the same inputs and outputs. A step left out still counts, so that the batches
+      go on; parameters, teacher and optimizer stay what they were, its count of updates included.
+    """
+
+    def guarded(state, batch, constants):
+        new, metrics = step(state, batch, constants)
+        finite = jnp.bool_(True)
+        for name in _WATCHED:
+            mean: Mean = metrics[name]
+            finite &= jnp.isfinite(mean.total) & jnp.isfinite(mean.weight)
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        return type(state)(new.step, kept.params, kept.teacher, kept.opt_state), metrics
+
+    return guarded
+
+
+class BadUpdates:
+    """Counts updates that are not finite and says when there are too many."""
+
+    def __init__(self, *, skip: bool, max_in_a_row: int):
+        """Starts at none.
+
+        Args:
+          skip: whether the step leaves them out, see `without_bad_updates`.
+          max_in_a_row: how many may follow each other; more stop the run.
+        """
+        self._skip, self._most = skip, max_in_a_row
+        self._in_a_row = 0
+        self.total = 0
+
+    def check(self, step: int, values: dict[str, float]) -> bool:
+        """Looks at the values of a step.
+
+        Args:
+          step: updates done.
+          values: name to value, loss and gradient_norm among them.
+
+        Returns:
+          True where the update was finite; False where it was left out.
+
+        Raises:
+          UserError: it was not finite and the run is to stop.
+        """
+        if all(np.isfinite(values[name]) for name in _WATCHED):
+            self._in_a_row = 0
+            return True
+        self._in_a_row += 1
+        self.total += 1
+        if self._skip and self._in_a_row <= self._most:
+            return False
+        bad = ", ".join(sorted(name for name, value in values.items() if not np.isfinite(value)))
+        row = f"{self._in_a_row} updates in a row were left out, " if self._skip else ""
+        raise UserError(
+            f"training has diverged at step {step} ({row}not finite: {bad}): "
+            "lower optimizer.learning_rate or optimizer.clip_norm and start again from the "
+            "last checkpoint"
+        )

@@ -1,0 +1,70 @@
+"""The lock on a workdir: two runs in one would write over each other's checkpoints.
+
+The kernel holds it for the open file of the process, so that no crash leaves it behind. Linux
+passes it on to NFS servers (version 3 with lockd, version 4 always), where it holds between hosts;
+Lustre needs the mount option `flock`; object stores mounted as folders (gcsfuse) hold it within one
+host only, or not at all.
+"""
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from sersl.core.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+NAME = "lock"
+
+
+@contextlib.contextmanager
+def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
+    """Holds a workdir for one run.
+
+    Args:
+      workdir: made if missing; gets the file `lock`, which says who holds it and stays there.
+      first: whether this process holds it for all processes of its run.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      UserError: another run holds it, or it cannot be written.
+    """
+    if not first:
+        yield
+        return
+    path = Path(workdir) / NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as error:
+        raise UserError(f"workdir {workdir} cannot be written: {error}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "it does not say which"
+            raise UserError(
+                f"workdir {workdir} is in use by another run ({holder}): wait for it, stop it, or "
+                "use another workdir"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            logger.warning(
+                "the file system of %s has no locks (%s): make sure that no other run uses it",
+                workdir,
+                error.strerror,
+            )
+        file.seek(0)
+        file.truncate()
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
