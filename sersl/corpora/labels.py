@@ -5,6 +5,7 @@ Nothing here is a position: projects disagree on the order of classes and of dim
 of sersl carries names.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -228,6 +229,25 @@ def from_unit(value, low: float, high: float):
       value * (high - low) + low.
     """
     return value * (high - low) + low
+
+
+def soft_label_table(votes: np.ndarray, view: LabelView) -> np.ndarray:
+    """Turns the votes of a whole index into distributions.
+
+    Args:
+      votes: [n] JSON objects canonical name -> number, "" where nobody voted.
+      view: the classes.
+
+    Returns:
+      [n, C] float32, rows that sum to 1; NaN where no vote belongs to a class.
+    """
+    unique, inverse = np.unique(np.asarray(votes, dtype=str), return_inverse=True)
+    table = np.full((len(unique), len(view.names)), np.nan, np.float32)
+    for number, text in enumerate(unique.tolist()):
+        shares = soft_labels(json.loads(text), view) if text else np.zeros(0)
+        if shares.any():
+            table[number] = shares
+    return table[inverse.reshape(-1)]
 
 
 def soft_labels(votes: Mapping[str, float], view: LabelView) -> np.ndarray:

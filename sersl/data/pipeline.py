@@ -117,7 +117,7 @@ def training_batches(
       UserError: more than `data.max_corrupted` records are damaged (while iterating).
     """
     batches = _TrainingBatches(
-        BatchMaker(sources, view),
+        BatchMaker(sources, view, soft=soft_labels),
         plan,
         [source.index.corpus for source in sources],
         start_step=start_step,

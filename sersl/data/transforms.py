@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import HOP, num_frames
-from sersl.corpora.labels import DIMENSIONS, LabelView
+from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
@@ -19,12 +19,13 @@ class BatchMaker:
       speakers: names as "corpus/speaker"; `speaker` in a batch is a position in this tuple.
     """
 
-    def __init__(self, sources: Sequence[CorpusSource], view: LabelView):
+    def __init__(self, sources: Sequence[CorpusSource], view: LabelView, *, soft: bool = False):
         """Collects the labels.
 
         Args:
           sources: corpora, in the order of the plan.
           view: names of the categories to predict.
+          soft: whether batches also hold the shares of the raters' votes.
         """
         self._sources = tuple(sources)
         self._annotated = all(source.annotator is not None for source in sources)
@@ -38,6 +39,10 @@ class BatchMaker:
             [np.concatenate([index.column(name) for index in indexes]) for name in DIMENSIONS],
             axis=1,
         ).astype(np.float32)
+        self._probabilities = None
+        if soft:
+            tables = [soft_label_table(index.column("votes"), view) for index in indexes]
+            self._probabilities = np.concatenate(tables)
         self.speakers, self._speaker = _number_speakers(sources)
 
     def make(self, refs: BatchRefs, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -52,8 +57,9 @@ class BatchMaker:
           waveform [B, N] f32 (0 after the end), valid [B, N] bool, category [B] i32 (-1 none),
           dimensions [B, 3] f32 (arousal, dominance, valence in 0..1, NaN none), speaker [B] i32
           (-1 unknown), utterance_index [B] i32 (row in the concatenation of the indexes, -1
-          padding), and with an annotator intensity [B, T] f32 and prosody [B, T, 6] f32 (NaN
-          where there is no value and after the end).
+          padding), with soft labels category_probabilities [B, C] f32 (shares of the votes, NaN
+          where there are none), and with an annotator intensity [B, T] f32 and prosody [B, T, 6]
+          f32 (NaN where there is no value and after the end).
 
         Raises:
           DamagedRecordError: one cannot be read.
@@ -84,6 +90,9 @@ class BatchMaker:
             "speaker": np.where(real, self._speaker[position], -1).astype(np.int32),
             "utterance_index": position.astype(np.int32),
         }
+        if self._probabilities is not None:
+            shares = self._probabilities[position]
+            batch["category_probabilities"] = np.where(real[:, None], shares, np.float32("nan"))
         if self._annotated:
             frames = num_frames(refs.num_samples)
             intensity = np.full((len(rows), frames), np.nan, np.float32)

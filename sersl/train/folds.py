@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
-from sersl.core.errors import unknown_name
+from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.labels import DIMENSIONS, LabelView, make_view
+from sersl.corpora.labels import DIMENSIONS, LabelView, make_view, soft_label_table
 from sersl.corpora.protocol_file import write_protocol
 from sersl.corpora.protocols import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
@@ -99,6 +99,30 @@ def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[st
       Lines for people.
     """
     return describe_view(view_report(view, _categories(sources))) if view.names else []
+
+
+def find_votes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
+    """Finds the utterances whose raters voted for a class.
+
+    Args:
+      sources: corpora in order.
+      view: classes.
+
+    Returns:
+      Bool [n], over the indexes one after the other.
+
+    Raises:
+      UserError: there are no classes, or nobody voted.
+    """
+    tables = [soft_label_table(source.index.column("votes"), view) for source in sources]
+    voted = np.concatenate([~np.isnan(table).any(axis=1) for table in tables])
+    if not view.names or not voted.any():
+        raise UserError(
+            "labels.soft needs raters' votes for the categories of labels.view, and "
+            f"{', '.join(source.index.corpus for source in sources)} has none: set it to False, "
+            "or prepare the corpus with a column votes or annotators"
+        )
+    return voted
 
 
 def warnings(folds: Sequence[Fold]) -> list[str]:

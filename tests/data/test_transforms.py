@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,19 @@ def test_make_when_given_refs_then_shapes_and_dtypes_are_the_contract(sources, v
         "speaker": ((4,), np.int32),
         "utterance_index": ((4,), np.int32),
     }
+
+
+def test_make_when_soft_then_shares_of_the_votes_of_each_row(sources, view, refs):
+    votes = np.full(len(sources[0]), "", object)
+    first, second = view.names[:2]
+    votes[5] = json.dumps({first: 3, second: 1, "other": 4})
+    sources[0].index._columns["votes"] = votes
+    batch = BatchMaker(sources, view, soft=True).make(refs)
+    expected = np.full((4, len(view.names)), np.nan, np.float32)
+    expected[0] = 0
+    expected[0, :2] = 0.75, 0.25  # "other" is no class of this view
+    np.testing.assert_array_equal(batch["category_probabilities"], expected)
+    assert batch["category_probabilities"].dtype == np.float32
 
 
 def test_make_when_cropped_then_samples_and_frames_are_of_the_same_place(
