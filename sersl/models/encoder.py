@@ -24,6 +24,7 @@ FRONTENDS = {"log_mel": LogMelFrontend, "waveform": WaveformFrontend, "whisper":
 # Context networks: each is made as `Network(config, key=key)`, called as
 # `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
 CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
+CAUSAL = ("gru",)  # kinds of which no frame sees a later one
 
 
 class EncoderOutput(NamedTuple):

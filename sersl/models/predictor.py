@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.models.layers import Linear
+from sersl.models.layers import LayerNorm, Linear
 
 
 class Projection(nnx.Module):
@@ -38,4 +38,30 @@ class RegressionHead(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to float32 [B, T, num_features]."""
         hidden = jax.nn.gelu(self.hidden(x), approximate=False)
+        return self.output(hidden).astype(jnp.float32)
+
+
+class SpectrumHead(nnx.Module):
+    """A hidden layer with GELU and LayerNorm, and a linear map to the features of a frame.
+
+    Source: MockingJay (1910.12638); s3prl's prediction head.
+    """
+
+    def __init__(self, width: int, hidden: int, num_features: int, *, key: jax.Array):
+        """Makes the head.
+
+        Args:
+          width: of the encoder.
+          hidden: units between.
+          num_features: outputs.
+          key: PRNG key of the initial weights.
+        """
+        keys = jax.random.split(key)
+        self.hidden = Linear(width, hidden, axes=("embed", "mlp"), key=keys[0])
+        self.norm = LayerNorm(hidden, axis="mlp")
+        self.output = Linear(hidden, num_features, axes=("mlp", None), key=keys[1])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, D] to float32 [B, T, num_features]."""
+        hidden = self.norm(jax.nn.gelu(self.hidden(x), approximate=False))
         return self.output(hidden).astype(jnp.float32)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.config.objectives import ContrastiveConfig
+from sersl.config.objectives import ContrastiveConfig, NpcConfig
 from sersl.core.errors import UserError
 from sersl.models.layers import Linear
 
@@ -29,33 +29,45 @@ class Quantizer(nnx.Module):
     """Chooses one of V codes in each of G groups, joins them and maps them to the width W.
 
     The forward pass takes the chosen code whole, the backward pass the softmax around it
-    (straight through). It reads the frontend's features, which do not learn: they cannot
+    (straight through). Over features that do not learn, such as log-mel, the targets cannot
     collapse, only the choice of codes can, and diversity is held against that.
 
     Source: wav2vec 2.0 (2006.11477), sec. 2, "Quantization module".
     """
 
-    def __init__(self, num_features: int, config: ContrastiveConfig, *, key: jax.Array):
+    def __init__(
+        self,
+        num_features: int,
+        config: ContrastiveConfig | NpcConfig,
+        *,
+        key: jax.Array,
+        logit_std: float | None = None,
+    ):
         """Makes the codebook.
 
         Args:
           num_features: width of the input.
           config: groups, codes per group and width of the output.
           key: PRNG key of the initial weights.
+          logit_std: deviation of the initial kernel of the logits; None: LOGIT_STD.
 
         Raises:
           UserError: the width does not divide by the groups.
         """
         if config.width % config.groups:
             raise UserError(
-                f"contrastive.width {config.width} does not divide by contrastive.groups "
-                f"{config.groups}: make it a multiple"
+                f"the width {config.width} of a code book does not divide by its {config.groups} "
+                "groups: make objectives.*.width a multiple of objectives.*.groups"
             )
         self.config = config
         keys = jax.random.split(key, 3)
         num_codes = config.groups * config.codes
         self.logits = Linear(
-            num_features, num_codes, axes=("mel", "codes"), key=keys[0], std=LOGIT_STD
+            num_features,
+            num_codes,
+            axes=("mel", "codes"),
+            key=keys[0],
+            std=LOGIT_STD if logit_std is None else logit_std,
         )
         # Uniform in [0, 1) as in fairseq.
         self.codebook = nnx.Param(

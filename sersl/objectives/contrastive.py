@@ -173,6 +173,24 @@ def diversity(
     }
 
 
+def feature_penalty(
+    features: jax.Array, *, valid: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Computes the mean square of a waveform frontend's features, which keeps them small.
+
+    Args:
+      features: [B, T, F].
+      valid: bool [B, T].
+
+    Returns:
+      (mean over channels and real frames, metrics: feature_penalty).
+
+    Source: fairseq's wav2vec2.py, features_pen; its mean runs over padding too.
+    """
+    mean = Mean.of(jnp.square(at_least_float32(features)), valid[..., None])
+    return mean.value(empty=0.0), {"feature_penalty": mean}
+
+
 def _perplexity(distribution: jax.Array) -> jax.Array:
     """exp(entropy) over the last dimension; 0 log 0 = 0."""
     return jnp.exp(-jax.scipy.special.xlogy(distribution, distribution + 1e-7).sum(-1))

@@ -66,6 +66,61 @@ def distill(
     }
 
 
+def utterance_targets(
+    hidden_states: jax.Array, valid: jax.Array, *, top_layers: int
+) -> jax.Array:
+    """Averages the teacher's top layers over the real frames of the utterance.
+
+    Args:
+      hidden_states: [L + 1, B, T, D] of the teacher, which saw every frame; 0 is no layer.
+      valid: bool [B, T].
+      top_layers: K; all L layers where there are fewer than K.
+
+    Returns:
+      float32 [B, D], without gradient, 0 in rows without a real frame.
+
+    Source: emotion2vec (2312.15185), sec. 3.2. Differs: each frame of a layer is standardised over
+    its channels. The instance norm of `teacher_targets` runs over time, so that every utterance's
+    mean would be 0 and there would be nothing to learn.
+    """
+    layers = at_least_float32(hidden_states[1:][-top_layers:])
+    centred = layers - layers.mean(-1, keepdims=True)
+    standard = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + _EPSILON)
+    weights = valid[..., None].astype(layers.dtype)
+    num_real = jnp.maximum(weights.sum(1), 1.0)
+    return jax.lax.stop_gradient((standard.mean(0) * weights).sum(1) / num_real)
+
+
+def utterance_distill(
+    predicted: jax.Array, target: jax.Array, *, rows: jax.Array
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares the student's vector of an utterance with the teacher's.
+
+    Args:
+      predicted: [B, D].
+      target: [B, D], of `utterance_targets`; no gradient flows into it.
+      rows: bool [B], rows that count: those with a real frame.
+
+    Returns:
+      (mean over rows of ||predicted - target||^2 / sqrt(D), metrics: utterance,
+      utterance_target_variance and utterance_prediction_variance (over rows, averaged over
+      channels; without weight in a batch of one row)).
+
+    Source: emotion2vec (2312.15185), eq. 4; scale of data2vec 2.0's cls_loss in fairseq.
+    """
+    predicted = at_least_float32(predicted)
+    target = jax.lax.stop_gradient(target)
+    mean = Mean.of(jnp.square(predicted - target).sum(-1) / target.shape[-1] ** 0.5, rows)
+    several = rows.sum() > 1
+    return mean.value(empty=0.0), {
+        "utterance": mean,
+        "utterance_target_variance": Mean.of(_variance(target[:, None], rows[:, None]), several),
+        "utterance_prediction_variance": Mean.of(
+            _variance(predicted[:, None], rows[:, None]), several
+        ),
+    }
+
+
 def ema_decay(step: jax.Array, config: TeacherConfig) -> jax.Array:
     """Gives the teacher's decay after this many updates: linear, then constant.
 

@@ -8,7 +8,7 @@ from sersl.objectives.mean import Mean, at_least_float32
 
 
 def reconstruct(
-    predicted: jax.Array, target: jax.Array, *, weights: jax.Array
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, name: str
 ) -> tuple[jax.Array, dict[str, Mean]]:
     """Compares features with the original ones by absolute error.
 
@@ -17,15 +17,16 @@ def reconstruct(
       target: [B, T, F], unaltered; no gradient flows into it.
       weights: [B, T, F] or [B, T, 1], what each position counts: where features were hidden or
         altered (MockingJay, TERA), or wherever they are real (NPC); 0 at padding.
+      name: of the objective in the metrics.
 
     Returns:
-      (weighted mean of |predicted - target| over positions, metrics: reconstruction).
+      (weighted mean of |predicted - target| over positions, metrics: <name>).
 
     Source: MockingJay (1910.12638), sec. 2.2; TERA (2007.06028), sec. 3.3; NPC (2011.00406), eq. 1.
     """
     target = jax.lax.stop_gradient(at_least_float32(target))
     mean = Mean.of(jnp.abs(at_least_float32(predicted) - target), weights)
-    return mean.value(empty=0.0), {"reconstruction": mean}
+    return mean.value(empty=0.0), {name: mean}
 
 
 def predict_ahead(

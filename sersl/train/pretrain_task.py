@@ -212,6 +212,7 @@ class PretrainTask:
             teacher_encode=teachers.pop(ENCODER, None),
             teacher_heads=teachers,
             taught_once=None if taught is None else jax.lax.stop_gradient(taught),
+            valid_once=student.valid[:: config.masking.clones],
             frozen=tuple(
                 repeat(one.hidden_states(constants["frozen"][i], batch), axis=1)
                 for i, one in enumerate(self._frozen)
@@ -220,7 +221,9 @@ class PretrainTask:
 
     def _tokens(self, model) -> dict[str, jax.Array]:
         """Collects what objectives put in front of the frames."""
-        tokens = {name: term.tokens(getattr(model, name, None)) for name, term in self.terms.items()}
+        tokens = {
+            name: term.tokens(getattr(model, name, None)) for name, term in self.terms.items()
+        }
         return {name: own for name, own in tokens.items() if own is not None}
 
     def diagnose(self, step: int, values: dict[str, float]) -> str | None:

@@ -44,6 +44,7 @@ class View:
         the run needs one.
       teacher_heads: name of an objective to the EMA of its heads, for those with `teaches_heads`.
       taught_once: [L + 1, B / clones, T, D] of the EMA teacher, which saw every frame; or None.
+      valid_once: bool [B / clones, T], real frames of those.
       frozen: hidden_states of each of `frozen_teachers`, which saw every frame, without gradient.
     """
 
@@ -64,6 +65,7 @@ class View:
     teacher_encode: Callable[..., EncoderOutput] | None
     teacher_heads: Mapping[str, nnx.Module]
     taught_once: jax.Array | None
+    valid_once: jax.Array
     frozen: tuple[jax.Array, ...]
 
     @property
@@ -93,8 +95,8 @@ class Term:
       needs: what the batch must hold beside the waveform: "annotation" (intensity and prosody),
         "category" (of CANONICAL), "distorted" (the waveform as the student hears it), "second"
         (distorted once more).
-      masking: "needed" where the loss counts masked frames, "none" where the objective hides what it
-        seeks by itself, else "any".
+      masking: "needed" where the loss counts masked frames, "none" where the objective hides by
+        itself what it seeks, else "any".
       reads_hidden: whether the encoder must say something of frames that it did not see.
       needs_teacher: whether the state keeps an exponential average of the encoder.
       teaches_heads: whether the teacher keeps an average of this term's heads too.

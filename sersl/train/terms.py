@@ -4,13 +4,24 @@ from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.knowledge.masking import NO_RULE
 from sersl.train.term import Term
-from sersl.train.terms_masked import Contrastive, Distill, Intensity, Prosody
+from sersl.train.terms_codes import BestRq, Clusters
+from sersl.train.terms_distill import Distill, Utterance
+from sersl.train.terms_masked import Contrastive, Intensity, Prosody
+from sersl.train.terms_spectrum import Apc, Cpc, Npc, Penalty, Reconstruction
 
 TERMS: dict[str, type[Term]] = {
     "contrastive": Contrastive,
     "prosody": Prosody,
     "intensity": Intensity,
     "distill": Distill,
+    "utterance": Utterance,
+    "clusters": Clusters,
+    "best_rq": BestRq,
+    "reconstruction": Reconstruction,
+    "apc": Apc,
+    "npc": Npc,
+    "cpc": Cpc,
+    "penalty": Penalty,
 }
 
 
@@ -43,8 +54,8 @@ def _check_masking(config: PretrainConfig, chosen: dict[str, Term]) -> None:
     for name, term in chosen.items():
         if term.masking == "needed" and not hides:
             raise UserError(
-                f"objectives.{name} counts masked frames and masking.rule 'none' hides none: choose "
-                f"another rule or set objectives.{name}.weight to 0"
+                f"objectives.{name} counts masked frames and masking.rule 'none' hides none: "
+                f"choose another rule or set objectives.{name}.weight to 0"
             )
         if term.reads_hidden and config.masking.replace == "remove":
             raise UserError(
@@ -54,6 +65,6 @@ def _check_masking(config: PretrainConfig, chosen: dict[str, Term]) -> None:
             )
     if hides and all(term.masking == "none" for term in chosen.values()):
         raise UserError(
-            f"objectives.{' and objectives.'.join(chosen)} hide by themselves what they predict, so "
-            f"masking.rule {config.masking.rule!r} would only take away input: set it to 'none'"
+            f"objectives.{' and objectives.'.join(chosen)} hide by themselves what they predict, "
+            f"so masking.rule {config.masking.rule!r} would only take away input: set it to 'none'"
         )

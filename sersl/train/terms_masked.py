@@ -1,4 +1,4 @@
-"""Objectives at hidden frames: contrast, prosody, intensity, and data2vec's distillation."""
+"""Objectives at hidden frames: contrast, prosody and intensity."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,6 @@ from sersl.models.encoder import SpeechEncoder
 from sersl.models.predictor import Projection, RegressionHead
 from sersl.models.quantizer import Quantizer, gumbel_temperature
 from sersl.objectives.contrastive import contrastive
-from sersl.objectives.distill import distill, teacher_targets
 from sersl.objectives.intensity import intensity_regression
 from sersl.objectives.mean import Mean
 from sersl.objectives.workers import prosody_regression
@@ -161,39 +160,3 @@ class Intensity(Term):
         return intensity_regression(
             heads(view.last)[..., 0], view.batch["intensity"], weights=view.weights
         )
-
-
-class Distill(Term):
-    """data2vec: regress the averaged layers of an EMA teacher that sees every frame."""
-
-    needs_teacher = True
-    masking = "needed"
-
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection:
-        """Makes the linear map to the teacher's layers.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
-        return Projection(self.config.encoder.width, self.config.encoder.width, key=key)
-
-    def loss(self, heads: Projection, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares with the teacher's layers.
-
-        Args:
-          heads: the map.
-          view: the batch.
-
-        Returns:
-          See `distill`.
-        """
-        targets = teacher_targets(
-            view.teacher_hidden_states,
-            view.valid,
-            top_layers=self.config.objectives.distill.top_layers,
-        )
-        return distill(heads(view.last), targets, masked=view.masked, weights=view.weights)

@@ -19,11 +19,11 @@ def example():
 def test_reconstruct_when_compared_with_numpy_then_mean_error_at_the_altered_positions():
     predicted, target, valid = example()
     altered = (np.random.default_rng(1).random((B, T, F)) < 0.4) & valid[..., None]
-    loss, metrics = reconstruct(predicted, target, weights=altered)
+    loss, metrics = reconstruct(predicted, target, weights=altered, name="reconstruction")
     expected = np.abs(predicted - target)[altered].mean()
     np.testing.assert_allclose(loss, expected, **FP32)
     np.testing.assert_allclose(metrics["reconstruction"].value(), expected, **FP32)
-    loss, _ = reconstruct(predicted, target, weights=valid[..., None])
+    loss, _ = reconstruct(predicted, target, weights=valid[..., None], name="npc")
     np.testing.assert_allclose(loss, np.abs(predicted - target)[valid].mean(), **FP32)
 
 
@@ -44,16 +44,20 @@ def test_predict_ahead_when_compared_with_loops_then_equal(frames):
 
 def test_reconstruct_and_predict_ahead_when_differentiated_then_equal_central_differences():
     predicted, target, valid = example()
-    check_gradient(lambda x: reconstruct(x, target, weights=valid[..., None])[0], predicted)
+    check_gradient(
+        lambda x: reconstruct(x, target, weights=valid[..., None], name="npc")[0], predicted
+    )
     check_gradient(lambda x: predict_ahead(x, target, weights=valid, frames=2)[0], predicted)
-    gradient = jax.grad(lambda x: reconstruct(predicted, x, weights=valid[..., None])[0])(target)
+    gradient = jax.grad(
+        lambda x: reconstruct(predicted, x, weights=valid[..., None], name="npc")[0]
+    )(target)
     assert not np.asarray(gradient).any()
 
 
 def test_reconstruct_and_predict_ahead_when_nothing_counts_then_zero_and_finite_gradient():
     predicted, target, valid = example()
     losses = (
-        lambda x: reconstruct(x, target, weights=np.zeros((B, T, 1)))[0],
+        lambda x: reconstruct(x, target, weights=np.zeros((B, T, 1)), name="npc")[0],
         lambda x: predict_ahead(x, target, weights=valid, frames=T)[0],
         lambda x: predict_ahead(x, target, weights=valid, frames=T + 3)[0],
     )
