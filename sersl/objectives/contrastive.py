@@ -173,9 +173,7 @@ def diversity(
     }
 
 
-def feature_penalty(
-    features: jax.Array, *, valid: jax.Array
-) -> tuple[jax.Array, dict[str, Mean]]:
+def feature_penalty(features: jax.Array, *, valid: jax.Array) -> tuple[jax.Array, dict[str, Mean]]:
     """Computes the mean square of a waveform frontend's features, which keeps them small.
 
     Args:
@@ -183,12 +181,12 @@ def feature_penalty(
       valid: bool [B, T].
 
     Returns:
-      (mean over channels and real frames, metrics: feature_penalty).
+      (mean over channels and real frames, metrics: penalty).
 
     Source: fairseq's wav2vec2.py, features_pen; its mean runs over padding too.
     """
     mean = Mean.of(jnp.square(at_least_float32(features)), valid[..., None])
-    return mean.value(empty=0.0), {"feature_penalty": mean}
+    return mean.value(empty=0.0), {"penalty": mean}
 
 
 def _perplexity(distribution: jax.Array) -> jax.Array:

@@ -66,9 +66,7 @@ def distill(
     }
 
 
-def utterance_targets(
-    hidden_states: jax.Array, valid: jax.Array, *, top_layers: int
-) -> jax.Array:
+def utterance_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers: int) -> jax.Array:
     """Averages the teacher's top layers over the real frames of the utterance.
 
     Args:

@@ -42,7 +42,7 @@ def predict_ahead(
 
     Returns:
       (weighted mean of |predicted - target| over channels and frames that are predicted, 0 where
-      every utterance is too short, metrics: prediction_ahead).
+      every utterance is too short, metrics: apc).
 
     Raises:
       UserError: fewer than one frame ahead.
@@ -54,4 +54,4 @@ def predict_ahead(
     target = jax.lax.stop_gradient(at_least_float32(target))[:, frames:]
     predicted = at_least_float32(predicted)[:, : target.shape[1]]
     mean = Mean.of(jnp.abs(predicted - target), weights[:, frames:, None])
-    return mean.value(empty=0.0), {"prediction_ahead": mean}
+    return mean.value(empty=0.0), {"apc": mean}

@@ -39,7 +39,7 @@ def test_predict_ahead_when_compared_with_loops_then_equal(frames):
             weight += weights[b, t + frames]
     loss, metrics = predict_ahead(predicted, target, weights=weights, frames=frames)
     np.testing.assert_allclose(loss, total / weight, **FP32)
-    np.testing.assert_allclose(metrics["prediction_ahead"].value(), total / weight, **FP32)
+    np.testing.assert_allclose(metrics["apc"].value(), total / weight, **FP32)
 
 
 def test_reconstruct_and_predict_ahead_when_differentiated_then_equal_central_differences():
