@@ -4,7 +4,13 @@ import pytest
 
 from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
-from sersl.objectives.contrastive import contrastive, diversity, draw_negatives, info_nce
+from sersl.objectives.contrastive import (
+    contrastive,
+    diversity,
+    draw_negatives,
+    feature_penalty,
+    info_nce,
+)
 from tests.objectives.gradients import check_gradient
 from tests.tolerances import FP32
 
@@ -173,3 +179,12 @@ def test_info_nce_when_no_negatives_are_asked_for_then_user_error():
         info_nce(
             context, quantized, codes=codes, masked=masked, temperature=1, num_negatives=0, key=KEY
         )
+
+
+def test_feature_penalty_when_compared_with_numpy_then_mean_square_of_real_frames():
+    features = np.random.default_rng(0).normal(size=(B, T, W))
+    valid = np.arange(T) < np.array([12, 5, 1, 0])[:, None]
+    loss, metrics = feature_penalty(features, valid=valid)
+    np.testing.assert_allclose(loss, np.square(features[valid]).mean(), **FP32)
+    np.testing.assert_allclose(metrics["penalty"].value(), loss, **FP32)
+    check_gradient(lambda x: feature_penalty(x, valid=valid)[0], features)

@@ -3,7 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sersl.config.schema import TeacherConfig
-from sersl.objectives.distill import distill, ema_decay, ema_update, teacher_targets
+from sersl.objectives.distill import (
+    distill,
+    ema_decay,
+    ema_update,
+    teacher_targets,
+    utterance_distill,
+    utterance_targets,
+)
 from tests.objectives.gradients import check_gradient
 from tests.tolerances import FP32
 
@@ -77,3 +84,41 @@ def test_ema_update_when_student_is_bfloat16_then_teacher_stays_float32():
     assert moved["a"].dtype == jnp.float32
     np.testing.assert_allclose(moved["a"], 0.25)
     np.testing.assert_allclose(moved["b"]["c"], 3.0)
+
+
+def test_utterance_targets_when_compared_with_loops_then_mean_of_standardised_frames():
+    hidden_states, valid, _, _ = example()
+    targets = np.asarray(utterance_targets(hidden_states, valid, top_layers=2))
+    for b in (0, 1):
+        frames = hidden_states[-2:, b, valid[b]]
+        standard = (frames - frames.mean(-1, keepdims=True)) / np.sqrt(
+            frames.var(-1, keepdims=True) + 1e-5
+        )
+        np.testing.assert_allclose(targets[b], standard.mean((0, 1)), **FP32)
+    assert not targets[2].any()
+    # What the instance norm of the frames' targets would leave of an utterance: nothing.
+    frames = np.asarray(teacher_targets(hidden_states, valid, top_layers=2))
+    np.testing.assert_allclose(frames[0].mean(0), 0.0, atol=1e-6)
+
+
+def test_utterance_distill_when_compared_with_numpy_then_equal_and_differentiable():
+    rng = np.random.default_rng(3)
+    predicted, target = rng.normal(size=(2, B, D))
+    rows = np.array([True, True, False])
+    loss, metrics = utterance_distill(predicted, target, rows=rows)
+    expected = np.square(predicted - target).sum(-1)[:2].mean() / np.sqrt(D)
+    np.testing.assert_allclose(loss, expected, **FP32)
+    for name, values in (("target", target), ("prediction", predicted)):
+        variance = metrics[f"utterance_{name}_variance"].value()
+        np.testing.assert_allclose(variance, values[:2].var(0).mean(), **FP32)
+    check_gradient(lambda x: utterance_distill(x, target, rows=rows)[0], predicted)
+    gradient = jax.grad(lambda x: utterance_distill(predicted, x, rows=rows)[0])(target)
+    assert not np.asarray(gradient).any()
+
+
+def test_utterance_distill_when_there_is_one_row_or_none_then_finite_and_no_variance():
+    predicted = np.ones((1, D))
+    for rows in (np.array([True]), np.array([False])):
+        loss, metrics = utterance_distill(predicted, predicted * 0, rows=rows)
+        assert np.isfinite(loss)
+        assert metrics["utterance_prediction_variance"].weight == 0

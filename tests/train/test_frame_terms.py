@@ -1,0 +1,208 @@
+"""Frame-level objectives as terms of pretraining: each learns, and nonsense is refused."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sersl.config.load import from_mapping
+from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import num_frames
+from sersl.train.pretrain_task import PretrainTask
+from sersl.train.student import repeat_rows, run_student
+
+B, N = 4, 16_080
+SMALL = {
+    "encoder": {"num_layers": 2, "width": 16, "num_heads": 2, "mlp_width": 16},
+    "frontend": {"num_mels": 20},
+    "masking": {"rule": "uniform", "span": 4},
+    "objectives": {"contrastive": {"weight": 0.0}, "prosody": {"weight": 0.0}},
+}
+GRU = {"encoder": {"kind": "gru"}, "masking": {"rule": "none"}}
+TEACHER = {"decoder_width": 8, "decoder_groups": 4, "decoder_layers": 2}
+# Name of the term to settings under objectives.<term>, and settings of the whole run.
+CASES = {
+    "reconstruction": ({"hidden": 16}, {"masking": {"replace": "features"}}),
+    "apc": ({}, GRU),
+    "cpc": ({"steps": 3, "num_negatives": 8}, GRU),
+    "npc": (
+        {"groups": 2, "codes": 4, "width": 16},
+        {"encoder": {"kind": "masked_conv"}, "masking": {"rule": "none"}},
+    ),
+    "best_rq": ({"codes": 32, "books": 2}, {}),
+    "clusters": ({"books": ("k5", "k7"), "codes": (5, 7), "width": 8}, {}),
+    "distill": (
+        {"decoder": "convolution", **TEACHER},
+        {"masking": {"replace": "remove", "clones": 3}},
+    ),
+    "utterance": ({"tokens": 3}, {}),
+}
+
+
+def merged(*mappings):
+    result = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def config_of(name, *more):
+    own, whole = CASES[name]
+    values = {"objectives": {name: {"weight": 1.0, **own}}}
+    return from_mapping(PretrainConfig, merged(SMALL, values, whole, *more))
+
+
+def batch_of(waveform=None, num_rows=B):
+    rng = np.random.default_rng(0)
+    if waveform is None:
+        waveform = rng.normal(size=(num_rows, N)) * 0.1
+    valid = np.arange(N) < np.array([N, N, 9000, 0])[:num_rows, None]
+    frames = num_frames(N)
+    return {
+        "waveform": jnp.asarray(waveform, jnp.float32),
+        "valid": jnp.asarray(valid),
+        "speaker": jnp.array([0, 1, 0, -1][:num_rows]),
+        "codes": jnp.asarray(rng.integers(-1, 5, (num_rows, frames, 2)), jnp.int32),
+    }
+
+
+@functools.cache
+def compiled(config):
+    """The task, its first parameters, and value, metrics and gradient of its loss."""
+    task = PretrainTask(config)
+    params = nnx.to_pure_dict(nnx.split(task.make_model())[1])
+
+    def run(params, teacher, batch, step):
+        def loss(p):
+            return task.loss(p, teacher, batch, constants={}, step=step, key=jax.random.key(1))
+
+        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+        return value, {name: mean.value() for name, mean in metrics.items()}, gradient
+
+    return task, params, jax.jit(run)
+
+
+def norm(tree):
+    return float(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_term_when_its_gradient_is_followed_then_the_loss_falls(name):
+    task, params, run = compiled(config_of(name))
+    batch, teacher = batch_of(), task.make_teacher(params)
+    first, metrics, gradient = run(params, teacher, batch, 0)
+    assert np.isfinite(first) and first > 0
+    np.testing.assert_allclose(metrics[name], first, rtol=1e-5)
+    assert norm(gradient["encoder"]) > 0 and norm(gradient[name]) > 0
+    for _ in range(5):
+        scale = 0.05 / norm(gradient) ** 0.5
+        params = jax.tree.map(lambda p, g, s=scale: p - s * g, params, gradient)
+        last, _, gradient = run(params, teacher, batch, 0)
+    assert last < first
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_term_when_all_is_silent_then_finite(name):
+    task, params, run = compiled(config_of(name))
+    teacher = task.make_teacher(params)
+    for batch in (batch_of(np.zeros((B, N))), batch_of() | {"valid": jnp.zeros((B, N), bool)}):
+        value, metrics, gradient = run(params, teacher, batch, 0)
+        assert np.isfinite(value)
+        assert np.isfinite(norm(gradient)), metrics
+
+
+@pytest.mark.parametrize("name", ["cpc", "distill", "utterance"])
+def test_term_when_the_batch_has_one_row_then_finite(name):
+    task, params, run = compiled(config_of(name))
+    value, _, gradient = run(params, task.make_teacher(params), batch_of(num_rows=1), 0)
+    assert np.isfinite(value) and np.isfinite(norm(gradient))
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("apc", {"encoder": {"kind": "transformer"}}, "objectives.apc predicts frames to come"),
+        ("cpc", {"encoder": {"kind": "masked_conv"}}, "objectives.cpc predicts frames to come"),
+        ("npc", {"encoder": {"kind": "gru"}}, "set encoder.kind to 'masked_conv'"),
+        ("apc", {"masking": {"rule": "uniform"}}, "would only take away input"),
+        ("cpc", {"objectives": {"cpc": {"negatives": "speakers"}}}, "did you mean 'speaker'"),
+        ("clusters", {"objectives": {"clusters": {"books": ()}}}, "run `sersl cluster`"),
+        ("clusters", {"objectives": {"clusters": {"codes": (5,)}}}, "number of codes"),
+        ("clusters", {"masking": {"rule": "none"}}, "'none' hides none"),
+        ("best_rq", {"masking": {"replace": "remove"}}, "never meets them"),
+        ("best_rq", {"masking": {"replace": "feature"}}, "did you mean 'features'"),
+        ("distill", {"objectives": {"distill": {"decoder": "linear"}}}, "never meets them"),
+        ("distill", {"objectives": {"distill": {"decoder": "conv"}}}, "decoder"),
+        ("distill", {"objectives": {"distill": {"decoder_groups": 3}}}, "does not divide"),
+        ("distill", {"encoder": {"kind": "gru"}}, "cannot pass over frames"),
+        ("utterance", {"objectives": {"utterance": {"kind": "tokens"}}}, "did you mean 'token'"),
+        ("best_rq", {"objectives": {"penalty": {"weight": 1.0}}}, "do not learn"),
+        ("apc", {"masking": {"clones": 2}}, "mean nothing"),
+        ("best_rq", {"mixing": {"lowest_db": 9.0}}, "swap them"),
+    ],
+)
+def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
+    with pytest.raises(UserError, match=words) as caught:
+        PretrainTask(config_of(name, more))
+    assert "\n" not in str(caught.value)
+
+
+def student_of(config, batch, key):
+    model = PretrainTask(config).make_model()
+    return model, run_student(
+        model, batch, heard=batch["waveform"], config=config, intensity=None, tokens={}, key=key
+    )
+
+
+def test_student_when_there_are_clones_then_masked_differently_and_features_alike():
+    config, batch = config_of("distill"), batch_of()
+    _, student = student_of(config, batch, jax.random.key(0))
+    masked = np.asarray(student.masked).reshape(B, 3, -1)
+    features = np.asarray(student.features).reshape(B, 3, *student.features.shape[1:])
+    for row in range(2):
+        assert not np.array_equal(masked[row, 0], masked[row, 1])
+    np.testing.assert_array_equal(features[:, 0], features[:, 2])
+    np.testing.assert_array_equal(student.present, student.valid & ~student.masked)
+    x = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(repeat_rows(x, 2, axis=1), x[:, [0, 0, 1, 1, 2, 2]])
+
+
+def test_student_when_frames_are_removed_then_the_others_do_not_depend_on_them():
+    config = config_of("distill", {"masking": {"clones": 1}})
+    model, student = student_of(config, batch_of(), jax.random.key(0))
+    x = model.encoder.frontend.project(student.features)
+    changed = jnp.where(student.masked[..., None], 7.0, x)
+    states = [model.encoder.contextualize(a, student.present) for a in (x, changed)]
+    present = np.asarray(student.present)
+    np.testing.assert_array_equal(states[0][:, present], states[1][:, present])
+    assert not np.array_equal(states[0], states[1])
+
+
+def test_student_when_utterances_are_mixed_then_targets_are_clean_and_hearing_is_not():
+    config = config_of("best_rq", {"mixing": {"probability": 1.0}})
+    plain = dataclasses.replace(config, mixing=dataclasses.replace(config.mixing, probability=0.0))
+    _, mixed = student_of(config, batch_of(), jax.random.key(1))
+    _, clean = student_of(plain, batch_of(), jax.random.key(1))
+    np.testing.assert_array_equal(mixed.features, clean.features)
+    np.testing.assert_array_equal(mixed.masked, clean.masked)
+    assert not np.array_equal(mixed.hidden_states, clean.hidden_states)
+
+
+def test_diagnose_when_teacher_or_student_is_alike_everywhere_then_says_so():
+    task = PretrainTask(config_of("distill"))
+    good = {"feature_variance": 1.0, "target_variance": 0.5, "prediction_variance": 0.1}
+    assert task.diagnose(1000, good) is None
+    assert "teacher of objectives.distill" in task.diagnose(1000, good | {"target_variance": 0.009})
+    found = task.diagnose(1000, good | {"prediction_variance": 9e-5})
+    assert "student of objectives.distill" in found and "min_prediction_deviation" in found
+    assert task.diagnose(10, good | {"target_variance": 0.0}) is None
+    utterance = PretrainTask(config_of("utterance"))
+    values = {"utterance_target_variance": float("nan"), "utterance_prediction_variance": 1.0}
+    assert utterance.diagnose(1000, good | values) is None
