@@ -112,19 +112,20 @@ class Transformer(nnx.Module):
             self.relative_bias = RelativeBias(config, key=bias_key)
 
     def __call__(
-        self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+        self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None, first: int = 0
     ) -> jax.Array:
         """Contextualises frames.
 
         Args:
-          x: [B, T, D].
+          x: [B, T, D], the input of layer `first`.
           valid: bool [B, T].
           key: PRNG key of dropout; None: none.
+          first: layer to begin with.
 
         Returns:
-          hidden_states [L + 1, B, T, D] in the config's dtype: the input, the output of each layer,
-          pre-norm that of the last one after the final LayerNorm. A layer that is left out hands on
-          its input.
+          hidden_states [L + 1 - first, B, T, D] in the config's dtype: the input, the output of
+          each layer, pre-norm that of the last one after the final LayerNorm. A layer that is left
+          out hands on its input.
         """
         x = shard_rows(x.astype(self.config.dtype))
         bias = self.relative_bias(x.shape[1]) if self.config.relative_bias else None
@@ -134,23 +135,25 @@ class Transformer(nnx.Module):
             keys = jnp.stack(keys)
             if self.config.layer_drop:
                 kept = jax.random.uniform(drop_key, (num_layers,)) >= self.config.layer_drop
+        keys, kept = (None if each is None else each[first:] for each in (keys, kept))
         inputs, last = (self._scanned if self.config.scan_layers else self._listed)(
-            x, keys, kept, run=self._runner(valid, bias)
+            x, keys, kept, first=first, run=self._runner(valid, bias)
         )
         last = self.norm(last) if self.config.norm == "pre" else last
         return jnp.concatenate([inputs, last[None]])
 
-    def _listed(self, x, keys, kept, *, run):
+    def _listed(self, x, keys, kept, *, first, run):
         inputs = []
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(list(self.layers)[first:]):
             graph, state = nnx.split(layer)
             inputs.append(x)
             at = [None if each is None else each[i] for each in (keys, kept)]
             x = run(graph, state, x, *at)
         return jnp.stack(inputs), x
 
-    def _scanned(self, x, keys, kept, *, run):
+    def _scanned(self, x, keys, kept, *, first, run):
         graph, state = nnx.split(self.layers)
+        state = jax.tree.map(lambda stacked: stacked[first:], state)
 
         # Each step hands out its input, so that the last output is not kept twice.
         def step(x, at):

@@ -69,6 +69,8 @@ class PretrainTask:
           UserError: no objective has a weight, or a name or a size is wrong.
         """
         self.terms = make_terms(config)
+        for term in self.terms.values():
+            term.meet([weights.encoder for weights in frozen])
         check_student(config)
         self.config = config
         self.needs = frozenset().union(*(term.needs for term in self.terms.values()))

@@ -1,12 +1,12 @@
 """What an objective is to pretraining: heads of its own, and a loss on what the encoder said."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
 from flax import nnx
 
-from sersl.config.schema import PretrainConfig
+from sersl.config.schema import EncoderConfig, PretrainConfig
 from sersl.models.encoder import EncoderOutput, SpeechEncoder
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold
@@ -130,6 +130,17 @@ class Term:
           A module, or None when there is nothing.
         """
         raise NotImplementedError
+
+    def meet(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Looks at the frozen teachers of the run, before heads are made.
+
+        Args:
+          teachers: settings of the encoders of `frozen_teachers`, in their order.
+
+        Raises:
+          UserError: there are none where one is needed, or they lack a layer.
+        """
+        del teachers
 
     def tokens(self, heads: nnx.Module | None) -> jax.Array | None:
         """Gives learned vectors to put in front of the frames of every row.
