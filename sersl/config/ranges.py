@@ -247,6 +247,7 @@ RANGES: dict[type, dict[str, Range]] = {
     },
     schema.TrainConfig: {
         "num_steps": AT_LEAST_1,
+        "accumulate_steps": AT_LEAST_1,
         "seed": SEED,
         "log_every_steps": AT_LEAST_1,
         "max_skipped": AT_LEAST_1,

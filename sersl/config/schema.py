@@ -197,6 +197,7 @@ class OptimizerConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     epsilon: float = 1e-6
+    first_moment: str = "float32"  # how it is kept: float32, bfloat16; the second is float32
     weight_decay: float = 0.01
     # (pattern, decayed?) for every parameter path; first match wins, all must match
     decay: tuple[tuple[str, bool], ...] = (
@@ -211,6 +212,7 @@ class TrainConfig:
     """The loop."""
 
     num_steps: int = 1000
+    accumulate_steps: int = 1  # parts of a batch gone through one after another, in less memory
     seed: int = 0
     log_every_steps: int = 10
     on_nan: str = "stop"  # a loss or gradient that is not finite: stop, or skip that update

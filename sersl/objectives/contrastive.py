@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.parts import over_batch, over_batch_constant
 
 _NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
@@ -159,12 +160,13 @@ def diversity(
     """
     num_codes = probabilities.shape[-1]
     weights = masked.astype(jnp.float32)
-    num_masked = jnp.maximum(weights.sum(), 1.0)
-    average = jnp.einsum("bt,btgv->gv", weights, probabilities) / num_masked
+    num_all = over_batch_constant(weights.sum())
+    num_masked = jnp.maximum(num_all, 1.0)
+    average = over_batch(jnp.einsum("bt,btgv->gv", weights, probabilities)) / num_masked
     chosen = jax.nn.one_hot(codes, num_codes, dtype=jnp.float32)
-    usage = jnp.einsum("bt,btgv->gv", weights, chosen) / num_masked
+    usage = over_batch_constant(jnp.einsum("bt,btgv->gv", weights, chosen)) / num_masked
     soft, hard = _perplexity(average), _perplexity(usage)
-    counted = (weights.sum() > 0).astype(jnp.float32)
+    counted = (num_all > 0).astype(jnp.float32)
     penalty = counted * (1.0 - soft.mean() / num_codes)
     return penalty, {
         "diversity": Mean.of(penalty, counted),

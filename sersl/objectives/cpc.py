@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.mean import Mean, at_least_float32, average
+from sersl.objectives.parts import need_whole_batch
 
 
 def predictive_coding(
@@ -64,9 +65,8 @@ def predictive_coding(
     rows = counted if weights is None else counted * weights[:, :, None]
     means = [Mean.of(losses[..., k], rows[..., k]) for k in range(num_steps)]
     # A step that reaches beyond every utterance has no say, rather than a loss of 0.
-    present = jnp.stack([mean.weight > 0 for mean in means])
-    overall = Mean.of(jnp.stack([mean.value(empty=0.0) for mean in means]), present)
-    loss = overall.value(empty=0.0)
+    present = jnp.stack([mean.is_counted() for mean in means])
+    loss = average(jnp.stack([mean.value(empty=0.0) for mean in means]), present)
     return loss, {
         "cpc": Mean.of(loss, jnp.any(present)),
         "cpc_accuracy": Mean.of(positive > scores.max(-1), counted),
@@ -94,6 +94,7 @@ def negative_pool(speaker: jax.Array, *, negatives: str) -> jax.Array:
     own = jnp.eye(len(speaker), dtype=bool)
     if negatives == "utterance":
         return own
+    need_whole_batch(f"objectives.cpc.negatives={negatives!r}")
     return own | ((speaker[:, None] == speaker[None, :]) & (speaker >= 0)[:, None])
 
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sersl.objectives.parts import num_parts, over_batch_constant
+
 
 class Mean(NamedTuple):
     """A sum of weighted values and the sum of their weights; divided once, when it is logged.
@@ -45,10 +47,33 @@ class Mean(NamedTuple):
           empty: what to say when nothing was counted; a loss says 0.
 
         Returns:
-          A scalar.
+          A scalar. Of a batch in parts (`sersl.objectives.parts`), this part's share of the
+          batch's mean, such that the mean over the parts is that mean; weights then carry no
+          gradient.
         """
-        counted = self.weight != 0
-        return jnp.where(counted, self.total / jnp.where(counted, self.weight, 1.0), empty)
+        weight = over_batch_constant(self.weight)
+        counted = weight != 0
+        total = self.total * num_parts()
+        return jnp.where(counted, total / jnp.where(counted, weight, 1.0), empty)
+
+    def is_counted(self) -> jax.Array:
+        """Says whether any value of the batch has a weight."""
+        return over_batch_constant(self.weight) != 0
+
+
+def average(values: jax.Array, counted: jax.Array) -> jax.Array:
+    """Averages what is already of the whole batch, such as the losses of several features.
+
+    A Mean of such values would add them up over the parts of a batch once more.
+
+    Args:
+      values: [K].
+      counted: bool [K], which of them count.
+
+    Returns:
+      A scalar, 0 where none counts.
+    """
+    return jnp.where(counted, values, 0.0).sum() / jnp.maximum(counted.sum(), 1)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

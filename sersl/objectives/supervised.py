@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.mean import Mean, at_least_float32, average
+from sersl.objectives.parts import num_parts, over_batch, over_batch_constant
 
 # In the denominator of the concordance: two equal constants give 0 agreement, not NaN. Dimensions
 # lie in 0..1 and vary by 0.01 to 0.05 (variance), so it moves a score by less than 1e-6.
 _EPSILON = 1e-8
+_MIDDLE = 0.5  # of the dimensions, which are stored 0..1
 
 
 def cross_entropy(
@@ -57,8 +59,8 @@ def concordance(
 ) -> tuple[jax.Array, dict[str, Mean]]:
     """Computes 1 - CCC, the mean over the dimensions that have at least two labels.
 
-    The batch must be the global one: CCC is no mean over rows, so parts of a batch cannot be
-    averaged.
+    CCC is no mean over rows: its moments are sums over the rows of the whole batch, also where the
+    batch comes in parts (`sersl.objectives.parts`).
 
     Args:
       predicted: [B, D].
@@ -73,17 +75,23 @@ def concordance(
     predicted = at_least_float32(predicted)
     known = ~jnp.isnan(target)
     weights = known.astype(predicted.dtype)
-    num = jnp.maximum(weights.sum(0), 1.0)
+    num_known = over_batch_constant(weights.sum(0))
+    num = jnp.maximum(num_known, 1.0)
     x = jnp.where(known, predicted, 0.0)
     y = jnp.where(known, target, 0.0)
-    mean_x, mean_y = x.sum(0) / num, y.sum(0) / num
-    dx, dy = (x - mean_x) * weights, (y - mean_y) * weights
-    covariance = (dx * dy).sum(0) / num
-    spread = (jnp.square(dx) + jnp.square(dy)).sum(0) / num
-    ccc = 2.0 * covariance / (spread + jnp.square(mean_x - mean_y) + _EPSILON)
-    enough = known.sum(0) >= 2
-    overall = Mean.of(1.0 - ccc, enough)
-    loss = overall.value(empty=0.0)
+    # Moments around a point near the means lose no digits, and all parts must take the same one.
+    whole = num_parts() == 1
+    near_x = jax.lax.stop_gradient(x.sum(0)) / num if whole else _MIDDLE
+    near_y = y.sum(0) / num if whole else _MIDDLE
+    dx, dy = (x - near_x) * weights, (y - near_y) * weights
+    mean_x, mean_y = over_batch(dx.sum(0)) / num, over_batch_constant(dy.sum(0)) / num
+    covariance = over_batch((dx * dy).sum(0)) / num - mean_x * mean_y
+    squares = over_batch((jnp.square(dx) + jnp.square(dy)).sum(0)) / num
+    spread = squares - jnp.square(mean_x) - jnp.square(mean_y)
+    difference = mean_x + near_x - mean_y - near_y
+    ccc = 2.0 * covariance / (spread + jnp.square(difference) + _EPSILON)
+    enough = num_known >= 2
+    loss = average(1.0 - ccc, enough)
     return loss, {
         "dimensions_loss": Mean.of(loss, jnp.any(enough)),
         **{f"ccc_{name}": Mean.of(ccc[i], enough[i]) for i, name in enumerate(names)},

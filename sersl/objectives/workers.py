@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import unknown_name
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.mean import Mean, at_least_float32, average
 
 
 def _squared(error: jax.Array) -> jax.Array:
@@ -60,7 +60,6 @@ def prosody_regression(
             PROSODY_LOSSES[name](error), jnp.where(known, weights, 0)
         )
     losses = jnp.stack([mean.value(empty=0.0) for mean in means.values()])
-    present = jnp.stack([mean.weight > 0 for mean in means.values()])
-    overall = Mean.of(losses, present)
-    loss = overall.value(empty=0.0)
+    present = jnp.stack([mean.is_counted() for mean in means.values()])
+    loss = average(losses, present)
     return loss, {"prosody": Mean.of(loss, jnp.any(present)), **means}

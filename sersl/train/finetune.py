@@ -320,7 +320,11 @@ class _Run:
     def _compile(self, say) -> None:
         constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
         step = make_step(
-            self.task, self.optimizer, seed=self.config.train.seed, starts=self.starts
+            self.task,
+            self.optimizer,
+            seed=self.config.train.seed,
+            starts=self.starts,
+            accumulate_steps=self.config.train.accumulate_steps,
         )
         self._compiled = compile_steps(
             without_bad_updates(step) if self.skip else step,

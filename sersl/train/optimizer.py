@@ -89,6 +89,9 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return optax.join_schedules([rise, decay], [warmup])
 
 
+MOMENTS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
 class _Count(NamedTuple):
     count: jax.Array
 
@@ -135,8 +138,10 @@ def make_optimizer(
       An optax transformation over trees shaped like `params`.
 
     Raises:
-      UserError: see `by_pattern` and `learning_rate`; or no parameter trains.
+      UserError: see `by_pattern` and `learning_rate`; no parameter trains; or an unknown dtype.
     """
+    if config.first_moment not in MOMENTS:
+        raise unknown_name("optimizer.first_moment", config.first_moment, MOMENTS)
     decay = by_pattern(config.decay, params, setting="optimizer.decay")
     starts = jax.tree.map(lambda _: 0, params) if starts is None else starts
     scales = jax.tree.map(lambda _: 1.0, params) if scales is None else scales
@@ -153,6 +158,7 @@ def make_optimizer(
             b1=config.beta1,
             b2=config.beta2,
             eps=config.epsilon,
+            mu_dtype=MOMENTS[config.first_moment],
             weight_decay=config.weight_decay,
             mask=_only(decay, trained),
         ),

@@ -118,7 +118,12 @@ def pretrain(
                 say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
                 return state
             constants = task.constants(mesh)
-            step = make_step(task, optimizer, seed=config.train.seed)
+            step = make_step(
+                task,
+                optimizer,
+                seed=config.train.seed,
+                accumulate_steps=config.train.accumulate_steps,
+            )
             loop = Loop(
                 compiled=compile_steps(
                     without_bad_updates(step) if skip else step,

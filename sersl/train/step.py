@@ -1,6 +1,7 @@
 """One training step as a pure function, and the compiled steps that a loop holds."""
 
 import concurrent.futures
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,11 +24,19 @@ from sersl.parallel.sharding import (
     logical_axes,
     param_shardings,
 )
+from sersl.train.accumulate import loss_and_gradient
 from sersl.train.optimizer import NEVER
 from sersl.train.state import TrainState
 
 
-def make_step(task, optimizer: optax.GradientTransformation, *, seed: int, starts=None) -> Callable:
+def make_step(
+    task,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    starts=None,
+    accumulate_steps: int = 1,
+) -> Callable:
     """Builds the update.
 
     Args:
@@ -36,12 +45,14 @@ def make_step(task, optimizer: optax.GradientTransformation, *, seed: int, start
       seed: of the run; the randomness of a step is a function of (seed, step).
       starts: int per parameter, see `make_optimizer`; no gradient is computed for those that
         never train.
+      accumulate_steps: parts in which the batch is gone through, one after the other, so that
+        activations of one part are kept at a time; see `loss_and_gradient`.
 
     Returns:
       step(state, batch, constants) -> (state, {name: Mean}).
     """
 
-    def loss_fn(params, state, batch, constants, key):
+    def loss_of(state, constants, params, batch, key):
         if starts is not None:
             params = jax.tree.map(
                 lambda p, start: jax.lax.stop_gradient(p) if start == NEVER else p, params, starts
@@ -52,8 +63,13 @@ def make_step(task, optimizer: optax.GradientTransformation, *, seed: int, start
 
     def step(state: TrainState, batch: dict, constants: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(run_key(seed, "step"), state.step)
-        gradient = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, metrics), grads = gradient(state.params, state, batch, constants, key)
+        (loss, metrics), grads = loss_and_gradient(
+            functools.partial(loss_of, state, constants),
+            state.params,
+            batch,
+            key,
+            num_parts=accumulate_steps,
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         teacher = task.update_teacher(state.teacher, params, state.step)
@@ -122,6 +138,50 @@ def shardings_of(tree):
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
+def trace_steps(
+    step: Callable,
+    state: TrainState,
+    *,
+    buckets: Sequence[Bucket],
+    example: Callable[[Bucket], dict],
+    constants: dict,
+    mesh: Mesh,
+) -> list[jax.stages.Traced]:
+    """Traces one step per batch shape, its arguments laid out on the mesh.
+
+    Args:
+      step: from `make_step`.
+      state: abstract, with shardings.
+      buckets: batch shapes.
+      example: gives the arrays' shapes of a global batch of a bucket, {name: ShapeDtypeStruct}.
+      constants: arrays that no step changes; those without a sharding, every device holds whole.
+      mesh: the mesh.
+
+    Returns:
+      One traced step per bucket.
+
+    Raises:
+      UserError: the rows of a bucket do not divide over the mesh.
+    """
+    rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
+    fixed = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", whole)
+        ),
+        constants,
+    )
+    traced = []
+    for bucket in buckets:
+        check_rows(bucket.rows, mesh)
+        batch = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
+            for name, leaf in example(bucket).items()
+        }
+        traced.append(jitted.trace(state, batch, fixed))
+    return traced
+
+
 def compile_steps(
     step: Callable,
     state: TrainState,
@@ -149,22 +209,10 @@ def compile_steps(
     Raises:
       UserError: the rows of a bucket do not divide over the mesh.
     """
-    rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
-    fixed = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", whole)
-        ),
-        constants,
+    traced = trace_steps(
+        step, state, buckets=buckets, example=example, constants=constants, mesh=mesh
     )
-    lowered = []
-    for bucket in buckets:
-        check_rows(bucket.rows, mesh)
-        batch = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
-            for name, leaf in example(bucket).items()
-        }
-        lowered.append(jitted.lower(state, batch, fixed))
+    lowered = [one.lower() for one in traced]
     report(f"compiling the step for {len(lowered)} batch shape{'s' * (len(lowered) > 1)}")
     begin = time.perf_counter()
     # XLA compiles outside Python's lock: two shapes take little longer than one.
