@@ -124,6 +124,18 @@ def _evaluate(verbs) -> None:
     parser.add_argument("--output", metavar="DIR", help="with --model: where the report goes")
 
 
+def _import(verbs) -> None:
+    parser = _verb(verbs, "import", "turn a Hugging Face speech model into a model folder")
+    parser.add_argument(
+        "--source",
+        required=True,
+        metavar="DIR",
+        help="with config.json, preprocessor_config.json and weights, as downloaded",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--licence", default="", metavar="NAME", help="of the model, for its card")
+
+
 def _export(verbs) -> None:
     parser = _verb(verbs, "export", "write a model folder to release")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of finetune or pretrain")
@@ -157,6 +169,7 @@ VERBS = {
     "pretrain": _pretrain,
     "finetune": _finetune,
     "evaluate": _evaluate,
+    "import": _import,
     "export": _export,
     "predict": _predict,
     "embed": _embed,

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         sys.unraisablehook = _print_once
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
-        verb = importlib.import_module(f"sersl.cli.{arguments.verb}")
+        file = "import_model" if arguments.verb == "import" else arguments.verb
+        verb = importlib.import_module(f"sersl.cli.{file}")
         return verb.run(arguments)
     except UserError as error:
         print(f"sersl: {error}", file=sys.stderr)

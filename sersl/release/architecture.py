@@ -52,13 +52,13 @@ def check_tensors(flat: Mapping, shapes: Mapping, *, where: str) -> None:
     """Compares named tensors with what a network needs.
 
     Args:
-      flat: {name: array}.
+      flat: {name: array}, or anything with shape and dtype.
       shapes: {name: shape}.
       where: the file, for the message.
 
     Raises:
-      UserError: naming the first tensor that is missing, left over, of another shape, not float32
-        or not finite.
+      UserError: naming the first tensor that is missing, left over, of another shape, or not
+        float32.
     """
     for name in sorted(shapes.keys() - flat.keys()):
         raise UserError(f"{where} lacks tensor {name!r}: export the model again")
@@ -74,8 +74,6 @@ def check_tensors(flat: Mapping, shapes: Mapping, *, where: str) -> None:
             )
         if flat[name].dtype != np.float32:
             raise UserError(f"{where}: tensor {name!r} is {flat[name].dtype}, not float32")
-        if not np.isfinite(flat[name]).all():
-            raise UserError(f"{where}: tensor {name!r} has values that are NaN or infinite")
 
 
 def flatten(params: Mapping, prefix: str = "") -> dict:

@@ -2,22 +2,22 @@
 
 config.json               sizes and category names, in the keys Hugging Face readers look for
 preprocessor_config.json  what audio must look like
-model.safetensors         parameters, flat names such as encoder.context.layers.0.mlp_in.kernel
+model.safetensors         parameters; see below
 sersl.json                heads, names and their order, scale, scores, data fingerprints, versions
 README.md                 model card
+onnx/                     the same model as a graph, where it was asked for
+
+A model that a family of transformers computes has that family's tensor names, so that
+`transformers.AutoModel` loads the folder; what transformers has no place for lies behind "sersl."
+in the same file. Any other model has flat names such as encoder.context.layers.0.mlp_in.kernel.
 """
 
 import dataclasses
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from sersl import __version__
 from sersl.config.load import from_mapping, to_dict
@@ -33,11 +33,19 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
-from sersl.release import card
+from sersl.release import card, huggingface_config
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
+from sersl.release.huggingface_names import (
+    Layout,
+    places,
+    stored_shapes,
+    to_parameter,
+    to_stored,
+)
+from sersl.release.staging import FILES, staged, write_json
+from sersl.release.tensors import open_safetensors, read_json, write_safetensors
 
 SCHEMA = 1
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "sersl.json", "README.md")
 SCALE = {"low": 0.0, "high": 1.0}  # of arousal, dominance and valence, whatever the corpus used
 
 
@@ -147,10 +155,23 @@ def read_model(folder: str | Path) -> ReleasedModel:
     for name in FILES[:-1]:  # the card is for people
         if not (folder / name).is_file():
             raise UserError(f"model folder {folder} has no {name}: export or copy the model again")
-    about = _read_json(folder / "sersl.json")
-    architecture = _architecture(folder, about)
-    flat = _read_tensors(folder / "model.safetensors")
-    check_tensors(flat, architecture.shapes(), where=str(folder / "model.safetensors"))
+    about = read_json(folder / "sersl.json")
+    architecture, layout = _architecture(folder, about)
+    path = folder / "model.safetensors"
+    stored = open_safetensors(path)
+    shapes = architecture.shapes()
+    where = places(shapes, layout, architecture.frontend, architecture.encoder)
+    wanted = {}
+    for name, shape in shapes.items():
+        wanted |= stored_shapes(where[name], shape)
+    check_tensors(stored, wanted, where=str(path))
+    flat = {}
+    for name in shapes:
+        arrays = [stored[tensor].read() for tensor in where[name].names]
+        for tensor, array in zip(where[name].names, arrays, strict=True):
+            if not np.isfinite(array).all():
+                raise UserError(f"{path}: tensor {tensor!r} has values that are NaN or infinite")
+        flat[name] = to_parameter(where[name], *arrays)
     return ReleasedModel(
         folder=folder, architecture=architecture, params=unflatten(flat), about=about
     )
@@ -161,55 +182,69 @@ def _write(folder: Path, architecture: Architecture, params: Mapping, about: dic
     encoder = dataclasses.replace(architecture.encoder, scan_layers=False)
     architecture = dataclasses.replace(architecture, encoder=encoder)
     flat = {name: np.asarray(value) for name, value in flatten(unstack_layers(params)).items()}
-    check_tensors(flat, architecture.shapes(), where="the trained model")
-    about = {**about, "encoder": to_dict(encoder)}
-    _refuse_to_lose(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        contents = {
-            "config.json": _config_json(architecture),
-            "preprocessor_config.json": _preprocessor_json(architecture.frontend),
-            "sersl.json": about,
-        }
-        for name, content in contents.items():
-            text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-            (staging / name).write_text(text, encoding="utf-8")
-        contiguous = {name: np.ascontiguousarray(value) for name, value in sorted(flat.items())}
-        save_file(contiguous, staging / "model.safetensors", metadata={"format": "pt"})
+    shapes = architecture.shapes()
+    check_tensors(flat, shapes, where="the trained model")
+    for name, array in flat.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"the trained model: {name!r} has values that are NaN or infinite")
+    layout = layout_for(architecture)
+    where = places(shapes, layout, architecture.frontend, encoder)
+    wanted = {}
+    for name in sorted(shapes):
+        wanted |= stored_shapes(where[name], shapes[name])
+    arrays = (
+        pair for name in sorted(shapes) for pair in to_stored(where[name], flat[name]).items()
+    )
+    about = {
+        **about,
+        "encoder": to_dict(encoder),
+        "layout": None if layout is None else dataclasses.asdict(layout),
+    }
+    with staged(folder) as staging:
+        write_json(staging / "config.json", _config_json(architecture, layout))
+        write_json(staging / "preprocessor_config.json", _preprocessor_json(architecture, layout))
+        write_json(staging / "sersl.json", about)
+        write_safetensors(staging / "model.safetensors", wanted, arrays)
         num_parameters = sum(value.size for value in flat.values())
         text = card.render(about, name=folder.name, num_parameters=num_parameters)
         (staging / "README.md").write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"model folder {folder} cannot be written: {error.strerror or error}; make room or "
-            "give another --output"
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return folder
 
 
-def _refuse_to_lose(folder: Path) -> None:
-    if folder.is_file():
-        raise UserError(f"{folder} is a file: give a folder for the model")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / "sersl.json").is_file():
-            raise UserError(
-                f"folder {folder} is not empty and holds no sersl model: give another folder, so "
-                "that nothing is lost"
-            )
-        foreign = sorted({path.name for path in folder.iterdir()} - {*FILES, "onnx"})
-        if foreign:
-            raise UserError(
-                f"folder {folder} also holds {foreign[0]!r}, which is no part of a model: move it "
-                "away or give another folder"
-            )
+def layout_for(architecture: Architecture) -> Layout | None:
+    """Chooses what the tensors of a model are called in its file.
+
+    Args:
+      architecture: of the model.
+
+    Returns:
+      The layout of the family of transformers that computes the same, with its classification head
+      where that computes the same too; None where there is no such family.
+    """
+    family = huggingface_config.family_of(architecture.frontend, architecture.encoder)
+    if family is None:
+        return None
+    output = _expressible_output(architecture)
+    prefix = huggingface_config.PREFIXES[family] if output else ""
+    return Layout(
+        model_type=family,
+        prefix="encoder." if family == "whisper" else prefix,
+        mask_embedding=family != "whisper",
+        head="projector" if output else "",
+        output=output,
+    )
+
+
+def _expressible_output(architecture: Architecture) -> str:
+    """Names the output that the classification head of transformers can compute, or ""."""
+    pooling, heads = architecture.pooling, architecture.heads
+    if heads is None or heads.kind != "linear" or pooling.kind != "mean" or not pooling.projection:
+        return ""
+    if pooling.layers == "weighted" and pooling.standardize_layers:
+        return ""
+    if architecture.categories:
+        return "category"
+    return "" if heads.bounded else "dimensions"
 
 
 def _about(architecture: Architecture, *, config, results, corpora, licence) -> dict:
@@ -230,28 +265,47 @@ def _about(architecture: Architecture, *, config, results, corpora, licence) -> 
         "results": None if results is None else {key: results[key] for key in kept},
         "corpora": [dict(corpus) for corpus in corpora],
         "init_from": config.init_from,
+        "imported": None,
         "versions": versions(),
     }
 
 
-def _config_json(architecture: Architecture) -> dict:
-    encoder = architecture.encoder
-    names = dict(enumerate(architecture.categories))
+def _config_json(architecture: Architecture, layout: Layout | None) -> dict:
+    encoder, pooling = architecture.encoder, architecture.pooling
+    if layout is None:
+        sizes = {
+            "model_type": "sersl",
+            "architectures": ["SpeechEncoder" if architecture.heads is None else "EmotionModel"],
+            "hidden_size": encoder.width,
+            "num_hidden_layers": encoder.num_layers,
+            "num_attention_heads": encoder.num_heads,
+            "intermediate_size": encoder.mlp_width,
+            "hidden_act": "gelu",
+            "dtype": "float32",
+        }
+    else:
+        sizes = huggingface_config.config_json(
+            layout,
+            architecture.frontend,
+            encoder,
+            weighted=pooling is not None and pooling.layers == "weighted",
+            width=0 if pooling is None else pooling.projection,
+        )
+    regression = layout is not None and layout.output == "dimensions"
+    labels = architecture.dimensions if regression else architecture.categories
+    if not labels:
+        return sizes
     return {
-        "model_type": "sersl",
-        "architectures": ["SpeechEncoder" if architecture.heads is None else "EmotionModel"],
-        "hidden_size": encoder.width,
-        "num_hidden_layers": encoder.num_layers,
-        "num_attention_heads": encoder.num_heads,
-        "intermediate_size": encoder.mlp_width,
-        "hidden_act": "gelu",
-        "id2label": {str(i): name for i, name in names.items()},
-        "label2id": {name: i for i, name in names.items()},
-        "dtype": "float32",
+        **sizes,
+        **({"problem_type": "regression"} if regression else {}),
+        "id2label": {str(i): name for i, name in enumerate(labels)},
+        "label2id": {name: i for i, name in enumerate(labels)},
     }
 
 
-def _preprocessor_json(frontend: FrontendConfig) -> dict:
+def _preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict:
+    if layout is not None:
+        return huggingface_config.preprocessor_json(architecture.frontend)
     return {
         "feature_extractor_type": "SerslFeatureExtractor",
         "sampling_rate": SAMPLE_RATE,
@@ -262,13 +316,14 @@ def _preprocessor_json(frontend: FrontendConfig) -> dict:
         "return_attention_mask": True,
         "hop_length": HOP,
         "win_length": WINDOW,
-        "num_mel_bins": frontend.num_mels,
+        "num_mel_bins": architecture.frontend.num_mels,
     }
 
 
-def _architecture(folder: Path, about: Mapping) -> Architecture:
+def _architecture(folder: Path, about: Mapping) -> tuple[Architecture, Layout | None]:
     where = folder / "sersl.json"
-    for key in ("schema", "frontend", "encoder", "pooling", "heads", "categories", "dimensions"):
+    needed = ("frontend", "encoder", "pooling", "heads", "categories", "dimensions", "layout")
+    for key in ("schema", *needed):
         if key not in about:
             raise UserError(f"{where} has no {key!r}: export the model again")
     if about["schema"] != SCHEMA:
@@ -280,7 +335,7 @@ def _architecture(folder: Path, about: Mapping) -> Architecture:
     def part(cls, key):
         return None if about[key] is None else from_mapping(cls, about[key], f"{where}: {key}.")
 
-    return Architecture(
+    architecture = Architecture(
         frontend=part(FrontendConfig, "frontend"),
         encoder=part(EncoderConfig, "encoder"),
         pooling=part(PoolingConfig, "pooling"),
@@ -288,22 +343,4 @@ def _architecture(folder: Path, about: Mapping) -> Architecture:
         categories=tuple(about["categories"]),
         dimensions=tuple(about["dimensions"]),
     )
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}; copy the model again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: copy the model again")
-    return content
-
-
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged or truncated ({error}): copy the model again"
-        ) from error
+    return architecture, part(Layout, "layout")

@@ -1,0 +1,65 @@
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from sersl.core.lengths import num_frames
+from sersl.release.folder import read_model
+from sersl.release.huggingface import import_folder
+from sersl.release.predictor import padded_batch
+from tests.parity import peers
+
+# The promise to users; float32 of both sides over all layers.
+MOST = 1e-4
+
+
+def run(released, waveforms, *, length=None):
+    """Runs an imported encoder on a padded batch: hidden states [L + 1, B, T, D]."""
+    length = length or max(map(len, waveforms))
+    batch = padded_batch(waveforms, rows=len(waveforms), length=length)
+    graph = nnx.graphdef(released.architecture.build())
+
+    def call(params, waveform, valid):
+        model = nnx.merge(graph, nnx.State(params))
+        encoder = model if released.architecture.heads is None else model.encoder
+        return encoder(waveform, valid).hidden_states
+
+    params = released.params
+    if released.architecture.heads is None:
+        params = params["encoder"]
+    return np.asarray(jax.jit(call)(params, *batch))
+
+
+@pytest.mark.parametrize(
+    ("name", "do_normalize"),
+    [(name, True) for name in peers.MODELS if "whisper" not in name]
+    + [(name, False) for name in ("wav2vec2 group post", "wavlm layer pre", "whisper")]
+    + [("whisper 128 mels", False)],
+)
+def test_hidden_states_when_imported_then_equal_to_transformers(
+    tmp_path, name, do_normalize, record_property
+):
+    model = peers.make(name)
+    peers.save(model, tmp_path / "source", do_normalize=do_normalize)
+    import_folder(tmp_path / "source", tmp_path / "model")
+    released = read_model(tmp_path / "model")
+    speech = peers.waveforms(1.0, 0.63, 1.41)
+    together = run(released, speech, length=24_080)
+    preprocess = peers.extractor(model, do_normalize=do_normalize)
+    worst = 0.0
+    for row, waveform in enumerate(speech):
+        frames = num_frames(len(waveform))
+        states, last = peers.hidden_states(model, preprocess, waveform)
+        answers = [together[:, row]]
+        if row == 0:  # every length alone is a program to compile
+            answers.append(run(released, [waveform])[:, 0])
+        for found in (answer[:, :frames] for answer in answers):
+            worst = max(
+                worst,
+                np.abs(found[:-1] - states[:-1, :frames]).max(),
+                np.abs(found[-1] - last[:frames]).max(),
+            )
+        assert states[:, :frames].std() > 0.3  # something to compare
+    record_property("max_abs_difference", float(worst))
+    print(f"{name}, do_normalize={do_normalize}: {worst:.1e}")
+    assert worst < MOST
