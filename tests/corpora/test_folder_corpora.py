@@ -53,8 +53,8 @@ TREES = {
         "M_10_DIPTO_S_10_GLAD_5.wav": None,
     },
     "esd": {
-        "0001/Angry/train/0001_000351.wav": ("0001_000351", "0001", "", "angry"),
-        "0011/Surprise/0011_001401.wav": ("0011_001401", "0011", "", "surprise"),
+        "0001/Angry/train/0001_000351.wav": ("0001_000351", "0001", "female", "angry"),
+        "0011/Surprise/0011_001401.wav": ("0011_001401", "0011", "male", "surprise"),
         "0011/Surprise/0012_001401.wav": None,
     },
     "nemo": {
@@ -104,6 +104,7 @@ def test_esd_when_split_folders_then_fold_language_and_parallel_sentence(tmp_pat
     one = builder.parse("0001/Angry/train/0001_000351.wav")
     other = builder.parse("0011/Surprise/0011_001401.wav")
     assert (one.fold, one.language, other.fold, other.language) == ("train", "zh", "", "en")
+    assert (one.gender, other.gender) == ("female", "male")
     assert one.extra["text_id"] == other.extra["text_id"] == "001"
 
 

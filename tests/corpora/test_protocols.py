@@ -330,7 +330,7 @@ def test_emobox_when_its_folds_leak_then_error_unless_allowed_and_then_a_warning
     assert ten.test.tolist() == [0, 1] and len(ten.train) == len(ten.validation) == 1
 
 
-@pytest.mark.parametrize("corpus", ["emodb", "cremad", "tess"])
+@pytest.mark.parametrize("corpus", ["emodb", "cremad", "tess", "shemo", "urdu", "enterface"])
 def test_emobox_when_no_lists_then_error_says_where_they_are(corpus):
     with pytest.raises(UserError, match=f"they leak: .*protocol.file to data/{corpus}"):
         folds_of(f"emobox-{corpus}", index_of("ab", corpus=corpus))

@@ -1,7 +1,9 @@
 """IEMOCAP, MSP-Podcast, MSP-IMPROV, CMU-MOSEI and LSSED on small trees with true label files."""
 
 import json
+import sys
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -238,6 +240,7 @@ IMPROV = """UTD-IMPROV-S01A-F01-P-FM01.avi; A; A:3.0000; V:1.5000; D:5.0000 ; N:
 UTD_W0001; Angry; Angry, Frustrated; A:3; V:1; D:5 ; N:4;
 UTD_W0001; Happy; Happy; A:3; V:2; D:5 ; N:4;
 UTD_W0002; Other (sarcastic); Other; A:3; V:2; D:5 ; N:5;
+UTD_W0004; Surprised; Surprised; A:3; V:2; D:5 ; N:5;
 
 UTD-IMPROV-S08H-M06-T-FM12.avi; X; A:NaN; V:3.0000; D:3.0000 ; N:NaN;
 UTD_W0003; Neutral; Neutral; A:3; V:2; D:5 ; N:5;
@@ -269,7 +272,7 @@ def test_msp_improv_when_prepared_then_letters_votes_and_naturalness(tmp_path, t
     (left_out,) = summary["left_out"]
     assert left_out["reason"] == "turn without a label in the label file"
     first, second = list(got)[:2]
-    assert json.loads(rows(tmp_path, "msp_improv", "votes")[first]) == {"angry": 1, "other": 1}
+    assert json.loads(rows(tmp_path, "msp_improv", "votes")[first]) == {"angry": 1, "other": 2}
     extra = json.loads(rows(tmp_path, "msp_improv", "extra")[first])
     wanted = {"style": "natural interaction", "intended": "angry", "naturalness": 4.2}
     assert extra == wanted | {"text_id": "01"}
@@ -307,6 +310,37 @@ def test_cmu_mosei_when_owner_columns_then_strongest_emotion_and_segments(tmp_pa
     assert second[3:] == ("train", "-3g5yACwYnA", 4800) and first[3] == "validation"
     assert summary["left_out"][0]["reason"].startswith("recording without a label")
     assert len(set(rows(tmp_path, "cmu_mosei", "sha256").values())) == 3 and len(samples) == 14400
+
+
+def test_cmu_mosei_when_the_owners_hdf5_then_its_segments_and_folds(tmp_path, monkeypatch):
+    audio = tmp_path / "audio"
+    noise(audio / "Raw/Audio/Full/WAV_16000/a.wav", 0.9, 1)
+    names = ["sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear"]
+    with h5py.File(audio / "CMU_MOSEI_Labels.csd", "w") as file:
+        file["All Labels/metadata/dimension names"] = [json.dumps(names).encode()]
+        file["All Labels/data/a/intervals"] = np.array([[0.3, 0.6], [0.0, 0.3]])
+        features = np.zeros((2, 7), np.float32)
+        features[0, [0, 3]] = -1.5, 3.0
+        file["All Labels/data/a/features"] = features
+    summary = part(tmp_path, "cmu_mosei", allow_unexpected_count=False)
+    columns = ("category", "intensity", "valence", "fold", "num_samples")
+    got = rows(tmp_path, "cmu_mosei", *columns)
+    assert got["a_1"] == ("angry", 1.0, 0.25, "", 4800) and got["a_0"][0] == ""
+    assert [item["path"] for item in summary["left_out"]] == ["cmu_mosei_std_folds.py"]
+    lists = "standard_train_fold=[]\nstandard_valid_fold=['b']\nstandard_test_fold=['a']\n"
+    write(audio / "cmu_mosei_std_folds.py", lists)
+    part(tmp_path, "cmu_mosei", overwrite=True)
+    assert set(load_index(tmp_path / "data", "cmu_mosei").column("fold")) == {"test"}
+    write(audio / "cmu_mosei_std_folds.py", "standard_train_fold=open('x')\n")
+    with pytest.raises(UserError, match="does not assign the lists standard_train_fold"):
+        part(tmp_path, "cmu_mosei", overwrite=True)
+    (audio / "cmu_mosei_std_folds.py").unlink()
+    (audio / "CMU_MOSEI_Labels.csd").write_bytes(b"not HDF5")
+    with pytest.raises(UserError, match="is damaged or not the owner's label file"):
+        part(tmp_path, "cmu_mosei", overwrite=True)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"needs h5py: pip install 'sersl\[hdf5\]'"):
+        part(tmp_path, "cmu_mosei", overwrite=True)
 
 
 def test_cmu_mosei_when_the_table_of_s3prl_then_its_codes(tmp_path):
