@@ -2,50 +2,20 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
 from sersl.train.checkpoint import load_params, newest_step
 from sersl.train.observe import read_metrics
+from tests.multi_process.processes import finish, free_port, start_all, wait_for_steps
 from tests.tolerances import LOSS_ACROSS_MESHES
 from tests.train.conftest import data_dir  # noqa: F401 - a fixture
-from tests.train.tiny_runs import ROOT, arguments, run, start, values_of
+from tests.train.tiny_runs import ROOT, arguments, run, values_of
 
 SETTINGS = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every_steps=3")
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        return server.getsockname()[1]
-
-
-def start_two(words, **options):
-    address = f"localhost:{free_port()}"
-    return [
-        start(
-            words,
-            devices=4,
-            SERSL_COORDINATOR=address,
-            SERSL_NUM_PROCESSES="2",
-            SERSL_PROCESS_ID=str(number),
-            **options,
-        )
-        for number in range(2)
-    ]
-
-
-def finish(processes):
-    try:
-        return [(*process.communicate(timeout=900), process.returncode) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 @pytest.mark.slow
@@ -55,7 +25,9 @@ def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_on
 ):
     two, one = tmp_path / "two", tmp_path / "one"
     short = (*SETTINGS, "train.num_steps=6", "optimizer.schedule=constant")
-    (first, second) = finish(start_two(arguments("pretrain", data_dir, two, *short)))
+    (first, second) = finish(
+        start_all(arguments("pretrain", data_dir, two, *short), count=2, devices=4)
+    )
     assert first[2] == 0 and second[2] == 0, first[1] + second[1]
     assert "pretrain 6/6" in first[0]
     # The first process alone speaks and writes; Gloo itself says what it is connected to.
@@ -84,18 +56,9 @@ def test_sigterm_to_one_process_saves_in_both_at_one_step_and_both_exit_0(
     tmp_path,
 ):
     words = arguments("pretrain", data_dir, tmp_path, *SETTINGS, "train.num_steps=100000")
-    processes = start_two(words)
-    try:
-        deadline = time.monotonic() + 600
-        while len(read_metrics(tmp_path / "metrics.jsonl")) < 4:
-            assert time.monotonic() < deadline, "no step was done"
-            assert all(process.poll() is None for process in processes)
-            time.sleep(0.2)
-        processes[1].send_signal(signal.SIGTERM)
-    except BaseException:
-        for process in processes:
-            process.kill()
-        raise
+    processes = start_all(words, count=2, devices=4)
+    wait_for_steps(tmp_path, processes, steps=4)
+    processes[1].send_signal(signal.SIGTERM)
     (first, second) = finish(processes)
     assert first[2] == 0 and second[2] == 0, first[1] + second[1]
     step = newest_step(tmp_path / "checkpoints")
