@@ -275,6 +275,7 @@ class LabelsConfig:
     # named set of categories; corpus: those that any corpus has; shared: those that all have; none
     view: str = "corpus"
     dimensions: bool = True  # also arousal, dominance, valence, where the corpora have any
+    soft: bool = False  # train on the shares of the raters' votes, where an utterance has votes
 
 
 @dataclass(frozen=True, kw_only=True)

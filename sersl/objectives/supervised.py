@@ -18,35 +18,43 @@ def cross_entropy(
     logits: jax.Array,
     category: jax.Array,
     *,
+    probabilities: jax.Array | None = None,
     class_weights: jax.Array | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Computes the class-weighted cross-entropy over the rows that have a category.
+    """Computes the class-weighted cross-entropy over the rows that have a label.
 
-    A row's loss is -sum_c q_c log p_c with q = (1 - s) onehot + s / C, and its weight that of its
-    category; the mean divides by the sum of weights. Differs from torch, which also weights the
-    smoothed share by class.
+    A row's loss is -sum_c q_c log p_c with q = (1 - s) y + s / C, where y is the shares of the
+    raters' votes or else the one-hot category, and its weight is sum_c y_c w_c; the mean divides
+    by the sum of weights. Differs from torch, which also weights the smoothed share by class.
 
     Args:
       logits: [B, C].
       category: int32 [B]; -1 none.
+      probabilities: float [B, C], rows that sum to 1, before the category; NaN none. None: only
+        categories.
       class_weights: float [C]; None: all 1.
       label_smoothing: s in [0, 1).
 
     Returns:
-      (loss, 0 where no row has a category; metrics: category_loss, and category_accuracy over
-      rows of equal weight).
+      (loss, 0 where no row has a label; metrics: category_loss, and category_accuracy over the
+      rows with a category, of equal weight).
     """
     logits = at_least_float32(logits)
     known = category >= 0
     num_categories = logits.shape[-1]
     label = jnp.where(known, category, 0)
-    onehot = jax.nn.one_hot(label, num_categories, dtype=logits.dtype)
-    target = (1.0 - label_smoothing) * onehot + label_smoothing / num_categories
+    labels = jax.nn.one_hot(label, num_categories, dtype=logits.dtype)
+    labelled = known
+    if probabilities is not None:
+        voted = ~jnp.isnan(probabilities[:, 0])
+        labels = jnp.where(voted[:, None], jnp.nan_to_num(probabilities), labels)
+        labelled = known | voted
+    target = (1.0 - label_smoothing) * labels + label_smoothing / num_categories
     losses = -(target * jax.nn.log_softmax(logits)).sum(-1)
-    weights = known.astype(logits.dtype)
+    weights = labelled.astype(logits.dtype)
     if class_weights is not None:
-        weights = weights * jnp.asarray(class_weights)[label]
+        weights = weights * (labels * jnp.asarray(class_weights)).sum(-1)
     mean = Mean.of(losses, weights)
     return mean.value(empty=0.0), {
         "category_loss": mean,

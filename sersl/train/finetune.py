@@ -34,6 +34,7 @@ from sersl.train.folds import (
     choose_folds,
     choose_view,
     describe_labels,
+    find_votes,
     has_dimensions,
     warnings,
     write_folds,
@@ -156,6 +157,10 @@ class _Run:
         self.category = np.concatenate(
             [view.indices(source.index.column("category")) for source in sources]
         )
+        # Utterances without a category, but with votes, are trained on as well.
+        self.voted = np.zeros(len(self.category), bool)
+        if config.labels.soft:
+            self.voted = find_votes(sources, view)
         self.dimensions = np.stack(
             [np.concatenate([s.index.column(name) for s in sources]) for name in DIMENSIONS], axis=1
         )
@@ -293,12 +298,13 @@ class _Run:
             num_steps=self.config.train.num_steps - start_step,
             batch_rows=functools.partial(local_rows, self.mesh),
             data=self.config.data,
+            soft_labels=self.config.labels.soft,
             distorter=make_distorter(self.config, beside=()),
         )
 
     def _labelled(self, rows: np.ndarray) -> np.ndarray:
         has_dimensions = ~np.isnan(self.dimensions[rows]).all(1) & self.config.labels.dimensions
-        labelled = rows[(self.category[rows] >= 0) | has_dimensions]
+        labelled = rows[(self.category[rows] >= 0) | self.voted[rows] | has_dimensions]
         if not len(labelled):
             raise UserError(
                 f"no training utterance of {', '.join(self.config.data.corpora)} has a label for "
@@ -317,6 +323,13 @@ class _Run:
             weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
         return {"class_weights": weights}
 
+    def _example(self, bucket) -> dict:
+        shapes = example_batch(bucket, needs=frozenset())
+        if self.config.labels.soft:
+            shares = (bucket.rows, len(self.view.names))
+            shapes["category_probabilities"] = jax.ShapeDtypeStruct(shares, np.float32)
+        return shapes
+
     def _compile(self, say) -> None:
         constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
         step = make_step(
@@ -330,7 +343,7 @@ class _Run:
             without_bad_updates(step) if self.skip else step,
             self.abstract,
             buckets=self.buckets,
-            example=functools.partial(example_batch, needs=frozenset()),
+            example=self._example,
             constants=constants,
             mesh=self.mesh,
             report=say,

@@ -88,7 +88,8 @@ class FinetuneTask:
         Args:
           params: of the model.
           teacher: None.
-          batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3].
+          batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3], and with
+            labels.soft category_probabilities [B, C].
           constants: {"class_weights": float32 [C]}.
           step: unused.
           key: PRNG key of dropout and augmentation.
@@ -105,6 +106,7 @@ class FinetuneTask:
             loss, found = cross_entropy(
                 output.category,
                 batch["category"],
+                probabilities=batch["category_probabilities"] if self.config.labels.soft else None,
                 class_weights=constants["class_weights"],
                 label_smoothing=heads.label_smoothing,
             )

@@ -42,15 +42,16 @@ def sersl(monkeypatch, capsys):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Tones that rise or fall, of four speakers; no ratings."""
-    rows = ["path,speaker,emotion"]
+    """Tones that rise or fall, of four speakers; no ratings, votes for every third."""
+    rows = ["path;speaker;emotion;votes"]
     time = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
     for number in range(NUM_UTTERANCES):
         happy = number % 2
         pitch = (150 + 5 * number) * (1 + (0.5 if happy else -0.5) * time)
         wave = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)
         soundfile.write(tmp_path / f"{number:02d}.wav", wave, SAMPLE_RATE)
-        rows.append(f"{number:02d}.wav,s{number // 6},{'happy' if happy else 'sad'}")
+        votes = '{"happy": 2, "sad": 1}' if number % 3 == 0 else ""
+        rows.append(f"{number:02d}.wav;s{number // 6};{'happy' if happy else 'sad'};{votes}")
     (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "own.csv"
 
@@ -107,7 +108,12 @@ def test_finetune_when_given_a_manifest_then_tested_reported_exported_and_predic
     workdir = tmp_path / "finetune"
     command = ["finetune", "--config", CONFIGS["finetune"], "--workdir", workdir]
     command += ["--manifest", manifest]
-    command += settings(protocol__num_folds=2, evaluate_every_steps=2, labels__dimensions="true")
+    command += settings(
+        protocol__num_folds=2,
+        evaluate_every_steps=2,
+        labels__dimensions="true",
+        labels__soft="true",
+    )
 
     answer = sersl(*command)
     assert answer.code == 0, answer.err

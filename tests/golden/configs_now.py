@@ -1,10 +1,10 @@
 """The configs as the code resolves them now; `tools/golden.py` stores them, a test compares."""
 
 import json
+import runpy
 from pathlib import Path
 
 from sersl.config.load import load_config, to_dict
-from sersl.config.presets import ENCODERS
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +17,12 @@ def config_files() -> list[Path]:
     return sorted((ROOT / "configs").rglob("*.py"))
 
 
+def presets(file: Path) -> tuple[str, ...]:
+    """Lists the presets of one experiment: its PRESETS, or those that its STEPS name."""
+    names = runpy.run_path(str(file))
+    return tuple(names.get("PRESETS") or names["STEPS"])
+
+
 def resolved() -> dict[str, str]:
     """Resolves every preset of every experiment.
 
@@ -25,7 +31,7 @@ def resolved() -> dict[str, str]:
     """
     dumps = {}
     for file in config_files():
-        for preset in ENCODERS:
+        for preset in presets(file):
             config = load_config(CLASSES[file.parent.name], f"{file}:{preset}")
             name = f"{file.parent.name}/{file.stem}.{preset}.json"
             dumps[name] = json.dumps(to_dict(config), indent=1) + "\n"

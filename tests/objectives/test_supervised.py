@@ -32,6 +32,40 @@ def test_cross_entropy_when_compared_with_loops_then_equal():
         np.testing.assert_allclose(metrics["category_accuracy"].value(), accuracy, **FP32)
 
 
+def test_cross_entropy_when_some_rows_have_votes_then_equal_to_loops():
+    rng = np.random.default_rng(5)
+    logits, category = rng.normal(size=(8, 3)), np.array([0, -1, 2, 1, -1, 0, 2, -1])
+    votes = rng.dirichlet(np.ones(3), 8)
+    votes[[0, 3, 4]] = np.nan  # 0 and 3 have a category, 4 has nothing
+    class_weights = np.array([0.5, 1.0, 2.0])
+    total = weight = hits = 0.0
+    for row, label, shares in zip(logits, category, votes, strict=True):
+        if label < 0 and np.isnan(shares[0]):
+            continue
+        y = np.eye(3)[label] if np.isnan(shares[0]) else shares
+        p = np.exp(row) / np.exp(row).sum()
+        total += (y @ class_weights) * -((0.9 * y + 0.1 / 3) * np.log(p)).sum()
+        weight += y @ class_weights
+        hits += label >= 0 and row.argmax() == label
+
+    def loss_of(x, probabilities=votes):
+        return cross_entropy(
+            x,
+            category,
+            probabilities=probabilities,
+            class_weights=class_weights,
+            label_smoothing=0.1,
+        )
+
+    loss, metrics = loss_of(logits)
+    np.testing.assert_allclose(loss, total / weight, **FP32)
+    np.testing.assert_allclose(metrics["category_accuracy"].value(), hits / 5, **FP32)
+    check_gradient(lambda x: loss_of(x)[0], logits)
+    # Votes that all agree are the category itself.
+    onehot = np.where(category[:, None] >= 0, np.eye(3)[category], np.nan)
+    np.testing.assert_allclose(loss_of(logits, onehot)[0], loss_of(logits, None)[0], **FP32)
+
+
 def test_cross_entropy_when_differentiated_then_equals_central_differences():
     rng = np.random.default_rng(1)
     logits, category = rng.normal(size=(6, 3)), np.array([0, -1, 2, 1, -1, 0])
