@@ -5,11 +5,10 @@ import difflib
 
 import pytest
 
-from sersl.config.presets import ENCODERS
-from tests.golden.configs_now import ROOT, config_files, resolved, stored
+from tests.golden.configs_now import ROOT, config_files, presets, resolved, stored
 
 REFRESH = "python tools/golden.py writes them anew: look at the diff before you commit it"
-NAMES = [f"{f.parent.name}/{f.stem}.{preset}.json" for f in config_files() for preset in ENCODERS]
+NAMES = [f"{f.parent.name}/{f.stem}.{preset}.json" for f in config_files() for preset in presets(f)]
 
 
 @pytest.fixture(scope="module")

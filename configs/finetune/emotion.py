@@ -7,15 +7,15 @@ Command: sersl finetune --config configs/finetune/emotion.py:tiny --workdir runs
     --config.data.data_dir=data --config.data.corpora=synthetic --config.init_from=runs/pretrain
 RAVDESS: --config.data.corpora=ravdess --config.protocol.name=emobox \
     --config.train.num_steps=300
-Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU). The encoder's sizes come from
-init_from; without it the preset's encoder is trained from scratch.
+Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU), base, large, xlarge (GPUs).
+The encoder's sizes come from init_from; without it the preset's encoder is trained from scratch.
 """
 
 from ml_collections import ConfigDict
 
 from sersl.config.presets import encoder_preset
 
-STEPS = {"nano": 20, "tiny": 100, "small": 4000}
+STEPS = {"nano": 20, "tiny": 100, "small": 4000, "base": 4000, "large": 4000, "xlarge": 4000}
 
 
 def get_config(preset: str = "tiny") -> ConfigDict:
@@ -34,8 +34,11 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         config.data = {"seconds_per_batch": 84.0, "max_seconds": 2.6, "num_buckets": 1}
         config.evaluate_every_steps = 25
         config.train.log_every_steps = 25
-    if preset == "small":
+    if preset in ("small", "base", "large", "xlarge"):
         config.data = {"seconds_per_batch": 256.0, "max_seconds": 12.0, "num_buckets": 6}
         config.encoder.dtype = "bfloat16"
         config.evaluate_every_steps = 200
+    if preset in ("base", "large", "xlarge"):
+        config.encoder.remat = "full" if preset == "xlarge" else "dots"
+        config.encoder_learning_rate_scale = 0.1
     return config

@@ -6,33 +6,55 @@ positions, spans drawn by intensity without overlap.
 
 Command: sersl pretrain --config configs/pretrain/emotion_aware.py:tiny --workdir runs/pretrain \
     --config.data.data_dir=data --config.data.corpora=synthetic
-Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU, hours).
+Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU, hours), base (95 M parameters,
+8 GPUs, days), large (0.3 B) and xlarge (1 B parameters, a pod). With "_waveform" behind them, as in
+base_waveform, they hear the waveform through the conv stack of wav2vec 2.0 of that size.
 """
 
 from ml_collections import ConfigDict
 
-from sersl.config.presets import encoder_preset
+from sersl.config.presets import encoder_preset, frontend_preset
 
-STEPS = {"nano": 20, "tiny": 200, "small": 100_000}
+STEPS = {
+    "nano": 20,
+    "tiny": 200,
+    "small": 100_000,
+    "base": 400_000,  # as wav2vec 2.0 BASE (sec. 4.2), with its 1.6 h a batch
+    "large": 250_000,  # as wav2vec 2.0 LARGE, with its 2.7 h a batch
+    "xlarge": 250_000,
+}
+PRESETS = (*STEPS, *(f"{size}_waveform" for size in STEPS))
 
 
 def get_config(preset: str = "tiny") -> ConfigDict:
+    size, _, frontend = preset.partition("_")
+    frontend = frontend or "log_mel"
     config = ConfigDict()
     config.name = f"emotion_aware_{preset}"
-    config.encoder = encoder_preset(preset)
-    config.train = {"num_steps": STEPS[preset]}
-    if preset == "nano":
+    config.frontend = frontend_preset(size, frontend=frontend)
+    config.encoder = encoder_preset(size, frontend=frontend)
+    config.train = {"num_steps": STEPS[size]}
+    if size == "nano":
         config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
         config.objectives = {
             "contrastive": {"width": 32, "codes": 16, "num_negatives": 20},
             "prosody": {"hidden": 32},
         }
-    if preset == "tiny":
+    if size == "tiny":
         config.data = {"seconds_per_batch": 64.0, "max_seconds": 3.2, "num_buckets": 2}
         config.train.log_every_steps = 20
         config.optimizer = {"learning_rate": 1e-3}
-    if preset == "small":
+    if size in ("small", "base", "large", "xlarge"):
         config.data = {"seconds_per_batch": 1600.0, "max_seconds": 15.6, "num_buckets": 6}
         config.encoder.dtype = "bfloat16"
         config.objectives = {"contrastive": {"width": 256, "codes": 320}}
+    if size == "base":
+        config.data.seconds_per_batch = 5_760.0
+        config.encoder.remat = "dots"
+        config.encoder.layer_drop = 0.05  # wav2vec 2.0, sec. 4.2
+    if size in ("large", "xlarge"):
+        config.data.update({"seconds_per_batch": 9_720.0, "row_multiple": 64})
+        config.objectives.contrastive.width = 768  # wav2vec 2.0 LARGE
+        config.encoder.update({"scan_layers": True, "remat": "full"})
+        config.optimizer = {"learning_rate": 3e-4 if size == "large" else 2e-4}
     return config

@@ -1,31 +1,79 @@
-"""Encoder sizes by name, for the configs."""
+"""Sizes of encoders by name, for log-mel features and for the waveform, for the configs."""
 
 import dataclasses
 
 from ml_collections import ConfigDict
 
-from sersl.config.schema import EncoderConfig
+from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import unknown_name
 
 ENCODERS = {
     "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
     "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
     "small": EncoderConfig(num_layers=8, width=384, num_heads=6, mlp_width=1536),  # GPU, hours
+    # 94, 315 and 963 million parameters with the conv stack: wav2vec 2.0 BASE and LARGE
+    # (2006.11477, sec. 4.2), and HuBERT X-LARGE (2106.07447, table 1)
+    "base": EncoderConfig(num_layers=12, width=768, num_heads=12, mlp_width=3072),
+    "large": EncoderConfig(num_layers=24, width=1024, num_heads=16, mlp_width=4096),
+    "xlarge": EncoderConfig(num_layers=48, width=1280, num_heads=16, mlp_width=5120),
 }
+# Channels of the conv stack; 512 in every published model.
+CONV_WIDTHS = {"nano": 32, "tiny": 64, "small": 256, "base": 512, "large": 512, "xlarge": 512}
+POST_NORM = ("nano", "tiny", "small", "base")  # the others, deep ones, are pre-norm ("stable")
+KINDS = ("log_mel", "waveform")
 
 
-def encoder_preset(name: str) -> ConfigDict:
+def encoder_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
     """Gives the encoder settings of a preset, to be changed further by a config.
 
     Args:
       name: a key of ENCODERS.
+      frontend: log_mel: pre-norm with rotary positions; waveform: as wav2vec 2.0 of that size.
 
     Returns:
       All settings of `EncoderConfig`.
 
     Raises:
-      UserError: unknown preset.
+      UserError: unknown preset or frontend.
     """
+    _check(name, frontend)
+    encoder = ENCODERS[name]
+    if frontend == "waveform":
+        norm = "post" if name in POST_NORM else "pre"
+        encoder = dataclasses.replace(encoder, norm=norm, positions="convolution")
+    return ConfigDict(dataclasses.asdict(encoder))
+
+
+def frontend_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
+    """Gives the frontend settings of a preset, to be changed further by a config.
+
+    Args:
+      name: a key of ENCODERS.
+      frontend: log_mel, or waveform: as wav2vec 2.0 of that size.
+
+    Returns:
+      All settings of `FrontendConfig`.
+
+    Raises:
+      UserError: unknown preset or frontend.
+    """
+    _check(name, frontend)
+    config = FrontendConfig()
+    if frontend == "waveform":
+        deep = name not in POST_NORM
+        config = FrontendConfig(
+            kind="waveform",
+            conv_width=CONV_WIDTHS[name],
+            conv_norm="layer" if deep else "group",
+            conv_bias=deep,
+            normalize="utterance" if deep else "fixed",
+            gradient_scale=1.0 if deep else 0.1,  # 2006.11477, sec. 4.2 (BASE only)
+        )
+    return ConfigDict(dataclasses.asdict(config))
+
+
+def _check(name, frontend):
     if name not in ENCODERS:
         raise unknown_name("preset", name, ENCODERS)
-    return ConfigDict(dataclasses.asdict(ENCODERS[name]))
+    if frontend not in KINDS:
+        raise unknown_name("frontend", frontend, KINDS)

@@ -1,11 +1,17 @@
-"""Encoder sizes by name."""
+"""Sizes by name: whole, valid and as large as they say."""
 
+import functools
+import math
+
+import jax
 import pytest
+from flax import nnx
 
 from sersl.config.load import from_mapping
-from sersl.config.presets import ENCODERS, encoder_preset
-from sersl.config.schema import EncoderConfig
+from sersl.config.presets import ENCODERS, encoder_preset, frontend_preset
+from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
+from sersl.models.encoder import SpeechEncoder
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -29,3 +35,33 @@ def test_presets_when_listed_then_grow():
     sizes = [e.num_layers * e.width * (4 * e.width + 2 * e.mlp_width) for e in ENCODERS.values()]
     assert sizes == sorted(sizes)
     assert list(ENCODERS)[:3] == ["nano", "tiny", "small"]
+
+
+@pytest.mark.parametrize(
+    ("name", "frontend", "millions"),
+    [
+        ("base", "waveform", 94.4),  # wav2vec 2.0 BASE without quantiser and heads
+        ("large", "waveform", 315.4),
+        ("xlarge", "waveform", 962.5),
+        ("base", "log_mel", 85.2),
+        ("large", "log_mel", 302.5),
+        ("xlarge", "log_mel", 944.8),
+    ],
+)
+def test_preset_when_built_then_has_the_parameters_of_its_name(name, frontend, millions):
+    make = functools.partial(
+        SpeechEncoder,
+        from_mapping(FrontendConfig, frontend_preset(name, frontend=frontend).to_dict()),
+        from_mapping(
+            EncoderConfig, encoder_preset(name, frontend=frontend).to_dict() | {"scan_layers": True}
+        ),
+    )
+    state = nnx.split(nnx.eval_shape(lambda: make(key=jax.random.key(0))))[1]
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
+    assert count / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize("preset", [encoder_preset, frontend_preset])
+def test_preset_when_frontend_is_unknown_then_nearest_is_named(preset):
+    with pytest.raises(UserError, match="did you mean 'waveform'"):
+        preset("base", frontend="wavform")
