@@ -89,6 +89,27 @@ def _annotate(verbs) -> None:
     parser.add_argument("--processes", type=int, default=1, metavar="N")
 
 
+def _cluster(verbs) -> None:
+    parser = _verb(verbs, "cluster", "give every frame a code by k-means, for pretraining on codes")
+    parser.add_argument("--corpus", required=True, nargs="+", metavar="NAME")
+    parser.add_argument("--data_dir", required=True, metavar="DIR")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="the code book; its last part is its name"
+    )
+    parser.add_argument(
+        "--features",
+        default="mfcc",
+        metavar="mfcc|MODEL",
+        help="mfcc, or the workdir of a pretraining or a model folder; default: mfcc",
+    )
+    parser.add_argument("--layer", type=int, metavar="N", help="of the model: 1 is the first")
+    parser.add_argument("--num_codes", type=int, default=100, metavar="K", help="default: 100")
+    parser.add_argument(
+        "--max_frames", type=int, default=1_000_000, metavar="N", help="fitted on; default: 10^6"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+
+
 def _pretrain(verbs) -> None:
     parser = _verb(verbs, "pretrain", "pretrain a speech encoder without labels")
     _run_options(parser)
@@ -166,6 +187,7 @@ def _embed(verbs) -> None:
 VERBS = {
     "prepare": _prepare,
     "annotate": _annotate,
+    "cluster": _cluster,
     "pretrain": _pretrain,
     "finetune": _finetune,
     "evaluate": _evaluate,

@@ -5,6 +5,7 @@ Only paths travel to a worker process; every process opens the files when it fir
 
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,23 +47,35 @@ class CorpusSource:
     Attributes:
       index: of the corpus, one row per utterance.
       annotator: name of the sidecar, or None.
+      books: readers of the codes that batches shall hold.
       num_samples: int64 [n], lengths of the utterances at 16 kHz.
       damaged: row to reason, of the records that training in this process had to replace.
     """
 
-    def __init__(self, data_dir: str | Path, corpus: str, *, annotator: str | None = None):
+    def __init__(
+        self,
+        data_dir: str | Path,
+        corpus: str,
+        *,
+        annotator: str | None = None,
+        books: Mapping[str, int] | None = None,
+    ):
         """Finds the corpus and checks its sidecar; opens no record yet.
 
         Args:
           data_dir: where `sersl prepare` wrote.
           corpus: name.
           annotator: whose sidecar to read; None: waveforms only.
+          books: name of a code book to the number of its codes, of all whose codes to read.
 
         Raises:
-          UserError: corpus or sidecar are not there, or the sidecar belongs to other records.
+          UserError: corpus, sidecar or codes are not there, or belong to other records.
         """
         self.index: CorpusIndex = load_index(data_dir, corpus)
         self.annotator = annotator
+        self.books = tuple(
+            CodeReader(self.index, book, num_codes=size) for book, size in (books or {}).items()
+        )
         self.num_samples: np.ndarray = self.index.column("num_samples")
         self.damaged: dict[int, str] = {}
         self._data_dir = str(data_dir)

@@ -8,6 +8,7 @@ import pyarrow as pa
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import HOP, num_frames
 from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
+from sersl.data.codes import NEED
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
@@ -59,7 +60,8 @@ class BatchMaker:
           (-1 unknown), utterance_index [B] i32 (row in the concatenation of the indexes, -1
           padding), with soft labels category_probabilities [B, C] f32 (shares of the votes, NaN
           where there are none), and with an annotator intensity [B, T] f32 and prosody [B, T, 6]
-          f32 (NaN where there is no value and after the end).
+          f32 (NaN where there is no value and after the end), and of each code book codes/<name>
+          [B, T] i32 (-1 after the end).
 
         Raises:
           DamagedRecordError: one cannot be read.
@@ -103,6 +105,14 @@ class BatchMaker:
                     row[i], start_frame=int(start[i]) // HOP, num_frames=part.stop
                 )
             batch |= {"intensity": intensity, "prosody": prosody}
+        for number, book in enumerate(self._sources[0].books):
+            codes = np.full((len(rows), num_frames(refs.num_samples)), -1, np.int32)
+            for i in np.flatnonzero(real):
+                count = num_frames(int(length[i]))
+                codes[i, :count] = self._sources[corpus[i]].books[number].codes(
+                    row[i], start_frame=int(start[i]) // HOP, num_frames=count
+                )
+            batch[NEED + book.book] = codes
         return batch
 
 

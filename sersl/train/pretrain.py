@@ -16,6 +16,7 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import read_summary
 from sersl.corpora.labels import CANONICAL, LabelView, make_view
 from sersl.data.buckets import Bucket
+from sersl.data.codes import NEED
 from sersl.data.distortion import DISTORTED, SECOND, make_distorter
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import BatchPlan, make_plan
@@ -174,7 +175,7 @@ def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusS
     Args:
       config: with a `data` group.
       needs: what is read beside audio and labels: "annotation", of the sidecars of
-        `data.annotator`.
+        `data.annotator`, and "codes/<name>" of a code book.
 
     Returns:
       Sources in the order of `data.corpora`.
@@ -199,10 +200,21 @@ def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusS
         for name in config.data.corpora:
             # The sidecar must also be of today's algorithm, which only `knowledge` can tell.
             load_sidecar_info(annotator, name, data_dir=config.data.data_dir)
-    return [
-        CorpusSource(config.data.data_dir, name, annotator=annotator)
+    books = {}
+    if any(need.startswith(NEED) for need in needs):
+        clusters = config.objectives.clusters
+        books = dict(zip(clusters.books, clusters.codes, strict=True))
+    sources = [
+        CorpusSource(config.data.data_dir, name, annotator=annotator, books=books)
         for name in config.data.corpora
     ]
+    for readers in zip(*(source.books for source in sources), strict=True):
+        if len({reader.fingerprint for reader in readers}) > 1:
+            raise UserError(
+                f"the codes {readers[0].book!r} of the corpora {list(names)} are of different code "
+                "books: give all of them to one `sersl cluster --corpus`"
+            )
+    return sources
 
 
 def damage(sources) -> list[str]:
@@ -276,6 +288,7 @@ def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.Sha
     if "annotation" in needs:
         shapes["intensity"] = ((B, T), np.float32)
         shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
+    shapes |= {need: ((B, T), np.int32) for need in sorted(needs) if need.startswith(NEED)}
     shapes |= dict.fromkeys(beside(needs), ((B, N), np.float32))
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
 

@@ -94,7 +94,7 @@ class Term:
     Attributes:
       needs: what the batch must hold beside the waveform: "annotation" (intensity and prosody),
         "category" (of CANONICAL), "distorted" (the waveform as the student hears it), "second"
-        (distorted once more).
+        (distorted once more), "codes/<name>" (of a code book).
       masking: "needed" where the loss counts masked frames, "none" where the objective hides by
         itself what it seeks, else "any".
       reads_hidden: whether the encoder must say something of frames that it did not see.

@@ -5,6 +5,7 @@ from flax import nnx
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.data.codes import NEED
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import Linear
 from sersl.models.predictor import Projection, RegressionHead
@@ -46,7 +47,6 @@ class Clusters(Term):
     """HuBERT: name the clusters of hidden frames, in one or several code books."""
 
     masking = "needed"
-    needs = frozenset({"codes"})
 
     def __init__(self, config: PretrainConfig):
         """Checks the code books.
@@ -68,6 +68,7 @@ class Clusters(Term):
                 f"objectives.clusters.codes={list(settings.codes)} must give the number of codes, "
                 f"2 or more, of each of {list(settings.books)}"
             )
+        self.needs = frozenset(NEED + book for book in settings.books)
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> nnx.List:
         """Makes a head for each code book.
@@ -94,14 +95,14 @@ class Clusters(Term):
 
         Args:
           heads: one for each book.
-          view: the batch, with codes [B, T, books].
+          view: the batch, with codes.
 
         Returns:
           See `code_prediction`.
         """
         logits, codes = {}, {}
-        for number, (book, head) in enumerate(zip(self.settings.books, heads, strict=True)):
-            codes[book] = view.batch["codes"][..., number]
+        for book, head in zip(self.settings.books, heads, strict=True):
+            codes[book] = view.batch[NEED + book]
             if self.settings.similarity == "linear":
                 logits[book] = head(view.last)
                 continue

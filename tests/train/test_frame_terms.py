@@ -69,7 +69,8 @@ def batch_of(waveform=None, num_rows=B):
         "waveform": jnp.asarray(waveform, jnp.float32),
         "valid": jnp.asarray(valid),
         "speaker": jnp.array([0, 1, 0, -1][:num_rows]),
-        "codes": jnp.asarray(rng.integers(-1, 5, (num_rows, frames, 2)), jnp.int32),
+        "codes/k5": jnp.asarray(rng.integers(-1, 5, (num_rows, frames)), jnp.int32),
+        "codes/k7": jnp.asarray(rng.integers(-1, 7, (num_rows, frames)), jnp.int32),
     }
 
 

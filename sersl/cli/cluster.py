@@ -1,0 +1,101 @@
+"""`sersl cluster`: frames to codes by k-means, for objectives that predict codes."""
+
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sersl.core.errors import UserError
+from sersl.data.sources import CorpusSource
+from sersl.knowledge.codebook import Fit, fit_codebook, write_codes
+from sersl.knowledge.frame_features import FrameFeatures, layer_features, mfcc_features
+from sersl.release.initial import read_weights
+
+_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
+
+
+def run(arguments) -> int:
+    """Fits a code book, unless it is there, and writes the codes of every corpus.
+
+    Args:
+      arguments: `corpus`, `data_dir`, `output`, `features`, `layer`, `num_codes`, `max_frames` and
+        `seed`.
+
+    Returns:
+      The exit code, 0.
+
+    Raises:
+      UserError: a corpus, a model or a number is wrong.
+    """
+    names = arguments.corpus
+    if len(set(names)) < len(names):
+        raise UserError(f"--corpus {' '.join(names)} names a corpus twice: name each once")
+    fit = Fit(arguments.num_codes, max_frames=arguments.max_frames, seed=arguments.seed)
+    sources = [CorpusSource(arguments.data_dir, name) for name in names]
+    features = _features(arguments)
+    started = time.monotonic()
+    output = Path(arguments.output)
+    with _Progress("cluster: frames") as progress:
+        book = fit_codebook(output, sources, features, fit, progress=progress, say=_say)
+    about = book.about
+    print(
+        f"code book {book.name}: {about['num_codes']} codes of {about['num_frames']} frames, mean "
+        f"squared distance {about['inertia']:.4g} after {about['iterations']} iterations: {output}"
+    )
+    for source in sources:
+        with _Progress(f"cluster: {source.index.corpus}") as progress:
+            folder = write_codes(book, source, features, progress=progress)
+        print(f"corpus {source.index.corpus} has its codes: {folder}")
+    print(
+        f"done in {time.monotonic() - started:.1f} s; pretrain with "
+        f"--config.objectives.clusters.books={book.name} "
+        f"--config.objectives.clusters.codes={about['num_codes']}"
+    )
+    return 0
+
+
+def _features(arguments) -> FrameFeatures:
+    if arguments.features == "mfcc":
+        if arguments.layer is not None:
+            raise UserError("--layer is of a model, and --features mfcc is none: leave it out")
+        return mfcc_features()
+    weights = read_weights(arguments.features)
+    if arguments.layer is None:
+        raise UserError(
+            f"--layer is missing: say which of the layers 0..{weights.encoder.num_layers} of "
+            f"{arguments.features} to cluster"
+        )
+    return layer_features(
+        weights.params["encoder"],
+        weights.frontend,
+        weights.encoder,
+        layer=arguments.layer,
+        source=arguments.features,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere a line now and then. On standard error."""
+
+    def __init__(self, what: str):
+        self._what, self._last = what, time.monotonic()
+        self._bar = tqdm(unit="utterance", desc=what, disable=not sys.stderr.isatty())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._bar.disable:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            _say(f"{self._what}: {done} of {total} utterances")

@@ -1,0 +1,132 @@
+"""Codes of frames of one prepared corpus, read at random: what `sersl cluster` wrote beside it."""
+
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from sersl.core.errors import UserError, unknown_name
+from sersl.core.lengths import num_frames as frames_of
+from sersl.corpora.index import CorpusIndex
+
+CODES_SCHEMA = 1  # layout that this file reads
+CODES_DTYPE = np.dtype("<u2")
+NEED = "codes/"  # in front of a code book's name: its codes in a batch, and the need of them
+_RECORDS = "sidecar-00000-of-00001.array_record"
+_SUMMARY = "sidecar.json"
+
+
+class CodeReader:
+    """Reads the codes of one code book by row; safe in many threads."""
+
+    def __init__(self, index: CorpusIndex, book: str, *, num_codes: int):
+        """Checks that the codes belong to the corpus and to the settings; opens no record yet.
+
+        Args:
+          index: of the corpus.
+          book: name of the code book.
+          num_codes: that the run expects it to have.
+
+        Raises:
+          UserError: there are no such codes, or they were made for other records.
+        """
+        self._index, self._book = index, book
+        self._folder = codes_folder(index, book)
+        try:
+            summary = dict(json.loads((self._folder / _SUMMARY).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            known = [path.parent.name for path in self._folder.parent.glob(f"[!.]*/{_SUMMARY}")]
+            raise UserError(
+                f"{unknown_name('code book', book, known)}; corpus {index.corpus!r} has none of "
+                f"that name: run {self._command()}"
+            ) from error
+        for key, expected in (
+            ("schema", CODES_SCHEMA),
+            ("corpus_fingerprint", index.fingerprint),
+            ("num_utterances", len(index)),
+            ("num_frames", int(frames_of(index.column("num_samples")).sum())),
+        ):
+            if summary.get(key) != expected:
+                raise UserError(
+                    f"the codes {book!r} of corpus {index.corpus!r} were made for other records "
+                    f"({key} differs): run {self._command()} again"
+                )
+        if summary.get("num_codes") != num_codes:
+            raise UserError(
+                f"code book {book!r} has {summary.get('num_codes')} codes, not the {num_codes} of "
+                "objectives.clusters.codes: correct the setting"
+            )
+        self.fingerprint: str = summary["fingerprint"]
+        self._open_nothing()
+
+    def __getstate__(self):
+        left_out = ("_lock", "_records")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._open_nothing()
+
+    @property
+    def book(self) -> str:
+        """Name of the code book."""
+        return self._book
+
+    def codes(self, row: int, *, start_frame: int = 0, num_frames: int) -> np.ndarray:
+        """Reads the codes of a run of frames.
+
+        Args:
+          row: of the index.
+          start_frame: first frame.
+          num_frames: T.
+
+        Returns:
+          int32 [T].
+
+        Raises:
+          UserError: they cannot be read, or are not those of the utterance.
+        """
+        expected = frames_of(int(self._index.column("num_samples")[row]))
+        with self._lock:
+            if self._records is None:
+                self._records = ArrayRecordDataSource(str(self._folder / _RECORDS))
+        try:
+            content = np.frombuffer(self._records[int(row)], CODES_DTYPE)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"the codes {self._book!r} of corpus {self._index.corpus!r} cannot be read "
+                f"({str(error).splitlines()[0]}): run {self._command()} again"
+            ) from error
+        if len(content) != expected:
+            raise UserError(
+                f"the codes {self._book!r} of corpus {self._index.corpus!r} have {len(content)} "
+                f"frames where utterance {self._index.column('utterance_id')[row]!r} has "
+                f"{expected}: run {self._command()} again"
+            )
+        return content[start_frame : start_frame + num_frames].astype(np.int32)
+
+    def _open_nothing(self) -> None:
+        self._lock = threading.Lock()
+        self._records: ArrayRecordDataSource | None = None
+
+    def _command(self) -> str:
+        data_dir = self._index.folder.parents[1]
+        return (
+            f"`sersl cluster --corpus {self._index.corpus} --data_dir {data_dir} --output "
+            f".../{self._book}`"
+        )
+
+
+def codes_folder(index: CorpusIndex, book: str) -> Path:
+    """Gives the folder of a code book's codes, there or not.
+
+    Args:
+      index: of the corpus.
+      book: name of the code book.
+
+    Returns:
+      A folder beside the corpus's records.
+    """
+    return index.folder / "codes" / book
