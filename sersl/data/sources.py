@@ -21,6 +21,7 @@ from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames as frames_of
 from sersl.corpora.index import SPLIT, CorpusIndex, load_index, prepare_command
+from sersl.data.codes import CodeReader
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
 _SIDECAR_RECORDS = "sidecar-00000-of-00001.array_record"
