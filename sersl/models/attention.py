@@ -83,7 +83,17 @@ class Attention(nnx.Module):
 
 
 def residual_std(num_inputs: int, config: EncoderConfig) -> float:
-    """Gives the deviation of initial kernels that end a residual branch (GPT-2, sec. 2.3)."""
+    """Gives the deviation of initial kernels that end a residual branch.
+
+    Args:
+      num_inputs: of the kernel.
+      config: with the number of layers.
+
+    Returns:
+      (2 L num_inputs)^-1/2.
+
+    Source: GPT-2, sec. 2.3.
+    """
     return (num_inputs * 2 * config.num_layers) ** -0.5
 
 

@@ -51,7 +51,15 @@ class GroupedConvolution(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(config.width, jnp.float32), axes=("embed",))
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Maps [B, T, D] to the same shape; frames that are not valid count as zeros."""
+        """Convolves; frames that are not valid count as zeros.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T], True = real.
+
+        Returns:
+          Like x.
+        """
         x = jnp.where(valid[..., None], x, 0)
         y = convolve_groups(x, self.kernel[...], groups=self.groups)
         return y + self.bias[...].astype(x.dtype)
@@ -75,7 +83,15 @@ class ConvolutionPositions(GroupedConvolution):
         super().__init__(config, std=2 * (config.position_kernel * config.width) ** -0.5, key=key)
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Adds positions to [B, T, D]."""
+        """Adds positions.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T], True = real.
+
+        Returns:
+          Like x.
+        """
         return x + jax.nn.gelu(super().__call__(x, valid), approximate=False)
 
 
@@ -101,7 +117,15 @@ class StackedConvolutionPositions(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Adds positions to [B, T, D]."""
+        """Adds positions.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T], True = real.
+
+        Returns:
+          Like x.
+        """
         y = x
         for convolution in self.convolutions:
             y = standardize(convolution(y, valid)).astype(x.dtype)
@@ -120,7 +144,14 @@ class LearnedPositions(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Adds positions to [B, T, D].
+        """Adds positions.
+
+        Args:
+          x: [B, T, D].
+          valid: unused.
+
+        Returns:
+          Like x.
 
         Raises:
           UserError: more frames than the table has.
@@ -142,7 +173,15 @@ class SinusoidalPositions(nnx.Module):
         del config, key
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
-        """Adds positions to [B, T, D]."""
+        """Adds positions.
+
+        Args:
+          x: [B, T, D].
+          valid: bool [B, T], True = real.
+
+        Returns:
+          Like x.
+        """
         del valid
         return x + sinusoids(x.shape[1], x.shape[2]).astype(x.dtype)
 

@@ -1,4 +1,4 @@
-"""Weights to start training from: those of a run, or of a released folder."""
+"""Weights to start training from: those of a run, of a released or of an imported folder."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,11 @@ from sersl.train.startup import InitialWeights
 
 
 def read_weights(source: str | Path) -> InitialWeights:
-    """Reads the weights of a run (its teacher where it has one) or of a released folder.
+    """Reads the weights of a run (its teacher where it has one) or of a model folder.
 
     Args:
-      source: workdir of `sersl pretrain`, or a folder that `sersl export` wrote.
+      source: workdir of `sersl pretrain`, or a folder that `sersl export` or `sersl import` wrote;
+        of an imported one the encoder alone, since its heads answer to other names.
 
     Returns:
       The weights and the settings of frontend and encoder.
@@ -26,9 +27,17 @@ def read_weights(source: str | Path) -> InitialWeights:
     """
     source = Path(source)
     if (source / "model.safetensors").is_file():
+        if not (source / "sersl.json").is_file():
+            raise UserError(
+                f"init_from={str(source)!r} is a model of Hugging Face: import it first, with "
+                f"`sersl import --source {source} --output DIR`, and give that DIR"
+            )
         released = read_model(source)
+        params = released.params
+        if released.about["imported"] is not None:
+            params = {"encoder": params["encoder"]}
         return InitialWeights(
-            params=released.params,
+            params=params,
             frontend=released.architecture.frontend,
             encoder=released.architecture.encoder,
             source=str(source),
@@ -38,10 +47,8 @@ def read_weights(source: str | Path) -> InitialWeights:
             f"init_from={str(source)!r} is neither the workdir of a `sersl pretrain` run nor a "
             "released model folder: it has neither checkpoints/ nor model.safetensors"
         )
-    if has_item(source, "teacher"):
-        params = load_params(source, "teacher")
-    else:
-        params = load_params(source)
+    teacher = has_item(source, "teacher")
+    params = load_params(source, "teacher") if teacher else load_params(source)
     config = json.loads((source / "config.json").read_text())
     return InitialWeights(
         params=unstack_layers(params),

@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from sersl.core.errors import UserError
+from sersl.train.events import SummaryWriter
 
 
 class Metrics:

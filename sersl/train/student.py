@@ -79,7 +79,7 @@ def repeat_rows(x: jax.Array, clones: int, *, axis: int = 0) -> jax.Array:
     """Gives each row several times, its copies side by side.
 
     Args:
-      x: any array with a dimension of rows.
+      x: array [..., B, ...], of any dtype.
       clones: how often.
       axis: that dimension.
 
