@@ -63,6 +63,12 @@ step() { # NAME COMMAND...: a header, the command, its time
     printf -- '-- %s: %d s\n' "$1" $((SECONDS - started))
 }
 
+unless_stopped() { # DIR: a run that was told to stop ends well, but not at its end
+    [[ -e $1/stopped ]] || return 0
+    echo "quickstart: stopped: start the same command again to go on" >&2
+    exit 0
+}
+
 step prepare "$sersl" prepare --corpus "$corpus" --data_dir "$data_dir" \
     ${audio_dir:+--audio_dir "$audio_dir"}
 step annotate "$sersl" annotate --corpus "$corpus" --data_dir "$data_dir"
@@ -70,9 +76,11 @@ run_on=(--config.data.data_dir="$data_dir" --config.data.corpora="$corpus"
     --config.train.seed="$seed")
 step pretrain "$sersl" pretrain --config "$root/configs/pretrain/emotion_aware.py:$preset" \
     --workdir "$workdir/pretrain" "${run_on[@]}" ${pretrain_on[@]+"${pretrain_on[@]}"}
+unless_stopped "$workdir/pretrain"
 step finetune "$sersl" finetune --config "$root/configs/finetune/emotion.py:$preset" \
     --workdir "$workdir/finetune" "${run_on[@]}" \
     --config.init_from="$workdir/pretrain" ${finetune_on[@]+"${finetune_on[@]}"}
+unless_stopped "$workdir/finetune"
 step evaluate "$sersl" evaluate --workdir "$workdir/finetune" | tee "$workdir/scores.txt"
 step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model"
 step example "$root/.venv/bin/python" "$root/tools/write_wav.py" --corpus "$corpus" \

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# One run as several processes on this machine, as on several hosts.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+usage() {
+    cat <<USAGE
+./launch/local.sh --processes N [--cpu_devices M | --gpus_each G] VERB [OPTIONS OF THE VERB]
+
+  --processes N    how many
+  --cpu_devices M  on the CPU, with M pretend devices in each
+  --gpus_each G    the first process takes GPUs 0 to G-1, the second the next G, and so on
+
+e.g. ./launch/local.sh --processes 2 --cpu_devices 4 pretrain --config configs/... --workdir DIR
+SIGTERM and Ctrl-C go to all processes. The exit code is the first that is not 0.
+USAGE
+}
+
+stop() {
+    echo "local: $1" >&2
+    exit 2
+}
+
+is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
+
+processes='' cpu_devices='' gpus_each=''
+while (($#)); do
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" && continue ;;
+        --processes | --cpu_devices | --gpus_each)
+            is_number "${2:-}" || stop "$1 needs a whole number above 0, not '${2:-}'"
+            printf -v "${1#--}" %s "$2"
+            shift 2
+            ;;
+        -*) stop "unknown option $1: see ./launch/local.sh --help" ;;
+        *) break ;;
+    esac
+done
+[[ -n $processes ]] || stop "--processes is missing: see ./launch/local.sh --help"
+[[ -z $cpu_devices || -z $gpus_each ]] || stop "give --cpu_devices or --gpus_each, not both"
+(($#)) || stop "a verb is missing, e.g. pretrain: see ./launch/local.sh --help"
+
+"$root/launch/environment.sh"
+python=$root/.venv/bin/python
+port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+export SERSL_COORDINATOR=localhost:$port SERSL_NUM_PROCESSES=$processes
+if [[ -n $cpu_devices ]]; then
+    export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=$cpu_devices
+fi
+
+children=()
+for ((number = 0; number < processes; number++)); do
+    if [[ -n $gpus_each ]]; then
+        CUDA_VISIBLE_DEVICES=$(seq -s, $((number * gpus_each)) $((number * gpus_each + gpus_each - 1)))
+        export CUDA_VISIBLE_DEVICES
+    fi
+    SERSL_PROCESS_ID=$number "$python" -m sersl "$@" &
+    children+=($!)
+done
+trap 'kill -TERM "${children[@]}" 2>/dev/null || true' TERM
+trap 'kill -INT "${children[@]}" 2>/dev/null || true' INT
+
+status=0
+for child in "${children[@]}"; do
+    while true; do
+        code=0
+        wait "$child" || code=$?
+        # A trapped signal ends `wait`, not the child.
+        ((code > 128)) && kill -0 "$child" 2>/dev/null || break
+    done
+    ((status)) || status=$code
+done
+exit "$status"
