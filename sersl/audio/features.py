@@ -5,10 +5,12 @@ windows every 10 ms, two to a frame, so that nothing of the usual 100-Hz spectro
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
@@ -73,11 +75,34 @@ def log_mel(waveform: jax.Array, *, num_mels: int = 80) -> jax.Array:
     windows = _frames(waveform.astype(jnp.float32), num_windows=WINDOWS_PER_FRAME * num_frames)
     # Hann, periodic: the DFT-even form that spectral analysis uses.
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(lengths.WINDOW) / lengths.WINDOW)
-    spectrum = jnp.fft.rfft(windows * hann.astype(np.float32), n=FFT_LENGTH)
+    spectrum = rfft_of_rows(windows * hann.astype(np.float32), length=FFT_LENGTH)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     # Powers span ten decades, so bfloat16 passes (the default on TPU) would not do.
     mel = jnp.matmul(power, mel_filters(num_mels), precision=jax.lax.Precision.HIGHEST)
     return jnp.log(mel + FLOOR).reshape(waveform.shape[0], num_frames, -1)
+
+
+def rfft_of_rows(frames: jax.Array, *, length: int) -> jax.Array:
+    """Transforms real frames, every device those of its own rows.
+
+    XLA does not cut a Fourier transform: left to itself on a mesh, every device gathers the frames
+    of the whole batch and transforms them all.
+
+    Args:
+      frames: [B, ..., n], rows over the mesh axes data and fsdp where a mesh is set.
+      length: of the transform; shorter frames are filled up with zeros.
+
+    Returns:
+      Complex [B, ..., length / 2 + 1].
+    """
+    transform = functools.partial(jnp.fft.rfft, n=length)
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(axis for axis in ("data", "fsdp") if axis in mesh.axis_names)
+    parts = math.prod(mesh.shape[axis] for axis in axes)
+    if parts == 1 or frames.shape[0] % parts:
+        return transform(frames)
+    rows = PartitionSpec(axes)
+    return jax.shard_map(transform, in_specs=rows, out_specs=rows)(frames)
 
 
 def _frames(waveform: jax.Array, *, num_windows: int) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sersl.audio.features import rfft_of_rows
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW, num_frames
 
 _FLOOR = 1e-6  # added to powers of a 400-sample window: the rounding noise of 16 bits, see features
@@ -84,7 +85,7 @@ def power_spectrum(waveform: jax.Array, window: int) -> jax.Array:
     """
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     frames = _frames(waveform, window) * hann.astype(np.float32)
-    spectrum = jnp.fft.rfft(frames, n=_fft_length(window))
+    spectrum = rfft_of_rows(frames, length=_fft_length(window))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     return power * (WINDOW / window)
 

@@ -6,8 +6,11 @@ import pytest
 import soundfile
 
 from sersl.audio.features import FLOOR, log_mel, mel_filters
+from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.parallel.mesh import make_mesh
+from sersl.parallel.sharding import batch_sharding
 from tests.tolerances import FP32_DEEP
 
 
@@ -82,3 +85,15 @@ def test_mel_filters_when_too_many_then_user_error():
     assert (mel_filters(80).sum(0) > 0).all()
     with pytest.raises(UserError, match=r"frontend\.num_mels"):
         mel_filters(200)
+
+
+def test_log_mel_of_rows_on_eight_devices_needs_no_other_device():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=4))
+    waveform = np.random.default_rng(0).normal(size=(16, 4000)).astype(np.float32)
+    alone = log_mel(waveform)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(waveform, batch_sharding(mesh))
+        compiled = jax.jit(log_mel).lower(placed).compile()
+        np.testing.assert_allclose(compiled(placed), alone, **FP32_DEEP)
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert collective not in compiled.as_text()
