@@ -13,6 +13,7 @@ from sersl.models.frontend import LogMelFrontend, augment_features, augment_wave
 from sersl.models.layers import LayerNorm, dropout, shard_rows, truncated_normal
 from sersl.models.masked_conv import MaskedConvolution
 from sersl.models.positions import ADDED, POSITIONS
+from sersl.models.present import on_present
 from sersl.models.recurrent import Recurrent
 from sersl.models.transformer import Transformer
 from sersl.models.waveform import WaveformFrontend
@@ -160,6 +161,8 @@ class SpeechEncoder(nnx.Module):
         *,
         masked: jax.Array | None = None,
         hidden_channels: jax.Array | None = None,
+        tokens: jax.Array | None = None,
+        most_present: int | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
         """Hides frames, adds positions and runs the context network.
@@ -169,10 +172,14 @@ class SpeechEncoder(nnx.Module):
           frame_valid: bool [B, T], True = real.
           masked: bool [B, T], frames to replace by the mask embedding; None: none.
           hidden_channels: bool [B, D], channels to zero in all frames; None: none.
+          tokens: [P, D], put in front of the frames of every row, without positions of their own;
+            None: none.
+          most_present: frames of a row that are real at most, where fewer than T; the context
+            network then runs on so many, unless it needs the positions of all. None: T.
           key: PRNG key of the whole call, as `__call__` takes it; None: no dropout.
 
         Returns:
-          hidden_states [L + 1, B, T, D], as in `EncoderOutput`.
+          hidden_states [L + 1, B, P + T, D], as in `EncoderOutput`; first those of the tokens.
         """
         keys = _Keys.of(key)
         x = dropout(x, self.frontend.config.dropout, key=keys.projection)
@@ -186,8 +193,17 @@ class SpeechEncoder(nnx.Module):
             x = shard_rows(self.positions(x, frame_valid))
         if self.config.norm == "post":
             x = self.norm(x)
+        if tokens is not None:
+            rows, num_tokens = len(x), len(tokens)
+            in_front = jnp.broadcast_to(tokens.astype(x.dtype), (rows, *tokens.shape))
+            x = jnp.concatenate([in_front, x], axis=1)
+            frame_valid = jnp.pad(frame_valid, ((0, 0), (num_tokens, 0)), constant_values=True)
         x = dropout(x, self.config.dropout, key=keys.dropout)
-        return self.context(x, frame_valid, key=keys.context)
+        knows_positions = self.config.positions == "rotary" or self.config.relative_bias
+        if most_present is None or knows_positions:
+            return self.context(x, frame_valid, key=keys.context)
+        most = most_present + (0 if tokens is None else num_tokens)
+        return on_present(self.context, x, frame_valid, most=most, key=keys.context)
 
 
 def _fit(x, num_frames, *, axis):

@@ -147,6 +147,21 @@ class WaveformFrontend(nnx.Module):
         Returns:
           (float32 [B, T, C], 0 at padding; bool [B, T], the frames whose 400 samples are real).
         """
+        x, frame_valid = self.convolve(waveform, valid)
+        if self.config.feature_norm:
+            x = self.feature_norm(x)
+        return jnp.where(frame_valid[..., None], x, 0.0), frame_valid
+
+    def convolve(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Runs the stack without its norm; what wav2vec 2.0 keeps small by a penalty.
+
+        Args:
+          waveform: [B, N], 16 kHz, at least 400 samples.
+          valid: bool [B, N], True first, then False.
+
+        Returns:
+          (float32 [B, T, C], without meaning at padding; bool [B, T], as of `features`).
+        """
         num_real = valid.sum(1, dtype=jnp.int32)
         x = jnp.where(valid, waveform.astype(jnp.float32), 0.0)
         if self.config.normalize == "utterance":
@@ -158,10 +173,7 @@ class WaveformFrontend(nnx.Module):
         scale = self.config.gradient_scale
         if scale != 1.0:
             x = scale * x + (1.0 - scale) * jax.lax.stop_gradient(x)
-        if self.config.feature_norm:
-            x = self.feature_norm(x)
-        frame_valid = jnp.arange(x.shape[1]) < num_real[:, None]
-        return jnp.where(frame_valid[..., None], x, 0.0), frame_valid
+        return x, jnp.arange(x.shape[1]) < num_real[:, None]
 
     def project(self, features: jax.Array) -> jax.Array:
         """Maps features [B, T, C] to the encoder's width [B, T, D]."""

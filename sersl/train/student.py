@@ -1,15 +1,16 @@
 """The student run: what it hears, which frames it does not see, what stands in their place."""
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from sersl.config.schema import PretrainConfig
+from sersl.config.schema import MaskingConfig, PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.knowledge.alteration import alter_features
-from sersl.knowledge.masking import NO_RULE, RULES, choose_masked
+from sersl.knowledge.masking import NO_RULE, RULES, choose_masked, span_budget
 from sersl.knowledge.mixing import mix_utterances
 from sersl.parallel.random import fold
 
@@ -62,6 +63,11 @@ def check_student(config: PretrainConfig) -> None:
         raise UserError(
             f"masking.replace 'remove' needs encoder.kind 'transformer', not "
             f"{config.encoder.kind!r}, which cannot pass over frames"
+        )
+    if replace == "remove" and config.frontend.kind == "whisper":
+        raise UserError(
+            "masking.replace 'remove' does not go with frontend.kind 'whisper', whose encoder "
+            "looks at all of its window: use 'embedding'"
         )
     if replace == "features" and config.frontend.kind != "log_mel":
         raise UserError(
@@ -143,36 +149,39 @@ def run_student(
             dropout=config.knowledge.input_dropout,
             key=fold(key, "intensity_input"),
         )
-    present = valid & ~masked if masking.replace == "remove" else valid
-    hidden_states, prefix = _contextualize(
-        encoder,
+    present, most = valid, None
+    if masking.replace == "remove":
+        present, most = valid & ~masked, most_unmasked(valid.shape[1], masking)
+    in_front = list(tokens.values())
+    hidden_states = encoder.contextualize(
         x,
         present,
         masked=masked if masking.replace == "embedding" else None,
-        tokens=tokens,
+        tokens=jnp.concatenate(in_front) if in_front else None,
+        most_present=most,
         key=fold(key, "dropout"),
     )
+    ends = list(itertools.accumulate(map(len, in_front)))
+    prefix = {
+        name: hidden_states[-1][:, end - len(own) : end]
+        for (name, own), end in zip(tokens.items(), ends, strict=True)
+    }
+    if ends:
+        hidden_states = hidden_states[:, :, ends[-1] :]
     return Student(valid, masked, present, sought, features, hidden_states, prefix)
 
 
-def _contextualize(encoder, x, present, *, masked, tokens, key):
-    """Runs the context network, with tokens in front of the frames where there are any."""
-    if not tokens:
-        return encoder.contextualize(x, present, masked=masked, key=key), {}
-    in_front = jnp.concatenate(list(tokens.values())).astype(x.dtype)
-    num_tokens, num_rows = len(in_front), len(x)
-    in_front = jnp.broadcast_to(in_front, (num_rows, *in_front.shape))
-    real = jnp.ones((num_rows, num_tokens), bool)
-    if masked is not None:
-        masked = jnp.concatenate([~real, masked], axis=1)
-    hidden_states = encoder.contextualize(
-        jnp.concatenate([in_front, x], axis=1),
-        jnp.concatenate([real, present], axis=1),
-        masked=masked,
-        key=key,
-    )
-    prefix, start = {}, 0
-    for name, own in tokens.items():
-        prefix[name] = hidden_states[-1][:, start : start + len(own)]
-        start += len(own)
-    return hidden_states[:, :, num_tokens:], prefix
+def most_unmasked(num_frames: int, masking: MaskingConfig) -> int:
+    """Counts the frames that masking leaves of a row at most.
+
+    Args:
+      num_frames: T of the batch.
+      masking: its budget.
+
+    Returns:
+      The most over rows of 0 to T real frames, made even, at most T.
+    """
+    with jax.ensure_compile_time_eval():
+        real = jnp.arange(num_frames + 1)
+        left = int((real - masking.span * span_budget(real, masking)).max())
+    return min(left + left % 2, num_frames)

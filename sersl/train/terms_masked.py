@@ -7,6 +7,7 @@ from flax import nnx
 
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
+from sersl.knowledge.masking import NO_RULE
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.predictor import Projection, RegressionHead
 from sersl.models.quantizer import Quantizer, gumbel_temperature
@@ -134,6 +135,13 @@ class Intensity(Term):
     needs = frozenset({"annotation"})
     masking = "needed"
 
+    def __init__(self, config: PretrainConfig):
+        """Lets a network that looks past every frame (NPC) tell the intensity of all frames."""
+        super().__init__(config)
+        self.all_frames = config.encoder.kind == "masked_conv" and config.masking.rule == NO_RULE
+        if self.all_frames:
+            self.masking = "none"
+
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
         """Makes the regression head.
 
@@ -158,5 +166,7 @@ class Intensity(Term):
           See `intensity_regression`.
         """
         return intensity_regression(
-            heads(view.last)[..., 0], view.batch["intensity"], weights=view.weights
+            heads(view.last)[..., 0],
+            view.batch["intensity"],
+            weights=view.frame_weights if self.all_frames else view.weights,
         )

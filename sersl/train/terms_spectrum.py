@@ -217,10 +217,10 @@ class Penalty(Term):
     def __init__(self, config: PretrainConfig):
         """Checks that the features learn."""
         super().__init__(config)
-        if config.frontend.kind == "log_mel":
+        if config.frontend.kind != "waveform":
             raise UserError(
-                "objectives.penalty keeps learned features small, and those of frontend.kind "
-                "'log_mel' do not learn: set objectives.penalty.weight to 0"
+                "objectives.penalty keeps the features of frontend.kind 'waveform' small, and "
+                f"{config.frontend.kind!r} has none that learn: set objectives.penalty.weight to 0"
             )
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> None:
@@ -245,7 +245,10 @@ class Penalty(Term):
         Returns:
           See `feature_penalty`.
         """
-        return feature_penalty(view.features, valid=view.valid)
+        # The same convolutions as the student's: the compiler runs them once.
+        waveform, real = (view.batch[name][:: view.clones] for name in ("waveform", "valid"))
+        features, valid = view.encode.frontend.convolve(waveform, real)
+        return feature_penalty(features, valid=valid)
 
 
 def _check_causal(config: PretrainConfig, name: str) -> None:
