@@ -83,10 +83,38 @@ def _annotate(verbs) -> None:
     parser = _verb(
         verbs, "annotate", "add emotion intensity and prosody of every frame to a corpus"
     )
-    parser.add_argument("--annotator", default="signal", metavar="NAME", help="default: signal")
-    parser.add_argument("--corpus", required=True, metavar="NAME")
+    parser.add_argument(
+        "--annotator",
+        default="signal",
+        metavar="NAME_OR_FOLDER",
+        help="signal (default), energy, random, uniform, a folder of --fit, or a released model",
+    )
+    parser.add_argument("--corpus", required=True, metavar="NAME", help="prepared; with --fit: A,B")
     parser.add_argument("--data_dir", required=True, metavar="DIR")
-    parser.add_argument("--processes", type=int, default=1, metavar="N")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="without accelerator")
+    parser.add_argument(
+        "--shard", default="0/1", metavar="I/N", help="do a share of the work; N runs do all of it"
+    )
+    parser.add_argument(
+        "--measure",
+        metavar="NAME",
+        help="of a released model: neutral (distance from it; default), arousal, entropy",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare with the corpus's own intensities; with --output draw utterances too",
+    )
+    parser.add_argument(
+        "--fit", metavar="KIND", help="make an annotator of this corpus: ranker or strength"
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="of --fit or --check")
+    parser.add_argument(
+        "--config.KEY=VALUE",
+        dest="overrides",
+        metavar="",
+        help="of --fit, e.g. --config.ranker.supervision=intensity; see sersl/config/knowledge.py",
+    )
 
 
 def _cluster(verbs) -> None:
@@ -124,10 +152,14 @@ def _finetune(verbs) -> None:
 
 
 def _run_options(parser) -> None:
+    _config_options(parser)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="resumes what is there")
+
+
+def _config_options(parser) -> None:
     parser.add_argument(
         "--config", required=True, metavar="FILE[:PRESET]", help="e.g. configs/...py:tiny"
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="resumes what is there")
     parser.add_argument(
         "--config.KEY=VALUE",
         dest="overrides",
@@ -159,8 +191,11 @@ def _import(verbs) -> None:
 
 def _export(verbs) -> None:
     parser = _verb(verbs, "export", "write a model folder to release")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of finetune or pretrain")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="of finetune or pretrain, or a model folder"
+    )
     parser.add_argument("--output", required=True, metavar="DIR")
+    parser.add_argument("--onnx", action="store_true", help="also write onnx/model.onnx")
     parser.add_argument("--fold", default="final", metavar="NAME", help="default: final")
     parser.add_argument("--licence", default="", metavar="NAME", help="of the model, for its card")
 
@@ -184,6 +219,30 @@ def _embed(verbs) -> None:
     parser.add_argument("--layers", default="last", metavar="all|last|N", help="default: last")
 
 
+def _plan(verbs) -> None:
+    parser = _verb(
+        verbs, "plan", "say what pretraining would cost on hardware that need not be there"
+    )
+    _config_options(parser)
+    parser.add_argument(
+        "--topology",
+        required=True,
+        metavar="CHIP:SHAPE",
+        help="v5e:16x16, v5p:4x4x4, v6e:16x16, h100:2x8 (nodes x GPUs), cpu:8, ...",
+    )
+    parser.add_argument("--slices", type=int, default=1, metavar="N", help="TPU slices; default: 1")
+    parser.add_argument(
+        "--rows_per_device", type=int, metavar="N", help="batch; default: data.seconds_per_batch"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=60_000.0, metavar="N", help="of audio; default: 60000"
+    )
+    parser.add_argument(
+        "--fit", action="store_true", help="find the largest batch and the cheapest encoder.remat"
+    )
+    parser.add_argument("--output", metavar="FILE.json", help="the plan for programs")
+
+
 VERBS = {
     "prepare": _prepare,
     "annotate": _annotate,
@@ -195,4 +254,5 @@ VERBS = {
     "export": _export,
     "predict": _predict,
     "embed": _embed,
+    "plan": _plan,
 }

@@ -9,7 +9,10 @@ from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import read_corpora, read_json
-from sersl.release.folder import write_encoder, write_model
+from sersl.release.folder import copy_model, read_model, write_encoder, write_model
+from sersl.release.onnx import write_onnx
+from sersl.release.onnx_graph import Graph
+from sersl.release.staging import ONNX_FOLDER
 from sersl.train.checkpoint import has_item, load_params
 
 
@@ -17,18 +20,33 @@ def run(arguments) -> int:
     """Writes a model folder.
 
     Args:
-      arguments: `workdir` of `sersl finetune` or `sersl pretrain`, `output`, `fold` ("final" is
-        the model trained on all speakers) and `licence`, which may be empty.
+      arguments: `workdir` of `sersl finetune` or `sersl pretrain`, or a model folder; `output`,
+        `fold` ("final" is the model trained on all speakers), `licence`, which may be empty, and
+        `onnx`, whether to write the model as a graph too.
 
     Returns:
       The exit code, 0.
 
     Raises:
-      UserError: the run is not finished, or the output holds something else.
+      UserError: the run is not finished, the output holds something else, or the package that
+        --onnx needs is missing.
     """
     workdir, output = Path(arguments.workdir), Path(arguments.output)
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
+    if arguments.onnx:
+        Graph()  # says what is missing before anything is written
+    _export(workdir, output, arguments)
+    print(f"model written to {output}")
+    if arguments.onnx:
+        print(f"graph written to {write_onnx(read_model(output), output / ONNX_FOLDER)}")
+    return 0
+
+
+def _export(workdir: Path, output: Path, arguments) -> None:
+    if (workdir / "sersl.json").is_file():
+        copy_model(workdir, output)
+        return
     settings = read_json(workdir / "config.json")
     if "objectives" in settings:
         _export_encoder(workdir, output, licence=arguments.licence)
@@ -39,8 +57,6 @@ def run(arguments) -> int:
             f"{workdir / 'config.json'} is neither of `sersl finetune` nor of `sersl pretrain`: "
             "give the workdir of a run"
         )
-    print(f"model written to {output}")
-    return 0
 
 
 def _export_model(workdir: Path, output: Path, *, fold: str, licence: str) -> None:

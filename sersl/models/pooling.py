@@ -10,7 +10,7 @@ from sersl.models.layers import Linear, standardize
 
 # Frames that a local vector looks at: 25 on each side, about one second.
 LOCAL_FRAMES = 51
-_MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
+MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
 KINDS = ("mean", "attentive_statistics")
 LAYERS = ("weighted", "last")
 
@@ -101,7 +101,7 @@ class Pooling(nnx.Module):
             return mean
         # Around the mean, not as a difference of squares, which loses digits.
         variance = jnp.einsum("bt,btd->bd", share, jnp.square(x - mean[:, None]))
-        return jnp.concatenate([mean, jnp.sqrt(variance + _MIN_VARIANCE)], axis=-1)
+        return jnp.concatenate([mean, jnp.sqrt(variance + MIN_VARIANCE)], axis=-1)
 
     def _local(self, x, weights):
         frames = jnp.arange(x.shape[1])
@@ -113,5 +113,5 @@ class Pooling(nnx.Module):
         if self.config.kind == "mean":
             return mean
         variance = jnp.einsum("bts,bsd->btd", share, jnp.square(x)) - jnp.square(mean)
-        deviation = jnp.sqrt(jnp.maximum(variance, 0.0) + _MIN_VARIANCE)
+        deviation = jnp.sqrt(jnp.maximum(variance, 0.0) + MIN_VARIANCE)
         return jnp.concatenate([mean, deviation], axis=-1)

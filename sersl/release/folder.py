@@ -13,6 +13,7 @@ in the same file. Any other model has flat names such as encoder.context.layers.
 """
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,10 @@ from sersl.config.schema import (
     PretrainConfig,
 )
 from sersl.core.errors import UserError
-from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
+from sersl.core.lengths import SAMPLE_RATE
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
-from sersl.release import card, huggingface_config
+from sersl.release import card
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
 from sersl.release.huggingface_names import (
     Layout,
@@ -42,6 +43,7 @@ from sersl.release.huggingface_names import (
     to_parameter,
     to_stored,
 )
+from sersl.release.layout import config_json, layout_for, preprocessor_json
 from sersl.release.staging import FILES, staged, write_json
 from sersl.release.tensors import open_safetensors, read_json, write_safetensors
 
@@ -177,6 +179,30 @@ def read_model(folder: str | Path) -> ReleasedModel:
     )
 
 
+def copy_model(source: str | Path, folder: str | Path) -> Path:
+    """Writes a released or imported model again, each tensor bit by bit.
+
+    Args:
+      source: a model folder.
+      folder: to make; a released model that is there is replaced.
+
+    Returns:
+      The folder.
+
+    Raises:
+      UserError: the source is damaged, or the folder holds something else.
+    """
+    source, folder = Path(source), Path(folder)
+    if source.resolve() == folder.resolve():
+        raise UserError(f"{folder} cannot be exported onto itself: give another --output")
+    read_model(source)  # only what can be read is passed on
+    with staged(folder) as staging:
+        for name in FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, staging / name)
+    return folder
+
+
 def _write(folder: Path, architecture: Architecture, params: Mapping, about: dict) -> Path:
     # Layers always lie apart in the file, however they were trained.
     encoder = dataclasses.replace(architecture.encoder, scan_layers=False)
@@ -201,50 +227,14 @@ def _write(folder: Path, architecture: Architecture, params: Mapping, about: dic
         "layout": None if layout is None else dataclasses.asdict(layout),
     }
     with staged(folder) as staging:
-        write_json(staging / "config.json", _config_json(architecture, layout))
-        write_json(staging / "preprocessor_config.json", _preprocessor_json(architecture, layout))
+        write_json(staging / "config.json", config_json(architecture, layout))
+        write_json(staging / "preprocessor_config.json", preprocessor_json(architecture, layout))
         write_json(staging / "sersl.json", about)
         write_safetensors(staging / "model.safetensors", wanted, arrays)
         num_parameters = sum(value.size for value in flat.values())
         text = card.render(about, name=folder.name, num_parameters=num_parameters)
         (staging / "README.md").write_text(text, encoding="utf-8")
     return folder
-
-
-def layout_for(architecture: Architecture) -> Layout | None:
-    """Chooses what the tensors of a model are called in its file.
-
-    Args:
-      architecture: of the model.
-
-    Returns:
-      The layout of the family of transformers that computes the same, with its classification head
-      where that computes the same too; None where there is no such family.
-    """
-    family = huggingface_config.family_of(architecture.frontend, architecture.encoder)
-    if family is None:
-        return None
-    output = _expressible_output(architecture)
-    prefix = huggingface_config.PREFIXES[family] if output else ""
-    return Layout(
-        model_type=family,
-        prefix="encoder." if family == "whisper" else prefix,
-        mask_embedding=family != "whisper",
-        head="projector" if output else "",
-        output=output,
-    )
-
-
-def _expressible_output(architecture: Architecture) -> str:
-    """Names the output that the classification head of transformers can compute, or ""."""
-    pooling, heads = architecture.pooling, architecture.heads
-    if heads is None or heads.kind != "linear" or pooling.kind != "mean" or not pooling.projection:
-        return ""
-    if pooling.layers == "weighted" and pooling.standardize_layers:
-        return ""
-    if architecture.categories:
-        return "category"
-    return "" if heads.bounded else "dimensions"
 
 
 def _about(architecture: Architecture, *, config, results, corpora, licence) -> dict:
@@ -267,56 +257,6 @@ def _about(architecture: Architecture, *, config, results, corpora, licence) -> 
         "init_from": config.init_from,
         "imported": None,
         "versions": versions(),
-    }
-
-
-def _config_json(architecture: Architecture, layout: Layout | None) -> dict:
-    encoder, pooling = architecture.encoder, architecture.pooling
-    if layout is None:
-        sizes = {
-            "model_type": "sersl",
-            "architectures": ["SpeechEncoder" if architecture.heads is None else "EmotionModel"],
-            "hidden_size": encoder.width,
-            "num_hidden_layers": encoder.num_layers,
-            "num_attention_heads": encoder.num_heads,
-            "intermediate_size": encoder.mlp_width,
-            "hidden_act": "gelu",
-            "dtype": "float32",
-        }
-    else:
-        sizes = huggingface_config.config_json(
-            layout,
-            architecture.frontend,
-            encoder,
-            weighted=pooling is not None and pooling.layers == "weighted",
-            width=0 if pooling is None else pooling.projection,
-        )
-    regression = layout is not None and layout.output == "dimensions"
-    labels = architecture.dimensions if regression else architecture.categories
-    if not labels:
-        return sizes
-    return {
-        **sizes,
-        **({"problem_type": "regression"} if regression else {}),
-        "id2label": {str(i): name for i, name in enumerate(labels)},
-        "label2id": {name: i for i, name in enumerate(labels)},
-    }
-
-
-def _preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict:
-    if layout is not None:
-        return huggingface_config.preprocessor_json(architecture.frontend)
-    return {
-        "feature_extractor_type": "SerslFeatureExtractor",
-        "sampling_rate": SAMPLE_RATE,
-        "feature_size": 1,
-        "padding_side": "right",
-        "padding_value": 0.0,
-        "do_normalize": False,
-        "return_attention_mask": True,
-        "hop_length": HOP,
-        "win_length": WINDOW,
-        "num_mel_bins": architecture.frontend.num_mels,
     }
 
 

@@ -60,20 +60,18 @@ class Graph:
     def constant(self, value) -> str:
         """Stores an array; Python floats become float32, ints int64; equal ones are stored once."""
         array = np.asarray(value)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        array = np.ascontiguousarray(array).reshape(array.shape)
-        key = (array.dtype.str, array.shape, array.tobytes() if array.size < 64 else id(value))
-        if key not in self._constants:
-            name = f"constant_{len(self._constants)}"
-            # The value is kept, so that its id stays its own.
-            self._constants[key] = (name, array, value)
-        return self._constants[key][0]
+        return self._store(array.astype(np.float32) if array.dtype == np.float64 else array)
 
     def linear(self, x: str, params: Mapping) -> str:
         """x W + b over the last dimension; without b where there is none."""
         product = self.op("MatMul", x, params["kernel"])
         return self.op("Add", product, params["bias"]) if "bias" in params else product
+
+    def convolution(self, x: str, params: Mapping, **attributes) -> str:
+        """A convolution of [B, C, T] over time; the kernel is [taps, inputs, outputs]."""
+        kernel = np.ascontiguousarray(params["kernel"].transpose(2, 1, 0))
+        bias = [params["bias"]] if "bias" in params else []
+        return self.op("Conv", x, kernel, *bias, **attributes)
 
     def layer_norm(self, x: str, params: Mapping) -> str:
         """LayerNorm of the last dimension."""
@@ -129,6 +127,14 @@ class Graph:
         """Casts to float32."""
         return self.op("Cast", x, to=self._onnx.TensorProto.FLOAT)
 
+    def as_double(self, x: str) -> str:
+        """Casts to float64."""
+        return self.op("Cast", x, to=self._onnx.TensorProto.DOUBLE)
+
+    def double(self, array: np.ndarray) -> str:
+        """Stores an array in float64."""
+        return self._store(np.asarray(array, np.float64))
+
     def first(self, count: str, length: str) -> str:
         """Marks the first `count` [B] of `length` [1] places: bool [B, length]."""
         numbers = self.op("Range", 0, self.squeeze(length, 0), 1)
@@ -142,13 +148,13 @@ class Graph:
           name: of the graph.
         """
         onnx = self._onnx
-        size = sum(array.nbytes for _, array, _ in self._constants.values())
+        size = sum(array.nbytes for _, array in self._constants.values())
         graph = onnx.helper.make_graph(
             self._nodes,
             name,
             self._inputs,
             self._outputs,
-            [onnx.numpy_helper.from_array(a, n) for n, a, _ in self._constants.values()],
+            [onnx.numpy_helper.from_array(a, n) for n, a in self._constants.values()],
         )
         model = onnx.helper.make_model(
             graph,
@@ -161,6 +167,15 @@ class Graph:
         else:
             onnx.save_model(model, path)
         onnx.checker.check_model(str(path), full_check=True)
+
+    def _store(self, array: np.ndarray) -> str:
+        if array.ndim:  # a scalar would come back as a vector
+            array = np.ascontiguousarray(array)
+        small = array.size < 64
+        key = (array.dtype.str, array.shape, array.tobytes() if small else len(self._constants))
+        if key not in self._constants:
+            self._constants[key] = (f"constant_{len(self._constants)}", array)
+        return self._constants[key][0]
 
     def _declare(self, name, dtype, shape):
         kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -23,15 +23,23 @@ CORPORA = [
 ]
 
 
-def make_config(*, kind="attentive_statistics", layers="weighted", scan=False):
+def make_config(
+    *,
+    kind="attentive_statistics",
+    layers="weighted",
+    scan=False,
+    normalize="fixed",
+    head="gelu",
+    projection=0,
+):
     return schema.FinetuneConfig(
         name="fake",
         encoder=schema.EncoderConfig(
             num_layers=2, width=16, num_heads=2, mlp_width=32, scan_layers=scan
         ),
-        frontend=schema.FrontendConfig(num_mels=40),
-        pooling=schema.PoolingConfig(kind=kind, layers=layers, hidden=8),
-        heads=schema.HeadsConfig(hidden=16),
+        frontend=schema.FrontendConfig(num_mels=40, normalize=normalize),
+        pooling=schema.PoolingConfig(kind=kind, layers=layers, hidden=8, projection=projection),
+        heads=schema.HeadsConfig(kind=head, hidden=16),
     )
 
 
