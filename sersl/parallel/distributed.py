@@ -45,9 +45,9 @@ def initialize(*, timeout_seconds: int = 900) -> None:
     )
     if cluster.number:
         # jax may end the process where it cannot connect, so the port is tried before.
-        host, _, port = address.rpartition(":")
-        if not _answers(host, int(port), timeout_seconds):
+        if not answers(address, timeout_seconds=timeout_seconds):
             raise _unreached(where, timeout_seconds)
+        host, _, port = address.rpartition(":")
         address = relay.start(host, int(port))
     _join(address, cluster.count, cluster.number, timeout_seconds, where)
 
@@ -98,6 +98,28 @@ def in_turn(work: Callable[[], T]) -> T:
     return result
 
 
+def answers(address: str, *, timeout_seconds: float) -> bool:
+    """Waits until somebody listens at an address.
+
+    Args:
+      address: host:port.
+      timeout_seconds: how long to wait.
+
+    Returns:
+      Whether somebody does.
+    """
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+
+
 def _join(address, count, number, timeout_seconds: int, where: str) -> None:
     # Where all three are known jax shall not look for a cluster: in a Slurm task it would take one
     # GPU of many.
@@ -118,19 +140,6 @@ def _unreached(where: str, timeout_seconds: float) -> UserError:
     return UserError(
         f"{where} within {timeout_seconds} s: check that process 0 runs and that its port is open"
     )
-
-
-def _answers(host: str, port: int, timeout_seconds: float) -> bool:
-    """Waits until somebody listens at host:port."""
-    deadline = time.monotonic() + timeout_seconds
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=5).close()
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.5)
 
 
 def _free_port() -> int:

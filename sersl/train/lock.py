@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sersl.core.errors import UserError
 logger = logging.getLogger(__name__)
 
 NAME = "lock"
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -56,7 +58,7 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
                 "use another workdir"
             ) from error
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            if error.errno not in _NO_LOCKS:
                 raise
             logger.warning(
                 "the file system of %s has no locks (%s): make sure that no other run uses it",
@@ -68,3 +70,22 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def locks_hold(folder: Path) -> bool:
+    """Tries whether the file system of a folder has locks, on this host.
+
+    Args:
+      folder: to write into for a moment.
+
+    Returns:
+      False where it refuses them.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            raise
+    return True

@@ -1,0 +1,186 @@
+"""`sersl doctor`: what this machine and its cluster look like to sersl, and what is wrong."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from sersl.core.errors import UserError
+from sersl.parallel import distributed
+from sersl.parallel.cluster import Cluster, detect
+from sersl.parallel.watchdog import ends_together
+from sersl.train.lock import locks_hold
+from sersl.train.record import versions
+
+_REACH_SECONDS = 5
+_GIB = 2**30
+
+
+@ends_together
+def run(arguments) -> int:
+    """Looks around and says what it sees.
+
+    Args:
+      arguments: `workdir`, a folder to look at, or None; `join`, whether to join the other
+        processes of the run.
+
+    Returns:
+      0 where nothing is wrong.
+
+    Raises:
+      UserError: naming everything that is wrong.
+    """
+    cluster = detect(os.environ)
+    wrong = environment_problems(os.environ)
+    _say("cluster", describe(cluster, os.environ))
+    if arguments.join:
+        begin = time.monotonic()
+        distributed.initialize(timeout_seconds=120)
+        names = _gather(socket.gethostname())
+        _say("joined", f"{len(names)} processes in {time.monotonic() - begin:.1f} s")
+        for number, name in enumerate(names):
+            _say(f"  {number}", name)
+    elif cluster.number and cluster.address:
+        reached = distributed.answers(cluster.address, timeout_seconds=_REACH_SECONDS)
+        _say("coordinator", f"{cluster.address} {'answers' if reached else 'does not answer'}")
+        if not reached:
+            wrong.append(
+                f"the coordinator {cluster.address} does not answer within {_REACH_SECONDS} s: "
+                "start process 0, or open its port"
+            )
+    _say("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    wrong += _look_at_devices()
+    _look_at_host()
+    if arguments.workdir:
+        wrong += _look_at_workdir(Path(arguments.workdir))
+    if wrong:
+        raise UserError(f"{len(wrong)} wrong: " + "; ".join(wrong))
+    _say("wrong", "nothing")
+    return 0
+
+
+def describe(cluster: Cluster, environment: Mapping[str, str]) -> str:
+    """Says which cluster this is and which part of it this process.
+
+    Args:
+      cluster: as detected.
+      environment: variables.
+
+    Returns:
+      A line for people.
+    """
+    host = socket.gethostname()
+    if cluster.name == "none":
+        if "SLURM_JOB_ID" in environment:
+            return f"Slurm job {environment['SLURM_JOB_ID']}, outside of its tasks, on {host}"
+        if "KUBERNETES_SERVICE_HOST" in environment:
+            return f"a Kubernetes pod on its own, {host}"
+        return f"none: one process on {host}"
+    if cluster.name == "TPU VM":
+        return f"TPU VM {host}: one process, unless launch/tpu_vm/worker.sh says otherwise"
+    at = "which jax finds by itself" if cluster.address is None else cluster.address
+    return (
+        f"{cluster.name}: process {cluster.number} of {cluster.count} on {host}, coordinator {at}"
+    )
+
+
+def environment_problems(environment: Mapping[str, str]) -> list[str]:
+    """Lists what the variables of this process will do that nobody wants.
+
+    Args:
+      environment: variables.
+
+    Returns:
+      Sentences, each with what to do.
+    """
+    wrong = []
+    in_job = "SLURM_JOB_ID" in environment and "SERSL_COORDINATOR" not in environment
+    tasks = environment.get("SLURM_NTASKS", "1")
+    if in_job and tasks != "1" and "SLURM_PROCID" not in environment:
+        wrong.append(
+            f"this is no task of Slurm job {environment['SLURM_JOB_ID']}, which has {tasks}: start "
+            "sersl with srun launch/slurm/task.sh"
+        )
+    gpus = [gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    if in_job and "SLURM_PROCID" in environment and tasks != "1" and len(gpus) > 1:
+        wrong.append(
+            f"this task has {len(gpus)} GPUs and jax takes one in a plain Slurm task: start "
+            "sersl with srun launch/slurm/task.sh"
+        )
+    proxies = [name for name in environment if name.lower() in ("http_proxy", "https_proxy")]
+    if proxies and detect(environment).count != 1 and not _no_proxy(environment):
+        wrong.append(
+            f"{', '.join(proxies)} may catch the connections between processes: set no_proxy to "
+            "the hosts of the run"
+        )
+    return wrong
+
+
+def _no_proxy(environment: Mapping[str, str]) -> bool:
+    return any(name.lower() == "no_proxy" for name in environment)
+
+
+def _look_at_devices() -> list[str]:
+    """Says what jax computes on, and whether it overlooks an accelerator."""
+    try:
+        devices = jax.local_devices()
+    except RuntimeError as error:
+        _say("devices", "none")
+        return [f"jax finds no device ({error}): see JAX_PLATFORMS and who else holds it"]
+    kinds = sorted({device.device_kind for device in devices})
+    _say("devices", f"{len(devices)} of {len(jax.devices())} here, {', '.join(kinds)}")
+    for device in devices:
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            _say(f"  {device.id}", f"{stats['bytes_limit'] / _GIB:.1f} GiB for jax")
+    if devices[0].platform != "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu":
+        return []
+    version = jax.__version__
+    if shutil.which("nvidia-smi"):
+        return [
+            f'there is an NVIDIA GPU and jax uses the CPU: pip install "jax[cuda13]=={version}"'
+        ]
+    if any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev").glob("vfio/[0-9]*")):
+        return [f'there is a TPU and jax uses the CPU: pip install "jax[tpu]=={version}"']
+    return []
+
+
+def _look_at_host() -> None:
+    allowed, there = len(os.sched_getaffinity(0)), os.cpu_count()
+    _say("cores", f"{allowed} of {there}" + (" (see --cpus-per-task)" * (allowed < there)))
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    _say("memory", f"{pages / _GIB:.1f} GiB")
+
+
+def _look_at_workdir(workdir: Path) -> list[str]:
+    """Says how much room a folder has and whether two runs in it would notice each other."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        room = shutil.disk_usage(workdir).free
+        held = locks_hold(workdir)
+    except OSError as error:
+        _say("workdir", f"{workdir}: {error.strerror}")
+        return [f"workdir {workdir} cannot be written ({error.strerror}): use another"]
+    _say(
+        "workdir", f"{workdir}: {room / _GIB:.1f} GiB free, {'locks hold' if held else 'no locks'}"
+    )
+    if not held:
+        return [f"the file system of {workdir} has no locks: see to it that one run uses a workdir"]
+    return []
+
+
+def _gather(text: str, *, length: int = 256) -> list[str]:
+    """Collects a text of every process, in their order."""
+    own = np.frombuffer(text.encode()[:length].ljust(length, b"\0"), np.uint8)
+    rows = np.asarray(multihost_utils.process_allgather(own)).reshape(-1, length)
+    return [bytes(row).rstrip(b"\0").decode(errors="replace") for row in rows]
+
+
+def _say(name: str, value: str) -> None:
+    print(f"{name:<12} {value}", flush=True)
