@@ -200,6 +200,14 @@ def _export(verbs) -> None:
     parser.add_argument("--licence", default="", metavar="NAME", help="of the model, for its card")
 
 
+def _doctor(verbs) -> None:
+    parser = _verb(verbs, "doctor", "say what this machine and its cluster look like")
+    parser.add_argument("--workdir", metavar="DIR", help="also look at the room and locks there")
+    parser.add_argument(
+        "--join", action="store_true", help="join the other processes of the run and list them"
+    )
+
+
 def _predict(verbs) -> None:
     parser = _verb(verbs, "predict", "say the emotions of audio files")
     parser.add_argument("--model", required=True, metavar="DIR", help="a released folder")
@@ -254,5 +262,6 @@ VERBS = {
     "export": _export,
     "predict": _predict,
     "embed": _embed,
+    "doctor": _doctor,
     "plan": _plan,
 }
