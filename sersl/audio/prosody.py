@@ -33,6 +33,7 @@ MIN_F0, MAX_F0 = 60.0, 500.0  # Hz; low male creak to high female excitement
 # loud recordings, 1.3 h): the mean of the two means; the deviation over both together.
 _CENTRES = np.array([5.15, 0.54, -5.6])  # ln F0 (172 Hz); 0..1; ln RMS (-49 dB)
 _SCALES = np.array([0.43, 0.38, 2.5])
+ENERGY_DB = float(20 / np.log(10) * _SCALES[2])  # of level to one unit of the column "energy"
 _SLOPE_SCALES = np.array([2.4, 3.6, 17.0])  # per second; slopes have zero mean
 
 PITCH_WINDOW = 640  # samples = 40 ms around the centre of the frame

@@ -1,63 +1,176 @@
-"""`sersl annotate`: frame intensity and prosody of a prepared corpus, once, beside its records."""
+"""`sersl annotate`: frame intensity and prosody of a prepared corpus, once, beside its records.
+
+With --fit it makes the annotator first, with --check it says how well one hears what the corpus's
+own intensities say.
+"""
 
 import sys
 import time
+from pathlib import Path
 
 from tqdm import tqdm
 
-from sersl.core.errors import unknown_name
+from sersl.config.knowledge import FitConfig
+from sersl.config.load import from_overrides
+from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import load_index
-from sersl.knowledge.annotate import ANNOTATORS, annotate_corpus, find_sidecar, sidecar_folder
+from sersl.data.sources import CorpusSource
+from sersl.eval import intensity
+from sersl.knowledge.annotate import annotate_corpus, find_sidecar, sidecar_folder
+from sersl.knowledge.annotators import RULES, Annotator
+from sersl.knowledge.fit import Portion, fit_annotator
+from sersl.knowledge.fitted import open_fitted
+from sersl.knowledge.folder import is_annotator
+from sersl.release.intensity import MEASURES, ModelAnnotator, is_model
 
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
 def run(arguments) -> int:
-    """Annotates one corpus and prints one line.
+    """Annotates one corpus, fits an annotator, or checks one.
 
     Args:
-      arguments: `annotator`, `corpus`, `data_dir` and `processes`.
+      arguments: `annotator`, `corpus`, `data_dir`, `processes`, `shard`, `measure`, `check`, `fit`,
+        `output` and `overrides`.
 
     Returns:
       The exit code, 0.
     """
-    if arguments.annotator not in ANNOTATORS:
-        raise unknown_name("annotator", arguments.annotator, ANNOTATORS)
+    if arguments.fit is not None:
+        return _fit(arguments)
+    if arguments.overrides:
+        raise UserError("--config.KEY=VALUE are settings of --fit: add --fit ranker or strength")
+    if arguments.output is not None and not arguments.check:
+        raise UserError("--output belongs to --fit or --check: add one of them, or leave it out")
+    annotator = open_annotator(arguments.annotator, measure=arguments.measure)
+    finished = _annotate(annotator, arguments)
+    if arguments.check and finished:
+        source = CorpusSource(arguments.data_dir, arguments.corpus, annotator=annotator.name)
+        check = intensity.check(source)
+        print(intensity.as_text(check))
+        if arguments.output is not None:
+            for path in intensity.write(check, source, Path(arguments.output)):
+                print(f"wrote {path}")
+    return 0
+
+
+def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
+    """Finds what a name or a folder stands for.
+
+    Args:
+      name: of a rule, or the folder of a fitted annotator or of a released model.
+      measure: of a released model, one of `MEASURES`; None: the first, or not a model.
+
+    Returns:
+      The annotator.
+
+    Raises:
+      UserError: it is nothing of these, or `measure` is given for what is no model.
+    """
+    if measure is not None and measure not in MEASURES:
+        raise unknown_name("measure", measure, MEASURES)
+    if name not in RULES and is_model(name):
+        return ModelAnnotator(name, measure=measure or MEASURES[0])
+    if measure is not None:
+        raise UserError(f"--measure is for released models, and {name!r} is none: leave it out")
+    if name in RULES:
+        return RULES[name]
+    if is_annotator(name):
+        return open_fitted(name)
+    raise UserError(
+        f"{unknown_name('annotator', name, RULES)}; or give a folder of `sersl annotate --fit` or "
+        "of `sersl export`"
+    )
+
+
+def _annotate(annotator: Annotator, arguments) -> bool:
+    """Writes the sidecar, and says whether it is whole."""
     index = load_index(arguments.data_dir, arguments.corpus)
-    if find_sidecar(arguments.annotator, index) is not None:
-        folder = sidecar_folder(index, arguments.annotator)
-        print(f"corpus {index.corpus} was already annotated by {arguments.annotator}: {folder}")
-        return 0
+    shard = _shard(arguments.shard)
+    if find_sidecar(annotator, index) is not None:
+        folder = sidecar_folder(index, annotator.name)
+        print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")
+        return True
     started = time.monotonic()
     with tqdm(
         total=len(index), unit="utterance", desc="annotate", disable=not sys.stderr.isatty()
     ) as bar:
+        progress = _Progress(bar)
         folder = annotate_corpus(
-            arguments.annotator,
+            annotator,
             arguments.corpus,
             data_dir=arguments.data_dir,
             processes=arguments.processes,
-            progress=_Progress(bar),
+            shard=shard,
+            progress=progress,
         )
     seconds = time.monotonic() - started
-    audio_seconds = index.column("num_samples").sum() / SAMPLE_RATE
+    if folder is None:
+        print(
+            f"shard {arguments.shard} of corpus {index.corpus} is done in {seconds:.1f} s; the "
+            "last of the others to end makes the sidecar"
+        )
+        return False
+    samples = index.column("num_samples").sum() if progress.done == len(index) else 0
+    hours = samples / SAMPLE_RATE / 3600
+    speed = f", {hours:.2f} h" if samples else ""
+    rate = f" ({3600 * hours / max(seconds, 1e-3):.0f} x real time)" if progress.fresh else ""
     print(
-        f"corpus {index.corpus} is annotated by {arguments.annotator}: {len(index)} utterances, "
-        f"{audio_seconds / 3600:.2f} h in {seconds:.1f} s "
-        f"({audio_seconds / max(seconds, 1e-3):.0f} x real time): {folder}"
+        f"corpus {index.corpus} is annotated by {annotator.name}: {len(index)} utterances{speed} "
+        f"in {seconds:.1f} s{rate}: {folder}"
+    )
+    return True
+
+
+def _fit(arguments) -> int:
+    if arguments.output is None:
+        raise UserError("--fit needs --output FOLDER: its last part is the annotator's name")
+    config = from_overrides(FitConfig, arguments.overrides)
+    names = [name for name in arguments.corpus.split(",") if name]
+    portions = [Portion(CorpusSource(arguments.data_dir, name)) for name in names]
+    started = time.monotonic()
+    last = [started]
+
+    def progress(step: int, steps: int, terms: dict[str, float]) -> None:
+        if step == steps or time.monotonic() - last[0] >= _LINE_SECONDS:
+            last[0] = time.monotonic()
+            words = ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
+            print(f"fit: step {step} of {steps}: {words}", file=sys.stderr, flush=True)
+
+    folder = fit_annotator(arguments.fit, portions, arguments.output, config, progress=progress)
+    count = sum(len(portion.rows) for portion in portions)
+    print(
+        f"{arguments.fit} fitted on {count} utterances of {', '.join(names)} in "
+        f"{time.monotonic() - started:.1f} s: use it with `sersl annotate --annotator {folder}`"
     )
     return 0
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit()):
+        raise UserError(f"--shard {text} is no I/N, such as 0/4")
+    return int(number), int(count)
+
+
 class _Progress:
-    """Moves the bar of a terminal; elsewhere prints a line now and then. On standard error."""
+    """Moves the bar of a terminal; elsewhere prints a line now and then. On standard error.
+
+    Attributes:
+      done: utterances.
+      fresh: whether none of them were done by an earlier run.
+    """
 
     def __init__(self, bar: tqdm):
         self._bar = bar
         self._last = time.monotonic()
+        self.done = 0
+        self.fresh = False
 
     def __call__(self, done: int, total: int) -> None:
+        self.fresh |= done == 1
+        self.done = done
         if not self._bar.disable:
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last >= _LINE_SECONDS or done == total:

@@ -13,7 +13,7 @@ from sersl.core.errors import UserError, unknown_name
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
 # A full disk, a quota, a file system that is read-only, or a lack of permission.
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_TRAINING = ("pretrain", "finetune")
+_CONFIGURED = ("annotate", "pretrain", "finetune", "plan")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise unknown_name("verb", argv[0], VERBS)
         argv, overrides = _take_overrides(argv)
         arguments = make_parser().parse_args(argv)
-        if overrides and arguments.verb not in _TRAINING:
+        if overrides and arguments.verb not in _CONFIGURED:
             raise UserError(f"sersl {arguments.verb} takes no --config.KEY=VALUE")
         arguments.overrides = overrides
         logging.basicConfig(level=logging.WARNING, format="sersl: %(message)s")

@@ -66,6 +66,24 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
             "ConfigDict"
         )
     values = given.to_dict() if isinstance(given, ConfigDict) else dict(given)
+    return from_overrides(cls, overrides, values)
+
+
+def from_overrides(cls: type[C], overrides: Sequence[str], values: dict | None = None) -> C:
+    """Builds a config dataclass from command-line overrides alone, or on top of some values.
+
+    Args:
+      cls: the dataclass.
+      overrides: strings such as "ranker.seed=1".
+      values: nested dict, written into; missing keys take the defaults.
+
+    Returns:
+      An instance of cls.
+
+    Raises:
+      UserError: as `load_config`.
+    """
+    values = {} if values is None else values
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:

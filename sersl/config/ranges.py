@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sersl.config import objectives, schema
+from sersl.config import knowledge, objectives, schema
 from sersl.core.errors import UserError
 
 
@@ -44,6 +44,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "threads": AT_LEAST_1,
         "processes": AT_LEAST_0,
         "prefetch": AT_LEAST_1,
+        "cache_gigabytes": ABOVE_0,
         "max_corrupted": AT_LEAST_0,
     },
     schema.FrontendConfig: {
@@ -286,6 +287,33 @@ RANGES: dict[type, dict[str, Range]] = {
     schema.FinetuneConfig: {
         "encoder_learning_rate_scale": AT_LEAST_0,
         "evaluate_every_steps": AT_LEAST_1,
+    },
+    knowledge.SpeakerConfig: {"utterances": AT_LEAST_1, "prior": AT_LEAST_0},
+    knowledge.RankerConfig: {
+        "order_weight": ABOVE_0,
+        "similar_weight": AT_LEAST_0,
+        "max_pairs": AT_LEAST_1,
+        "min_gap": ABOVE_0,
+        "min_utterances": AT_LEAST_1,
+        "category_weight": ABOVE_0,
+        "seed": SEED,
+    },
+    knowledge.StrengthConfig: {
+        "num_mels": AT_LEAST_1,
+        "width": AT_LEAST_1,
+        "num_convolutions": AT_LEAST_0,
+        "kernel": AT_LEAST_1,
+        "recurrent": AT_LEAST_1,
+        "dropout": SHARE_BELOW_1,
+        "utterance_weight": AT_LEAST_0,
+        "frame_weight": AT_LEAST_0,
+        "category_weight": AT_LEAST_0,
+        "num_steps": AT_LEAST_1,
+        "batch": AT_LEAST_1,
+        "crop_seconds": Range("0.1 or more", lambda x: x >= 0.1),
+        "learning_rate": ABOVE_0,
+        "weight_decay": AT_LEAST_0,
+        "seed": SEED,
     },
 }
 

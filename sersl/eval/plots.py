@@ -182,6 +182,43 @@ def speakers(path: Path, *, names: Sequence[str], uar: np.ndarray, overall: floa
         figure.legend(loc="outside upper right", ncols=2, fontsize=9)
 
 
+def frame_intensity(
+    path: Path, *, log_mel: np.ndarray, intensity: np.ndarray, frame_rate: float, title: str
+) -> None:
+    """Draws the intensity of every frame over the spectrogram of an utterance.
+
+    Args:
+      path: the PNG to write.
+      log_mel: [T, M], natural logarithm of power.
+      intensity: [T] in 0..1, NaN where there is none.
+      frame_rate: frames per second.
+      title: of the figure.
+    """
+    decibel = np.asarray(log_mel).T * (10 / np.log(10))
+    seconds = len(intensity) / frame_rate
+    with _figure(path, 8.0, 3.2) as figure:
+        axes = figure.subplots()
+        axes.imshow(
+            decibel,
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, 1),
+            cmap=BLUES,
+            vmin=decibel.max() - 70,
+            vmax=decibel.max(),
+        )
+        time = (np.arange(len(intensity)) + 0.5) / frame_rate
+        axes.plot(time, intensity, color=SECOND, linewidth=1.8)
+        axes.set_xlim(0, seconds)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("time, s")
+        axes.set_ylabel("intensity", color=SECOND)
+        bands = axes.secondary_yaxis("right")
+        bands.set_yticks([0, 1], ["20 Hz", "8 kHz"])
+        bands.set_ylabel("mel band")
+        axes.set_title(title)
+
+
 def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
     points = []
     for record in log:

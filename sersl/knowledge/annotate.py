@@ -5,125 +5,91 @@ whose record i belongs to row i of the index, and `sidecar.json`, which says wha
 `data.sources.CorpusSource` reads it.
 """
 
-import contextlib
 import hashlib
-import itertools
 import json
-import multiprocessing
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import safetensors.numpy
-from array_record.python.array_record_module import ArrayRecordWriter
-
-from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION, pitch, prosody
+from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex, load_index
+from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource
-from sersl.knowledge import signal
+from sersl.knowledge.annotation_records import make_records
+from sersl.knowledge.annotators import RULES, Annotator
+from sersl.knowledge.sidecar_parts import RECORDS_FILE, SUMMARY_FILE, SidecarParts
 
 SIDECAR_SCHEMA = 1  # layout that `data.sources` reads
-RECORDS_FILE = "sidecar-00000-of-00001.array_record"
-SUMMARY_FILE = "sidecar.json"
-_ROWS_PER_TASK = 32  # utterances that travel between processes at once, about 100 KiB
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Annotator:
-    """A source of frame intensity.
-
-    Attributes:
-      intensity: ([N] float32 at 16 kHz, track=what `audio.prosody.pitch` gives for it) ->
-        [T] float32 in 0..1, NaN where it has no opinion.
-      version: of the algorithm.
-      settings: whatever else its answer depends on.
-    """
-
-    intensity: Callable[..., np.ndarray]
-    version: int
-    settings: dict
-
-
-ANNOTATORS = {
-    "signal": Annotator(
-        intensity=signal.signal_intensity,
-        version=signal.SIGNAL_VERSION,
-        settings={
-            "band_hz": [signal.LOW_HZ, signal.HIGH_HZ],
-            "range_db": [signal.SILENT_DB, signal.LOUD_DB],
-            "noise": [signal.NOISE_QUANTILE, signal.MAX_NOISE_DB],
-            "voicing_share": signal.VOICING_SHARE,
-        },
-    ),
-}
-
-
 def annotate_corpus(
-    annotator: str,
+    annotator: str | Annotator,
     corpus: str,
     *,
     data_dir: str | Path,
     processes: int = 1,
+    shard: tuple[int, int] = (0, 1),
     progress: Progress | None = None,
-) -> Path:
+) -> Path | None:
     """Writes the sidecar of a corpus, unless one made from the same records in the same way exists.
 
-    The folder appears whole or not at all; an older one is replaced at the end.
+    The work is done in parts; a run that was interrupted goes on where it was. The sidecar appears
+    whole once all parts are there; an older one is replaced then.
 
     Args:
-      annotator: a name in `ANNOTATORS`.
+      annotator: a name in `RULES`, or an annotator.
       corpus: name of a prepared corpus.
       data_dir: where `sersl prepare` wrote.
-      processes: worker processes; 1 works in this one.
-      progress: called with (utterances done, all utterances).
+      processes: worker processes, where the annotator works on the host; 1 works in this one.
+      shard: (i, n): do only parts i, i + n, i + 2 n...; n runs share the work so, on any hosts that
+        see the same data_dir, and the one that ends last makes the sidecar.
+      progress: called with (utterances done, all utterances of this shard).
 
     Returns:
-      The sidecar's folder.
+      The sidecar's folder; None if other shards have parts to do.
 
     Raises:
       UserError: unknown annotator or corpus, a damaged record, or no room to write.
     """
-    _check_annotator(annotator)
+    refuse_remote(data_dir, "annotate")
+    if isinstance(annotator, str):
+        annotator = _rule(annotator)
     source = CorpusSource(data_dir, corpus)
-    folder = sidecar_folder(source.index, annotator)
+    folder = sidecar_folder(source.index, annotator.name)
     if find_sidecar(annotator, source.index) is not None:
         return folder
     if processes < 1:
         raise UserError(f"annotating takes at least 1 process, not {processes}")
-    # Named by process, so that two runs at once do not write into one another's file.
-    partial = folder.with_name(f".{annotator}-{os.getpid()}.partial")
-    try:
-        with _writing(folder):
-            partial.mkdir(parents=True)
-            writer = ArrayRecordWriter(str(partial / RECORDS_FILE), "group_size:1")
-        for row, record in enumerate(_records(source, annotator, processes)):
-            with _writing(folder):
-                writer.write(record)
+    number, count = shard
+    if not 0 <= number < count:
+        raise UserError(f"shard {number}/{count} is none: give I/N with I from 0 to N - 1")
+    parts = SidecarParts(folder, _summary(annotator, source.index), source.num_samples)
+    mine = range(number, len(parts.rows), count)
+    to_do = [part for part in mine if not parts.is_done(part)]
+    total = sum(len(parts.rows[part]) for part in mine)
+    done = total - sum(len(parts.rows[part]) for part in to_do)
+    if to_do:
+        annotator.listen(source)
+
+    def counted(records):
+        nonlocal done
+        for record in records:
+            yield record
+            done += 1
             if progress is not None:
-                progress(row + 1, len(source.index))
-        with _writing(folder):
-            writer.close()
-            summary = json.dumps(_summary(annotator, source.index), indent=1)
-            (partial / SUMMARY_FILE).write_text(summary + "\n", encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"a process annotating corpus {corpus!r} was ended from outside, perhaps for want of "
-            "memory: run again with fewer --processes"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+                progress(done, total)
+
+    all_records = make_records(
+        source, annotator, [parts.rows[part] for part in to_do], processes=processes
+    )
+    for part, records in zip(to_do, all_records, strict=True):
+        parts.write(part, counted(records))
+    if parts.missing() and find_sidecar(annotator, source.index) is None:
+        return None
+    parts.join()
     return folder
 
 
@@ -140,17 +106,18 @@ def sidecar_folder(index: CorpusIndex, annotator: str) -> Path:
     return index.folder / "sidecars" / annotator
 
 
-def find_sidecar(annotator: str, index: CorpusIndex) -> dict | None:
+def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict | None:
     """Finds a sidecar that is complete and what this version would write.
 
     Args:
-      annotator: a name in `ANNOTATORS`.
+      annotator: a name in `RULES`, or an annotator.
       index: of the corpus.
 
     Returns:
       Its summary, or None.
     """
-    folder = sidecar_folder(index, annotator)
+    annotator = _rule(annotator) if isinstance(annotator, str) else annotator
+    folder = sidecar_folder(index, annotator.name)
     try:
         summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -163,7 +130,8 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
     """Reads the summary of a sidecar and checks that it is what this version would write.
 
     Args:
-      annotator: a name in `ANNOTATORS`.
+      annotator: a name in `RULES`, or that of a fitted annotator or a model, whose sidecar is
+        checked in all but its weights.
       corpus: name of a prepared corpus.
       data_dir: where `sersl prepare` wrote.
 
@@ -173,19 +141,30 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
     Raises:
       UserError: there is none, or it was made from other records or by another annotator.
     """
-    _check_annotator(annotator)
     index = load_index(data_dir, corpus)
     file = sidecar_folder(index, annotator) / SUMMARY_FILE
-    command = f"sersl annotate --annotator {annotator} --corpus {corpus} --data_dir {data_dir}"
-    if not file.is_file() or not file.with_name(RECORDS_FILE).is_file():
+    there = file.is_file() and file.with_name(RECORDS_FILE).is_file()
+    if annotator not in RULES and not there:
+        others = (path.parent.name for path in file.parents[1].glob(f"[!.]*/{SUMMARY_FILE}"))
+        raise UserError(
+            f"{unknown_name('annotator', annotator, {*RULES, *others})}; a fitted one first "
+            f"annotates the corpus: `sersl annotate --annotator FOLDER --corpus {corpus} "
+            f"--data_dir {data_dir}`"
+        )
+    name = annotator if annotator in RULES else "FOLDER"
+    command = f"sersl annotate --annotator {name} --corpus {corpus} --data_dir {data_dir}"
+    if not there:
         raise UserError(
             f"no {annotator!r} sidecar for corpus {corpus!r} in {data_dir}: run `{command}`"
         )
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        summary = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}): run `{command}` again") from error
-    for key, value in _summary(annotator, index).items():
+    expected = _of_corpus(annotator, index)
+    if annotator in RULES:
+        expected = _summary(RULES[annotator], index)
+    for key, value in expected.items():
         if key not in summary or summary[key] != value:
             raise UserError(
                 f"the {annotator!r} sidecar of corpus {corpus!r} in {data_dir} is out of date "
@@ -194,116 +173,37 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
     return summary
 
 
-def annotator_fingerprint(annotator: str) -> str:
-    """Names an annotator's algorithm and settings, prosody included: 16 hexadecimal digits."""
-    entry = ANNOTATORS[annotator]
-    content = [annotator, entry.version, entry.settings, PROSODY_VERSION, SIDECAR_SCHEMA]
+def annotator_fingerprint(annotator: Annotator) -> str:
+    """Names all that an annotator's answers depend on, prosody included: 16 hexadecimal digits."""
+    content = [annotator.name, annotator.identity(), PROSODY_VERSION, SIDECAR_SCHEMA]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def annotate_waveform(annotator: str, waveform: np.ndarray) -> dict[str, np.ndarray]:
-    """Annotates one utterance.
-
-    Args:
-      annotator: a name in `ANNOTATORS`.
-      waveform: [N] float32 at 16 kHz.
-
-    Returns:
-      "intensity": [T] float16 in 0..1, NaN none; "prosody": [T, 6] float16, NaN none.
-
-    Raises:
-      ValueError: the annotator gave other than num_frames(N) values in 0..1.
-    """
-    frames = num_frames(len(waveform))
-    track = pitch(waveform)
-    intensity = ANNOTATORS[annotator].intensity(waveform, track=track)
-    if intensity.shape != (frames,):
-        raise ValueError(f"annotator {annotator!r} gave {intensity.shape}, not ({frames},)")
-    if not ((intensity >= 0) & (intensity <= 1) | np.isnan(intensity)).all():
-        raise ValueError(f"annotator {annotator!r} gave intensities outside 0..1")
-    values = prosody(waveform, track=track)
-    if values.shape != (frames, len(PROSODY_NAMES)):
-        raise ValueError(f"prosody gave {values.shape}, not ({frames}, {len(PROSODY_NAMES)})")
-    return {"intensity": intensity.astype(np.float16), "prosody": values.astype(np.float16)}
+def _rule(name: str) -> Annotator:
+    if name not in RULES:
+        raise unknown_name("annotator", name, RULES)
+    return RULES[name]
 
 
-def _check_annotator(annotator: str) -> None:
-    if annotator not in ANNOTATORS:
-        raise unknown_name("annotator", annotator, ANNOTATORS)
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Turns a full disk or a missing permission into one sentence."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # ArrayRecord says "No space left" by RuntimeError
-        raise UserError(
-            f"the sidecar cannot be written in {folder.parent} ({error}): free some space or "
-            "check the folder's permissions, then run again"
-        ) from error
-
-
-def _summary(annotator: str, index: CorpusIndex) -> dict:
+def _summary(annotator: Annotator, index: CorpusIndex) -> dict:
     """What sidecar.json says of a sidecar made now."""
+    return {
+        **_of_corpus(annotator.name, index),
+        "fingerprint": annotator_fingerprint(annotator),
+        "identity": annotator.identity(),
+    }
+
+
+def _of_corpus(annotator: str, index: CorpusIndex) -> dict:
+    """The part of it that can be known without the annotator's weights."""
     ids = "\n".join(index.column("utterance_id"))
     return {
         "schema": SIDECAR_SCHEMA,
         "annotator": annotator,
-        "fingerprint": annotator_fingerprint(annotator),
         "corpus_fingerprint": index.fingerprint,
         "num_utterances": len(index),
         "num_frames": int(num_frames(index.column("num_samples")).sum()),
         "prosody_names": list(PROSODY_NAMES),
+        "prosody_version": PROSODY_VERSION,
         "utterance_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
-
-
-def _records(source: CorpusSource, annotator: str, processes: int) -> Iterator[bytes]:
-    """The records in the order of the rows."""
-    total = len(source.index)
-    tasks = [range(i, min(i + _ROWS_PER_TASK, total)) for i in range(0, total, _ROWS_PER_TASK)]
-    if processes == 1:
-        for rows in tasks:
-            yield from _annotate_rows(source, annotator, rows)
-        return
-    # Spawned, not forked: the parent may have threads (ArrayRecord has).
-    with ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_open_in_worker,
-        initargs=(source, annotator),
-    ) as pool:
-        try:
-            yield from itertools.chain.from_iterable(pool.map(_annotate_in_worker, tasks))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _annotate_rows(source: CorpusSource, annotator: str, rows: range) -> list[bytes]:
-    records = []
-    for row in rows:
-        waveform = source.waveform(row)
-        expected = int(source.index.column("num_samples")[row])
-        if len(waveform) != expected:
-            utterance_id = source.index.column("utterance_id")[row]
-            raise UserError(
-                f"utterance {utterance_id!r} of corpus {source.index.corpus!r} has "
-                f"{len(waveform)} samples where the index says {expected}: run `sersl prepare` "
-                "for it again"
-            )
-        records.append(safetensors.numpy.save(annotate_waveform(annotator, waveform)))
-    return records
-
-
-_worker: tuple[CorpusSource, str] | None = None  # of a worker process, set once as it starts
-
-
-def _open_in_worker(source: CorpusSource, annotator: str) -> None:
-    global _worker
-    _worker = (source, annotator)
-
-
-def _annotate_in_worker(rows: range) -> list[bytes]:
-    return _annotate_rows(*_worker, rows)

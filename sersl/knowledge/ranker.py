@@ -15,18 +15,28 @@ _MAX_LINE = 30  # steps of the exact line search, each the minimum of one quadra
 _TOLERANCE = 1e-5  # of the gradient, relative to that at w = 0
 
 
-def ordered_pairs(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Pairs every row of one group with every row of another.
+def ordered_pairs(
+    above: np.ndarray, below: np.ndarray, *, most: int, seed: int, purpose: str
+) -> np.ndarray:
+    """Pairs every row of one group with every row of another, or draws some of these pairs.
 
     Args:
       above: int [m], rows that have more of the attribute.
       below: int [n], rows that have less.
+      most: pairs to give; where there are more, so many are drawn without replacement.
+      seed: of the draw.
+      purpose: what the pairs are for: another purpose draws others.
 
     Returns:
-      int64 [m * n, 2]: (more, less).
+      int64 [min(m * n, most), 2]: (more, less).
     """
-    grid = np.meshgrid(above, below, indexing="ij")
-    return np.stack([g.ravel() for g in grid], axis=1).astype(np.int64)
+    count = len(above) * len(below)
+    chosen = np.arange(count)
+    if count > most:
+        rng = generator(seed, f"ordered pairs {purpose}")
+        chosen = np.sort(rng.choice(count, most, replace=False))
+    first, second = np.divmod(chosen, max(len(below), 1))
+    return np.stack([above[first], below[second]], axis=1).astype(np.int64)
 
 
 def similar_pairs(rows: np.ndarray, count: int, *, seed: int, purpose: str) -> np.ndarray:

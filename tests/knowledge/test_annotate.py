@@ -10,10 +10,12 @@ from sersl.cli import annotate as cli
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
-from sersl.knowledge import annotate
-from sersl.knowledge.annotate import ANNOTATORS, annotate_corpus, find_sidecar, load_sidecar_info
+from sersl.knowledge import sidecar_parts
+from sersl.knowledge.annotate import annotate_corpus, find_sidecar, load_sidecar_info
+from sersl.knowledge.annotators import RULES
 from sersl.knowledge.signal import signal_intensity
 from tests.data.doubles import prepare
+from tests.tolerances import FP32
 
 LENGTHS = np.array([16000, 399, 400, *np.random.default_rng(0).integers(2000, 20000, 70)])
 
@@ -63,15 +65,15 @@ def test_annotate_corpus_in_two_processes_writes_the_same_bytes(tmp_path):
 def test_annotate_corpus_a_second_time_does_nothing_until_something_changes(data_dir, monkeypatch):
     def stamp():
         folder = annotate_corpus("signal", "alpha", data_dir=data_dir)
-        return (folder / annotate.RECORDS_FILE).stat().st_ino, json.loads(
-            (folder / annotate.SUMMARY_FILE).read_text()
+        return (folder / sidecar_parts.RECORDS_FILE).stat().st_ino, json.loads(
+            (folder / sidecar_parts.SUMMARY_FILE).read_text()
         )
 
     first = stamp()
     assert stamp() == first
 
-    changed = dataclasses.replace(ANNOTATORS["signal"], version=99)
-    monkeypatch.setitem(ANNOTATORS, "signal", changed)
+    changed = dataclasses.replace(RULES["signal"], version=99)
+    monkeypatch.setitem(RULES, "signal", changed)
     with pytest.raises(UserError, match=r"out of date \(fingerprint differs\): run `sersl annot"):
         load_sidecar_info("signal", "alpha", data_dir=data_dir)
     assert stamp()[1]["fingerprint"] != first[1]["fingerprint"]
@@ -84,29 +86,89 @@ def test_annotate_corpus_a_second_time_does_nothing_until_something_changes(data
     assert stamp()[1]["corpus_fingerprint"] == "print-other"
 
 
-def test_annotate_corpus_interrupted_leaves_the_old_sidecar_and_nothing_half_made(
-    data_dir, monkeypatch
+def test_annotate_corpus_interrupted_leaves_the_old_sidecar_and_goes_on_where_it_was(
+    tmp_path, monkeypatch
 ):
-    folder = annotate_corpus("signal", "alpha", data_dir=data_dir)
+    prepare(tmp_path, "alpha", LENGTHS[:10])
+    monkeypatch.setattr(sidecar_parts, "_MOST_ROWS", 4)
+    folder = annotate_corpus("signal", "alpha", data_dir=tmp_path)
     before = sidecar_bytes(folder)
+    heard = []
 
-    def interrupt(done, total):
-        raise KeyboardInterrupt
+    def rule(waveform, track, utterance_id):
+        heard.append(utterance_id)
+        if len(heard) == 6:
+            raise KeyboardInterrupt
+        return RULES["energy"].rule(waveform, track, utterance_id)
 
-    monkeypatch.setitem(ANNOTATORS, "signal", dataclasses.replace(ANNOTATORS["signal"], version=9))
+    changed = dataclasses.replace(RULES["signal"], version=9, rule=rule)
     with pytest.raises(KeyboardInterrupt):
-        annotate_corpus("signal", "alpha", data_dir=data_dir, progress=interrupt)
+        annotate_corpus(changed, "alpha", data_dir=tmp_path)
     assert sidecar_bytes(folder) == before
-    assert [path.name for path in folder.parent.iterdir()] == ["signal"]
+    (partial,) = (path for path in folder.parent.iterdir() if path != folder)
+    assert sorted(path.name for path in partial.iterdir()) == ["part-000000.array_record"]
+
+    seen = []
+    progress = lambda *at: seen.append(at)  # noqa: E731
+    assert annotate_corpus(changed, "alpha", data_dir=tmp_path, progress=progress) == folder
+    assert heard[6:] == [f"alpha-{i}" for i in range(4, 10)]  # the first part is not done again
+    assert seen[0] == (5, 10) and seen[-1] == (10, 10)
+    assert list(folder.parent.iterdir()) == [folder]
+    source = CorpusSource(tmp_path, "alpha", annotator="signal")
+    for row, num_samples in enumerate(LENGTHS[:10]):
+        frames = num_frames(int(num_samples))
+        np.testing.assert_allclose(
+            source.frames(row, num_frames=frames)[0],
+            RULES["energy"].rule(source.waveform(row), None, ""),
+            atol=1e-3,
+        )
+
+
+def test_annotate_corpus_in_shards_is_what_one_run_makes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sidecar_parts, "_MOST_ROWS", 3)
+    for name in ("whole", "shards"):
+        prepare(tmp_path / name, "alpha", LENGTHS[:14])
+    one = annotate_corpus("random", "alpha", data_dir=tmp_path / "whole")
+    for number in (2, 0):
+        done = annotate_corpus("random", "alpha", data_dir=tmp_path / "shards", shard=(number, 3))
+        assert done is None
+    with pytest.raises(UserError, match="no annotation by 'random'"):
+        CorpusSource(tmp_path / "shards", "alpha", annotator="random")
+    last = annotate_corpus("random", "alpha", data_dir=tmp_path / "shards", shard=(1, 3))
+    assert sidecar_bytes(one) == sidecar_bytes(last)
+    again = annotate_corpus("random", "alpha", data_dir=tmp_path / "shards", shard=(2, 3))
+    assert again == last
+    with pytest.raises(UserError, match="shard 3/3 is none"):
+        annotate_corpus("energy", "alpha", data_dir=tmp_path / "shards", shard=(3, 3))
+
+
+def test_rules_of_noise_are_what_they_say(data_dir):
+    source = CorpusSource(data_dir, "alpha")
+    waveform = source.waveform(0)
+    answers = {
+        name: rule.intensities(source, [0, 0], [waveform, waveform], [(None, None)] * 2)
+        for name, rule in RULES.items()
+        if name != "signal"
+    }
+    for name, (first, second) in answers.items():
+        np.testing.assert_array_equal(first, second, err_msg=name)
+        assert first.shape == (num_frames(len(waveform)),) and first.dtype == np.float32
+    assert (answers["uniform"][0] == 0.5).all()
+    assert 0.3 < answers["random"][0].mean() < 0.7 and answers["random"][0].std() > 0.2
+    other = RULES["random"].intensities(source, [1], [waveform], [(None, None)])[0]
+    assert (other != answers["random"][0]).any()
+    rms = np.sqrt(np.mean(waveform[:400].astype(float) ** 2))
+    expected = (20 * np.log10(rms) + 60) / 45
+    np.testing.assert_allclose(answers["energy"][0][0], expected, **FP32)
 
 
 def test_annotate_corpus_by_a_wrong_annotator_names_what_is_wrong(data_dir, monkeypatch):
     for intensity, sentence in (
-        (lambda waveform, track: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
-        (lambda waveform, track: np.full(num_frames(len(waveform)), 1.5), "outside 0..1"),
+        (lambda waveform, *_: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
+        (lambda waveform, *_: np.full(num_frames(len(waveform)), 1.5), "outside 0..1"),
     ):
-        wrong = dataclasses.replace(ANNOTATORS["signal"], intensity=intensity)
-        monkeypatch.setitem(ANNOTATORS, "signal", wrong)
+        wrong = dataclasses.replace(RULES["signal"], rule=intensity)
+        monkeypatch.setitem(RULES, "signal", wrong)
         with pytest.raises(ValueError, match=sentence):
             annotate_corpus("signal", "alpha", data_dir=data_dir)
     assert find_sidecar("signal", CorpusSource(data_dir, "alpha").index) is None
@@ -119,6 +181,8 @@ def test_annotate_corpus_without_corpus_annotator_or_room_says_what_to_do(data_d
         annotate_corpus("signal", "beta", data_dir=data_dir)
     with pytest.raises(UserError, match="at least 1 process, not 0"):
         annotate_corpus("signal", "alpha", data_dir=data_dir, processes=0)
+    with pytest.raises(UserError, match="a fitted one first annotates the corpus"):
+        load_sidecar_info("mine", "alpha", data_dir=data_dir)
     sentence = "no 'signal' sidecar for corpus 'alpha' in .*: run `sersl annotate --annotator sig"
     with pytest.raises(UserError, match=sentence):
         load_sidecar_info("signal", "alpha", data_dir=data_dir)
@@ -126,7 +190,7 @@ def test_annotate_corpus_without_corpus_annotator_or_room_says_what_to_do(data_d
     def full(*_):
         raise RuntimeError("write() failed: No space left on device")
 
-    monkeypatch.setattr(annotate, "ArrayRecordWriter", full)
+    monkeypatch.setattr(sidecar_parts, "ArrayRecordWriter", full)
     with pytest.raises(UserError, match=r"cannot be written in .*No space left.*free some space"):
         annotate_corpus("signal", "alpha", data_dir=data_dir)
 
@@ -144,7 +208,16 @@ def test_annotate_corpus_of_a_damaged_record_names_the_utterance(data_dir, proce
 
 def test_annotate_command_prints_one_line_and_then_says_it_is_done(data_dir, capsys):
     arguments = argparse.Namespace(
-        annotator="signal", corpus="alpha", data_dir=str(data_dir), processes=1
+        annotator="signal",
+        corpus="alpha",
+        data_dir=str(data_dir),
+        processes=1,
+        shard="0/1",
+        measure=None,
+        check=False,
+        fit=None,
+        output=None,
+        overrides=[],
     )
     assert cli.run(arguments) == 0
     out, err = capsys.readouterr()

@@ -1,0 +1,218 @@
+"""How well an annotator's intensity agrees with what a corpus says of its utterances."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import rankdata
+
+from sersl.audio.features import log_mel
+from sersl.audio.prosody import ENERGY_DB, PROSODY_NAMES
+from sersl.core.errors import UserError
+from sersl.core.lengths import FRAME_RATE, num_frames
+from sersl.data.sources import CorpusSource
+from sersl.eval import plots
+
+_ACTIVE_DB = 30.0  # as in knowledge.functionals: what is so much below the loud frames is silence
+_DRAWN = 8  # utterances in pictures
+
+
+@dataclass(frozen=True)
+class IntensityCheck:
+    """An annotator beside the corpus's own intensities.
+
+    Attributes:
+      annotator, corpus: names.
+      intensity: float64 [n] of every utterance, NaN where it has no frames.
+      area: {"all": ROC area, category: ROC area}; NaN where one side is empty.
+      num: {"all": (strong, weak), category: ...} utterances.
+    """
+
+    annotator: str
+    corpus: str
+    intensity: np.ndarray
+    area: dict[str, float]
+    num: dict[str, tuple[int, int]]
+
+
+def check(source: CorpusSource) -> IntensityCheck:
+    """Compares a sidecar with the column `intensity` of the index.
+
+    Args:
+      source: a corpus with an annotator.
+
+    Returns:
+      ROC areas of strong (above 0.5) against weak (below) utterances, over all and per category;
+      those without an intensity are left out.
+
+    Raises:
+      UserError: the corpus says nothing of intensity.
+    """
+    truth = source.index.column("intensity")
+    if not ((truth > 0.5).any() and (truth < 0.5).any()):
+        raise UserError(
+            f"corpus {source.index.corpus!r} has no intensities of its own to compare with, as "
+            "ravdess or cremad have: leave out --check"
+        )
+    found = np.array([utterance_intensity(source, row) for row in range(len(source))])
+    return compare(
+        found,
+        truth,
+        source.index.column("category"),
+        annotator=str(source.annotator),
+        corpus=source.index.corpus,
+    )
+
+
+def compare(
+    found: np.ndarray,
+    truth: np.ndarray,
+    categories: Sequence[str],
+    *,
+    annotator: str,
+    corpus: str,
+) -> IntensityCheck:
+    """Compares intensities of utterances.
+
+    Args:
+      found: [n], NaN none.
+      truth: [n] in 0..1, NaN none.
+      categories: n names.
+      annotator: its name.
+      corpus: its name.
+
+    Returns:
+      As `check`.
+    """
+    found, truth = np.asarray(found, np.float64), np.asarray(truth, np.float64)
+    labels = np.asarray(categories)
+    strong = (truth > 0.5) & np.isfinite(found)
+    weak = (truth < 0.5) & np.isfinite(found)
+    groups = {"all": np.ones(len(found), bool)}
+    groups |= {str(name): labels == name for name in sorted(set(labels[strong | weak]) - {""})}
+    return IntensityCheck(
+        annotator,
+        corpus,
+        found,
+        {name: roc_area(found[strong & at], found[weak & at]) for name, at in groups.items()},
+        {name: (int((strong & at).sum()), int((weak & at).sum())) for name, at in groups.items()},
+    )
+
+
+def roc_area(above: np.ndarray, below: np.ndarray) -> float:
+    """Computes the area under the ROC curve.
+
+    Args:
+      above: [m], scores of what should have the higher ones.
+      below: [n], of what should have the lower ones.
+
+    Returns:
+      The probability that one of `above` exceeds one of `below`, ties counting half; NaN if one of
+      them is empty.
+
+    Source: Hanley and McNeil 1982: the area is the Mann-Whitney statistic over m n.
+    """
+    if not len(above) or not len(below):
+        return float("nan")
+    ranks = rankdata(np.concatenate([above, below]))[: len(above)]
+    return float((ranks.sum() - len(above) * (len(above) + 1) / 2) / (len(above) * len(below)))
+
+
+def utterance_intensity(source: CorpusSource, row: int) -> float:
+    """Gives the mean intensity of an utterance over frames that are not silence.
+
+    Args:
+      source: a corpus with an annotator.
+      row: of its index.
+
+    Returns:
+      0..1; NaN where there is no frame, or none with an intensity.
+    """
+    frames = num_frames(int(source.num_samples[row]))
+    if not frames:
+        return float("nan")
+    intensity, prosody = source.frames(row, num_frames=frames)
+    energy = prosody[:, PROSODY_NAMES.index("energy")]
+    active = energy >= np.percentile(energy, 95) - _ACTIVE_DB / ENERGY_DB
+    chosen = intensity[active & np.isfinite(intensity)]
+    return float(chosen.mean()) if len(chosen) else float("nan")
+
+
+def as_text(result: IntensityCheck) -> str:
+    """Writes the areas of a check as a table for people."""
+    head = f"ROC area of strong against normal by {result.annotator} on {result.corpus}"
+    rows = [
+        f"  {name:<12}{area:6.3f}   {result.num[name][0]} strong, {result.num[name][1]} normal"
+        for name, area in result.area.items()
+    ]
+    return "\n".join([head, *rows])
+
+
+def write(result: IntensityCheck, source: CorpusSource, folder: Path) -> list[Path]:
+    """Writes the areas as JSON, and pictures of a few utterances, strong and normal in turn.
+
+    Args:
+      result: of the corpus.
+      source: the corpus with the annotator.
+      folder: to write into.
+
+    Returns:
+      The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"intensity-{result.corpus}-{result.annotator}.json"
+    content = {
+        "annotator": result.annotator,
+        "corpus": result.corpus,
+        "roc_area": {k: None if np.isnan(v) else round(v, 4) for k, v in result.area.items()},
+        "num": {name: list(pair) for name, pair in result.num.items()},
+    }
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return [file, *(draw(source, row, folder) for row in _to_draw(source))]
+
+
+def draw(source: CorpusSource, row: int, folder: Path) -> Path:
+    """Draws the intensity of the frames of one utterance over its spectrogram.
+
+    Args:
+      source: a corpus with an annotator.
+      row: of its index.
+      folder: to write into.
+
+    Returns:
+      The PNG.
+    """
+    waveform = source.waveform(row)
+    intensity, _ = source.frames(row, num_frames=num_frames(len(waveform)))
+    mel = np.asarray(jax.jit(log_mel)(jnp.asarray(waveform)[None]))[0]
+    utterance_id = str(source.index.column("utterance_id")[row])
+    category = str(source.index.column("category")[row])
+    path = folder / f"intensity-{source.annotator}-{utterance_id}.png"
+    plots.frame_intensity(
+        path,
+        log_mel=mel[:, : mel.shape[1] // 2],
+        intensity=intensity,
+        frame_rate=FRAME_RATE,
+        title=f"{utterance_id} ({category}): intensity by {source.annotator}",
+    )
+    return path
+
+
+def _to_draw(source: CorpusSource) -> list[int]:
+    """Chooses a strong and a weak utterance of one speaker for as many categories as there are."""
+    truth, category = source.index.column("intensity"), source.index.column("category")
+    speaker = source.index.column("speaker")
+    rows: list[int] = []
+    for name in sorted(set(category)):
+        strong = np.flatnonzero((category == name) & (truth > 0.5))
+        weak = np.flatnonzero((category == name) & (truth < 0.5))
+        for row in strong:
+            same = weak[speaker[weak] == speaker[row]]
+            if len(same):
+                rows += [int(row), int(same[0])]
+                break
+    return rows[:_DRAWN]
