@@ -1,0 +1,58 @@
+"""`sersl plan`: a config and hardware that need not be there in, what the run would cost out."""
+
+import json
+from pathlib import Path
+
+import jax
+
+from sersl.config.load import load_config
+from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError
+from sersl.parallel.topology import describe_topology
+from sersl.train.plan import make_plan
+from sersl.train.plan_fit import cheapest, fit
+from sersl.train.plan_report import choices_text, plan_record, plan_text
+
+
+def run(arguments) -> int:
+    """Plans a pretraining run.
+
+    Args:
+      arguments: `config`, `topology`, `slices`, `rows_per_device`, `hours`, `fit`, `output`,
+        `overrides`.
+
+    Returns:
+      The exit code: 0, also where the run does not fit, which is an answer.
+    """
+    if arguments.hours <= 0:
+        raise UserError(f"--hours {arguments.hours:g}: give hours of audio above 0")
+    config = load_config(PretrainConfig, arguments.config, arguments.overrides)
+    # Nothing runs here: an accelerator of this machine is neither needed nor taken.
+    jax.config.update("jax_platforms", "cpu")
+    topology = describe_topology(arguments.topology, slices=arguments.slices)
+    plan = make_plan(config, topology, rows_per_device=arguments.rows_per_device)
+    print(plan_text(plan, hours=arguments.hours), flush=True)
+    record = plan_record(plan, hours=arguments.hours)
+    if arguments.fit:
+        choices = fit(config, topology, rows_per_device=plan.rows_per_device, report=print)
+        print(choices_text(choices))
+        chosen = cheapest(choices, plan.rows_per_device)
+        print(
+            f"{plan.rows_per_device} rows a device fit with no policy: use more devices, a larger "
+            "mesh.fsdp or train.accumulate_steps"
+            if chosen is None
+            else f"cheapest for {plan.rows_per_device} rows a device: encoder.remat={chosen.remat}"
+        )
+        record["fit"] = {
+            "cheapest_remat": None if chosen is None else chosen.remat,
+            "largest": {
+                choice.remat: None
+                if choice.plan is None
+                else plan_record(choice.plan, hours=arguments.hours)
+                for choice in choices
+            },
+        }
+    if arguments.output:
+        Path(arguments.output).write_text(json.dumps(record, indent=1) + "\n")
+        print(f"written: {arguments.output}")
+    return 0

@@ -1,0 +1,162 @@
+"""Hardware that is not there: the devices of a topology, to compile for."""
+
+import contextlib
+import importlib.util
+import os
+import re
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from sersl.core.errors import UserError
+from sersl.parallel.chips import Chip, chip
+
+GPUS = ("h100", "h200")
+# No TPU is used: the library is not to ask the cloud which one this machine has, nor to lock it,
+# nor to complain that there is none.
+_NO_TPU_HERE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TPU_MIN_LOG_LEVEL": "3",
+}
+_HOW = "write CHIP:SHAPE, e.g. v5e:4x4, v5p:4x4x4, h100:2x8 (nodes x GPUs of a node) or cpu:8"
+
+
+class Topology(NamedTuple):
+    """Devices that a program can be compiled for, here or not.
+
+    Attributes:
+      name: as asked for, e.g. "v5e:16x16".
+      chip: rates of one of them.
+      devices: for `make_mesh`.
+      num_slices: groups of devices with fast links inside: slices of TPUs, nodes of GPUs.
+    """
+
+    name: str
+    chip: Chip
+    devices: list[Any]
+    num_slices: int
+
+    def domain(self, devices) -> list[int]:
+        """Says in which slice or node each device is.
+
+        Args:
+          devices: of this topology, in any order.
+
+        Returns:
+          The number of its slice or node for each.
+        """
+        devices = list(devices)
+        slices = [getattr(device, "slice_index", None) for device in devices]
+        if None not in slices:
+            return slices
+        size = len(self.devices) // self.num_slices
+        return [device.id // size for device in devices]
+
+
+def describe_topology(name: str, *, slices: int = 1) -> Topology:
+    """Makes the devices of a topology.
+
+    Args:
+      name: "v5e:16x16" and the like for TPUs, "h100:2x8" for 2 nodes of 8 GPUs, "cpu:8" for
+        pretend CPU devices.
+      slices: TPU slices of this shape.
+
+    Returns:
+      The topology.
+
+    Raises:
+      UserError: no such chip or shape, or the compiler for it is not installed.
+    """
+    kind, _, shape = name.partition(":")
+    rates = chip(kind)
+    if not re.fullmatch(r"\d+(x\d+)*", shape) or slices < 1:
+        raise UserError(f"--topology {name} with {slices} slices is no topology: {_HOW}")
+    sizes = [int(size) for size in shape.split("x")]
+    if kind == "cpu":
+        return _cpus(name, rates, sizes, slices)
+    if kind in GPUS:
+        return _gpus(name, rates, kind, sizes, slices)
+    return _tpus(name, rates, slices)
+
+
+def _cpus(name: str, rates: Chip, sizes: list[int], slices: int) -> Topology:
+    count = slices
+    for size in sizes:
+        count *= size
+    with contextlib.suppress(RuntimeError):  # devices were made before, as many as there are
+        jax.config.update("jax_num_cpu_devices", max(count, jax.config.jax_num_cpu_devices))
+    devices = jax.devices("cpu")
+    if len(devices) < count:
+        raise UserError(
+            f"--topology {name} needs {count} CPU devices and this process has {len(devices)}: "
+            f"set JAX_NUM_CPU_DEVICES={count}"
+        )
+    return Topology(name, rates, devices[:count], slices)
+
+
+def _tpus(name: str, rates: Chip, slices: int) -> Topology:
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"planning for {name} needs the TPU compiler, which is not installed: "
+            f"pip install 'sersl[tpu]' or 'jax[tpu]=={jax.__version__}'"
+        )
+    for variable, value in _NO_TPU_HERE.items():
+        os.environ.setdefault(variable, value)
+    options = {"num_slices": slices} if slices > 1 else {}
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
+    except jax.errors.JaxRuntimeError as error:
+        cause = " ".join(str(error).split())
+        raise UserError(
+            f"--topology {name} does not exist: {cause}; the smallest are v5e:2x2, v6e:2x2 and "
+            "v5p:2x2x1, and shapes grow by powers of two"
+        ) from error
+    return Topology(name, rates, list(found.devices), slices)
+
+
+def _gpus(name: str, rates: Chip, kind: str, sizes: list[int], slices: int) -> Topology:
+    if len(sizes) > 2 or slices > 1:
+        raise UserError(f"--topology {name} with {slices} slices is no GPU cluster: {_HOW}")
+    nodes, per_node = (1, *sizes)[-2:]
+    os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+    # Without a GPU nothing can be tuned, and Triton finds no tile sizes.
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_enable_triton_gemm" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_enable_triton_gemm=false".strip()
+    try:
+        found = topologies.get_topology_desc(
+            platform="cuda",
+            topology_name=kind,
+            target_config=_target(rates, kind),
+            topology=f"1x{nodes}x{per_node}",
+        )
+    except (NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"planning for {name} needs jax's CUDA plugin, which is not installed or did not load "
+            f"({' '.join(str(error).split())}): pip install 'jax[cuda13]=={jax.__version__}'"
+        ) from error
+    return Topology(name, rates, list(found.devices), nodes)
+
+
+def _target(rates: Chip, kind: str) -> str:
+    """Describes a Hopper GPU to XLA, as `xla/service/gpu/gpu_device_info` has it."""
+    memory = round(rates.memory_bytes / 0.75)
+    return f"""gpu_device_info {{
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472 threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: {round(rates.memory_bandwidth)} l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: {memory} shared_memory_per_block_optin: 232448
+  cuda_compute_capability {{ major: 9 }} registers_per_core_limit: 65536
+  registers_per_block_limit: 65536 }}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 12 }}
+runtime_version {{ major: 13 minor: 0 patch: 0 }}
+device_description_str: "NVIDIA {kind.upper()}"
+"""
