@@ -10,11 +10,13 @@ import pytest
 from flax import nnx
 
 from sersl.config.load import from_mapping
-from sersl.config.schema import PretrainConfig
+from sersl.config.schema import MaskingConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.knowledge.masking import choose_masked
 from sersl.train.pretrain_task import PretrainTask
-from sersl.train.student import repeat_rows, run_student
+from sersl.train.student import most_unmasked, repeat_rows, run_student
+from tests.tolerances import FP32
 
 B, N = 4, 16_080
 SMALL = {
@@ -144,9 +146,10 @@ def test_term_when_the_batch_has_one_row_then_finite(name):
         ("distill", {"objectives": {"distill": {"decoder_groups": 3}}}, "does not divide"),
         ("distill", {"encoder": {"kind": "gru"}}, "cannot pass over frames"),
         ("utterance", {"objectives": {"utterance": {"kind": "tokens"}}}, "did you mean 'token'"),
-        ("best_rq", {"objectives": {"penalty": {"weight": 1.0}}}, "do not learn"),
+        ("best_rq", {"objectives": {"penalty": {"weight": 1.0}}}, "none that learn"),
         ("apc", {"masking": {"clones": 2}}, "mean nothing"),
         ("best_rq", {"mixing": {"lowest_db": 9.0}}, "swap them"),
+        ("distill", {"frontend": {"kind": "whisper"}}, "looks at all of its window"),
     ],
 )
 def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
@@ -175,15 +178,38 @@ def test_student_when_there_are_clones_then_masked_differently_and_features_alik
     np.testing.assert_array_equal(repeat_rows(x, 2, axis=1), x[:, [0, 0, 1, 1, 2, 2]])
 
 
-def test_student_when_frames_are_removed_then_the_others_do_not_depend_on_them():
-    config = config_of("distill", {"masking": {"clones": 1}})
+@pytest.mark.parametrize("positions", ["rotary", "convolution"])
+def test_student_when_frames_are_removed_then_the_others_do_not_depend_on_them(positions):
+    config = config_of(
+        "distill",
+        {"masking": {"clones": 1}, "encoder": {"positions": positions, "position_groups": 4}},
+    )
     model, student = student_of(config, batch_of(), jax.random.key(0))
-    x = model.encoder.frontend.project(student.features)
-    changed = jnp.where(student.masked[..., None], 7.0, x)
-    states = [model.encoder.contextualize(a, student.present) for a in (x, changed)]
-    present = np.asarray(student.present)
-    np.testing.assert_array_equal(states[0][:, present], states[1][:, present])
-    assert not np.array_equal(states[0], states[1])
+    encoder, present = model.encoder, np.asarray(student.present)
+    x = encoder.frontend.project(student.features)
+    changed = jnp.where(present[..., None], x, 7.0)
+    tokens = jnp.ones((2, 16))
+    most = most_unmasked(present.shape[1], config.masking)
+    assert present.sum(1).max() <= most < present.shape[1]
+    run = functools.partial(encoder.contextualize, frame_valid=present, tokens=tokens)
+    expected = np.asarray(run(x))
+    alone = np.asarray(encoder.contextualize(x, present))
+    assert expected.shape[2] == 2 + alone.shape[2] and not np.allclose(expected[:, :, 2:], alone)
+    for found in (run(changed), run(x, most_present=most), run(changed, most_present=most)):
+        found = np.asarray(found)
+        np.testing.assert_allclose(found[:, :, :2], expected[:, :, :2], **FP32)
+        np.testing.assert_allclose(
+            found[:, :, 2:][:, present], expected[:, :, 2:][:, present], **FP32
+        )
+
+
+@pytest.mark.parametrize("num_frames", [3, 49, 50])
+def test_most_unmasked_when_counted_for_every_length_then_enough_and_even(num_frames):
+    masking = MaskingConfig(rule="uniform", fraction=0.5, span=5)
+    valid = np.arange(num_frames) < np.arange(num_frames + 1)[:, None]
+    masked = np.asarray(choose_masked(valid, None, jax.random.key(0), masking))
+    left = (valid & ~masked).sum(1).max()
+    assert left <= most_unmasked(num_frames, masking) <= min(left + 1, num_frames)
 
 
 def test_student_when_utterances_are_mixed_then_targets_are_clean_and_hearing_is_not():

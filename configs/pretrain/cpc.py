@@ -1,0 +1,36 @@
+"""CPC for emotion: predict the frames to come among others of the same speaker.
+
+Paper: Li et al., Contrastive unsupervised learning for speech emotion recognition (2102.06357), on
+log-mel features with a recurrent context network of 256 units; what it does not publish is as in
+CPC (1807.03748) and its reference code: 12 steps, 128 negatives, crops of 1.28 s. Differs: frames
+of 20 ms in place of 10, so that the steps reach 240 ms ahead; linear predictors in place of
+Transformers.
+
+Command: sersl pretrain --config configs/pretrain/cpc.py:base --workdir runs/cpc \
+    --config.data.data_dir=data --config.data.corpora=librispeech
+Presets: nano (tests), base (one GPU, hours).
+"""
+
+from ml_collections import ConfigDict
+
+STEPS = {"nano": 20, "base": 200_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"cpc_{preset}"
+    config.encoder = {"kind": "gru", "num_layers": 1, "width": 256, "dropout": 0.0}
+    config.masking = {"rule": "none"}
+    config.objectives = {
+        "cpc": {"weight": 1.0, "steps": 12, "num_negatives": 128, "negatives": "speaker"},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.optimizer = {"learning_rate": 2e-4, "schedule": "constant", "weight_decay": 0.0}
+    config.train = {"num_steps": STEPS[preset]}
+    config.data = {"seconds_per_batch": 82.0, "max_seconds": 1.28, "num_buckets": 1}
+    if preset == "nano":
+        config.data.seconds_per_batch = 9.6
+        config.encoder.width = 32
+        config.objectives.cpc.update({"steps": 4, "num_negatives": 16})
+    return config

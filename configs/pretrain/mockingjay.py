@@ -1,0 +1,55 @@
+"""MockingJay, and EMS on it: find hidden frames again, with EMS the intense ones.
+
+Paper: MockingJay (1910.12638); EMS, Emotion-aware speech self-supervised learning with intensity
+knowledge (2406.06646): the most intense frames are hidden, the intensity is added to the input and
+is to be found again as well. Settings of s3prl and of EMS's published code. Differs: frames of
+20 ms with two windows in place of 10 ms with slopes, spans of 4 frames (80 ms, there 70 ms); spans
+do not overlap, so that EMS hides 15 % of the frames and not 3 to 5 %; the intensity passes the
+Transformer with the features, not in a second pass of its own.
+
+Command: sersl pretrain --config configs/pretrain/mockingjay.py:ems --workdir runs/ems \
+    --config.data.data_dir=data --config.data.corpora=esd
+Presets: nano and nano_ems (tests), base (MockingJay), ems; one GPU, days.
+"""
+
+from ml_collections import ConfigDict
+
+STEPS = {"nano": 20, "nano_ems": 20, "base": 1_000_000, "ems": 1_000_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"mockingjay_{preset}"
+    config.frontend = {"normalize": "utterance"}
+    config.encoder = {
+        "num_layers": 3,
+        "width": 768,
+        "num_heads": 12,
+        "mlp_width": 3072,
+        "norm": "post",
+        "positions": "sinusoidal",
+    }
+    config.masking = {"rule": "uniform", "fraction": 0.15, "span": 4, "replace": "features"}
+    config.objectives = {
+        "reconstruction": {"weight": 1.0, "hidden": 768},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.optimizer = {
+        "learning_rate": 2e-4,
+        "schedule": "linear",
+        "warmup_fraction": 0.07,
+        "clip_norm": 5.0,
+    }
+    config.train = {"num_steps": STEPS[preset]}
+    config.data = {"seconds_per_batch": 480.0, "max_seconds": 15.0, "min_seconds": 2.0}
+    if preset.endswith("ems"):
+        config.masking.update({"rule": "intensity", "temperature": 0.0})
+        config.knowledge = {"input": True, "input_dropout": 0.0}
+        config.objectives.intensity = {"weight": 1.0, "hidden": 768}
+        config.data.seconds_per_batch = 240.0
+    if preset.startswith("nano"):
+        config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
+        config.encoder.update({"num_layers": 2, "width": 32, "num_heads": 2, "mlp_width": 64})
+        config.objectives.reconstruction.hidden = 32
+    return config

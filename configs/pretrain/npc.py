@@ -1,0 +1,48 @@
+"""NPC, and EMS on it: find every frame from its surroundings, with EMS its intensity as well.
+
+Paper: NPC (2011.00406); EMS (2406.06646) adds the intensity to the input, makes it a second target
+and hides 7 frames in place of 5. Settings of s3prl and of EMS's published code. Differs: frames of
+20 ms in place of 10, so that the frames hidden last twice as long; LayerNorm for BatchNorm; the
+codes of all groups see the whole vector; the second target is the intensity, not its sum with the
+features.
+
+Command: sersl pretrain --config configs/pretrain/npc.py:ems --workdir runs/npc_ems \
+    --config.data.data_dir=data --config.data.corpora=iemocap
+Presets: nano and nano_ems (tests), base (NPC), ems; one GPU, a day.
+"""
+
+from ml_collections import ConfigDict
+
+STEPS = {"nano": 20, "nano_ems": 20, "base": 335_000, "ems": 335_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"npc_{preset}"
+    config.frontend = {"normalize": "utterance"}
+    config.encoder = {
+        "kind": "masked_conv",
+        "num_layers": 4,
+        "width": 512,
+        "kernel_frames": 15,
+        "hidden_frames": 5,
+    }
+    config.masking = {"rule": "none"}
+    config.objectives = {
+        "npc": {"weight": 1.0, "groups": 4, "codes": 64, "width": 512},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.optimizer = {"learning_rate": 1e-3, "schedule": "constant", "weight_decay": 0.0}
+    config.train = {"num_steps": STEPS[preset]}
+    config.data = {"seconds_per_batch": 480.0, "max_seconds": 15.0}
+    if preset.endswith("ems"):
+        # 7 hidden frames and 4 blocks leave a kernel of 15 nothing to see in the last of them.
+        config.encoder.update({"hidden_frames": 7, "kernel_frames": 17})
+        config.knowledge = {"input": True, "input_dropout": 0.0}
+        config.objectives.intensity = {"weight": 1.0, "hidden": 512}
+    if preset.startswith("nano"):
+        config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
+        config.encoder.update({"num_layers": 2, "width": 32})
+        config.objectives.npc.update({"codes": 8, "width": 32})
+    return config
