@@ -8,6 +8,7 @@ from sersl.parallel.watchdog import ends_together
 from sersl.release.initial import read_weights
 from sersl.train.loop import Preempted
 from sersl.train.pretrain import pretrain
+from sersl.train.startup import with_sizes
 
 
 @ends_together
@@ -24,6 +25,8 @@ def run(arguments) -> int:
     distributed.initialize()
     distributed.watch(timeout_seconds=config.train.host_timeout_seconds)
     weights = read_weights(config.init_from) if config.init_from else None
+    if weights is not None:
+        config = with_sizes(config, weights)
     frozen = [read_weights(folder) for folder in config.frozen_teachers]
     try:
         pretrain(

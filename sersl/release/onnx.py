@@ -47,7 +47,7 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         graph.output("embedding", _mean(graph, share, states[-1]), ("batch", "width"))
     else:
         # The mean of the last layer has no parameters.
-        pooling = params["pooling"] if "pooling" in params else {}
+        pooling = params.get("pooling", {})
         mixed = _mix(graph, states, architecture.pooling, pooling, architecture.encoder.width)
         embedding = _pool(graph, mixed, frames.valid, architecture.pooling, pooling)
         heads = architecture.heads

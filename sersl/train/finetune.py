@@ -46,7 +46,7 @@ from sersl.train.optimizer import by_pattern, make_optimizer, table
 from sersl.train.pretrain import damage, example_batch, fingerprints, open_sources
 from sersl.train.profile import Profile
 from sersl.train.record import record_start
-from sersl.train.startup import InitialWeights, open_workdir, sizes, start
+from sersl.train.startup import InitialWeights, open_workdir, sizes, start, with_sizes
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
@@ -121,28 +121,6 @@ def check_settings(config: FinetuneConfig) -> None:
     """
     make_mesh(config.mesh)
     skips(config.train.on_nan)
-
-
-def with_sizes(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
-    """Takes the sizes of frontend and encoder from the weights, and the rest from the config.
-
-    Args:
-      config: of the run.
-      weights: to start from.
-
-    Returns:
-      The config of a model that these weights fit.
-    """
-    own = config.encoder
-    encoder = dataclasses.replace(
-        weights.encoder,
-        dropout=own.dropout,
-        attention=own.attention,
-        scan_layers=own.scan_layers,
-        remat=own.remat,
-        dtype=own.dtype,
-    )
-    return dataclasses.replace(config, frontend=weights.frontend, encoder=encoder)
 
 
 class _Run:

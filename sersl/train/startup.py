@@ -6,6 +6,7 @@ Own checkpoint in the workdir > `resume_from` > `init_from` (weights only) > fro
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from sersl.config.load import load_json, save_json, to_dict
-from sersl.config.schema import EncoderConfig, FrontendConfig
+from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.models.transformer import stack_layers
 from sersl.parallel.sharding import path_name
@@ -22,6 +23,7 @@ from sersl.train.loop import state_items
 from sersl.train.state import TrainState
 from sersl.train.step import new_state, shardings_of
 
+Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
 # What may change when a run is started again in its workdir: it moves no number of the run, or
 # (num_steps) is how a run is made longer.
 MAY_CHANGE = (
@@ -107,6 +109,28 @@ class InitialWeights:
     frontend: FrontendConfig
     encoder: EncoderConfig
     source: str
+
+
+def with_sizes(config: Config, weights: InitialWeights) -> Config:
+    """Takes the sizes of frontend and encoder from the weights, and the rest from the config.
+
+    Args:
+      config: of the run, of fine-tuning or pretraining.
+      weights: to start from.
+
+    Returns:
+      The config of a model that these weights fit.
+    """
+    own = config.encoder
+    encoder = dataclasses.replace(
+        weights.encoder,
+        dropout=own.dropout,
+        attention=own.attention,
+        scan_layers=own.scan_layers,
+        remat=own.remat,
+        dtype=own.dtype,
+    )
+    return dataclasses.replace(config, frontend=weights.frontend, encoder=encoder)
 
 
 def start(
