@@ -1,7 +1,5 @@
 """Regression of what is known of frames, chunks or utterances, and of several such things."""
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
@@ -106,20 +104,21 @@ def chunk_deviations(values: jax.Array, valid: jax.Array, *, frames: int) -> jax
     return jnp.where(num > 1, deviation, jnp.nan)
 
 
-def balance(losses: Mapping[str, jax.Array], log_variances: jax.Array) -> jax.Array:
+def balance(losses: jax.Array, log_variances: jax.Array, *, counted: jax.Array) -> jax.Array:
     """Adds losses, each weighed by an uncertainty that is learned with the model.
 
     Args:
-      losses: W scalars by name; at log-variance 0 each has weight 1.
-      log_variances: [W], in their order.
+      losses: [W]; at log-variance 0 each has weight 1.
+      log_variances: [W].
+      counted: bool [W], losses that any value of the batch entered; others take no part.
 
     Returns:
       Scalar sum of exp(-s) L + s. It is least at s = log L, where every term weighs the same.
 
     Source: Kendall et al. 2018 (1705.07115), eq. 7; doubled, so that it starts as the plain sum.
     """
-    values = jnp.stack(list(losses.values()))
-    return (jnp.exp(-log_variances) * values + log_variances).sum()
+    each = jnp.exp(-log_variances) * losses + log_variances
+    return jnp.where(counted, each, 0.0).sum()
 
 
 def _chunks(values, valid, frames):

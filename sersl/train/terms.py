@@ -5,9 +5,13 @@ from sersl.core.errors import UserError
 from sersl.knowledge.masking import NO_RULE
 from sersl.train.term import Term
 from sersl.train.terms_codes import BestRq, Clusters
+from sersl.train.terms_contrast import Instances, Multiview, Supervised
 from sersl.train.terms_distill import Distill, Utterance
+from sersl.train.terms_language import Language
 from sersl.train.terms_masked import Contrastive, Intensity, Prosody
 from sersl.train.terms_spectrum import Apc, Cpc, Npc, Penalty, Reconstruction
+from sersl.train.terms_teachers import Denoise, Layers, Vesper
+from sersl.train.terms_workers import Information, Workers
 
 TERMS: dict[str, type[Term]] = {
     "contrastive": Contrastive,
@@ -22,6 +26,15 @@ TERMS: dict[str, type[Term]] = {
     "npc": Npc,
     "cpc": Cpc,
     "penalty": Penalty,
+    "workers": Workers,
+    "information": Information,
+    "multiview": Multiview,
+    "supervised": Supervised,
+    "instances": Instances,
+    "language": Language,
+    "layers": Layers,
+    "vesper": Vesper,
+    "denoise": Denoise,
 }
 
 
