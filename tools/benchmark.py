@@ -1,6 +1,8 @@
 """Measures sersl beside what its users know, in one run on one machine.
 
 Command: python tools/benchmark.py loader --data_dir data --corpora ravdess nemo
+    python tools/benchmark.py conv --core 0
+    python tools/benchmark.py train --core 0 (needs the extra: pip install 'sersl[bench]')
 """
 
 import argparse
@@ -14,6 +16,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import soundfile
+from benchmark_conv import conv
+from benchmark_train import SIZES, train
 
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
@@ -173,9 +177,24 @@ def main() -> int:
     verb.add_argument("--steps", type=int, default=30, metavar="N", help="batches per round")
     verb.add_argument("--rounds", type=int, default=5, metavar="N")
     verb.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
+    verb = verbs.add_parser("conv", help=conv.__doc__.splitlines()[0])
+    verb.set_defaults(run=conv)
+    verb.add_argument("--rows", type=int, default=4, metavar="N", help="utterances in a batch")
+    verb.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each utterance")
+    verb.add_argument("--rounds", type=int, default=5, metavar="N")
+    verb.add_argument("--cases", nargs="*", default=[], metavar="PART", help="of names to keep")
+    verb = verbs.add_parser("train", help=train.__doc__.splitlines()[0])
+    verb.set_defaults(run=train)
+    verb.add_argument("--size", choices=SIZES, default="base", help="of the encoder")
+    verb.add_argument("--rows", type=int, default=4, metavar="N", help="utterances in a batch")
+    verb.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each utterance")
+    verb.add_argument("--rounds", type=int, default=5, metavar="N")
     for known in verbs.choices.values():
         known.add_argument("--output", metavar="FILE.json")
+        known.add_argument("--core", type=int, metavar="N", help="run on this core alone")
     arguments = parser.parse_args()
+    if arguments.core is not None:
+        os.sched_setaffinity(0, {arguments.core})
     try:
         results = arguments.run(arguments)
     except UserError as error:

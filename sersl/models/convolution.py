@@ -150,10 +150,11 @@ FORMULATIONS = {
     },
     "grouped": {"lax": _lax_grouped, "patches": _patches_grouped, "fft": _fft_grouped},
 }
-# By the platform that a program is compiled for, which need not be the one that compiles it.
+# Forward and backward, by the platform that a program is compiled for, which need not be the one
+# that compiles it.
 CHOICES = {
-    "strided": {"cpu": "patches", "default": "lax"},
-    "grouped": {"cpu": "fft", "default": "lax"},
+    "strided": {"cpu": ("lax", "patches"), "default": ("lax", "lax")},
+    "grouped": {"cpu": ("fft", "fft"), "default": ("lax", "lax")},
 }
 
 
@@ -161,7 +162,7 @@ CHOICES = {
 # the backward pass the platform's formulation too.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _by_platform(family, size, x, kernel):
-    return _choose(family, lambda form: functools.partial(form, size))(x, kernel)
+    return _choose(family, 0, lambda form: functools.partial(form, size))(x, kernel)
 
 
 def _forward(family, size, x, kernel):
@@ -175,15 +176,16 @@ def _backward(family, size, kept, gradient):
 
         return run
 
-    return _choose(family, pull_back)(*kept, gradient)
+    return _choose(family, 1, pull_back)(*kept, gradient)
 
 
 _by_platform.defvjp(_forward, _backward)
 
 
-def _choose(family, make):
+def _choose(family, part, make):
     """Gives a function that lowers to the formulation of the platform compiled for."""
     forms = {
-        platform: make(FORMULATIONS[family][name]) for platform, name in CHOICES[family].items()
+        platform: make(FORMULATIONS[family][names[part]])
+        for platform, names in CHOICES[family].items()
     }
     return functools.partial(jax.lax.platform_dependent, **forms)

@@ -66,7 +66,9 @@ def test_convolve_groups_when_formulated_in_any_way_then_equal_to_numpy_and_same
 def test_choices_when_read_then_name_formulations_and_have_a_default():
     for family, by_platform in CHOICES.items():
         assert "default" in by_platform
-        assert set(by_platform.values()) <= set(FORMULATIONS[family])
+        for names in by_platform.values():
+            assert len(names) == 2
+            assert set(names) <= set(FORMULATIONS[family])
 
 
 def test_convolve_when_lowered_for_another_platform_then_its_formulation():

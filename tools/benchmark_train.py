@@ -1,0 +1,155 @@
+"""Times a whole wav2vec 2.0 pretraining step beside transformers; a part of benchmark.py."""
+
+import json
+import os
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from benchmark_conv import processor
+
+from sersl.config.load import from_mapping
+from sersl.config.presets import encoder_preset, frontend_preset
+from sersl.config.schema import PretrainConfig
+from sersl.core import lengths
+from sersl.core.errors import UserError
+from sersl.train.optimizer import make_optimizer
+from sersl.train.pretrain_task import PretrainTask
+from sersl.train.step import make_step, new_state, param_shapes
+
+GOAL = 1.1  # times as many steps as torch in float32
+DROPOUT = 0.1  # everywhere, and of layers (transformers' defaults for wav2vec2-base)
+NEGATIVES, MASKED_SHARE, SPAN = 100, 0.49, 10
+SIZES = {
+    "base": {"num_layers": 12, "width": 768, "num_heads": 12, "mlp_width": 3072},
+    "small": {"num_layers": 4, "width": 256, "num_heads": 4, "mlp_width": 1024},
+}
+
+
+def train(arguments) -> dict:
+    """Measures a pretraining step of wav2vec 2.0, ours and that of transformers, in turns.
+
+    One step: a forward pass with dropout, layers left out, masked spans, quantiser, 100 negatives
+    and diversity loss; the backward pass; clipping and AdamW. Both in float32, with the sizes of
+    `size`, on the same noise. Medians over rounds of processor seconds and of the clock.
+
+    Args:
+      arguments: `size`, `rows`, `seconds`, `rounds`.
+
+    Returns:
+      Rows with the seconds of each, JSON-able.
+
+    Raises:
+      UserError: torch or transformers is not installed.
+    """
+    rng = np.random.default_rng(0)
+    num_samples = int(arguments.seconds * lengths.SAMPLE_RATE)
+    waveform = 0.1 * rng.normal(size=(arguments.rows, num_samples)).astype(np.float32)
+    ways = {"torch": _torch(waveform, arguments.size), "sersl": _sersl(waveform, arguments.size)}
+    losses = {name: way() for name, way in ways.items()}  # the first step compiles
+    print(f"loss of the first step: {losses}", flush=True)
+    times = {name: [] for name in ways}
+    for _ in range(arguments.rounds):
+        for name, way in ways.items():
+            clock, processor_time = time.perf_counter(), time.process_time()
+            way()
+            times[name].append((time.process_time() - processor_time, time.perf_counter() - clock))
+    rows = []
+    for name, measured in times.items():
+        cpu, wall = (statistics.median(values) for values in zip(*measured, strict=True))
+        row = {"way": name, "cpu_seconds": round(cpu, 3), "seconds": round(wall, 3)}
+        row["cpu_seconds_of_rounds"] = [round(value[0], 3) for value in measured]
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    ratio = rows[0]["cpu_seconds"] / rows[1]["cpu_seconds"]
+    print(f"sersl makes {ratio:.2f} times the steps of torch; the goal is {GOAL}")
+    return {
+        "measure": "train",
+        "size": arguments.size,
+        "goal": GOAL,
+        "ratio": round(ratio, 3),
+        "rows": rows,
+        "jax": jax.__version__,
+        "machine": processor(),
+    }
+
+
+def _sersl(waveform, size):
+    """Compiles our step; gives a function that makes one and returns its loss."""
+    config = from_mapping(
+        PretrainConfig,
+        {
+            "frontend": frontend_preset("base", frontend="waveform").to_dict()
+            | {"gradient_scale": 1.0},
+            "encoder": encoder_preset("base", frontend="waveform").to_dict()
+            | SIZES[size]
+            | {
+                "dropout": DROPOUT,
+                "attention_dropout": DROPOUT,
+                "activation_dropout": DROPOUT,
+                "layer_drop": DROPOUT,
+            },
+            "masking": {"rule": "uniform", "fraction": MASKED_SHARE, "span": SPAN},
+            "objectives": {
+                "contrastive": {"width": 256, "codes": 320, "num_negatives": NEGATIVES},
+                "prosody": {"weight": 0.0},
+            },
+        },
+    )
+    task = PretrainTask(config)
+    optimizer = make_optimizer(config.optimizer, param_shapes(task), num_steps=1000)
+    state = jax.jit(lambda: new_state(task, optimizer))()
+    batch = {"waveform": jnp.asarray(waveform), "valid": jnp.ones(waveform.shape, bool)}
+    step = jax.jit(make_step(task, optimizer, seed=0), donate_argnums=0)
+    step = step.lower(state, batch, {}).compile()
+
+    def run():
+        nonlocal state
+        state, metrics = step(state, batch, {})
+        return float(metrics["loss"].value())
+
+    return run
+
+
+def _torch(waveform, size):
+    """Builds the step of transformers; gives a function that makes one and returns its loss."""
+    try:
+        import torch
+        from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+        from transformers.models.wav2vec2 import modeling_wav2vec2
+    except ImportError as error:
+        raise UserError(
+            "the comparison needs torch and transformers: pip install 'sersl[bench]'"
+        ) from error
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    sizes = SIZES[size]
+    config = Wav2Vec2Config(
+        num_hidden_layers=sizes["num_layers"],
+        hidden_size=sizes["width"],
+        num_attention_heads=sizes["num_heads"],
+        intermediate_size=sizes["mlp_width"],
+        num_negatives=NEGATIVES,
+    )
+    model = Wav2Vec2ForPreTraining(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.98), eps=1e-6)
+    given = torch.from_numpy(waveform)
+    shape = (len(waveform), int(lengths.num_frames(waveform.shape[1])))
+
+    def run():
+        masked = modeling_wav2vec2._compute_mask_indices(shape, 0.65, SPAN)
+        negatives = modeling_wav2vec2._sample_negative_indices(shape, NEGATIVES, masked)
+        found = model(
+            given,
+            mask_time_indices=torch.from_numpy(masked),
+            sampled_negative_indices=torch.from_numpy(negatives),
+        )
+        optimizer.zero_grad()
+        loss = found.loss / masked.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return float(loss)
+
+    return run
