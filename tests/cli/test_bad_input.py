@@ -143,7 +143,7 @@ BOTH = [
     ("encoder.width=33", ["encoder.width 33"]),
     ("encoder.dtype=float61", ["float61", "float16", "bfloat16"][:1]),
     ("encoder.remat=al", ["encoder.remat 'al'", "full"]),
-    ("encoder=3", ["'encoder' is a group", "encoder.num_layers"]),
+    ("encoder=3", ["'encoder' is a group", "encoder.kind"]),
     ("frontend.kind=wave", ["frontend.kind 'wave'", "log_mel"]),
     ("mesh.data=3", ["mesh data=3", "devices"]),
     ("mesh.fsdp=0", ["'mesh.fsdp' takes 1 or more, or -1 for what is left, not 0"]),
@@ -157,7 +157,7 @@ ONLY = {
     "pretrain": [
         ("masking.fraction=0", ["'masking.fraction' takes a number above 0, at most 1, not 0"]),
         ("masking.fraction=2", ["'masking.fraction' takes a number above 0, at most 1, not 2"]),
-        ("masking.rule=loud", ["masking.rule 'loud'", "intensity, uniform"]),
+        ("masking.rule=loud", ["masking.rule 'loud'", "bands, intensity"]),
         ("data.corpora=bare", ["'bare'", "sersl annotate --annotator signal --corpus bare"]),
         ("data.corpora=stale", ["'stale'", "sersl annotate --annotator signal --corpus stale"]),
         ("data.corpora=tiny", ["annotat"]),
