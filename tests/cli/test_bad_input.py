@@ -116,7 +116,7 @@ def training(verb, data, workdir, *settings):
 def holds_no_run(workdir: Path) -> bool:
     """Says whether the same command, mended, can start in this folder as if it were new."""
     return not workdir.exists() or not any(
-        path.is_file() and path.name != "config.json" for path in workdir.rglob("*")
+        path.is_file() and path.name not in ("config.json", "lock") for path in workdir.rglob("*")
     )
 
 
