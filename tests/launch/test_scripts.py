@@ -1,0 +1,186 @@
+"""The scripts of launch/, with doubles of what they call."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.train.tiny_runs import ROOT
+
+
+def write_script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A root with the launch scripts, and an environment that is ready and holds no sersl."""
+    root = tmp_path / "root"
+    (root / "launch").mkdir(parents=True)
+    for name in ("local.sh", "quickstart.sh", "tpu_vm", "slurm"):
+        (root / "launch" / name).symlink_to(ROOT / "launch" / name)
+    # The scripts find the root by their own path.
+    for name in ("local.sh", "quickstart.sh"):
+        (root / "launch" / name).unlink()
+        write_script(root / "launch" / name, (ROOT / "launch" / name).read_text())
+    write_script(root / "launch" / "environment.sh", "exit 0")
+    return root
+
+
+def run(*words, env=None, cwd=None):
+    return subprocess.run(
+        [str(word) for word in words],
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# A python that finds ports, and as `-m sersl` says who it is and does as its third word says.
+_PYTHON = """
+if [[ $1 == -c ]]; then echo 12345; exit; fi
+devices="${CUDA_VISIBLE_DEVICES:-} ${JAX_NUM_CPU_DEVICES:-}"
+echo "$SERSL_PROCESS_ID of $SERSL_NUM_PROCESSES at $SERSL_COORDINATOR: $devices ${*:3}"
+case $3 in
+    fail) [[ $SERSL_PROCESS_ID == 0 ]] || exit 2 ;;
+    wait) trap 'exit 0' TERM; touch "$4/$SERSL_PROCESS_ID"; while true; do sleep 0.1; done ;;
+esac
+"""
+
+
+@pytest.fixture
+def local(tree):
+    write_script(tree / ".venv" / "bin" / "python", _PYTHON)
+    return tree / "launch" / "local.sh"
+
+
+def test_local_when_run_then_every_process_knows_its_place_and_its_devices(local):
+    done = run(local, "--processes", "2", "--gpus_each=4", "pretrain", "--config", "a b")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        "0 of 2 at localhost:12345: 0,1,2,3  pretrain --config a b",
+        "1 of 2 at localhost:12345: 4,5,6,7  pretrain --config a b",
+    ]
+    done = run(local, "--processes=1", "--cpu_devices", "8", "doctor")
+    assert done.stdout == "0 of 1 at localhost:12345:  8 doctor\n"
+
+
+def test_local_when_a_process_fails_then_its_code_is_the_answer(local):
+    assert run(local, "--processes", "3", "fail").returncode == 2
+
+
+def test_local_when_told_to_stop_then_every_process_is_told(local, tmp_path):
+    process = subprocess.Popen([local, "--processes", "2", "wait", tmp_path])
+    deadline = time.monotonic() + 30
+    while not all((tmp_path / str(number)).exists() for number in range(2)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("pretrain",), "--processes is missing"),
+        (("--processes", "0", "pretrain"), "--processes needs a whole number above 0, not '0'"),
+        (("--processes", "2"), "a verb is missing"),
+        (("--procs", "2"), "unknown option --procs"),
+        (("--processes=2", "--cpu_devices=2", "--gpus_each=1", "x"), "not both"),
+    ],
+)
+def test_local_when_called_wrongly_then_one_sentence_says_so(local, words, sentence):
+    done = run(local, *words)
+    assert done.returncode == 2 and sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_quickstart_when_pretraining_is_told_to_stop_then_does_not_go_on(tree, tmp_path):
+    stop = 'mkdir -p "$5" && echo 3 >"$5/stopped"'
+    text = f'echo "$1" >>"{tmp_path}/verbs"\n[[ $1 != pretrain ]] || {{ {stop}; }}'
+    write_script(tree / ".venv" / "bin" / "sersl", text)
+    done = run(tree / "launch" / "quickstart.sh", "--workdir", tmp_path / "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "verbs").read_text().split() == ["prepare", "annotate", "pretrain"]
+    assert "quickstart: stopped: start the same command again to go on" in done.stderr
+
+
+def test_tpu_vm_when_run_dry_then_shows_the_commands_and_calls_nothing(tmp_path):
+    write_script(tmp_path / "gcloud", "echo called; exit 1")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    folder = ROOT / "launch" / "tpu_vm"
+    own = ("--name=a", "--zone", "us-west4-a", "--dry_run")
+    done = run(folder / "create.sh", *own, "--type=v5litepod-16", "--spot", env=env)
+    assert done.returncode == 0, done.stderr
+    create, copy, install = done.stdout.splitlines()
+    assert create.startswith("gcloud compute tpus tpu-vm create a --zone=us-west4-a ")
+    assert "--accelerator-type=v5litepod-16" in create and "--spot" in create
+    assert "scp" in copy and "--worker=all" in copy and "--worker=all" in install
+    done = run(folder / "run.sh", *own, "pretrain", "--config", "x y", env=env)
+    assert r"./launch/tpu_vm/worker.sh\ pretrain\ --config\ x\\\ y" in done.stdout
+    done = run(folder / "delete.sh", *own, env=env)
+    assert done.stdout.split()[:6] == ["gcloud", "compute", "tpus", "tpu-vm", "delete", "a"]
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "sentence"),
+    [
+        ("create.sh", ("--name=a", "--zone=b"), "--type is missing"),
+        ("run.sh", ("--name=a", "--zone=b"), "a verb is missing"),
+        ("delete.sh", ("--zone=b", "--dry_run"), "--name is missing"),
+        ("delete.sh", ("--zoen=b",), "unknown option --zoen=b"),
+        ("delete.sh", ("--zone",), "--zone needs a value"),
+    ],
+)
+def test_tpu_vm_when_called_wrongly_then_one_sentence_says_so(script, words, sentence):
+    done = run(ROOT / "launch" / "tpu_vm" / script, *words)
+    assert done.returncode == 2 and done.stderr == f"tpu_vm: {done.stderr[8:]}"
+    assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    "endpoints", ["10.0.0.1,10.0.0.2,10.0.0.3", "w-0:0:10.0.0.1,w-1:1:10.0.0.2,w-2:2:10.0.0.3"]
+)
+def test_tpu_worker_when_started_then_asks_the_metadata_server_who_it_is(tree, tmp_path, endpoints):
+    write_script(tree / ".venv" / "bin" / "python", _PYTHON)
+    (tree / "launch" / "tpu_vm").unlink()
+    worker = tree / "launch" / "tpu_vm" / "worker.sh"
+    write_script(worker, (ROOT / "launch" / "tpu_vm" / "worker.sh").read_text())
+    write_script(
+        tmp_path / "curl",
+        f'case ${{*: -1}} in *endpoints) echo "{endpoints}";; *number) echo 2;; esac',
+    )
+    done = run(worker, "doctor", env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done.stdout.startswith("2 of 3 at 10.0.0.1:8476:"), done.stderr
+
+
+def test_folds_when_submitted_then_an_array_and_a_job_that_waits_for_it(tmp_path):
+    write_script(
+        tmp_path / "sbatch", f'echo "$SERSL_FOLDS $SERSL_WORKDIR $*" >>"{tmp_path}/jobs"; echo 41'
+    )
+    done = run(
+        *(ROOT / "launch" / "slurm" / "folds.sh", "--folds=fold1,fold2,final", "--workdir", "w"),
+        *("--sbatch", "--partition=gpu", "--config", "c.py:nano", "--config.train.seed=1"),
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    array, gather = (tmp_path / "jobs").read_text().splitlines()
+    same = "--config c.py:nano --config.train.seed=1"
+    assert array == (
+        "fold1,fold2,final w --parsable --array=0-2 --partition=gpu launch/slurm/fold.sbatch "
+        + same
+    )
+    assert gather == (
+        "fold1,fold2,final w --parsable --dependency=afterok:41 --partition=gpu "
+        "launch/slurm/gather.sbatch " + same
+    )
+    done = run(ROOT / "launch" / "slurm" / "folds.sh", "--workdir", "w")
+    assert done.returncode == 2 and "--folds is missing" in done.stderr
