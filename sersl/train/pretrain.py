@@ -39,6 +39,7 @@ from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.state import TrainState
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 from sersl.train.terms import TERMS
+from sersl.train.utilization import flops_per_step, peak_flops
 
 SHOWN = ("loss", *TERMS, "code_perplexity", "masked_fraction")
 
@@ -125,15 +126,16 @@ def pretrain(
                 seed=config.train.seed,
                 accumulate_steps=config.train.accumulate_steps,
             )
+            layout = {
+                "buckets": plan.buckets,
+                "example": functools.partial(example_batch, needs=task.needs),
+                "constants": constants,
+                "mesh": mesh,
+            }
+            peak = peak_flops(mesh.devices.flat)
             loop = Loop(
                 compiled=compile_steps(
-                    without_bad_updates(step) if skip else step,
-                    abstract,
-                    buckets=plan.buckets,
-                    example=functools.partial(example_batch, needs=task.needs),
-                    constants=constants,
-                    mesh=mesh,
-                    report=say,
+                    without_bad_updates(step) if skip else step, abstract, report=say, **layout
                 ),
                 rows={bucket.num_samples: bucket.rows for bucket in plan.buckets},
                 constants=constants,
@@ -152,6 +154,8 @@ def pretrain(
                 evaluate_every_steps=config.train.num_steps,
                 bad_updates=BadUpdates(skip=skip, max_in_a_row=config.train.max_skipped),
                 profile=Profile.of(workdir / "profile", config.train),
+                flops=flops_per_step(step, abstract, **layout) if peak else {},
+                peak_flops=peak,
             )
             state = loop.run(
                 state,
