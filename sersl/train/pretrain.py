@@ -1,6 +1,7 @@
 """A pretraining run, from its config to its last checkpoint."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,12 +121,7 @@ def pretrain(
                 say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
                 return state
             constants = task.constants(mesh)
-            step = make_step(
-                task,
-                optimizer,
-                seed=config.train.seed,
-                accumulate_steps=config.train.accumulate_steps,
-            )
+            step = _step(task, optimizer, config)
             layout = {
                 "buckets": plan.buckets,
                 "example": functools.partial(example_batch, needs=task.needs),
@@ -133,6 +129,13 @@ def pretrain(
                 "mesh": mesh,
             }
             peak = peak_flops(mesh.devices.flat)
+            # Utilisation counts what the model asks for, nothing that is computed twice.
+            encoder = dataclasses.replace(config.encoder, remat="none")
+            plain = _step(
+                PretrainTask(dataclasses.replace(config, encoder=encoder), frozen=frozen),
+                optimizer,
+                config,
+            )
             loop = Loop(
                 compiled=compile_steps(
                     without_bad_updates(step) if skip else step, abstract, report=say, **layout
@@ -154,7 +157,7 @@ def pretrain(
                 evaluate_every_steps=config.train.num_steps,
                 bad_updates=BadUpdates(skip=skip, max_in_a_row=config.train.max_skipped),
                 profile=Profile.of(workdir / "profile", config.train),
-                flops=flops_per_step(step, abstract, **layout) if peak else {},
+                flops=flops_per_step(plain, abstract, **layout) if peak else {},
                 peak_flops=peak,
             )
             state = loop.run(
@@ -171,6 +174,15 @@ def pretrain(
             metrics.close()
             progress.close()
             checkpoints.close()
+
+
+def _step(task: PretrainTask, optimizer, config: PretrainConfig) -> Callable:
+    return make_step(
+        task,
+        optimizer,
+        seed=config.train.seed,
+        accumulate_steps=config.train.accumulate_steps,
+    )
 
 
 def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusSource]:
