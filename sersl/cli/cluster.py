@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sersl.core.errors import UserError
+from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.codebook import Fit, fit_codebook, write_codes
 from sersl.knowledge.frame_features import FrameFeatures, layer_features, mfcc_features
@@ -32,6 +33,7 @@ def run(arguments) -> int:
     if len(set(names)) < len(names):
         raise UserError(f"--corpus {' '.join(names)} names a corpus twice: name each once")
     fit = Fit(arguments.num_codes, max_frames=arguments.max_frames, seed=arguments.seed)
+    refuse_remote(arguments.data_dir, "cluster")
     sources = [CorpusSource(arguments.data_dir, name) for name in names]
     features = _features(arguments)
     started = time.monotonic()

@@ -27,6 +27,7 @@ class DataConfig:
     threads: int = 2  # reading threads per process
     processes: int = 0  # reading worker processes; 0 reads in threads only
     prefetch: int = 4  # batches read ahead
+    cache_gigabytes: float = 50.0  # of records kept on this machine when data_dir is a bucket's URL
     max_corrupted: int = 10  # damaged records per process replaced by others; more stop the run
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.remote import is_remote, mirror
 
 INDEX_FILE = "index.parquet"
 SUMMARY_FILE = "prepare.json"
@@ -55,6 +56,7 @@ class CorpusIndex:
       folder: `data_dir/<corpus>/<version>`.
       fingerprint: of the records' contents; the same source gives the same.
       num_utterances: rows.
+      remote: URL of the folder where the records are; "": in `folder`.
     """
 
     corpus: str
@@ -62,6 +64,7 @@ class CorpusIndex:
     folder: Path
     fingerprint: str
     num_utterances: int
+    remote: str = ""
     _columns: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -136,11 +139,12 @@ def prepared_corpora(data_dir: str | Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def prepare_command(folder: Path) -> str:
+def prepare_command(folder: Path, data_dir: str | Path) -> str:
     """Writes the command that prepares a corpus again, for sentences about damage.
 
     Args:
-      folder: `data_dir/<corpus>/<version>`.
+      folder: of the prepared corpus, with its summary.
+      data_dir: that it is in.
 
     Returns:
       The command, with what it was prepared from.
@@ -149,14 +153,14 @@ def prepare_command(folder: Path) -> str:
     # Older summaries do not say; a known corpus needs its --audio_dir then.
     source = summary["source"] if "source" in summary else {"corpus": summary["corpus"]}
     options = [f"--{name} {shlex.quote(value)}" for name, value in source.items() if value]
-    return f"sersl prepare {' '.join(options)} --data_dir {folder.parents[1]} --overwrite"
+    return f"sersl prepare {' '.join(options)} --data_dir {data_dir} --overwrite"
 
 
 def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     """Opens the index of a prepared corpus.
 
     Args:
-      data_dir: where `sersl prepare` wrote.
+      data_dir: where `sersl prepare` wrote, or a copy of it in a bucket, as gs://bucket/data.
       corpus: name.
 
     Returns:
@@ -166,8 +170,9 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
       UserError: the corpus is not there; the sentence names the command that makes it, or the
         nearest corpus that is there.
     """
-    known = prepared_corpora(data_dir)
-    folder = find_corpus(data_dir, corpus) if corpus in known else None
+    local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir
+    known = prepared_corpora(local)
+    folder = find_corpus(local, corpus) if corpus in known else None
     if folder is None:
         hint = unknown_name("prepared corpus", corpus, known)
         raise UserError(
@@ -182,4 +187,5 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
         folder=folder,
         fingerprint=summary["fingerprint"],
         num_utterances=summary["num_utterances"],
+        remote=f"{data_dir}/{corpus}/{folder.name}" if is_remote(data_dir) else "",
     )

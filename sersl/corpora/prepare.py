@@ -21,6 +21,7 @@ from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
 from sersl.corpora.manifest import ManifestBuilder, corpus_name
 from sersl.corpora.quality import write_quality
 from sersl.corpora.registry import CORPORA
+from sersl.corpora.remote import refuse_remote
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def prepare(
         changed since it was prepared, no usable utterance, another number of utterances than
         expected, or another process at work on it.
     """
+    refuse_remote(data_dir, "prepare")
     data_dir = Path(data_dir)
     arguments = _arguments(corpus, audio_dir, manifest, name, format)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]

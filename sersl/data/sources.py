@@ -18,10 +18,13 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from sersl.audio.decode import decode_flac
 from sersl.audio.prosody import PROSODY_NAMES
+from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames as frames_of
 from sersl.corpora.index import SPLIT, CorpusIndex, load_index, prepare_command
-from sersl.data.codes import CodeReader
+from sersl.corpora.remote import UnreachableError, copy_beside
+from sersl.data.codes import CodeReader, codes_folder
+from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
 _SIDECAR_RECORDS = "sidecar-00000-of-00001.array_record"
@@ -60,20 +63,27 @@ class CorpusSource:
         *,
         annotator: str | None = None,
         books: Mapping[str, int] | None = None,
+        cache_gigabytes: float = DataConfig.cache_gigabytes,
     ):
         """Finds the corpus and checks its sidecar; opens no record yet.
 
         Args:
-          data_dir: where `sersl prepare` wrote.
+          data_dir: where `sersl prepare` wrote, or a copy of it in a bucket.
           corpus: name.
           annotator: whose sidecar to read; None: waveforms only.
           books: name of a code book to the number of its codes, of all whose codes to read.
+          cache_gigabytes: of the cache of records that come from a bucket.
 
         Raises:
           UserError: corpus, sidecar or codes are not there, or belong to other records.
         """
         self.index: CorpusIndex = load_index(data_dir, corpus)
         self.annotator = annotator
+        self._cache_bytes = int(cache_gigabytes * 1e9)
+        if self.index.remote:
+            folders = [self._folder()] if annotator is not None else []
+            folders += [codes_folder(self.index, book) for book in books or ()]
+            copy_beside(self.index.remote, self.index.folder, folders)
         self.books = tuple(
             CodeReader(self.index, book, num_codes=size) for book, size in (books or {}).items()
         )
@@ -121,11 +131,13 @@ class CorpusSource:
         try:
             audio = self.encoded(row)
             return decode_flac(audio, start=int(start), num_samples=num_samples, out=out)
+        except UnreachableError:
+            raise  # another record would not be there either
         except _DAMAGE as error:
             raise self._damaged(
                 row,
                 f"the record of {self._name(row)} cannot be read ({_first_line(error)}): run "
-                f"`{prepare_command(self.index.folder)}`",
+                f"`{prepare_command(self.index.folder, self._data_dir)}`",
             ) from error
 
     def encoded(self, row: int) -> bytes:
@@ -180,6 +192,15 @@ class CorpusSource:
         with self._lock:
             if self._audio is None:
                 builder = tfds.builder_from_directory(self.index.folder)
+                if self.index.remote:
+                    split = builder.info.splits[SPLIT]
+                    self._audio = StreamedRecords(
+                        self.index.remote,
+                        sorted(split.filenames),
+                        split.shard_lengths,
+                        cache_bytes=self._cache_bytes,
+                    )
+                    return self._audio
                 self._audio = builder.as_data_source(
                     split=SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
                 )

@@ -221,7 +221,13 @@ def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusS
         clusters = config.objectives.clusters
         books = dict(zip(clusters.books, clusters.codes, strict=True))
     sources = [
-        CorpusSource(config.data.data_dir, name, annotator=annotator, books=books)
+        CorpusSource(
+            config.data.data_dir,
+            name,
+            annotator=annotator,
+            books=books,
+            cache_gigabytes=config.data.cache_gigabytes,
+        )
         for name in config.data.corpora
     ]
     for readers in zip(*(source.books for source in sources), strict=True):

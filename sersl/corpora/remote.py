@@ -1,0 +1,239 @@
+"""Prepared corpora in a bucket: small files are copied to a cache, records are streamed.
+
+A `data_dir` with a protocol (gs://, s3://, file://...) is read through fsspec. What
+`sersl prepare` wrote was copied there with the bucket's own tools; nothing is ever written back.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import fsspec
+
+from sersl.core.errors import UserError
+
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # protocol -> our extra
+_TRIES = 4
+_PAUSE = 1.0  # seconds before the second try; doubled for each further one
+_BLOCK = 4 << 20  # bytes
+_KEYS = ".keys.json"  # what the bucket said of each copied file
+_RECORDS = ".array_record-"  # in the name of each file of audio records
+# What buckets say of a file that changes when it does; each says some of it.
+_STATE = (
+    *("size", "etag", "ETag", "md5Hash", "generation", "mtime", "created", "updated"),
+    *("LastModified", "last_modified"),
+)
+
+
+class UnreachableError(UserError):
+    """A bucket or the cache of it cannot be used: no fault of the record that was asked for."""
+
+
+def is_remote(data_dir: str | Path) -> bool:
+    """Says whether a folder is behind a protocol, as gs://bucket/data."""
+    return "://" in str(data_dir)
+
+
+def refuse_remote(data_dir: str | Path, verb: str) -> None:
+    """Stops a verb that writes beside the records.
+
+    Args:
+      data_dir: as given.
+      verb: for the sentence.
+
+    Raises:
+      UserError: the folder is remote.
+    """
+    if is_remote(data_dir):
+        raise UserError(
+            f"`sersl {verb}` writes into --data_dir, which must be a local folder, not {data_dir}: "
+            "give one, and copy what it holds to the bucket with the bucket's own tools"
+        )
+
+
+def cache_folder() -> Path:
+    """Gives the folder of all copies: $XDG_CACHE_HOME/sersl or ~/.cache/sersl."""
+    root = os.environ["XDG_CACHE_HOME"] if os.environ.get("XDG_CACHE_HOME") else "~/.cache"
+    return Path(root).expanduser() / "sersl"
+
+
+class Bucket:
+    """One remote folder."""
+
+    def __init__(self, url: str):
+        """Finds the protocol; asks the bucket nothing yet.
+
+        Args:
+          url: protocol://path of a folder.
+
+        Raises:
+          UserError: the protocol is unknown or needs an extra.
+        """
+        self.url = url.rstrip("/")
+        protocol = self.url.split("://")[0]
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            what = f"install what it needs ({error})"
+            if protocol in _EXTRAS:
+                what = f"pip install 'sersl[{_EXTRAS[protocol]}]'"
+            raise UserError(f"{url} is read through fsspec: {what}") from error
+        except ValueError as error:
+            raise UserError(f"{url}: {error}; known are gs://, s3:// and local folders") from error
+
+    def glob(self, pattern: str) -> dict[str, str]:
+        """Lists files below the folder, relative to it and sorted, each with its `key`."""
+        found = self._ask(
+            lambda: self._files.glob(f"{self._root}/{pattern}", detail=True, refresh=True), pattern
+        )
+        prefix = len(self._root.rstrip("/")) + 1
+        files = {path[prefix:]: info for path, info in found.items() if info["type"] == "file"}
+        return {file: _key(files[file]) for file in sorted(files)}
+
+    def key(self, file: str) -> str:
+        """Tells one state of a file from another; 16 hexadecimal digits."""
+        return _key(self._ask(lambda: self._files.info(f"{self._root}/{file}"), file))
+
+    def size(self, file: str) -> int:
+        """Gives the bytes of a file."""
+        return int(self._ask(lambda: self._files.size(f"{self._root}/{file}"), file))
+
+    def fetch(self, file: str, target: Path) -> None:
+        """Copies a file, so that it appears under its name when it is complete.
+
+        Args:
+          file: relative to the folder.
+          target: local path.
+
+        Raises:
+          UnreachableError: it cannot be read, after several tries, or not be kept.
+        """
+
+        def copy():
+            expected, there = self._files.size(f"{self._root}/{file}"), 0
+            with self._files.open(f"{self._root}/{file}", "rb") as source, part.open("wb") as out:
+                while block := source.read(_BLOCK):
+                    there += out.write(block)
+            if expected is not None and there != expected:
+                raise OSError(f"{there} of {expected} bytes")
+
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.touch()
+        except OSError as error:
+            raise _no_cache(target.parent, error) from error
+        try:
+            self._ask(copy, file)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _ask(self, question, what: str):
+        for attempt in range(_TRIES):
+            try:
+                return question()
+            except FileNotFoundError as error:
+                raise UnreachableError(f"{self.url} has no {what}: copy it there again") from error
+            except Exception as error:  # each protocol has errors of its own
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise _no_cache(cache_folder(), error) from error
+                if attempt + 1 == _TRIES:
+                    raise UnreachableError(
+                        f"{self.url}/{what} cannot be read ({type(error).__name__}: {error}): "
+                        "check the network and the access to the bucket"
+                    ) from error
+                time.sleep(_PAUSE * 2**attempt)
+
+
+def mirror(data_dir: str, corpus: str) -> Path:
+    """Copies what is small of one corpus: everything but records.
+
+    Args:
+      data_dir: remote.
+      corpus: name.
+
+    Returns:
+      A local folder with the structure of `data_dir`; without the corpus where it is not there.
+
+    Raises:
+      UserError: the bucket or the cache cannot be used.
+    """
+    bucket = Bucket(data_dir)
+    name = hashlib.sha256(bucket.url.encode()).hexdigest()[:16]
+    local = cache_folder() / "corpora" / name
+    # The names of other corpora are for the sentence that is due when this one is not there.
+    patterns = (f"{corpus}/*/*", f"{corpus}/*/*/*/sidecar.json", "*/*/prepare.json")
+    wanted = {file: key for pattern in patterns for file, key in bucket.glob(pattern).items()}
+    copy_files(bucket, {f: key for f, key in wanted.items() if _RECORDS not in f}, local)
+    return local
+
+
+def copy_beside(remote: str, local: Path, folders: Sequence[Path]) -> None:
+    """Copies what lies beside the records of a corpus, as sidecars do, in whole.
+
+    Args:
+      remote: URL of the corpus's folder.
+      local: its local copy.
+      folders: wanted, below `local`.
+
+    Raises:
+      UserError: the bucket or the cache cannot be used.
+    """
+    bucket = Bucket(remote)
+    for folder in folders:
+        copy_files(bucket, bucket.glob(f"{folder.relative_to(local).as_posix()}/*"), local)
+
+
+def copy_files(bucket: Bucket, files: Mapping[str, str], local: Path) -> None:
+    """Copies files that are not there yet, or have changed in the bucket.
+
+    Args:
+      bucket: with the files.
+      files: relative to it, each with its key, as `Bucket.glob` gives them.
+      local: where they go, under the same relative names.
+
+    Raises:
+      UserError: the bucket or the cache cannot be used.
+    """
+    with _alone(local):
+        book = local / _KEYS
+        keys = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
+        for file, key in files.items():
+            if (local / file).is_file() and keys.get(file) == key:
+                continue
+            bucket.fetch(file, local / file)
+            keys[file] = key
+            part = book.with_name(f"{_KEYS}.part")
+            part.write_text(json.dumps(keys), encoding="utf-8")
+            os.replace(part, book)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise _no_cache(folder, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _key(info: Mapping) -> str:
+    state = [(name, str(info[name])) for name in _STATE if name in info]
+    return hashlib.sha256(str(state).encode()).hexdigest()[:16]
+
+
+def _no_cache(folder: Path, error: OSError) -> UnreachableError:
+    return UnreachableError(
+        f"the cache {folder} cannot be written ({error.strerror or error}): set XDG_CACHE_HOME to "
+        "a folder with room"
+    )

@@ -1,0 +1,227 @@
+"""Records of a corpus in a bucket: whole files of records in a local cache of bounded size.
+
+Every process of a machine shares the cache. A file that a process reads is locked (shared), so
+that no other removes it; the one that was used longest ago goes first. A thread fetches ahead
+what there is room for.
+"""
+
+import collections
+import fcntl
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from sersl.corpora.remote import Bucket, cache_folder
+
+logger = logging.getLogger(__name__)
+
+_ABANDONED = 3600.0  # seconds since the last byte of a copy whose process was killed
+
+
+class StreamedRecords:
+    """Records by number, as an ArrayRecord data source; safe in many threads and processes."""
+
+    def __init__(self, url: str, files: Sequence[str], lengths: Sequence[int], *, cache_bytes: int):
+        """Starts to fetch ahead.
+
+        Args:
+          url: of the folder with the files.
+          files: their names, in order.
+          lengths: records in each.
+          cache_bytes: of the cache, shared with all other corpora.
+        """
+        self._bucket, self._files = Bucket(url), tuple(files)
+        self._first = np.cumsum([0, *lengths])
+        self._cache = ShardCache(cache_folder() / "records", cache_bytes)
+        self._lock = threading.Lock()
+        self._names: dict[int, str] = {}
+        threading.Thread(target=self._fetch_ahead, daemon=True).start()
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def __getitem__(self, row: int) -> bytes:
+        shard = int(np.searchsorted(self._first, row, side="right")) - 1
+        if not 0 <= row < len(self):
+            raise IndexError(f"record {row} of {len(self)}")
+        reader = self._cache.reader(self._bucket, self._files[shard], self._name(shard))
+        return reader.source[int(row - self._first[shard])]
+
+    def _name(self, shard: int) -> str:
+        """Names the local copy after the bucket, the file and its state."""
+        with self._lock:
+            known = self._names.get(shard)
+        if known is None:
+            file = self._files[shard]
+            url = hashlib.sha256(self._bucket.url.encode()).hexdigest()[:16]
+            known = f"{url}-{self._bucket.key(file)}-{file}"
+            with self._lock:
+                self._names[shard] = known
+        return known
+
+    def _fetch_ahead(self) -> None:
+        try:
+            for shard, file in enumerate(self._files):
+                if not self._cache.fetch_if_room(self._bucket, file, self._name(shard)):
+                    return
+        except Exception as error:  # whoever needs the file will be told
+            logger.info("not fetched ahead: %s", error)
+
+
+class _Reader:
+    """An open file of records that cannot be removed while this object lives."""
+
+    def __init__(self, path: Path):
+        self._lock = os.open(path, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        if not _is_same(self._lock, path):  # removed between opening and locking
+            raise FileNotFoundError(path)
+        os.utime(path)  # used now
+        self.source = ArrayRecordDataSource(os.fspath(path))
+
+    def __del__(self):
+        if hasattr(self, "_lock"):
+            os.close(self._lock)
+
+
+class ShardCache:
+    """Local copies of files of records, together of bounded size."""
+
+    def __init__(self, folder: Path, max_bytes: int):
+        """Opens nothing.
+
+        Args:
+          folder: of the copies.
+          max_bytes: of all of them; one that is larger by itself is kept alone.
+        """
+        self._folder, self._max_bytes = folder, max_bytes
+        self._lock = threading.Lock()
+        self._readers: collections.OrderedDict[str, _Reader] = collections.OrderedDict()
+        self._warned = False
+
+    def reader(self, bucket: Bucket, file: str, name: str) -> _Reader:
+        """Opens a file, fetching it first where it is not there.
+
+        Args:
+          bucket: that has it.
+          file: its name there.
+          name: of the local copy.
+
+        Returns:
+          The reader, which the caller may keep as long as it needs.
+
+        Raises:
+          UserError: it cannot be fetched or kept.
+        """
+        with self._lock:
+            if name in self._readers:
+                self._readers.move_to_end(name)
+                return self._readers[name]
+        while True:
+            try:
+                made = _Reader(self._folder / name)
+                break
+            except FileNotFoundError:
+                self._fetch(bucket, file, name, wait=True)
+        with self._lock:
+            # Another thread may have been faster; its reader is as good.
+            return self._readers.setdefault(name, made)
+
+    def fetch_if_room(self, bucket: Bucket, file: str, name: str) -> bool:
+        """Fetches a file that nobody has asked for yet.
+
+        Args:
+          bucket: that has it.
+          file: its name there.
+          name: of the local copy.
+
+        Returns:
+          Whether there was room without removing another.
+        """
+        if (self._folder / name).exists():
+            return True
+        if self._used() + bucket.size(file) > self._max_bytes:
+            return False
+        self._fetch(bucket, file, name, wait=False)
+        return True
+
+    def _fetch(self, bucket: Bucket, file: str, name: str, *, wait: bool) -> None:
+        """Fetches a file once for all processes that want it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / f".{name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return  # another process is at it
+            if not (self._folder / name).exists():
+                self._make_room(bucket.size(file))
+                bucket.fetch(file, self._folder / name)
+
+    def _used(self) -> int:
+        return sum(size for _, size, _ in self._copies())
+
+    def _copies(self) -> list[tuple[float, int, Path]]:
+        """Lists the copies, and those under way, the one used longest ago first."""
+        found = []
+        for entry in os.scandir(self._folder) if self._folder.is_dir() else ():
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue
+            found.append((status.st_mtime, status.st_size, Path(entry.path)))
+        return sorted(found)
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Removes the copies that were used longest ago, but none that is being read."""
+        with (self._folder / ".room.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            copies = self._copies()
+            used = sum(size for _, size, _ in copies)
+            for changed, size, path in copies:
+                if used + num_bytes <= self._max_bytes:
+                    return
+                if path.name.startswith("."):
+                    if path.suffix == ".part" and time.time() - changed > _ABANDONED:
+                        path.unlink(missing_ok=True)
+                    continue
+                with self._lock:  # our own reader must not hold it
+                    self._readers.pop(path.name, None)
+                if _remove_unused(path):
+                    used -= size
+            if used + num_bytes > self._max_bytes and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "the cache %s holds %.1f GB, more than data.cache_gigabytes, because all of it "
+                    "is being read: give it more",
+                    self._folder,
+                    (used + num_bytes) / 1e9,
+                )
+
+
+def _remove_unused(path: Path) -> bool:
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _is_same(file: int, path: Path) -> bool:
+    try:
+        return os.fstat(file).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
