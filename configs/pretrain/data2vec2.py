@@ -2,7 +2,7 @@
 
 Paper: data2vec 2.0 (2212.07525), base audio model. Differs: no learned ALiBi (positions come from
 the convolution stack alone), targets are whole layers rather than feed-forward outputs, spans do
-not overlap.
+not overlap; convolutions have biases.
 
 Command: sersl pretrain --config configs/pretrain/data2vec2.py:base --workdir runs/data2vec2 \
     --config.data.data_dir=data --config.data.corpora=librispeech
@@ -20,7 +20,8 @@ def get_config(preset: str = "base") -> ConfigDict:
     config = ConfigDict()
     config.name = f"data2vec2_{preset}"
     config.frontend = frontend_preset(preset, frontend="waveform")
-    config.frontend.update({"conv_norm": "layer", "gradient_scale": 1.0})
+    config.frontend.update({"conv_norm": "layer", "normalize": "utterance", "gradient_scale": 1.0})
+    config.frontend.conv_bias = True  # keeps gradients small where recordings are digitally silent
     config.encoder = encoder_preset(preset, frontend="waveform")
     config.encoder.update({"positions": "convolution_stack", "position_kernel": 19})
     config.masking = {

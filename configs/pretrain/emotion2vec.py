@@ -23,7 +23,8 @@ def get_config(preset: str = "base") -> ConfigDict:
     config = ConfigDict()
     config.name = f"emotion2vec_{preset}"
     config.frontend = frontend_preset(preset, frontend="waveform")
-    config.frontend.update({"conv_norm": "layer", "gradient_scale": 1.0})
+    config.frontend.update({"conv_norm": "layer", "normalize": "utterance", "gradient_scale": 1.0})
+    config.frontend.conv_bias = True  # keeps gradients small where recordings are digitally silent
     config.encoder = encoder_preset(preset, frontend="waveform")
     config.encoder.update({"positions": "convolution_stack", "position_kernel": 19})
     config.masking = {

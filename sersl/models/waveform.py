@@ -72,7 +72,11 @@ class Convolution(nnx.Module):
         )
         self.has_bias = config.conv_bias
         if config.conv_bias:
-            self.bias = nnx.Param(jnp.zeros(width, jnp.float32), axes=("conv",))
+            # Uniform as in torch.nn.Conv1d. With zeros, digital silence stays 0 through all seven
+            # LayerNorms, of which each multiplies its gradient by 300.
+            bound = (self.taps * inputs) ** -0.5
+            bias = jax.random.uniform(jax.random.fold_in(key, 1), (width,), jnp.float32, -bound, bound)
+            self.bias = nnx.Param(bias, axes=("conv",))
         if config.conv_norm == "layer":
             self.norm = LayerNorm(width, axis="conv", dtype=dtype)
         elif position == 0:

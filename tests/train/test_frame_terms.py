@@ -233,3 +233,12 @@ def test_diagnose_when_teacher_or_student_is_alike_everywhere_then_says_so():
     utterance = PretrainTask(config_of("utterance"))
     values = {"utterance_target_variance": float("nan"), "utterance_prediction_variance": 1.0}
     assert utterance.diagnose(1000, good | values) is None
+
+
+def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_blow_it_up():
+    frontend = {"kind": "waveform", "conv_width": 16, "conv_norm": "layer", "conv_bias": True}
+    config = config_of("utterance", {"frontend": frontend, "encoder": {"num_layers": 1}})
+    task, params, run = compiled(config)
+    waveform = np.asarray(batch_of()["waveform"]) * (np.arange(N) > N // 2)
+    _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
+    assert norm(gradient["encoder"]["frontend"]) < 1e3
