@@ -1,4 +1,4 @@
-"""How every experiment's parameters lie on meshes now; `tools/golden.py` stores it, a test compares.
+"""How every experiment lies on meshes now; `tools/golden.py` stores it, a test compares it.
 
 Meshes are abstract: nothing is made, and no device is needed.
 """
@@ -81,6 +81,13 @@ def shardings_resolved() -> dict[str, str]:
       File name below `tests/golden/shardings` to text.
     """
     return {name: dump(file, preset) for name, (file, preset) in chosen().items()}
+
+
+def shardings_stored() -> dict[str, str]:
+    """Reads what was stored, by the same names as `shardings_resolved`."""
+    return {
+        str(file.relative_to(STORED)): file.read_text() for file in sorted(STORED.rglob("*.txt"))
+    }
 
 
 def _task(file: Path, preset: str):
