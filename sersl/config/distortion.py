@@ -38,3 +38,13 @@ class DistortionConfig:
     chop_seconds: float = 0.05  # mean length, deviation half of it (PASE+)
     gain_probability: float = 0.0
     gain_db: float = 6.0  # uniform in -gain .. gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombineConfig:
+    """Training rows of fine-tuning that are made of two rows of the batch."""
+
+    mixup_probability: float = 0.0  # of a row
+    mixup_alpha: float = 0.4  # the row's share is drawn from Beta(alpha, alpha)
+    mixup_by_length: bool = True  # labels weigh by share times length (label-adaptive, 2305.06273)
+    copy_paste_probability: float = 0.0  # of a row that another one of its category follows

@@ -200,6 +200,11 @@ RANGES: dict[type, dict[str, Range]] = {
         "decay_end": SHARE,
         "decay_steps": AT_LEAST_0,
     },
+    schema.CombineConfig: {
+        "mixup_probability": SHARE,
+        "mixup_alpha": ABOVE_0,
+        "copy_paste_probability": SHARE,
+    },
     schema.DistortionConfig: {
         "speed_probability": SHARE,
         "speed_range": SHARE_BELOW_1,

@@ -6,7 +6,7 @@ A config file (`configs/`) gives a ConfigDict with what differs from these defau
 
 from dataclasses import dataclass, field
 
-from sersl.config.distortion import DistortionConfig
+from sersl.config.distortion import CombineConfig, DistortionConfig
 from sersl.config.objectives import ObjectivesConfig
 
 
@@ -309,6 +309,7 @@ class FinetuneConfig:
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     distortion: DistortionConfig = field(default_factory=DistortionConfig)
+    combine: CombineConfig = field(default_factory=CombineConfig)
     # (pattern, step from which it trains; -1 never) for every parameter path; first match wins
     unfreeze: tuple[tuple[str, int], ...] = ((r".*", 0),)
     encoder_learning_rate_scale: float = 1.0  # of parameters under encoder/

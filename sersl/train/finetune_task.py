@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.config.schema import AugmentConfig, FinetuneConfig
+from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
+from sersl.models.combine import combine_rows
 from sersl.models.heads import EmotionModel
 from sersl.objectives.mean import Mean
 from sersl.objectives.supervised import concordance, cross_entropy
-from sersl.parallel.random import run_key
+from sersl.parallel.random import fold, run_key
 
 
 class FinetuneTask:
@@ -100,13 +101,23 @@ class FinetuneTask:
         del teacher, step
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
+        combined = self.config.combine != CombineConfig()
+        if combined:
+            batch = combine_rows(
+                batch,
+                self.config.combine,
+                num_categories=self.num_categories,
+                key=fold(key, "combine"),
+            )
         output = model(batch["waveform"], batch["valid"], key=key)
         total, metrics = jnp.float32(0.0), {}
         if self.num_categories:
             loss, found = cross_entropy(
                 output.category,
                 batch["category"],
-                probabilities=batch["category_probabilities"] if self.config.labels.soft else None,
+                probabilities=(
+                    batch["category_probabilities"] if self.config.labels.soft or combined else None
+                ),
                 class_weights=constants["class_weights"],
                 label_smoothing=heads.label_smoothing,
             )

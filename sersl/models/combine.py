@@ -1,0 +1,130 @@
+"""Rows made of two rows: mixup and copy-paste, over the whole batch, on the device."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from sersl.config.schema import CombineConfig
+
+
+def combine_rows(
+    batch: Mapping[str, jax.Array], config: CombineConfig, *, num_categories: int, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Joins rows of a training batch with others, first by copy-paste, then by mixup.
+
+    Args:
+      batch: waveform [B, N], valid [B, N], category [B] (-1 none), dimensions [B, 3] (NaN none),
+        and maybe category_probabilities [B, C] (NaN none).
+      config: how likely and how.
+      num_categories: C.
+      key: PRNG key; draws do not depend on the mesh.
+
+    Returns:
+      The batch with the same shapes, and category_probabilities [B, C] where C is not 0.
+    """
+    batch = dict(batch)
+    if num_categories:
+        onehot = jax.nn.one_hot(batch["category"], num_categories)
+        onehot = jnp.where(batch["category"][:, None] >= 0, onehot, jnp.nan)
+        votes = batch.get("category_probabilities", onehot)
+        batch["category_probabilities"] = jnp.where(jnp.isnan(votes), onehot, votes)
+    keys = jax.random.split(key)
+    if config.copy_paste_probability:
+        batch = copy_paste(batch, probability=config.copy_paste_probability, key=keys[0])
+    if config.mixup_probability:
+        batch = mixup(batch, config, key=keys[1])
+    return batch
+
+
+def copy_paste(
+    batch: Mapping[str, jax.Array], *, probability: float, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Puts another utterance of the same category behind an utterance.
+
+    Both keep what fits: of two that are longer than half of the row, each keeps the first half.
+
+    Args:
+      batch: as for `combine_rows`.
+      probability: of a row; rows without such a partner stay as they are.
+      key: PRNG key.
+
+    Returns:
+      The batch; dimensions are averaged by length, where both are known.
+
+    Source: CopyPaste (2010.14602), the same-emotion scheme.
+    """
+    keys = jax.random.split(key)
+    valid, category = batch["valid"], batch["category"]
+    num_samples, lengths = valid.shape[1], valid.sum(1)
+    allowed = (category[:, None] == category[None]) & (category >= 0)[:, None]
+    partner, found = _partners(allowed & (lengths > 0), keys[0])
+    chosen = found & (jax.random.uniform(keys[1], lengths.shape) < probability)
+    own = jnp.minimum(lengths, num_samples - jnp.minimum(lengths[partner], num_samples // 2))
+    pasted = jnp.minimum(lengths[partner], num_samples - own)
+    at = jnp.arange(num_samples) - own[:, None]
+    behind = jnp.take_along_axis(batch["waveform"][partner], jnp.maximum(at, 0), axis=1)
+    waveform = jnp.where(at < 0, batch["waveform"], jnp.where(at < pasted[:, None], behind, 0.0))
+    share = own / jnp.maximum(own + pasted, 1)
+    return {
+        **batch,
+        "waveform": jnp.where(chosen[:, None], waveform, batch["waveform"]),
+        "valid": jnp.where(chosen[:, None], at < pasted[:, None], valid),
+        "dimensions": _share(batch["dimensions"], partner, jnp.where(chosen, share, 1.0)),
+    }
+
+
+def mixup(
+    batch: Mapping[str, jax.Array], config: CombineConfig, *, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Adds another utterance to an utterance, and shares out their labels.
+
+    Args:
+      batch: as `combine_rows` makes it, with category_probabilities where there are categories.
+      config: probability, alpha, by_length.
+      key: PRNG key.
+
+    Returns:
+      The batch. Rows are mixed with rows that know the same kinds of labels.
+
+    Source: mixup (1710.09412); label-adaptive mixup (2305.06273): labels weigh by share times
+    length, since a short utterance is silent in most of a long one.
+    """
+    keys = jax.random.split(key, 3)
+    valid, lengths = batch["valid"], batch["valid"].sum(1)
+    known = ~jnp.isnan(batch["dimensions"])
+    if "category_probabilities" in batch:
+        votes = ~jnp.isnan(batch["category_probabilities"][:, :1])
+        known = jnp.concatenate([known, votes], axis=1)
+    allowed = (known[:, None] == known[None]).all(-1) & (lengths > 0)
+    partner, found = _partners(allowed & (lengths > 0)[:, None], keys[0])
+    chosen = found & (jax.random.uniform(keys[1], lengths.shape) < config.mixup_probability)
+    share = jax.random.beta(keys[2], config.mixup_alpha, config.mixup_alpha, lengths.shape)
+    share = jnp.where(chosen, share, 1.0)
+    label = share
+    if config.mixup_by_length:
+        own, other = share * lengths, (1.0 - share) * lengths[partner]
+        label = jnp.where(chosen, own / jnp.maximum(own + other, 1e-6), 1.0)
+    mixed = {
+        **batch,
+        "waveform": _share(batch["waveform"], partner, share),
+        "valid": valid | (valid[partner] & chosen[:, None]),
+        "dimensions": _share(batch["dimensions"], partner, label),
+    }
+    if "category_probabilities" in batch:
+        probabilities = batch["category_probabilities"]
+        mixed["category_probabilities"] = _share(probabilities, partner, label)
+    return mixed
+
+
+def _partners(allowed: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Draws another row for each: bool [B, B] to (int32 [B], bool [B]: there is one)."""
+    allowed = allowed & ~jnp.eye(len(allowed), dtype=bool)
+    drawn = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
+    return jnp.argmax(drawn, axis=1).astype(jnp.int32), allowed.any(1)
+
+
+def _share(values: jax.Array, partner: jax.Array, share: jax.Array) -> jax.Array:
+    """share * own + (1 - share) * partner's, [B, ...]; exactly its own where the share is 1."""
+    share = share[:, None]
+    return jnp.where(share == 1.0, values, share * values + (1.0 - share) * values[partner])
