@@ -1,5 +1,6 @@
 """Pretraining as a task: the student is run once, and every objective looks at what it says."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -259,10 +260,10 @@ class _Frozen:
     """An encoder that teaches and never learns."""
 
     def __init__(self, weights: InitialWeights):
+        # Weights in host memory have their layers apart.
+        settings = dataclasses.replace(weights.encoder, scan_layers=False)
         encoder = nnx.eval_shape(
-            functools.partial(
-                SpeechEncoder, weights.frontend, weights.encoder, key=jax.random.key(0)
-            )
+            functools.partial(SpeechEncoder, weights.frontend, settings, key=jax.random.key(0))
         )
         self.graph, self.abstract = nnx.split(encoder)
         self.params = weights.params[ENCODER]
