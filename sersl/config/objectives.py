@@ -133,7 +133,7 @@ class WorkersConfig:
 
     weight: float = 0.0
     # waveform, power, power_long, mel, mel_long, gammatone, gammatone_long, mfcc, mfcc_long,
-    # functionals (mean and deviation of mfcc over chunks)
+    # prosody (of the annotation), functionals (mean and deviation of mfcc over chunks)
     names: tuple[str, ...] = ("waveform", "power", "mel", "gammatone", "mfcc", "functionals")
     shares: tuple[float, ...] = ()  # weight of each; empty: 1
     balance: str = "fixed"  # fixed: by shares; uncertainty: learned as well (1705.07115)

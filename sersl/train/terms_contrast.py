@@ -82,6 +82,8 @@ class MultiviewHeads(nnx.Module):
 class Multiview(Term):
     """Pairwise contrast between speech, mel spectrum and functionals of an utterance."""
 
+    reads_hidden = False
+
     def __init__(self, config: PretrainConfig):
         """Checks the names of the views."""
         super().__init__(config)
@@ -125,7 +127,7 @@ class Multiview(Term):
         vectors = {}
         for name in settings.views:
             if name == "speech":
-                own = pool(view.last, view.valid)
+                own = pool(view.last, view.present)
             elif name == "mel":
                 own = pool(heads.mel_frames(spectrum(view, self.config)), view.valid)
             else:
@@ -138,6 +140,8 @@ class Multiview(Term):
 
 class Supervised(Term):
     """Contrast that draws together utterances of one category or of about the same intensity."""
+
+    reads_hidden = False
 
     def __init__(self, config: PretrainConfig):
         """Checks the name of the pairs."""
@@ -183,7 +187,7 @@ class Supervised(Term):
             intensity = utterance_intensity(view.batch["intensity"], view.valid)
             together = together & close_intensity(intensity, tolerance=settings.tolerance)
         loss, found = supervised_contrast(
-            heads(pool(view.last, view.valid)),
+            heads(pool(view.last, view.present)),
             together,
             identity=view.batch["utterance_index"],
             temperature=settings.temperature,

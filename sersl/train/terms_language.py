@@ -86,6 +86,8 @@ class LanguageHeads(nnx.Module):
 class Language(Term):
     """GEmo-CLAP: soft-target contrast with texts of the category or of what is heard."""
 
+    reads_hidden = False
+
     def __init__(self, config: PretrainConfig):
         """Reads the texts and checks their names."""
         super().__init__(config)
@@ -142,7 +144,7 @@ class Language(Term):
         need_whole_batch("objectives.language")
         text, targets, counted = self._describe(view)
         return soft_contrast(
-            heads.speech(pool(view.last, view.valid)),
+            heads.speech(pool(view.last, view.present)),
             heads.text(text),
             targets,
             log_scale=heads.scale[0],

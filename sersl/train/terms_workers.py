@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.encoder import SpeechEncoder
@@ -22,8 +23,10 @@ from sersl.objectives.regression import (
 from sersl.parallel.random import fold
 from sersl.train.term import Term, View
 
-FUNCTIONALS = "functionals"
-WORKERS = (*DESCRIPTORS, FUNCTIONALS)
+FUNCTIONALS, PROSODY = "functionals", "prosody"
+WORKERS = (*DESCRIPTORS, PROSODY, FUNCTIONALS)
+# Losses of errors that are not squared: PASE's, and one that an octave error does not lead.
+ERRORS = {"waveform": "l1", PROSODY: "huber"}
 BALANCES = ("fixed", "uncertainty")
 FRAMES = ("real", "hidden")
 _DESCRIBED = "mfcc"  # what functionals are statistics of
@@ -63,6 +66,8 @@ def num_outputs(name: str, config: PretrainConfig) -> int:
         return 2 * num_values(_DESCRIBED)
     if name == "waveform":
         return num_values(name)
+    if name == PROSODY:
+        return len(PROSODY_NAMES) * (2 * settings.context + 1)
     return num_values(name) * (3 if settings.deltas else 1) * (2 * settings.context + 1)
 
 
@@ -92,6 +97,8 @@ class Workers(Term):
             raise unknown_name("objectives.workers.balance", settings.balance, BALANCES)
         if settings.frames not in FRAMES:
             raise unknown_name("objectives.workers.frames", settings.frames, FRAMES)
+        if PROSODY in settings.names:
+            self.needs = frozenset({"annotation"})
         self.masking = "needed" if settings.frames == "hidden" else "any"
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> WorkerHeads:
@@ -128,8 +135,8 @@ class Workers(Term):
             else:
                 predicted = getattr(heads, name)(view.last)
                 target, counted = self._target(name, waveform, view), weights
-            kind = "l1" if name == "waveform" else "squared"
-            found |= regression(predicted, target, weights=counted, loss=kind, name=metric)[1]
+            error = ERRORS.get(name, "squared")
+            found |= regression(predicted, target, weights=counted, loss=error, name=metric)[1]
         means = list(found.values())
         losses = jnp.stack([mean.value(empty=0.0) for mean in means])
         losses = losses * jnp.array(settings.shares or (1.0,) * len(means))
@@ -143,6 +150,8 @@ class Workers(Term):
     def _target(self, name, waveform, view):
         """[B, T, num_outputs] of a descriptor, NaN where a neighbour is not real."""
         settings = self.config.objectives.workers
+        if name == PROSODY:  # has slopes of its own
+            return with_context(view.batch[PROSODY], view.valid, radius=settings.context)
         values = describe_frames(name, waveform)
         if name == "waveform":
             return values

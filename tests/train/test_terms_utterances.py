@@ -60,6 +60,12 @@ OTHERS = {
         {"frames": "hidden", "names": ("mel",)},
         {"masking": {"rule": "uniform"}},
     ),
+    "prosody": ("workers", {"names": ("prosody", "mfcc")}, {}),
+    "removed": (
+        "supervised",
+        {"pairs": "category"},
+        {"masking": {"rule": "uniform", "replace": "remove", "clones": 2}},
+    ),
     "frozen": ("denoise", {"teacher": "frozen"}, TEACHER),
     "masked": ("instances", {}, {"masking": {"rule": "uniform"}}),
 }
@@ -117,6 +123,7 @@ def batch_of(waveform=None, num_rows=B):
         "distorted": waveform + noise[0],
         "second": waveform + noise[1],
         "intensity": rng.random((num_rows, num_frames(N))),
+        "prosody": rng.normal(size=(num_rows, num_frames(N), 6)),
     }
     return {name: jnp.asarray(array, jnp.float32) for name, array in batch.items()} | {
         "valid": jnp.asarray(np.arange(N) < lengths),

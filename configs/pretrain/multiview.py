@@ -1,0 +1,46 @@
+"""Multi-view contrast: an utterance's speech, mel spectrum and functionals find each other.
+
+Paper: pairwise contrastive learning (2406.07900). Its temperature and widths are not published.
+Differs: the speech encoder is trained with the views, not frozen; the mel view is a network over
+frames and a mean; functionals are our own in the manner of eGeMAPS, standardised over the batch;
+every row of the global batch is a negative.
+
+Command:
+    sersl pretrain --config configs/pretrain/multiview.py:base --workdir runs/multiview \
+        --config.data.data_dir=data --config.data.corpora=iemocap --config.init_from=models/wav2vec2
+Presets: nano (tests), tiny (CPU, minutes, log-mel), base (95 M parameters).
+"""
+
+from ml_collections import ConfigDict
+
+from sersl.config.presets import encoder_preset, frontend_preset
+
+STEPS = {"nano": 20, "tiny": 200, "base": 20_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    frontend = "log_mel" if preset == "tiny" else "waveform"
+    config = ConfigDict()
+    config.name = f"multiview_{preset}"
+    config.frontend = frontend_preset(preset, frontend=frontend)
+    config.encoder = encoder_preset(preset, frontend=frontend)
+    config.masking = {"rule": "none"}
+    config.objectives = {
+        "multiview": {"weight": 1.0, "views": ("speech", "mel", "functionals")},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.optimizer = {"learning_rate": 5e-4 if preset != "base" else 1e-4}
+    config.train = {"num_steps": STEPS[preset]}
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
+        config.encoder.position_groups = 4
+        config.objectives.multiview.update({"hidden": 32, "width": 16})
+        config.optimizer.learning_rate = 3e-3
+    elif preset == "tiny":
+        config.data = {"seconds_per_batch": 96.0, "max_seconds": 3.0, "num_buckets": 2}
+        config.train.log_every_steps = 20
+    else:
+        config.data = {"seconds_per_batch": 1_280.0, "max_seconds": 10.0, "num_buckets": 4}
+        config.encoder.update({"dtype": "bfloat16", "remat": "dots"})
+    return config

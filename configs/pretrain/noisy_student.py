@@ -1,0 +1,45 @@
+"""Contrastive teacher and student: noisy speech is told like clean speech.
+
+Paper: contrastive teacher-student for emotion in noise (Leem et al.), in outline: the student hears
+noise at 0 to 10 dB, a frozen teacher the clean utterance; frames are drawn together, and each
+utterance finds its clean self among the batch. Differs: the published settings were not available.
+
+Command:
+    sersl pretrain --config configs/pretrain/noisy_student.py:base --workdir runs/noisy \
+        --config.data.data_dir=data --config.data.corpora=msp_podcast \
+        --config.init_from=models/wavlm --config.frozen_teachers=models/wavlm
+Presets: nano (tests; an average of the student teaches), base (95 M parameters).
+"""
+
+from ml_collections import ConfigDict
+
+from sersl.config.presets import encoder_preset, frontend_preset
+
+STEPS = {"nano": 20, "base": 50_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"noisy_student_{preset}"
+    config.frontend = frontend_preset(preset, frontend="waveform")
+    config.encoder = encoder_preset(preset, frontend="waveform")
+    config.masking = {"rule": "none"}
+    config.objectives = {
+        "denoise": {"weight": 1.0},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.distortion = {"noise_probability": 0.8, "reverb_probability": 0.3}
+    config.optimizer = {"learning_rate": 1e-4}
+    config.train = {"num_steps": STEPS[preset]}
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
+        config.encoder.position_groups = 4
+        config.objectives.denoise.width = 16
+        config.optimizer.learning_rate = 3e-3
+    else:
+        config.objectives.denoise.teacher = "frozen"
+        config.frozen_teachers = ("models/wavlm",)
+        config.data = {"seconds_per_batch": 1_280.0, "max_seconds": 10.0, "num_buckets": 4}
+        config.encoder.update({"relative_bias": True, "dtype": "bfloat16", "remat": "dots"})
+    return config

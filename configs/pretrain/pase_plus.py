@@ -1,0 +1,61 @@
+"""PASE+: many workers describe the clean signal, while the encoder hears a distorted one.
+
+Paper: PASE+ (2001.09239), with the workers of its code: waveform, log power spectra, mel and
+gammatone filterbanks, MFCC (each of a short and a long window), prosody, functionals, local and
+global information; distortions with its probabilities, context of 70 ms on each side. Differs: the
+conv stack and Transformer of wav2vec 2.0 at 50 frames a second in place of SincNet and QRNN; long
+windows are of 64 ms; functionals are our own; a worker of the waveform is one hidden layer.
+
+Command (its 50 h are of LibriSpeech):
+    sersl annotate --corpus librispeech --data_dir data
+    sersl pretrain --config configs/pretrain/pase_plus.py:base --workdir runs/pase_plus \
+        --config.data.data_dir=data --config.data.corpora=librispeech
+Presets: nano (tests), tiny (CPU, minutes, log-mel), base (95 M parameters).
+"""
+
+from ml_collections import ConfigDict
+
+from sersl.config.presets import encoder_preset, frontend_preset
+
+STEPS = {"nano": 20, "tiny": 200, "base": 200_000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    frontend = "log_mel" if preset == "tiny" else "waveform"
+    config = ConfigDict()
+    config.name = f"pase_plus_{preset}"
+    config.frontend = frontend_preset(preset, frontend=frontend)
+    config.encoder = encoder_preset(preset, frontend=frontend)
+    config.masking = {"rule": "none"}
+    spectra = ("power", "power_long", "mel", "mel_long", "gammatone", "gammatone_long")
+    cepstra = ("mfcc", "mfcc_long", "prosody", "functionals")
+    config.objectives = {
+        "workers": {"weight": 1.0, "names": ("waveform", *spectra, *cepstra)},
+        "information": {"weight": 1.0},
+        "contrastive": {"weight": 0.0},
+        "prosody": {"weight": 0.0},
+    }
+    config.distortion = {
+        "reverb_probability": 0.5,
+        "noise_probability": 0.4,
+        "band_drop_probability": 0.35,
+        "downsample_probability": 0.25,
+        "clip_probability": 0.2,
+        "chop_probability": 0.2,
+    }
+    # overlapped speech
+    config.mixing = {"probability": 0.1, "max_share": 1.0, "lowest_db": 5.0, "highest_db": 10.0}
+    config.optimizer = {"learning_rate": 5e-4, "schedule": "linear"}
+    config.train = {"num_steps": STEPS[preset]}
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
+        config.objectives.workers.update({"hidden": 32, "context": 1, "chunk": 20})
+        config.objectives.information.update({"hidden": 32, "chunk": 20})
+        config.encoder.position_groups = 4
+    elif preset == "tiny":
+        config.data = {"seconds_per_batch": 64.0, "max_seconds": 2.0, "num_buckets": 2}
+        config.train.log_every_steps = 20
+    else:
+        config.data = {"seconds_per_batch": 320.0, "max_seconds": 4.0, "num_buckets": 4}
+        config.encoder.update({"dtype": "bfloat16", "remat": "dots"})
+    return config
