@@ -28,10 +28,12 @@ tags:
 - speech
 - speech-emotion-recognition
 - sersl
+{% if about.corpora %}
 datasets:
 {% for corpus in about.corpora %}
 - {{ corpus.corpus | tojson }}
 {% endfor %}
+{% endif %}
 {% if results %}
 metrics:
 - recall
@@ -47,7 +49,11 @@ Predicts {{ predicts }} from speech, with {{ "{:,}".format(num_parameters) }} pa
 {% else %}
 A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters, without heads: fine-tune it, or take its embeddings.
 {% endif %}
+{% if about.imported %}
+Imported with sersl {{ about.sersl }} from the Hugging Face model `{{ about.imported.source }}`, whose card says what it was trained on and under which terms.
+{% else %}
 Made with sersl {{ about.sersl }} (configuration "{{ about.name }}"{% if about.init_from %}, weights started from `{{ about.init_from }}`{% endif %}).
+{% endif %}
 
 ## Use
 
@@ -76,8 +82,12 @@ sersl embed --model {{ name }} speech.wav --output embeddings.npz
 ```
 {% endif %}
 
-Audio of any rate and number of channels is mixed to mono at {{ about.sample_rate }} Hz. The level is
-not normalised, since loudness carries emotion.
+Audio of any rate and number of channels is mixed to mono at {{ about.sample_rate }} Hz.
+{% if about.frontend.kind == "waveform" and about.frontend.normalize == "utterance" %}
+Its level is normalised, as the encoder was trained, so loudness is not heard.
+{% elif about.frontend.normalize == "fixed" and about.frontend.kind != "whisper" %}
+The level is not normalised, since loudness carries emotion.
+{% endif %}
 
 ## Scores
 
@@ -111,17 +121,19 @@ Not scored.
 
 ## Training data and licence
 
+{% if about.corpora %}
 | corpus | version | utterances | licence | fingerprint |
 |---|---|---|---|---|
 {% for corpus in about.corpora %}
 | {{ corpus.corpus }} | {{ corpus.version }} | {{ corpus.num_utterances }} | {{ corpus.licence or "not stated" }} | `{{ corpus.fingerprint[:16] }}` |
 {% endfor %}
 
+{% endif %}
 {% if licence %}
-The model is released under {{ licence }}. The terms of the training data above still hold.
+The model is released under {{ licence }}. The terms of the training data still hold.
 {% else %}
-No licence was stated for the model. Until its maker states one, the terms of the training data
-above are what is known; data marked NC allows no commercial use.
+No licence was stated for the model. Until its maker states one, the terms of the
+{{ "model it was imported from" if about.imported else "training data above" }} are what is known; data marked NC allows no commercial use.
 {% endif %}
 
 ## Intended use and limits

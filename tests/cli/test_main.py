@@ -15,7 +15,10 @@ from sersl.cli.arguments import make_parser
 from sersl.cli.main import main
 from sersl.core.errors import UserError
 
-VERBS = ("prepare", "annotate", "pretrain", "finetune", "evaluate", "export", "predict", "embed")
+VERBS = (
+    *("prepare", "annotate", "pretrain", "finetune", "evaluate", "import", "export", "predict"),
+    "embed",
+)
 HEAVY = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets", "torch", "numpy", "scipy")
 CONSOLE_COMMAND = Path(sys.executable).parent / "sersl"
 ATTEMPTS = 5  # a machine busy with other tests answers late; the fastest of a few counts
