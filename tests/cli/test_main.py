@@ -16,8 +16,8 @@ from sersl.cli.main import main
 from sersl.core.errors import UserError
 
 VERBS = (
-    *("prepare", "annotate", "pretrain", "finetune", "evaluate", "import", "export", "predict"),
-    "embed",
+    *("prepare", "annotate", "cluster", "pretrain", "finetune", "evaluate", "import", "export"),
+    *("predict", "embed"),
 )
 HEAVY = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets", "torch", "numpy", "scipy")
 CONSOLE_COMMAND = Path(sys.executable).parent / "sersl"
