@@ -200,7 +200,8 @@ class Checkpoints:
         return self._losses[step]
 
     def _unwritten(self, error: Exception) -> UserError:
-        steps = self.steps()
+        # On disk: Orbax has forgotten what it would have removed after this save.
+        steps = sorted(ocp.utils.checkpoint_steps(self.folder))
         kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
         return UserError(
             f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "

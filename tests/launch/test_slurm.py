@@ -62,10 +62,17 @@ def test_job_when_told_to_stop_then_requeued_resumed_and_its_losses_are_those_of
         cluster.wait_for((workdir / "stopped").exists, "the stop")
         last = int((workdir / "stopped").read_text()) + 5
         steps.write_text(str(last))
-        # By itself Slurm waits two minutes before it starts a job again.
+        # By itself Slurm waits two minutes before it starts a job again; in the same second the
+        # nodes would take it for the one that they have just ended.
         cluster.wait_for(lambda: cluster.state(job) == "PENDING", "the requeue")
-        cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
-        cluster.wait_for(lambda: cluster.state(job) == "COMPLETED", "the end", seconds=240)
+        cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now+5seconds")
+
+        def ended():
+            state = cluster.state(job)
+            assert state not in ("FAILED", "CANCELLED"), log.read_text() + cluster.logs()
+            return state == "COMPLETED"
+
+        cluster.wait_for(ended, "the end", seconds=240)
         restarts = cluster.ask("scontrol", "--oneliner", "show", "job", job)
         assert "Restarts=1" in restarts
     text = log.read_text()
