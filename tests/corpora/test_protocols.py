@@ -24,7 +24,7 @@ def index_of(speakers, *, corpus="own", audio=None, texts=None) -> CorpusIndex:
         "sha256": np.array(audio, dtype=object),
         "text": np.array(texts if texts is not None else [""] * n, dtype=object),
     }
-    return CorpusIndex(corpus, "1.0.0", Path(), "f", n, columns)
+    return CorpusIndex(corpus, "1.0.0", Path(), "f", n, _columns=columns)
 
 
 def folds_of(name, *indexes, num_folds=3, validation_fraction=0.2, seed=0, **more):
