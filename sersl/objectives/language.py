@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.parts import need_whole_batch
 
 
 def soft_contrast(
@@ -34,6 +35,7 @@ def soft_contrast(
 
     Source: GEmo-CLAP (2306.07848), sec. 2.2; the scale as in CLIP (2103.00020), sec. 2.3.
     """
+    need_whole_batch("objectives.language")
     if audio.shape[0] < 2:
         raise UserError(
             "the batch has one row, and language supervision compares rows: raise "

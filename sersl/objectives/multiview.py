@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.parts import need_whole_batch
 
 _NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
@@ -234,6 +235,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _check_rows(rows: jax.Array) -> None:
+    need_whole_batch("contrast between utterances")
     if rows.shape[0] < 2:
         raise UserError(
             "the batch has one row, and contrast between utterances needs two or more: raise "

@@ -14,7 +14,9 @@ from sersl.core.lengths import num_samples
 from sersl.objectives.contrastive import diversity
 from sersl.objectives.cpc import negative_pool
 from sersl.objectives.distill import distill
+from sersl.objectives.language import label_targets, soft_contrast
 from sersl.objectives.mean import Mean
+from sersl.objectives.multiview import nt_xent
 from sersl.objectives.workers import prosody_regression
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
@@ -163,12 +165,32 @@ def test_split_rows_when_they_do_not_divide_then_the_setting_is_named():
         split_rows(jnp.zeros([16, 2]), 3)
 
 
-def test_contrast_over_the_batch_when_it_comes_in_parts_then_is_refused():
-    def loss_fn(params, batch, key):
-        pool = negative_pool(batch["speaker"], negatives="speaker")
-        return params * pool.sum(), {"pool": Mean.of(pool)}
+def of_speakers(x, rows):
+    pool = negative_pool(rows, negatives="speaker")
+    return x.sum() * pool.sum(), {"pool": Mean.of(pool)}
 
-    with pytest.raises(UserError, match=r"cpc.negatives='speaker' compares all rows of a batch"):
-        loss_and_gradient(
-            loss_fn, jnp.float32(1.0), {"speaker": jnp.zeros(8, jnp.int32)}, KEY, num_parts=2
-        )
+
+def of_texts(x, rows):
+    targets = label_targets(rows)
+    return soft_contrast(x, x, targets, log_scale=jnp.zeros([]), counted=rows >= 0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "setting"),
+    [
+        (of_speakers, "cpc.negatives='speaker'"),
+        (lambda x, rows: nt_xent(x, x, identity=rows, temperature=0.1), "contrast between"),
+        (of_texts, "objectives.language"),
+            "objectives.language",
+        ),
+    ],
+)
+def test_contrast_over_the_batch_when_it_comes_in_parts_then_is_refused(loss, setting):
+    batch = {"x": jnp.ones((8, 4)), "rows": jnp.arange(8, dtype=jnp.int32)}
+
+    def loss_fn(params, batch, key):
+        del key
+        return loss(params * batch["x"], batch["rows"])
+
+    with pytest.raises(UserError, match=f"{setting}.* compares all rows of a batch"):
+        loss_and_gradient(loss_fn, jnp.float32(1.0), batch, KEY, num_parts=2)
