@@ -181,8 +181,6 @@ def of_texts(x, rows):
         (of_speakers, "cpc.negatives='speaker'"),
         (lambda x, rows: nt_xent(x, x, identity=rows, temperature=0.1), "contrast between"),
         (of_texts, "objectives.language"),
-            "objectives.language",
-        ),
     ],
 )
 def test_contrast_over_the_batch_when_it_comes_in_parts_then_is_refused(loss, setting):
