@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from sersl.cli.arguments import VERBS, make_parser
 from sersl.core.errors import UserError, unknown_name
 
+FILES = {"import": "import_model"}  # of verbs that Python keeps for itself
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
 # A full disk, a quota, a file system that is read-only, or a lack of permission.
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         sys.unraisablehook = _print_once
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
-        file = "import_model" if arguments.verb == "import" else arguments.verb
+        file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")
         return verb.run(arguments)
     except UserError as error:

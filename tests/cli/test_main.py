@@ -12,12 +12,12 @@ import pytest
 
 from sersl import __version__
 from sersl.cli.arguments import make_parser
-from sersl.cli.main import main
+from sersl.cli.main import FILES, main
 from sersl.core.errors import UserError
 
 VERBS = (
     *("prepare", "annotate", "cluster", "pretrain", "finetune", "evaluate", "import", "export"),
-    *("predict", "embed"),
+    *("predict", "embed", "doctor", "plan"),
 )
 HEAVY = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets", "torch", "numpy", "scipy")
 CONSOLE_COMMAND = Path(sys.executable).parent / "sersl"
@@ -48,7 +48,8 @@ def test_verbs_when_listed_then_each_has_a_file_and_a_line_of_help(capsys):
     text = capsys.readouterr().out
     for name in VERBS:
         assert f"\n    {name} " in text
-        assert importlib.util.find_spec(f"sersl.cli.{name}") is not None, name
+        file = FILES.get(name, name)
+        assert importlib.util.find_spec(f"sersl.cli.{file}") is not None, name
 
 
 @pytest.mark.parametrize("name", VERBS)
