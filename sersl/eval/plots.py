@@ -219,6 +219,29 @@ def frame_intensity(
         axes.set_title(title)
 
 
+def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate: int) -> None:
+    """Draws the spectrograms of some waveforms below each other, such as distortions of one.
+
+    Args:
+      path: the PNG to write.
+      waveforms: title to float [N]; at least one, each of 512 samples or more.
+      sample_rate: Hz.
+    """
+    longest = max(len(waveform) for waveform in waveforms.values()) / sample_rate
+    with _figure(path, 8.0, 1.5 * len(waveforms)) as figure:
+        rows = figure.subplots(len(waveforms), sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, (title, waveform) in zip(rows, waveforms.items(), strict=True):
+            # A range of 60 dB under each one's own peak, so that levels do not hide shapes.
+            level = 20 * np.log10(max(np.abs(waveform).max(), 1e-5)) - 30
+            settings = {"NFFT": 512, "noverlap": 384, "Fs": sample_rate, "cmap": BLUES}
+            with np.errstate(divide="ignore"):  # silence is white
+                axes.specgram(waveform, vmin=level - 60, vmax=level, **settings)
+            axes.set_title(title)
+            axes.set_ylabel("Hz")
+        rows[-1].set_xlim(0, longest)
+        rows[-1].set_xlabel("seconds")
+
+
 def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
     points = []
     for record in log:

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from sersl.audio.augment import (
     DISTORTIONS,
@@ -25,6 +26,7 @@ from sersl.config.schema import DistortionConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.seeds import generator
+from sersl.eval.plots import spectrograms
 
 
 def voice(seconds=1.0, f0=150.0, formants=(700.0, 1800.0)):
@@ -249,6 +251,18 @@ def test_check_distortion_when_settings_make_no_sense_then_user_error():
         check_distortion(config, keep_time=False)
         with pytest.raises(UserError, match="moves sounds in time"):
             check_distortion(config, keep_time=True)
+
+
+@pytest.mark.corpora
+def test_distort_when_drawn_then_a_picture_of_every_distortion(corpora_dir, tmp_path):
+    speech = read_audio(corpora_dir / "ravdess" / "Actor_17" / "03-01-06-02-01-01-17.flac")[:48_000]
+    drawn = {"undistorted": speech}
+    for name in DISTORTIONS:
+        config = DistortionConfig(**{f"{name}_probability": 1.0})
+        drawn[name] = distort(speech, config, generator(0, "draw", 0))
+    spectrograms(tmp_path / "distortions.png", waveforms=drawn, sample_rate=SAMPLE_RATE)
+    picture = imread(tmp_path / "distortions.png")
+    assert picture.shape[0] > 2000 and picture[..., :3].std() > 0.05
 
 
 @pytest.mark.corpora
