@@ -37,15 +37,15 @@ class StrengthConfig:
     supervision: str = "ranker"
     ranker: str = ""  # folder of a fitted ranker
     num_mels: int = 40
-    width: int = 96  # of convolutions
+    width: int = 64  # of convolutions
     num_convolutions: int = 3
-    kernel: int = 5  # frames = 100 ms
-    recurrent: int = 64  # units of the LSTM in each direction
+    kernel: int = 3  # frames = 60 ms
+    recurrent: int = 48  # units of the LSTM in each direction
     dropout: float = 0.2
     utterance_weight: float = 1.0  # mean absolute error of the mean over frames
     frame_weight: float = 0.2  # mean absolute error of every frame; 1 in the source
-    category_weight: float = 0.3  # cross-entropy of the category; 1 in the source
-    num_steps: int = 600
+    category_weight: float = 0.1  # cross-entropy of the category; 1 in the source
+    num_steps: int = 300
     batch: int = 32  # utterances, or stretches of them
     crop_seconds: float = 3.0
     learning_rate: float = 2e-3  # peak; linear warm-up over a tenth, then cosine to 0

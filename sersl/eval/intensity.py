@@ -136,10 +136,21 @@ def utterance_intensity(source: CorpusSource, row: int) -> float:
     if not frames:
         return float("nan")
     intensity, prosody = source.frames(row, num_frames=frames)
-    energy = prosody[:, PROSODY_NAMES.index("energy")]
-    active = energy >= np.percentile(energy, 95) - _ACTIVE_DB / ENERGY_DB
-    chosen = intensity[active & np.isfinite(intensity)]
+    level = prosody[:, PROSODY_NAMES.index("energy")] * (ENERGY_DB * np.log(10) / 20)
+    chosen = intensity[is_active(level) & np.isfinite(intensity)]
     return float(chosen.mean()) if len(chosen) else float("nan")
+
+
+def is_active(level: np.ndarray) -> np.ndarray:
+    """Tells speech from silence by level alone.
+
+    Args:
+      level: [T], natural logarithm of the RMS, up to a constant.
+
+    Returns:
+      bool [T]: at most 30 dB below the frame that 95 % are below.
+    """
+    return level >= np.percentile(level, 95) - _ACTIVE_DB * np.log(10) / 20
 
 
 def as_text(result: IntensityCheck) -> str:

@@ -88,7 +88,8 @@ def fit_annotator(
     if kind == "ranker":
         about, tensors = _fit_ranker(portions, config.ranker)
     else:
-        about, tensors = _fit_strength(portions, config.strength, progress)
+        intensities = [_targets(portion, config.strength) for portion in portions]
+        about, tensors = learn_strength(portions, intensities, config.strength, progress=progress)
     trained_on = [
         {
             "corpus": portion.source.index.corpus,
@@ -99,55 +100,32 @@ def fit_annotator(
         }
         for portion in portions
     ]
-    write_annotator(
-        folder,
-        {
-            "kind": kind,
-            "versions": VERSIONS[kind],
-            **about,
-            "trained_on": trained_on,
-            "sersl": __version__,
-        },
-        tensors,
-    )
+    about = {"kind": kind, "versions": VERSIONS[kind], **about, "trained_on": trained_on}
+    write_annotator(folder, about | {"sersl": __version__}, tensors)
     return folder
 
 
-def _fit_ranker(portions, config: RankerConfig) -> tuple[dict, dict]:
-    raw = [measure_rows(p.source, p.rows, corpus_functionals) for p in portions]
-    everyone = measure_all(np.concatenate(raw))
-    features = np.concatenate(
-        [
-            _standard(portion, values, everyone, config.speaker).apply(values, portion.speakers())
-            for portion, values in zip(portions, raw, strict=True)
-        ]
-    )
-    ranker = fit_category_ranker(
-        features,
-        np.concatenate([portion.column("category") for portion in portions]),
-        np.concatenate([portion.column("intensity") for portion in portions]),
-        config,
-    )
-    about = {
-        "config": to_dict(config),
-        "rankers": list(ranker.names),
-        "features": list(FUNCTIONALS),
-    }
-    tensors = {
-        "mean": everyone.mean,
-        "deviation": everyone.deviation,
-        "weights": ranker.weights,
-        "centre": ranker.centre,
-        "scale": ranker.scale,
-        "classifier": ranker.classifier,
-    }
-    return about, tensors
+def learn_strength(
+    portions: Sequence[Portion],
+    intensities: Sequence[np.ndarray],
+    config: StrengthConfig,
+    *,
+    progress: Progress | None = None,
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Trains the strength network on intensities of utterances.
 
+    Args:
+      portions: what to train on.
+      intensities: of each portion [n], one for each of its rows, in 0..1, NaN not known.
+      config: sizes, weights, steps.
+      progress: as `fit_annotator`.
 
-def _fit_strength(portions, config: StrengthConfig, progress) -> tuple[dict, dict]:
-    if config.supervision not in ("ranker", "intensity"):
-        raise unknown_name("strength.supervision", config.supervision, ("ranker", "intensity"))
-    intensities = [_targets(portion, config) for portion in portions]
+    Returns:
+      What `write_annotator` needs: words about it, and tensors.
+
+    Raises:
+      UserError: no utterance has a known intensity, or one cannot be read.
+    """
     labels = np.concatenate([portion.column("category") for portion in portions])
     categories = sorted(set(labels) - {""})
     measure = functools.partial(spectral_moments, num_mels=config.num_mels)
@@ -181,8 +159,41 @@ def _fit_strength(portions, config: StrengthConfig, progress) -> tuple[dict, dic
     return about, {**tensors, "mean": everyone.mean, "deviation": everyone.deviation}
 
 
+def _fit_ranker(portions, config: RankerConfig) -> tuple[dict, dict]:
+    raw = [measure_rows(p.source, p.rows, corpus_functionals) for p in portions]
+    everyone = measure_all(np.concatenate(raw))
+    features = np.concatenate(
+        [
+            _standard(portion, values, everyone, config.speaker).apply(values, portion.speakers())
+            for portion, values in zip(portions, raw, strict=True)
+        ]
+    )
+    ranker = fit_category_ranker(
+        features,
+        np.concatenate([portion.column("category") for portion in portions]),
+        np.concatenate([portion.column("intensity") for portion in portions]),
+        config,
+    )
+    about = {
+        "config": to_dict(config),
+        "rankers": list(ranker.names),
+        "features": list(FUNCTIONALS),
+    }
+    tensors = {
+        "mean": everyone.mean,
+        "deviation": everyone.deviation,
+        "weights": ranker.weights,
+        "centre": ranker.centre,
+        "scale": ranker.scale,
+        "classifier": ranker.classifier,
+    }
+    return about, tensors
+
+
 def _targets(portion: Portion, config: StrengthConfig) -> np.ndarray:
     """Gives the intensity [n] that the network shall learn for each utterance."""
+    if config.supervision not in ("ranker", "intensity"):
+        raise unknown_name("strength.supervision", config.supervision, ("ranker", "intensity"))
     if config.supervision == "intensity":
         return portion.column("intensity")
     if not config.ranker:

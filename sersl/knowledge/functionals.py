@@ -80,18 +80,24 @@ def functionals(descriptors: Descriptors) -> jax.Array:
     """
     values, voiced, valid = descriptors
     level = values[..., NAMES.index("level")]
-    top = masked_statistics(level[..., None], valid, percentiles=(95,))[:, 0, 2]
+    top = masked_statistics(level[..., None], valid[..., None], percentiles=(95,))[:, 0, 2]
     active = valid & (level > top[:, None] - _ACTIVE_DB)
     frames = _Frames(active, active & voiced, active & ~voiced)
-    parts = []
+    columns, chosen = [], []
     for group, names in _GROUPS.items():
-        parts.append(_statistics(_columns(values, names), getattr(frames, group)))
+        columns.append(_columns(values, names))
+        chosen.append(_repeated(getattr(frames, group), names))
     for group, names in _CHANGES.items():
         inside = getattr(frames, group)
         change = jnp.abs(jnp.diff(_columns(values, names), axis=1))
-        parts.append(_statistics(change, inside[:, 1:] & inside[:, :-1]))
+        columns.append(jnp.pad(change, ((0, 0), (1, 0), (0, 0))))
+        both = jnp.pad(inside[:, 1:] & inside[:, :-1], ((0, 0), (1, 0)))
+        chosen.append(_repeated(both, names))
+    # All at once: one sort takes a sixth of the time to compile that six do.
+    statistics = masked_statistics(jnp.concatenate(columns, -1), jnp.concatenate(chosen, -1))
     scalars = _scalars(values, frames, valid)
-    return jnp.concatenate([*parts, scalars, top[:, None]], axis=-1)
+    flat = statistics.reshape(len(values), -1)
+    return jnp.concatenate([flat, scalars, top[:, None]], axis=-1)
 
 
 def masked_statistics(
@@ -101,14 +107,14 @@ def masked_statistics(
 
     Args:
       values: [B, T, D].
-      where: bool [B, T].
+      where: bool [B, T, D], or [B, T, 1] for all columns.
       percentiles: 0..100, with linear interpolation.
 
     Returns:
       float32 [B, D, 2 + len(percentiles)]; 0 where fewer than two frames are chosen.
     """
-    chosen = where[..., None]
-    count = where.sum(1)[:, None]
+    chosen = jnp.broadcast_to(where, values.shape)
+    count = chosen.sum(1)
     safe = jnp.maximum(count, 1)
     mean = jnp.where(chosen, values, 0.0).sum(1) / safe
     spread = jnp.square(jnp.where(chosen, values - mean[:, None], 0.0)).sum(1) / safe
@@ -128,9 +134,9 @@ def _columns(values: jax.Array, names: tuple[str, ...]) -> jax.Array:
     return values[..., np.array([NAMES.index(name) for name in names])]
 
 
-def _statistics(values: jax.Array, where: jax.Array) -> jax.Array:
-    """Gives [B, D * 5]: `_STATISTICS` of every descriptor of [B, T, D]."""
-    return masked_statistics(values, where).reshape(len(values), -1)
+def _repeated(where: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    """Gives [B, T] for each name, [B, T, D]."""
+    return jnp.broadcast_to(where[..., None], (*where.shape, len(names)))
 
 
 def _scalars(values: jax.Array, frames: _Frames, valid: jax.Array) -> jax.Array:

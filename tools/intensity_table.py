@@ -1,0 +1,183 @@
+"""How well each annotator hears strong from normal renditions in RAVDESS, speakers held out.
+
+    python tools/intensity_table.py --data_dir DIR --workdir DIR
+
+DIR is where `sersl prepare --corpus ravdess` wrote. For each of EmoBox's six folds of four actors,
+annotators are fitted on the other twenty and heard on the four; the ROC area is over all test
+utterances together. It takes about half an hour on two cores, most of it for the networks, which are kept in
+the workdir. `--only network` prints only rows with that word; `--draw` also writes pictures of
+utterances of a test speaker.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from sersl.audio.prosody import log_rms
+from sersl.config.knowledge import RankerConfig, SpeakerConfig, StrengthConfig
+from sersl.corpora.published_folds import EMOBOX_TEST_SPEAKERS
+from sersl.data.sources import CorpusSource
+from sersl.eval.intensity import compare, draw, is_active, utterance_intensity
+from sersl.knowledge.annotate import annotate_corpus
+from sersl.knowledge.annotators import RULES
+from sersl.knowledge.category_ranker import fit_category_ranker
+from sersl.knowledge.fit import Portion, learn_strength
+from sersl.knowledge.fitted import VERSIONS, open_fitted
+from sersl.knowledge.folder import write_annotator
+from sersl.knowledge.hearing import corpus_functionals, measure_rows
+from sersl.knowledge.speakers import measure_all, measure_speakers
+
+CORPUS = "ravdess"
+FOLDS = EMOBOX_TEST_SPEAKERS[CORPUS]
+COLUMNS = ("all", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
+BLIND = SpeakerConfig(normalize=False)
+# name: (settings, whether it is told the categories of the utterances it hears)
+RANKERS = {
+    "ranker, no intensity labels": (RankerConfig(), True),
+    "the same, not told the category": (RankerConfig(), False),
+    "the same, not told the speaker": (RankerConfig(speaker=BLIND), True),
+    "the same, told neither": (RankerConfig(speaker=BLIND), False),
+    "one ranker for all categories": (RankerConfig(by_category=False), True),
+    "with similarity pairs": (RankerConfig(similar_weight=0.03), True),
+    "ranker, intensity labels": (RankerConfig(supervision="intensity"), True),
+    "the same labels, not told the category": (RankerConfig(supervision="intensity"), False),
+    "the same labels, told neither": (RankerConfig(supervision="intensity", speaker=BLIND), False),
+}
+# name: supervision of the ranker it learns from; None: it learns from the labels themselves
+NETWORKS: dict[str, str | None] = {
+    "strength network, no intensity labels": "neutral",
+    "strength network, intensity labels": "intensity",
+}
+
+
+def main() -> None:
+    """Prints the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data_dir", required=True, type=Path)
+    parser.add_argument("--workdir", required=True, type=Path)
+    parser.add_argument("--draw", type=Path, help="folder for pictures")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has it")
+    arguments = parser.parse_args()
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
+    table = Table(CorpusSource(arguments.data_dir, CORPUS), arguments)
+    print("| annotator | " + " | ".join(COLUMNS) + " |", flush=True)
+    print("|---" * (len(COLUMNS) + 1) + "|", flush=True)
+    rows = {name: functools.partial(table.rule, name) for name in RULES}
+    for name, (config, told) in RANKERS.items():
+        rows[name] = functools.partial(table.ranker, config, told=told)
+    for name, supervision in NETWORKS.items():
+        rows[name] = functools.partial(table.network, supervision)
+    for name, measure in rows.items():
+        if arguments.only in name:
+            table.row(name, measure())
+    if arguments.draw is not None:
+        table.draw(arguments.draw)
+
+
+class Table:
+    """The corpus, and what has been measured of it."""
+
+    def __init__(self, source: CorpusSource, arguments):
+        self.source = source
+        self.data_dir, self.workdir = arguments.data_dir, arguments.workdir
+        self.category = source.index.column("category")
+        self.speaker = source.index.column("speaker")
+        self.truth = source.index.column("intensity")
+        file = self.workdir / "functionals.npy"
+        if not file.is_file():
+            np.save(file, measure_rows(source, range(len(source)), corpus_functionals))
+        self.features = np.load(file)
+
+    def row(self, name: str, found: np.ndarray) -> None:
+        """Prints the areas of [n] intensities."""
+        area = compare(found, self.truth, self.category, annotator=name, corpus=CORPUS).area
+        numbers = " | ".join(f"{area[column]:.3f}" for column in COLUMNS)
+        print(f"| {name} | {numbers} |", flush=True)
+
+    def heard(self, name: str, rows) -> list[float]:
+        """Gives the intensity of utterances in a sidecar."""
+        annotated = CorpusSource(self.data_dir, CORPUS, annotator=name)
+        return [utterance_intensity(annotated, row) for row in rows]
+
+    def rule(self, name: str) -> np.ndarray:
+        """Annotates by a rule."""
+        annotate_corpus(name, CORPUS, data_dir=self.data_dir)
+        return np.array(self.heard(name, range(len(self.source))))
+
+    def ranker(self, config: RankerConfig, *, told: bool) -> np.ndarray:
+        """Fits a ranker per fold and hears its test speakers."""
+        found = np.zeros(len(self.source))
+        for speakers in FOLDS:
+            test = np.isin(self.speaker, speakers)
+            names = self.category if told else [""] * len(test)
+            found[test] = self.fitted(config, ~test, names)[test]
+        return found
+
+    def network(self, supervision: str | None) -> np.ndarray:
+        """Trains a strength network per fold and hears its test speakers."""
+        found = np.zeros(len(self.source))
+        for fold, speakers in enumerate(FOLDS):
+            test = np.isin(self.speaker, speakers)
+            folder = self.workdir / f"strength-{supervision or 'labels'}-{fold}"
+            if not folder.is_dir():
+                portion = Portion(self.source, np.flatnonzero(~test))
+                wanted = self.truth
+                if supervision is not None:
+                    config = RankerConfig(supervision=supervision)
+                    wanted = self.fitted(config, ~test, self.category)
+                about, tensors = learn_strength(
+                    [portion], [wanted[portion.rows]], StrengthConfig(seed=fold)
+                )
+                about |= {"kind": "strength", "versions": VERSIONS["strength"]}
+                write_annotator(folder, about, tensors)
+            found[test] = self.by_network(folder, np.flatnonzero(test))
+        return found
+
+    def fitted(self, config: RankerConfig, train: np.ndarray, told) -> np.ndarray:
+        """Fits a ranker on some utterances and gives the intensity of all."""
+        everyone = measure_all(self.features[train])
+        standard = everyone
+        if config.speaker.normalize:
+            prior = config.speaker.prior
+            standard = measure_speakers(self.features, self.speaker, everyone=everyone, prior=prior)
+        features = standard.apply(self.features, self.speaker)
+        ranker = fit_category_ranker(
+            features[train], self.category[train], self.truth[train], config
+        )
+        return ranker.intensity(features, told)
+
+    def by_network(self, folder: Path, rows: np.ndarray) -> np.ndarray:
+        """Gives the mean intensity of the frames of utterances that are not silence."""
+        file = folder / "heard.npy"
+        if not file.is_file():
+            annotator = open_fitted(folder)
+            annotator.listen(self.source)
+            waveforms = [self.source.waveform(row) for row in rows]
+            frames = annotator.intensities(self.source, rows, waveforms, [])
+            np.save(
+                file,
+                [
+                    values[is_active(log_rms(waveform))].mean()
+                    for values, waveform in zip(frames, waveforms, strict=True)
+                ],
+            )
+        return np.load(file)
+
+    def draw(self, folder: Path) -> None:
+        """Draws a strong and a normal utterance of a test speaker, by two annotators."""
+        network = open_fitted(self.workdir / "strength-neutral-0")
+        speaker = FOLDS[0][0]
+        for annotator in (RULES["signal"], network):
+            annotate_corpus(annotator, CORPUS, data_dir=self.data_dir)
+            annotated = CorpusSource(self.data_dir, CORPUS, annotator=annotator.name)
+            for category in ("angry", "sad"):
+                for truth in (0.0, 1.0):
+                    rows = (self.speaker == speaker) & (self.category == category)
+                    row = int(np.flatnonzero(rows & (self.truth == truth))[0])
+                    print("drew", draw(annotated, row, folder))
+
+
+if __name__ == "__main__":
+    main()
