@@ -92,7 +92,14 @@ class Distill(Term):
         Returns:
           A sentence, or None.
         """
-        return _alike(values, self.config, "target_variance", "prediction_variance", "distill")
+        target = self.config.collapse.min_target_deviation
+        prediction = self.config.collapse.min_prediction_deviation
+        return _alike(
+            values,
+            "distill",
+            ("teacher", "target_variance", "min_target_deviation", target),
+            ("student", "prediction_variance", "min_prediction_deviation", prediction),
+        )
 
 
 class UtteranceHeads(nnx.Module):
@@ -177,23 +184,27 @@ class Utterance(Term):
         Returns:
           A sentence, or None.
         """
-        names = ("utterance_target_variance", "utterance_prediction_variance")
-        return _alike(values, self.config, *names, "utterance")
+        # Utterances of one corpus may be much alike: both are held to the lower limit.
+        setting = "min_prediction_deviation"
+        least = self.config.collapse.min_prediction_deviation
+        return _alike(
+            values,
+            "utterance",
+            ("teacher", "utterance_target_variance", setting, least),
+            ("student", "utterance_prediction_variance", setting, least),
+        )
 
 
 def _alike(
-    values: Mapping[str, float], config: PretrainConfig, target: str, prediction: str, name: str
+    values: Mapping[str, float], name: str, *checks: tuple[str, str, str, float]
 ) -> str | None:
-    limits = config.collapse
-    for who, variance, key, least in (
-        ("teacher", target, "min_target_deviation", limits.min_target_deviation),
-        ("student", prediction, "min_prediction_deviation", limits.min_prediction_deviation),
-    ):
+    """Finds the first deviation under its limit; each check is who, variance, setting and limit."""
+    for who, variance, setting, least in checks:
         deviation = values[variance] ** 0.5
         if deviation < least:
             return (
                 f"the {who} of objectives.{name} has collapsed: its deviation is {deviation:.2g}, "
-                f"under collapse.{key}={least:g}; lower optimizer.learning_rate or raise "
+                f"under collapse.{setting}={least:g}; lower optimizer.learning_rate or raise "
                 "teacher.decay_start"
             )
     return None

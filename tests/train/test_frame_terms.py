@@ -20,7 +20,7 @@ from tests.tolerances import FP32
 
 B, N = 4, 16_080
 SMALL = {
-    "encoder": {"num_layers": 2, "width": 16, "num_heads": 2, "mlp_width": 16},
+    "encoder": {"num_layers": 1, "width": 16, "num_heads": 2, "mlp_width": 16},
     "frontend": {"num_mels": 20},
     "masking": {"rule": "uniform", "span": 4},
     "objectives": {"contrastive": {"weight": 0.0}, "prosody": {"weight": 0.0}},
