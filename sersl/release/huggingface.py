@@ -131,6 +131,8 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
 def _configs(source: Path) -> tuple[dict, dict]:
     if not source.is_dir():
         raise UserError(f"source {source} does not exist: give a folder of a Hugging Face model")
+    if (source / "sersl.json").is_file():
+        raise UserError(f"{source} is a model of sersl already: use it as it is, without import")
     for name, use in (
         ("config.json", "says what the model is"),
         ("preprocessor_config.json", "says how the model wants to hear audio"),

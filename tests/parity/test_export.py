@@ -153,3 +153,31 @@ def test_categories_when_exported_then_stock_transformers_gives_the_same_probabi
     assert set(answer["dimensions"]) == {"arousal", "dominance", "valence"}
     # The encoder alone loads from the same folder.
     assert type(transformers.AutoModel.from_pretrained(folder)).__name__ == "Wav2Vec2Model"
+
+
+def test_dimensions_when_they_are_all_then_stock_transformers_loads_them_as_a_regression(tmp_path):
+    frontend, encoder = configs("wavlm")
+    config = schema.FinetuneConfig(
+        name="ours",
+        frontend=frontend,
+        encoder=encoder,
+        pooling=schema.PoolingConfig(kind="mean", layers="last", projection=20),
+        heads=schema.HeadsConfig(kind="linear", bounded=False),
+    )
+    sizes = {"num_categories": 0, "num_dimensions": 3, "key": jax.random.key(0)}
+    params = random_params(
+        nnx.eval_shape(
+            lambda: EmotionModel(frontend, encoder, config.pooling, config.heads, **sizes)
+        )
+    )
+    names = ("arousal", "dominance", "valence")
+    about = {"results": None, "corpora": CORPORA, "categories": (), "dimensions": names}
+    folder = write_model(tmp_path / "model", params=params, config=config, **about)
+    auto = transformers.AutoModelForAudioClassification
+    model, loading = auto.from_pretrained(folder, output_loading_info=True)
+    assert type(model).__name__ == "WavLMForSequenceClassification"
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]
+    assert tuple(model.config.id2label.values()) == names
+    assert model.config.problem_type == "regression"
+    kernel = params["dimensions"]["output"]["kernel"]
+    np.testing.assert_array_equal(model.classifier.weight.detach().numpy().T, kernel)

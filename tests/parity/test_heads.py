@@ -98,6 +98,8 @@ def test_categories_when_imported_then_probabilities_equal_transformers(tmp_path
     found = run_graph(session, speech, length=24_400)["category"]
     assert np.abs(found - expected).max() < MOST
     assert np.ptp(expected, axis=0).max() > 0.01
+    if name != "wav2vec2 group post":
+        return  # the graphs are cheap, a program of JAX is not
     answers = predictor.load(tmp_path / "model").predict(speech, sample_rate=16_000)
     for answer, row in zip(answers, expected, strict=True):
         assert list(answer["category"]) == list(LABELS.values())

@@ -216,6 +216,9 @@ def test_import_when_source_or_output_is_wrong_then_said(source, tmp_path, capsy
     assert run("import", "--source", source, "--output", source) == 2
     assert "holds no sersl model" in capsys.readouterr().err
     assert sorted(path.name for path in source.iterdir()) == before
+    assert run("import", "--source", source, "--output", tmp_path / "model") == 0
+    assert run("import", "--source", tmp_path / "model", "--output", tmp_path / "again") == 2
+    assert "is a model of sersl already" in capsys.readouterr().err
 
 
 def test_training_when_started_from_a_source_not_imported_then_the_command_is_named(source):
