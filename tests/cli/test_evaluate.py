@@ -130,7 +130,7 @@ def _save_checkpoint(folder, params):
 
 def _export(workdir, output, fold="final", licence=""):
     arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
-    return export.run(Namespace(**arguments))
+    return export.run(Namespace(onnx=False, **arguments))
 
 
 @pytest.fixture
@@ -206,9 +206,7 @@ def test_export_when_the_run_is_pretraining_then_the_encoder_alone(tmp_path, tea
     encoder = fake_model.make_params(fake_model.make_config())["encoder"]
     items = {"params": {"encoder": encoder, "prosody": {"kernel": np.ones(2, np.float32)}}}
     if teacher:
-        items["teacher"] = {
-            "encoder": {**encoder, "mask_embedding": encoder["mask_embedding"] + 1}
-        }
+        items["teacher"] = {"encoder": {**encoder, "mask_embedding": encoder["mask_embedding"] + 1}}
     checkpoints = Checkpoints(workdir / "checkpoints", keep_last=1)
     checkpoints.save(5, items, config={})
     checkpoints.close()

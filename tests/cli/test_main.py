@@ -167,10 +167,10 @@ def test_override_when_it_has_no_value_then_says_how_to_write_it(verb, capsys):
 
 
 def test_override_when_given_to_a_verb_without_settings_then_is_refused(verb, capsys):
-    verb("annotate")
-    argv = ["annotate", "--corpus", "a", "--data_dir", "d", "--config.train.seed=1"]
+    verb("embed")
+    argv = ["embed", "--model", "m", "a.wav", "--output", "a.npz", "--config.train.seed=1"]
     assert main(argv) == 2
-    assert "annotate takes no --config.KEY=VALUE" in capsys.readouterr().err
+    assert "embed takes no --config.KEY=VALUE" in capsys.readouterr().err
 
 
 def test_options_when_abbreviated_then_they_are_refused(capsys):
