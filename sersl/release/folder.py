@@ -262,8 +262,8 @@ def _about(architecture: Architecture, *, config, results, corpora, licence) -> 
 
 def _architecture(folder: Path, about: Mapping) -> tuple[Architecture, Layout | None]:
     where = folder / "sersl.json"
-    needed = ("frontend", "encoder", "pooling", "heads", "categories", "dimensions", "layout")
-    for key in ("schema", *needed):
+    needed = ("frontend", "encoder", "pooling", "heads", "categories", "dimensions")
+    for key in ("schema", *needed, "layout", "imported"):
         if key not in about:
             raise UserError(f"{where} has no {key!r}: export the model again")
     if about["schema"] != SCHEMA:

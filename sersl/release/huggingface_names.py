@@ -120,7 +120,7 @@ def to_stored(place: Place, array: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
       place: of the parameter.
-      array: float32.
+      array: float32, of the parameter's shape.
 
     Returns:
       {name: float32 array}.
@@ -133,7 +133,7 @@ def to_parameter(place: Place, *stored: np.ndarray) -> np.ndarray:
 
     Args:
       place: of the parameter.
-      *stored: float32, in the order of the place's names.
+      *stored: float32, in the order of the place's names, of the shapes of `stored_shapes`.
 
     Returns:
       A float32 array.

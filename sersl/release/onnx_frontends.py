@@ -54,7 +54,15 @@ def frames_of(
 
 
 def num_frames(graph: Graph, num_samples: str) -> str:
-    """Counts frames as `lengths.num_frames` does, for int64 of any shape."""
+    """Counts frames as `lengths.num_frames` does.
+
+    Args:
+      graph: to add to.
+      num_samples: int64 of any shape.
+
+    Returns:
+      Int64 of that shape.
+    """
     count = graph.op("Div", graph.op("Sub", num_samples, lengths.WINDOW - lengths.HOP), lengths.HOP)
     return graph.op("Max", count, 0)
 

@@ -32,12 +32,27 @@ class Graph:
         self._nodes, self._constants, self._inputs, self._outputs = [], {}, [], []
 
     def input(self, name: str, dtype: type, shape: Sequence[str | int]) -> str:
-        """Declares an input; strings in the shape are dimensions that vary."""
+        """Declares an input.
+
+        Args:
+          name: of the input.
+          dtype: of numpy.
+          shape: lengths; strings are dimensions that vary.
+
+        Returns:
+          The name.
+        """
         self._inputs.append(self._declare(name, dtype, shape))
         return name
 
     def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
-        """Gives a float32 value to the outside under a name."""
+        """Gives a float32 value to the outside.
+
+        Args:
+          name: of the output.
+          value: name of the value.
+          shape: lengths; strings are dimensions that vary.
+        """
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
         self._outputs.append(self._declare(name, np.float32, shape))
 
@@ -63,24 +78,57 @@ class Graph:
         return self._store(array.astype(np.float32) if array.dtype == np.float64 else array)
 
     def linear(self, x: str, params: Mapping) -> str:
-        """x W + b over the last dimension; without b where there is none."""
+        """x W + b over the last dimension.
+
+        Args:
+          x: [..., I].
+          params: kernel [I, O] and, where there is one, bias [O].
+
+        Returns:
+          [..., O].
+        """
         product = self.op("MatMul", x, params["kernel"])
         return self.op("Add", product, params["bias"]) if "bias" in params else product
 
     def convolution(self, x: str, params: Mapping, **attributes) -> str:
-        """A convolution of [B, C, T] over time; the kernel is [taps, inputs, outputs]."""
+        """A convolution over time.
+
+        Args:
+          x: [B, I, T].
+          params: kernel [taps, I, O] and, where there is one, bias [O].
+          **attributes: of ONNX's Conv: strides, pads, group.
+
+        Returns:
+          [B, O, T'].
+        """
         kernel = np.ascontiguousarray(params["kernel"].transpose(2, 1, 0))
         bias = [params["bias"]] if "bias" in params else []
         return self.op("Conv", x, kernel, *bias, **attributes)
 
     def layer_norm(self, x: str, params: Mapping) -> str:
-        """LayerNorm of the last dimension."""
+        """LayerNorm of the last dimension.
+
+        Args:
+          x: [..., D].
+          params: scale [D] and bias [D].
+
+        Returns:
+          [..., D].
+        """
         return self.op(
             "LayerNormalization", x, params["scale"], params["bias"], axis=-1, epsilon=EPSILON
         )
 
     def standardize(self, x: str, width: int) -> str:
-        """Zero mean and unit variance of the last dimension, of this width."""
+        """Zero mean and unit variance of the last dimension.
+
+        Args:
+          x: [..., D].
+          width: D.
+
+        Returns:
+          [..., D].
+        """
         one, zero = np.ones(width, np.float32), np.zeros(width, np.float32)
         return self.layer_norm(x, {"scale": one, "bias": zero})
 
@@ -90,37 +138,104 @@ class Graph:
         return self.op("Mul", self.op("Mul", x, 0.5), self.op("Add", erf, 1.0))
 
     def size(self, x: str, axis: int) -> str:
-        """The length of a dimension, int64 [1]."""
+        """The length of a dimension.
+
+        Args:
+          x: any shape.
+          axis: which.
+
+        Returns:
+          Int64 [1].
+        """
         return self.op("Gather", self.op("Shape", x), [axis], axis=0)
 
     def reshape(self, x: str, *dimensions) -> str:
-        """Reshapes; 0 keeps a dimension, -1 takes the rest, a name is a length int64 [1]."""
+        """Reshapes.
+
+        Args:
+          x: any shape.
+          *dimensions: 0 keeps one, -1 takes the rest, a name is a length, int64 [1].
+
+        Returns:
+          The same numbers in that shape.
+        """
         parts = [d if isinstance(d, str) else self.constant([d]) for d in dimensions]
         return self.op("Reshape", x, self.op("Concat", *parts, axis=0))
 
     def transpose(self, x: str, *order: int) -> str:
-        """Brings dimensions into another order."""
+        """Brings dimensions into another order.
+
+        Args:
+          x: any shape.
+          *order: of the dimensions.
+
+        Returns:
+          The same numbers in that order.
+        """
         return self.op("Transpose", x, perm=list(order))
 
     def expand(self, x: str, *axes: int) -> str:
-        """Puts dimensions of 1 at these places."""
+        """Puts in dimensions of 1.
+
+        Args:
+          x: any shape.
+          *axes: their places in the result.
+
+        Returns:
+          The same numbers.
+        """
         return self.op("Unsqueeze", x, list(axes))
 
     def squeeze(self, x: str, *axes: int) -> str:
-        """Takes dimensions of 1 away from these places."""
+        """Takes dimensions of 1 away.
+
+        Args:
+          x: any shape.
+          *axes: their places.
+
+        Returns:
+          The same numbers.
+        """
         return self.op("Squeeze", x, list(axes))
 
     def cut(self, x: str, start, end, axis: int) -> str:
-        """The part from `start` to before `end` of a dimension; names are int64 [1]."""
+        """Takes a part of a dimension.
+
+        Args:
+          x: any shape.
+          start: first place; a name is an int64 [1].
+          end: place after the last; a name is an int64 [1].
+          axis: of the dimension.
+
+        Returns:
+          That part.
+        """
         ends = [e if isinstance(e, str) else [e] for e in (start, end)]
         return self.op("Slice", x, *ends, [axis])
 
     def sum(self, x: str, *axes: int, keep: bool = False) -> str:
-        """Sums over dimensions."""
+        """Sums over dimensions.
+
+        Args:
+          x: any shape.
+          *axes: which.
+          keep: them, with a length of 1.
+
+        Returns:
+          The sums.
+        """
         return self.op("ReduceSum", x, list(axes), keepdims=int(keep))
 
     def zero_unless(self, seen: str, x: str) -> str:
-        """x where a condition holds, else 0."""
+        """Zeroes what a condition does not hold for.
+
+        Args:
+          seen: bool, of a shape that fits x.
+          x: any shape.
+
+        Returns:
+          Like x.
+        """
         return self.op("Where", seen, x, 0.0)
 
     def as_float(self, x: str) -> str:
@@ -132,11 +247,19 @@ class Graph:
         return self.op("Cast", x, to=self._onnx.TensorProto.DOUBLE)
 
     def double(self, array: np.ndarray) -> str:
-        """Stores an array in float64."""
+        """Stores an array of any shape in float64."""
         return self._store(np.asarray(array, np.float64))
 
     def first(self, count: str, length: str) -> str:
-        """Marks the first `count` [B] of `length` [1] places: bool [B, length]."""
+        """Marks the first places of rows.
+
+        Args:
+          count: int64 [B], how many.
+          length: int64 [1], of a row.
+
+        Returns:
+          Bool [B, length].
+        """
         numbers = self.op("Range", 0, self.squeeze(length, 0), 1)
         return self.op("Less", self.expand(numbers, 0), self.expand(count, 1))
 
