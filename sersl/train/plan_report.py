@@ -56,7 +56,11 @@ def plan_record(plan: Plan, *, hours: float) -> dict:
         "left_whole": [one._asdict() for one in plan.whole],
         "times": None if times is None else times._asdict(),
         "notes": plan.compiled.notes,
-        "compile": {"seconds": plan.compiled.seconds, "host_bytes": plan.compiled.host_bytes},
+        "compile": {
+            "seconds": plan.compiled.seconds,
+            "cpu_seconds": plan.compiled.cpu_seconds,
+            "host_bytes": plan.compiled.host_bytes,
+        },
         "versions": {"jax": jax.__version__},
     }
     if times is not None:
@@ -124,8 +128,8 @@ def plan_text(plan: Plan, *, hours: float) -> str:
         ]
     lines += [f"  note         {note}" for note in compiled.notes]
     lines.append(
-        f"  compiled in {compiled.seconds:.0f} s with {compiled.host_bytes / GIB:.1f} GiB of this "
-        "machine's memory"
+        f"  compiled in {compiled.seconds:.0f} s ({compiled.cpu_seconds:.0f} s of all cores) with "
+        f"{compiled.host_bytes / GIB:.1f} GiB of this machine's memory"
     )
     return "\n".join(lines)
 

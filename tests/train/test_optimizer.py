@@ -239,3 +239,23 @@ def test_table_lists_every_treatment_with_its_size():
         "  trained from step 5, no decay: 1 arrays, 2 values, e.g. head/scale",
         "  trained from step 5, decay: 1 arrays, 4 values, e.g. head/kernel",
     ]
+
+
+def test_first_moment_in_bfloat16_halves_its_bytes_and_hardly_moves_the_update():
+    params = {"kernel": np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)}
+    gradient = {"kernel": np.cos(np.arange(12, dtype=np.float32)).reshape(3, 4)}
+    updates, dtypes = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        config = OptimizerConfig(first_moment=dtype, decay=((r".*", True),))
+        optimizer = make_optimizer(config, params, num_steps=100)
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates[dtype], state = optimizer.update(gradient, state, params)
+        dtypes[dtype] = sorted(str(x.dtype) for x in jax.tree.leaves(state) if x.shape == (3, 4))
+    assert dtypes == {"float32": ["float32"] * 2, "bfloat16": ["bfloat16", "float32"]}
+    # bfloat16 has 8 bits: 1 in 256.
+    np.testing.assert_allclose(
+        updates["bfloat16"]["kernel"], updates["float32"]["kernel"], rtol=2 / 256
+    )
+    with pytest.raises(UserError, match=r"unknown optimizer.first_moment 'float16'"):
+        make_optimizer(OptimizerConfig(first_moment="float16"), params, num_steps=1)

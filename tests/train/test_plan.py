@@ -167,8 +167,8 @@ def test_fit_finds_the_last_row_that_fits(monkeypatch):
             self.rows_per_device = rows
             self.memory = plan_module.Memory(60, 30, 10, 0, 0, 0)
             self.compiled = plan_module.Compiled(
-                fits=peak <= 777, peak_bytes=peak, available_bytes=777, seconds=0.0, host_bytes=0,
-                collectives=[], memory_traffic=0, notes=[],
+                fits=peak <= 777, peak_bytes=peak, available_bytes=777, seconds=0.0,
+                cpu_seconds=0.0, host_bytes=0, collectives=[], memory_traffic=0, notes=[],
             )  # fmt: skip
 
     tries = []

@@ -1,0 +1,106 @@
+"""Plans every large preset on every slice of docs/plans.md, one by one, and writes the table.
+
+Command, in an environment with `sersl[tpu]`: python tools/plans.py --output plans
+A plan that is there already is not made again; the table goes to standard output.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CONFIG = "configs/pretrain/emotion_aware.py"
+PRESETS = ("base", "base_waveform", "large", "large_waveform", "xlarge", "xlarge_waveform")
+TOPOLOGIES = ("v5e:4x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
+ROWS = 8  # of 15.6 s on each device
+FSDP = {"base": 1, "large": 16, "xlarge": 16}  # devices over which the state is cut
+GIB = 2**30
+HEAD = (
+    "| preset | topology, mesh | M parameters | GiB a device: state, activations, temporaries, "
+    "**peak** of available | FLOPs a step | sent, MiB | best step, ms: compute, memory, links | "
+    "MFU at best | audio h an h at best | 60,000 h: days, chip-hours | compile CPU s, host GiB |\n"
+    + "|---" * 11
+    + "|"
+)
+
+
+def main() -> int:
+    """Makes what is missing and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="of the plans")
+    parser.add_argument("--table_only", action="store_true", help="of the plans that are there")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    print(HEAD)
+    for preset in PRESETS:
+        for topology in TOPOLOGIES:
+            file = arguments.output / f"{preset}_{topology.replace(':', '_')}.json"
+            if not file.exists() and not arguments.table_only:
+                plan(preset, topology, file)
+            if file.exists():
+                print(row(preset, json.loads(file.read_text())), flush=True)
+    return 0
+
+
+def plan(preset: str, topology: str, file: Path) -> None:
+    """Makes one plan in a process of its own, so that its memory is its own too.
+
+    Args:
+      preset: of the config.
+      topology: as `sersl plan` takes it.
+      file: gets the plan.
+    """
+    command = [
+        *(sys.executable, "-m", "sersl", "plan", "--config", f"{CONFIG}:{preset}"),
+        *("--topology", topology, "--rows_per_device", str(ROWS), "--output", str(file)),
+        *(f"--config.mesh.fsdp={FSDP[preset.split('_')[0]]}", "--config.encoder.scan_layers=true"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{preset} on {topology}: {done.stderr.strip()[-400:]}", file=sys.stderr, flush=True)
+
+
+def row(preset: str, record: dict) -> str:
+    """Writes one plan as a row of the table.
+
+    Args:
+      preset: of the config.
+      record: as `sersl plan --output` writes it.
+
+    Returns:
+      A line of Markdown.
+    """
+    memory, times = record["memory"], record["times"]
+    state = sum(memory[kind] for kind in ("params", "optimizer", "teacher", "batch"))
+    sizes = " ".join(f"{axis}={size}" for axis, size in record["mesh"].items() if size > 1)
+    peak = f"**{memory['peak'] / GIB:.2f}** of {memory['available'] / GIB:.2f}"
+    if not memory["fits"]:
+        peak += f", {-memory['spare'] / GIB:.2f} too much"
+    cells = [
+        preset,
+        f"{record['topology']['name']}, {sizes}",
+        f"{record['parameters']['total'] / 1e6:.0f}",
+        f"{state / GIB:.2f}, {memory['activations'] / GIB:.2f}, "
+        f"{memory['temporaries'] / GIB:.2f}, {peak}",
+        f"{record['flops']['model']:.2e}",
+        f"{sum(one['sent'] for one in record['collectives']) / 2**20:,.0f}",
+    ]
+    if times is None:
+        cells += ["-"] * 4
+    else:
+        audio = record["audio"]
+        cells += [
+            f"{1e3 * times['step']:.0f}: {1e3 * times['compute']:.0f}, "
+            f"{1e3 * times['memory']:.0f}, {1e3 * times['links']:.1f}",
+            f"{times['mfu']:.0%}",
+            f"{times['audio_hours_per_hour']:,.0f}",
+            f"{audio['days']:.2f}, {audio['chip_hours']:,.0f}",
+        ]
+    compile_ = record["compile"]
+    cells.append(f"{compile_['cpu_seconds']:.0f}, {compile_['host_bytes'] / GIB:.1f}")
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
