@@ -4,8 +4,7 @@
 
 DIR is where `sersl prepare --corpus ravdess` wrote. For each of EmoBox's six folds of four actors,
 annotators are fitted on the other twenty and heard on the four; the ROC area is over all test
-utterances together. It takes about half an hour on two cores, most of it for the networks, which are kept in
-the workdir. `--only network` prints only rows with that word; `--draw` also writes pictures of
+utterances XX `--only network` prints only rows with that word; `--draw` also writes pictures of
 utterances of a test speaker.
 """
 

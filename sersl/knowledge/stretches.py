@@ -14,6 +14,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sersl.core.lengths import HOP, SAMPLE_RATE, num_frames, num_samples
 
 MAX_FRAMES = 1500  # 30 s
+# Samples that a stretch has beyond its frames, where there are any: as far as the pitch window of
+# the last one reaches. Fewer than a hop, so that they make no frame.
+_REACH = 120
 _SHORTEST = 64  # frames; below, shapes are not told apart
 _BATCH_SECONDS = 160.0  # of audio on each device at once, padding included
 
@@ -37,6 +40,7 @@ class Batch(NamedTuple):
 
     Attributes:
       waveform: [B, N] float32, zeros behind each row's samples; N makes an even number of frames.
+        A row has 120 samples more than its frames need, where the utterance goes on.
       num_samples: [B] int32; rows beyond the stretches have 0.
       stretches: at most B, of the first rows.
     """
@@ -84,7 +88,7 @@ def make_batches(
     for stretch in make_stretches([len(w) for w in waveforms]):
         by_size.setdefault(padded_frames(stretch.frames), []).append(stretch)
     for frames, stretches in sorted(by_size.items()):
-        size = num_samples(frames)
+        size = num_samples(frames) + _REACH
         most = max(1, int(seconds * SAMPLE_RATE / size))
         needed = -(-len(stretches) // len(devices))
         rows = min(most, 1 << (needed - 1).bit_length()) * len(devices)
@@ -93,8 +97,7 @@ def make_batches(
             waveform = np.zeros((rows, size), np.float32)
             lengths = np.zeros(rows, np.int32)
             for row, (owner, start, count) in enumerate(chosen):
-                # Only the utterance's last stretch has samples that belong to no frame.
-                samples = waveforms[owner][start * HOP :][: num_samples(count)]
+                samples = waveforms[owner][start * HOP :][: num_samples(count) + _REACH]
                 waveform[row, : len(samples)] = samples
                 lengths[row] = len(samples)
             on_devices = jax.device_put((waveform, lengths), rows_over_devices)
