@@ -10,13 +10,15 @@ import pytest
 from flax import nnx
 
 from sersl.config.load import from_mapping
-from sersl.config.schema import MaskingConfig, PretrainConfig
+from sersl.config.schema import MaskingConfig, MeshConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.knowledge.masking import choose_masked
+from sersl.parallel.mesh import make_mesh
+from sersl.parallel.sharding import batch_sharding
 from sersl.train.pretrain_task import PretrainTask
 from sersl.train.student import most_unmasked, repeat_rows, run_student
-from tests.tolerances import FP32
+from tests.tolerances import FP32, LOSS_ACROSS_MESHES
 
 B, N = 4, 16_080
 SMALL = {
@@ -242,3 +244,17 @@ def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_b
     waveform = np.asarray(batch_of()["waveform"]) * (np.arange(N) > N // 2)
     _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
     assert norm(gradient["encoder"]["frontend"]) < 1e3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cpc", "distill"])
+def test_term_when_rows_lie_on_eight_devices_then_the_same_loss(name):
+    task, params, run = compiled(config_of(name))
+    teacher = task.make_teacher(params)
+    batch = {key: jnp.concatenate([a, a[::-1]]) for key, a in batch_of().items()}
+    alone, _, _ = run(params, teacher, batch, 0)
+    mesh = make_mesh(MeshConfig(), jax.devices())
+    assert mesh.size == 8
+    with jax.set_mesh(mesh):
+        spread, _, _ = run(params, teacher, jax.device_put(batch, batch_sharding(mesh)), 0)
+    np.testing.assert_allclose(spread, alone, **LOSS_ACROSS_MESHES)
