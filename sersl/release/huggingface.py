@@ -47,6 +47,8 @@ _LEFT_OUT = re.compile(
     r"|objective|projector|classifier|layer_weights|label_embs_concat)(\..*)?"
 )
 _MASK = "masked_spec_embed"
+# The one parameter that a source may lack: only pretraining uses it, and learns it.
+_MASK_PARAMETER = "encoder.mask_embedding"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
         stored = stored_shapes(where_to[name], shapes[name])
         wanted |= stored
         initial += [name for tensor in stored if tensor.startswith(OWN_PREFIX)]
+    if set(initial) - {_MASK_PARAMETER}:
+        raise ValueError(f"no place is known for {initial}")  # a gap of huggingface_names
     unused = _compare(wanted, tensors, source)
     used = [name for name in wanted if name in tensors]
     report = ImportReport(
@@ -251,7 +255,6 @@ def _compare(wanted: Mapping, tensors: Mapping[str, StoredTensor], source: Path)
 def _arrays(wanted: Mapping, tensors: Mapping) -> Iterator[tuple[str, np.ndarray]]:
     for name, shape in wanted.items():
         if name.startswith(OWN_PREFIX):
-            # The mask embedding, which only pretraining uses, and learns.
             yield name, np.zeros(shape, np.float32)
         else:
             yield name, as_float32(name, tensors[name])
