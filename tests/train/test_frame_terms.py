@@ -162,9 +162,20 @@ def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
 
 def student_of(config, batch, key):
     model = PretrainTask(config).make_model()
-    return model, run_student(
-        model, batch, heard=batch["waveform"], config=config, intensity=None, tokens={}, key=key
-    )
+
+    @jax.jit
+    def run(batch, key):
+        return run_student(
+            model,
+            batch,
+            heard=batch["waveform"],
+            config=config,
+            intensity=None,
+            tokens={},
+            key=key,
+        )
+
+    return model, run(batch, key)
 
 
 def test_student_when_there_are_clones_then_masked_differently_and_features_alike():
