@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import statistics
 import time
 
@@ -68,13 +69,14 @@ def train(arguments) -> dict:
         worker.join()
     rows = []
     for name, measured in times.items():
-        user, system, clock = zip(*measured, strict=True)
+        user, system, clock, faults = zip(*measured, strict=True)
         total = [round(u + s, 2) for u, s in zip(user, system, strict=True)]
         row = {
             "way": name,
             "cpu_seconds": round(statistics.median(total), 2),
             "of_them_system": round(statistics.median(system), 2),
             "seconds": round(statistics.median(clock), 2),
+            "page_faults": statistics.median(faults),
             "cpu_seconds_of_rounds": total,
         }
         rows.append(row)
@@ -113,11 +115,11 @@ def _work(name, settings, pipe):
         return
     pipe.send(run())
     while pipe.recv():
-        before, clock = os.times(), time.perf_counter()
+        before, clock = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         run()
-        after = os.times()
-        times = (after.user - before.user, after.system - before.system)
-        pipe.send((*times, time.perf_counter() - clock))
+        clock, after = time.perf_counter() - clock, resource.getrusage(resource.RUSAGE_SELF)
+        times = (after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime, clock)
+        pipe.send((*times, after.ru_minflt - before.ru_minflt))
 
 
 def _sersl(waveform, size):

@@ -10,9 +10,9 @@ def keep_freed_memory(platform: str) -> bool:
     """Tells the C library to keep freed memory for the process, where a step runs on CPU.
 
     XLA on CPU asks for the whole memory of a step and frees it after. glibc gives blocks of that
-    size back to the system, which clears every page again: 0.8 million page faults and a fifth of
-    the processor time of a base-sized step (docs/benchmarks/train.md). The process then keeps the
-    most that it ever needed.
+    size back to the system, which clears every page again: for a model of base size a fifth of the
+    processor time of a step (`page_faults` and `of_them_system` in tools/benchmark.py train). The
+    process then keeps the most that it ever needed.
 
     Args:
       platform: of the devices: cpu, gpu, tpu.
