@@ -1,8 +1,8 @@
 """`sersl prepare`: audio and labels to records, and a table of what came out."""
 
+import collections
 import sys
 import time
-from collections import Counter
 
 from tqdm import tqdm
 
@@ -10,6 +10,7 @@ from sersl.core.errors import UserError
 from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
 from sersl.corpora.quality import QUALITY_PAGE, read_faults
+from sersl.corpora.utterance import short_reason
 
 _LISTED = 5  # files printed per reason; prepare.json lists all
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
@@ -71,7 +72,7 @@ def table(prepared: Prepared) -> str:
     done = "was already prepared; nothing to do" if prepared.skipped_work else "is prepared"
     rows = [
         ("utterances", str(summary["num_utterances"])),
-        ("hours", f"{summary['hours']:.2f}"),
+        _duration(summary["hours"]),
         ("speakers", str(summary["num_speakers"]) if summary["num_speakers"] else "not known"),
         ("categories", _counts(summary["categories"], "without")),
         ("genders", _counts(summary["genders"], "not known")),
@@ -96,6 +97,10 @@ def table(prepared: Prepared) -> str:
     return "\n".join(lines)
 
 
+def _duration(hours: float) -> tuple[str, str]:
+    return ("hours", f"{hours:.2f}") if hours >= 0.1 else ("minutes", f"{60 * hours:.1f}")
+
+
 def _counts(counts: dict[str, int], none: str) -> str:
     return ", ".join(f"{name or none} {count}" for name, count in counts.items())
 
@@ -109,9 +114,11 @@ def _files(what: str, items: list[dict]) -> list[str]:
     if not items:
         return []
     lines = [f"  {what}: {len(items)} files, all listed in prepare.json"]
-    for reason, count in Counter(item["reason"] for item in items).most_common(_LISTED):
-        paths = [item["path"] for item in items if item["reason"] == reason]
-        lines.append(f"    {count} x {reason}: {_some(paths)}")
+    paths = collections.defaultdict(list)
+    for item in items:
+        paths[short_reason(item)].append(item["path"])
+    for reason, files in sorted(paths.items(), key=lambda pair: -len(pair[1]))[:_LISTED]:
+        lines.append(f"    {len(files)} x {reason}: {_some(files)}")
     return lines
 
 

@@ -144,7 +144,7 @@ def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict
         about = CORPORA[corpus].about
         how = about.how_to_get or f"get it from {about.homepage}"
         if corpus in ARCHIVES:
-            how += ", or add --download and the folder to unpack it into"
+            how += ", or add --download, with --audio_dir for the folder to unpack it into"
         raise UserError(
             f"corpus {corpus!r} needs --audio_dir, a folder with {about.folder}; {how} "
             f"({about.licence})"

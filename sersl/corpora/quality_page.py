@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import jinja2
 from markupsafe import Markup
 
+from sersl.corpora.utterance import short_reason
+
 _PANELS = (
     ("duration", "duration", "seconds"),
     ("level", "level", "dBFS, root mean square"),
@@ -39,6 +41,7 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.35rem .5rem; border-bottom:1px solid var(--line);
          vertical-align:top; overflow-wrap:anywhere; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; overflow-wrap:normal; }
+td:first-child { min-width:11rem; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
 .num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
 .bar { background:var(--line); border-radius:4px; height:.5rem; min-width:24px; margin-top:.5rem; }
@@ -70,7 +73,7 @@ _TEMPLATE = """<!doctype html>
 {% if rows | length > shown %}<p class="note">The first {{ shown }}; quality.json lists all.</p>
 {% endif %}{% if note %}<p class="note">{{ note }}</p>{% endif %}{% endif %}{% endmacro %}
 <header><h1>{{ corpus }} {{ version }}</h1>
-<p>{{ num_utterances }} utterances of {{ "%.2f" | format(hours) }} hours; licence: {{ licence }}.
+<p>{{ num_utterances }} utterances of {{ length }}; licence: {{ licence }}.
 {% for text in differences %}Difference: {{ text }}. {% endfor %}</p></header>
 <div class="cards">
 {% for name, value, bad in cards %}<div class="card {{ "bad" if bad }}"><span>{{ name }}</span>
@@ -120,6 +123,10 @@ or there twice.</p>{% endif %}
 """
 
 
+def _length(hours: float) -> str:
+    return f"{hours:.2f} hours" if hours >= 0.1 else f"{60 * hours:.1f} minutes"
+
+
 def render(content: Mapping) -> str:
     """Makes the page.
 
@@ -159,8 +166,9 @@ def render(content: Mapping) -> str:
             ("DC offset", faults["dc_offset"], "of full scale"),
             ("Low signal-to-noise ratio", faults["low_snr"], "dB"),
         ],
-        unreadable_rows=[(item["path"], item["reason"]) for item in content["unreadable"]],
+        unreadable_rows=[(item["path"], short_reason(item)) for item in content["unreadable"]],
         left_out_rows=[(item["path"], item["reason"]) for item in content["left_out"]],
+        length=_length(content["hours"]),
         silent_rows=[(name,) for name in content["silent"]],
         short_rows=[(name,) for name in content["short"]],
         duplicate_rows=[(" = ".join(names),) for names in content["duplicates"]],
@@ -197,7 +205,7 @@ def _count_table(column: str, counts: Mapping) -> tuple[str, list[dict], int]:
     most = max((entry["utterances"] for _, entry in ordered), default=1)
     rows = [
         {
-            "name": name or "not known",
+            "name": name or ("without" if column == "category" else "not known"),
             "utterances": entry["utterances"],
             "minutes": f"{entry['seconds'] / 60:.1f}",
             "percent": round(100 * entry["utterances"] / most),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import CANONICAL, DIMENSIONS, LabelView, soft_labels
+from sersl.corpora.labels import CANONICAL, DIMENSIONS, LabelView
 
 ANNOTATORS = "annotators"  # key in the index's column `extra`
 # Lowest and highest rating. IEMOCAP: Busso et al. 2008, self-assessment manikins; MSP: the
@@ -22,28 +22,6 @@ SCALES: dict[str, tuple[float, float]] = {
     "msp_podcast": (1.0, 7.0),
     "unit": (0.0, 1.0),
 }
-
-
-def soft_label_table(votes: Iterable[str], categories: np.ndarray, view: LabelView) -> np.ndarray:
-    """Turns the index's votes into a distribution for each utterance.
-
-    Args:
-      votes: [N] the column `votes`, a JSON object or "".
-      categories: [N] the column `category`; stands in, with all of the weight, where there are
-        no votes or none of them belongs to a class.
-      view: the classes.
-
-    Returns:
-      [N, C] float32; a row sums to 1, or is all zero where the view says nothing of it.
-    """
-    hard = view.indices(categories)
-    table = np.zeros((len(hard), len(view.names)), np.float32)
-    for row, text in enumerate(votes):
-        if text:
-            table[row] = soft_labels(json.loads(text), view)
-        if not table[row].any() and hard[row] >= 0:
-            table[row, hard[row]] = 1.0
-    return table
 
 
 def annotator_labels(extra: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:

@@ -57,6 +57,19 @@ class LeftOut:
     reason: str
 
 
+def short_reason(item: Mapping[str, str]) -> str:
+    """Says why a file gives no record, without its name, so that equal reasons are equal text.
+
+    Args:
+      item: of `LeftOut`: path and reason.
+
+    Returns:
+      The reason; where it starts with the file's whole name, what follows.
+    """
+    _, found, rest = item["reason"].partition(item["path"])
+    return rest.strip() if found else item["reason"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class About:
     """What a reader of the prepared corpus must know.

@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import canonical, make_view
+from sersl.corpora.labels import canonical, make_view, soft_label_table
 from sersl.corpora.manifest import ManifestBuilder
 from sersl.corpora.ratings import (
     annotator_labels,
     check_scale,
     describe_view,
     plurality,
-    soft_label_table,
     view_report,
 )
 
@@ -91,15 +90,14 @@ def test_label_when_a_code_then_only_within_its_corpus(tmp_path):
         canonical("O", "emodb")
 
 
-def test_soft_label_table_when_no_votes_then_the_category_has_all(tmp_path):
+def test_soft_label_table_when_votes_are_of_no_class_or_missing_then_not_a_number():
     view = make_view("4class", ())
-    votes = ['{"happy": 1, "excited": 2, "sad": 1}', "", '{"fear": 3}', ""]
-    categories = np.array(["happy", "sad", "angry", ""], dtype=object)
-    table = soft_label_table(votes, categories, view)
-    expected = {"happy": [0.75, 0, 0, 0], "sad": [0.25, 1, 0, 0], "angry": [0, 0, 1, 0]}
-    for name, column in expected.items():
-        np.testing.assert_allclose(table[:, view.names.index(name)], column)
-    assert table.dtype == np.float32 and not table[3].any()
+    votes = np.array(['{"happy": 1, "excited": 2, "sad": 1}', "", '{"fear": 3}', ""], dtype=object)
+    table = soft_label_table(votes, view)
+    assert table.shape == (4, 4) and table.dtype == np.float32
+    expected = {"happy": 0.75, "sad": 0.25, "angry": 0.0, "neutral": 0.0}
+    np.testing.assert_allclose(table[0], [expected[name] for name in view.names])
+    assert np.isnan(table[1:]).all()
 
 
 def test_view_when_corpora_differ_then_what_is_lost_is_said():
