@@ -49,7 +49,10 @@ def loader(arguments) -> dict:
     plan = make_plan([source.num_samples for source in sources], data=data, seed=0)
     pieces = _pieces(sources, plan, arguments.steps)
     seconds = sum(length for _, _, length in pieces) / SAMPLE_RATE
-    print(f"{len(pieces)} pieces, {seconds:.0f} s of audio in {arguments.steps} batches")
+    print(
+        f"{len(pieces)} pieces, {seconds:.0f} s of audio in {arguments.steps} batches; "
+        f"{len(plan.buckets)} shapes, {plan.real_share:.1%} of the samples are real"
+    )
     rows = []
     for threads in arguments.threads:
         ways = {
@@ -64,7 +67,13 @@ def loader(arguments) -> dict:
                 measured[name].append(_timed(way))
         rows += [_row(name, threads, times, seconds) for name, times in measured.items()]
     _compare(rows)
-    return {"measure": "loader", "goal": GOAL, "cpus": os.cpu_count(), "rows": rows}
+    return {
+        "measure": "loader",
+        "goal": GOAL,
+        "cpus": os.cpu_count(),
+        "real_share": round(plan.real_share, 4),
+        "rows": rows,
+    }
 
 
 def _pieces(sources, plan: BatchPlan, steps: int) -> list[tuple[bytes, int, int]]:
