@@ -109,8 +109,10 @@ class BatchMaker:
             codes = np.full((len(rows), num_frames(refs.num_samples)), -1, np.int32)
             for i in np.flatnonzero(real):
                 count = num_frames(int(length[i]))
-                codes[i, :count] = self._sources[corpus[i]].books[number].codes(
-                    row[i], start_frame=int(start[i]) // HOP, num_frames=count
+                codes[i, :count] = (
+                    self._sources[corpus[i]]
+                    .books[number]
+                    .codes(row[i], start_frame=int(start[i]) // HOP, num_frames=count)
                 )
             batch[NEED + book.book] = codes
         return batch

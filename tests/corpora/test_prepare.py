@@ -110,6 +110,18 @@ def bad_files(folder, tone) -> dict[str, str]:
     }
 
 
+def test_table_when_files_share_a_reason_then_it_is_printed_once(tmp_path, tone, arguments, capsys):
+    tone(tmp_path / "good.wav")
+    for name in ("one.wav", "two.wav"):
+        (tmp_path / name).write_bytes(b"")
+    manifest = tmp_path / "own.csv"
+    manifest.write_text("path\ngood.wav\none.wav\ntwo.wav\n")
+    run(arguments(manifest=manifest, data_dir=tmp_path / "data"))
+    said = capsys.readouterr().out
+    assert "2 x is empty (0 bytes): replace the file or leave it out: one.wav, two.wav" in said
+    assert "  minutes      0.0\n" in said
+
+
 def test_prepare_when_files_are_bad_then_each_is_listed_with_its_reason(tmp_path, tone):
     reasons = bad_files(tmp_path, tone)
     manifest = tmp_path / "own.csv"
