@@ -1,7 +1,7 @@
 """Emotion2vec-S: emotion2vec, and contrast between utterances by their (pseudo-)labels.
 
-Source: C2SER (2502.18186): the losses of frames, of utterances and of categories have weight 1; its
-training code is not public, so the form of the last is Khosla's (2004.11362). Differs: as
+Source: C2SER (zxzhao0/C2SER): the losses of frames, of utterances and of categories have weight 1;
+its training code is not public, so the form of the last is Khosla's (2004.11362). Differs: as
 emotion2vec.py.
 
 Command, on a corpus whose manifest has categories, given or guessed by another model:

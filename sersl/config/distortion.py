@@ -46,5 +46,5 @@ class CombineConfig:
 
     mixup_probability: float = 0.0  # of a row
     mixup_alpha: float = 0.4  # the row's share is drawn from Beta(alpha, alpha)
-    mixup_by_length: bool = True  # labels weigh by share times length (label-adaptive, 2305.06273)
+    mixup_by_length: bool = True  # labels weigh by share times length (label-adaptive)
     copy_paste_probability: float = 0.0  # of a row that another one of its category follows

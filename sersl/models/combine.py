@@ -87,8 +87,8 @@ def mixup(
     Returns:
       The batch. Rows are mixed with rows that know the same kinds of labels.
 
-    Source: mixup (1710.09412); label-adaptive mixup (2305.06273): labels weigh by share times
-    length, since a short utterance is silent in most of a long one.
+    Source: mixup (1710.09412). Labels by share times length, since a short utterance is silent in
+    most of a long one, follow the idea of label-adaptive mixup (2305.06273), not its formula.
     """
     keys = jax.random.split(key, 3)
     valid, lengths = batch["valid"], batch["valid"].sum(1)
