@@ -8,6 +8,7 @@ whose record i belongs to row i of the index, and `sidecar.json`, which says wha
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
@@ -85,8 +86,14 @@ def annotate_corpus(
     all_records = make_records(
         source, annotator, [parts.rows[part] for part in to_do], processes=processes
     )
-    for part, records in zip(to_do, all_records, strict=True):
-        parts.write(part, counted(records))
+    try:
+        for part, records in zip(to_do, all_records, strict=True):
+            parts.write(part, counted(records))
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"a process annotating corpus {corpus!r} was ended from outside, perhaps for want of "
+            "memory: run again with fewer --processes"
+        ) from error
     if parts.missing() and find_sidecar(annotator, source.index) is None:
         return None
     parts.join()

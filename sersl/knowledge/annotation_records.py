@@ -4,7 +4,6 @@ import itertools
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,8 @@ def make_records(
       The records of one part after the other; they must be taken in order.
 
     Raises:
-      UserError: a damaged record, or a worker process that was ended.
+      UserError: a damaged record.
+      BrokenProcessPool: a worker process was ended from outside, also while records are taken.
     """
     if annotator.on_device:
         yield from _in_batches(source, annotator, parts)
@@ -58,8 +58,6 @@ def make_records(
             for rows in parts:
                 tasks = [rows[i : i + _ROWS_PER_TASK] for i in range(0, len(rows), _ROWS_PER_TASK)]
                 yield itertools.chain.from_iterable(pool.map(_annotate_in_worker, tasks))
-        except BrokenProcessPool as error:
-            raise _ended(source) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -195,10 +193,3 @@ def _open_in_worker(source: CorpusSource, annotator: Annotator) -> None:
 
 def _annotate_in_worker(rows: range) -> list[bytes]:
     return list(_annotate_rows(*_worker, rows))
-
-
-def _ended(source: CorpusSource) -> UserError:
-    return UserError(
-        f"a process annotating corpus {source.index.corpus!r} was ended from outside, perhaps for "
-        "want of memory: run again with fewer --processes"
-    )

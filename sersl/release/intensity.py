@@ -14,7 +14,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.stretches import make_batches
-from sersl.release.folder import read_model
+from sersl.release.folder import ReleasedModel, read_model
 
 MODEL_VERSION = 1  # of everything below
 MEASURES = ("neutral", "arousal", "entropy")
@@ -64,7 +64,7 @@ class ModelAnnotator:
             )
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure
-        self._weights = _fingerprint(released.params)
+        self._weights = _fingerprint(released)
         self._params = jax.tree.map(jnp.asarray, released.params)
         graph = nnx.graphdef(released.architecture.build())
         at = {"neutral": categories, "arousal": dimensions, "entropy": ("entropy",)}[measure]
@@ -123,9 +123,10 @@ def _apply(graph, measure, at, params, waveform, num_samples):
     return jnp.clip(1.0 - entropy / np.log(share.shape[-1]), 0.0, 1.0)
 
 
-def _fingerprint(params) -> str:
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+def _fingerprint(released: ReleasedModel) -> str:
+    """Names the network: what it is made of, and its weights."""
+    digest = hashlib.sha256(repr(released.architecture).encode())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(released.params)[0]:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ from sklearn.metrics import roc_auc_score
 from sersl.core.errors import UserError
 from sersl.data.sources import CorpusSource
 from sersl.eval import intensity
+from sersl.knowledge.annotate import annotate_corpus
 from tests.data.doubles import prepare
 
 
@@ -35,7 +36,8 @@ def test_utterance_intensity_leaves_silence_out():
 
 
 def test_check_of_a_corpus_without_intensities_says_so(tmp_path):
-    prepare(tmp_path, "alpha", [8000, 9000], annotator="signal")
+    prepare(tmp_path, "alpha", [8000, 9000])
+    annotate_corpus("signal", "alpha", data_dir=tmp_path)
     source = CorpusSource(tmp_path, "alpha", annotator="signal")
     assert 0 <= intensity.utterance_intensity(source, 0) <= 1
     with pytest.raises(UserError, match="'alpha' has no intensities of its own"):

@@ -1,6 +1,7 @@
 import argparse
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -193,6 +194,16 @@ def test_annotate_corpus_without_corpus_annotator_or_room_says_what_to_do(data_d
     monkeypatch.setattr(sidecar_parts, "ArrayRecordWriter", full)
     with pytest.raises(UserError, match=r"cannot be written in .*No space left.*free some space"):
         annotate_corpus("signal", "alpha", data_dir=data_dir)
+
+
+def _end_process(*_):
+    os._exit(9)
+
+
+def test_annotate_corpus_whose_worker_is_ended_says_so(data_dir):
+    deadly = dataclasses.replace(RULES["energy"], rule=_end_process)
+    with pytest.raises(UserError, match="was ended from outside"):
+        annotate_corpus(deadly, "alpha", data_dir=data_dir, processes=2)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
