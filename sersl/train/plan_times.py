@@ -40,7 +40,15 @@ class Times(NamedTuple):
         return hours / self.audio_hours_per_hour / 24
 
     def chip_hours_for(self, hours: float, num_devices: int) -> float:
-        """Says how many hours of a chip it takes to go through so many hours of audio once."""
+        """Says how many hours of a chip it takes to go through audio once.
+
+        Args:
+          hours: of audio.
+          num_devices: chips that work at the same time.
+
+        Returns:
+          Hours of one chip.
+        """
         return self.days_for(hours) * 24 * num_devices
 
 
