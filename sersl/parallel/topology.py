@@ -52,9 +52,9 @@ class Topology(NamedTuple):
           The number of its slice or node for each.
         """
         devices = list(devices)
-        slices = [getattr(device, "slice_index", None) for device in devices]
-        if None not in slices:
-            return slices
+        if devices[0].platform == "tpu":
+            return [getattr(device, "slice_index", None) or 0 for device in devices]
+        # A GPU that is not there says slice 0 whatever its node.
         size = len(self.devices) // self.num_slices
         return [device.id // size for device in devices]
 
