@@ -37,8 +37,8 @@ def test_utterance_intensity_leaves_silence_out():
 
 def test_check_of_a_corpus_without_intensities_says_so(tmp_path):
     prepare(tmp_path, "alpha", [8000, 9000])
-    annotate_corpus("signal", "alpha", data_dir=tmp_path)
-    source = CorpusSource(tmp_path, "alpha", annotator="signal")
+    annotate_corpus("energy", "alpha", data_dir=tmp_path)
+    source = CorpusSource(tmp_path, "alpha", annotator="energy")
     assert 0 <= intensity.utterance_intensity(source, 0) <= 1
     with pytest.raises(UserError, match="'alpha' has no intensities of its own"):
         intensity.check(source)

@@ -61,11 +61,11 @@ def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
     return params
 
 
-def write_fake(folder, *, results=None, licence="", **options):
+def write_fake(folder, *, results=None, licence="", seed=0, **options):
     config = make_config(**options)
     return write_model(
         folder,
-        params=make_params(config),
+        params=make_params(config, seed=seed),
         config=config,
         categories=NAMES,
         dimensions=DIMENSIONS,

@@ -41,7 +41,7 @@ def test_model_annotator_measures_what_the_model_predicts_for_frames(folder):
 def test_model_annotator_is_known_by_its_weights_and_measure(folder, tmp_path):
     one, two = (ModelAnnotator(folder, measure=m).identity() for m in ("neutral", "entropy"))
     assert one["weights"] == two["weights"] and one != two
-    other = write_fake(tmp_path / "fake", head="tanh")
+    other = write_fake(tmp_path / "fake", seed=1)
     assert ModelAnnotator(other, measure="neutral").identity()["weights"] != one["weights"]
     assert is_model(folder) and not is_model(tmp_path)
 
