@@ -198,7 +198,6 @@ def main() -> int:
     verb.add_argument("--rows", type=int, default=4, metavar="N", help="utterances in a batch")
     verb.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each utterance")
     verb.add_argument("--rounds", type=int, default=5, metavar="N")
-    verb.add_argument("--keep_memory", choices=("sersl", "both", "none"), default="sersl")
     for known in verbs.choices.values():
         known.add_argument("--output", metavar="FILE.json")
         known.add_argument("--core", type=int, metavar="N", help="run on this core alone")

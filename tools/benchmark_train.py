@@ -17,7 +17,6 @@ from sersl.config.presets import encoder_preset, frontend_preset
 from sersl.config.schema import PretrainConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.parallel.memory import keep_freed_memory
 from sersl.train.optimizer import make_optimizer
 from sersl.train.pretrain_task import PretrainTask
 from sersl.train.step import make_step, new_state, param_shapes
@@ -40,8 +39,7 @@ def train(arguments) -> dict:
     Medians over rounds of processor seconds (user and system) and of the clock.
 
     Args:
-      arguments: `size`, `rows`, `seconds`, `rounds`, and `keep_memory`: which of the two keep
-        freed memory, as `sersl pretrain` does on CPU: sersl, both, none.
+      arguments: `size`, `rows`, `seconds`, `rounds`.
 
     Returns:
       Rows with the seconds of each, JSON-able.
@@ -88,7 +86,6 @@ def train(arguments) -> dict:
         "size": arguments.size,
         "goal": GOAL,
         "ratio": round(ratio, 3),
-        "keep_memory": arguments.keep_memory,
         "rows": rows,
         "jax": jax.__version__,
         "machine": processor(),
@@ -97,7 +94,7 @@ def train(arguments) -> dict:
 
 def _settings(arguments):
     """Picks what a process needs to know, by name."""
-    names = ("size", "rows", "seconds", "keep_memory")
+    names = ("size", "rows", "seconds")
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -106,8 +103,6 @@ def _work(name, settings, pipe):
     rng = np.random.default_rng(0)
     shape = (settings["rows"], int(settings["seconds"] * lengths.SAMPLE_RATE))
     waveform = 0.1 * rng.normal(size=shape).astype(np.float32)
-    if settings["keep_memory"] in (name, "both"):
-        keep_freed_memory("cpu")
     try:
         run = WAYS[name](waveform, settings["size"])
     except UserError as error:

@@ -16,7 +16,6 @@ from jax.sharding import PartitionSpec as P
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
-from sersl.parallel.memory import keep_freed_memory
 from sersl.parallel.random import run_key
 from sersl.parallel.sharding import (
     batch_sharding,
@@ -195,8 +194,6 @@ def compile_steps(
 ) -> dict[int, Any]:
     """Compiles one step per batch shape, ahead of time: the loop cannot recompile.
 
-    On CPU the process keeps its memory from then on, see `keep_freed_memory`.
-
     Args:
       step: from `make_step`.
       state: abstract, with shardings.
@@ -212,7 +209,6 @@ def compile_steps(
     Raises:
       UserError: the rows of a bucket do not divide over the mesh.
     """
-    keep_freed_memory(mesh.devices.flat[0].platform)
     traced = trace_steps(
         step, state, buckets=buckets, example=example, constants=constants, mesh=mesh
     )
