@@ -44,8 +44,8 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.optimizer = {"learning_rate": 7.5e-5, "warmup_fraction": 0.05}
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
-        # Seven LayerNorms in a row turn digital silence, as in short crops of RAVDESS, into gradients
-        # of 1e21.
+        # Seven LayerNorms in a row turn digital silence, as in crops of RAVDESS, into gradients of
+        # 1e21.
         config.frontend.conv_norm = "group"
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
         config.masking.clones = 2
