@@ -5,6 +5,7 @@ whose record i belongs to row i of the index, and `sidecar.json`, which says wha
 `data.sources.CorpusSource` reads it.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -83,12 +84,14 @@ def annotate_corpus(
             if progress is not None:
                 progress(done, total)
 
-    all_records = make_records(
-        source, annotator, [parts.rows[part] for part in to_do], processes=processes
-    )
+    rows = [parts.rows[part] for part in to_do]
     try:
-        for part, records in zip(to_do, all_records, strict=True):
-            parts.write(part, counted(records))
+        # Closed here, not when the interpreter gets round to it: it waits for its processes.
+        with contextlib.closing(
+            make_records(source, annotator, rows, processes=processes)
+        ) as all_records:
+            for part, records in zip(to_do, all_records, strict=True):
+                parts.write(part, counted(records))
     except BrokenProcessPool as error:
         raise UserError(
             f"a process annotating corpus {corpus!r} was ended from outside, perhaps for want of "

@@ -192,7 +192,7 @@ def tone_examples(count=24):
 
 
 def test_train_strength_on_noise_of_several_levels_learns_the_level():
-    config = dataclasses.replace(NANO, num_steps=40, learning_rate=3e-2, dropout=0.0)
+    config = dataclasses.replace(NANO, num_steps=60, learning_rate=2e-2, dropout=0.0)
     seen = []
     model = train_strength(
         tone_examples(), config, num_categories=2, progress=lambda *at: seen.append(at)
