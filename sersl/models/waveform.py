@@ -75,7 +75,9 @@ class Convolution(nnx.Module):
             # Uniform as in torch.nn.Conv1d. With zeros, digital silence stays 0 through all seven
             # LayerNorms, of which each multiplies its gradient by 300.
             bound = (self.taps * inputs) ** -0.5
-            bias = jax.random.uniform(jax.random.fold_in(key, 1), (width,), jnp.float32, -bound, bound)
+            bias = jax.random.uniform(
+                jax.random.fold_in(key, 1), (width,), jnp.float32, -bound, bound
+            )
             self.bias = nnx.Param(bias, axes=("conv",))
         if config.conv_norm == "layer":
             self.norm = LayerNorm(width, axis="conv", dtype=dtype)
