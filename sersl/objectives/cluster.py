@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
-
-_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
 
 def cosine_logits(projected: jax.Array, codewords: jax.Array, *, temperature: float) -> jax.Array:
@@ -23,7 +22,7 @@ def cosine_logits(projected: jax.Array, codewords: jax.Array, *, temperature: fl
 
     Source: HuBERT (2106.07447), eq. 3.
     """
-    return jnp.einsum("btw,kw->btk", _unit(projected), _unit(codewords)) / temperature
+    return jnp.einsum("btw,kw->btk", unit(projected), unit(codewords)) / temperature
 
 
 def code_prediction(
@@ -84,7 +83,7 @@ def random_projection(
     shape = (num_books, num_features, width)
     projections = jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound)
     codewords = jax.random.normal(keys[1], (num_books, num_codes, width), jnp.float32)
-    return projections, _unit(codewords)
+    return projections, unit(codewords)
 
 
 def random_codes(
@@ -137,8 +136,3 @@ def code_usage(codes: jax.Array, *, num_codes: int) -> Mean:
     shares = counts / jnp.maximum(total, 1.0)
     perplexity = jnp.exp(-jax.scipy.special.xlogy(shares, shares).sum(-1))
     return Mean.of(perplexity, total[:, 0] > 0)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = at_least_float32(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))

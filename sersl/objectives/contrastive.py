@@ -5,10 +5,9 @@ import jax.numpy as jnp
 
 from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
+from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
 from sersl.objectives.parts import over_batch, over_batch_constant
-
-_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
 
 def contrastive(
@@ -91,7 +90,7 @@ def info_nce(
     if num_negatives < 1:
         raise UserError("contrastive.num_negatives is less than 1: set it to 1 or more")
     # All pairs of an utterance in one product, [B, T, T]: far less than K targets for each frame.
-    similarity = jnp.einsum("btw,bsw->bts", _unit(context), _unit(quantized)) / temperature
+    similarity = jnp.einsum("btw,bsw->bts", unit(context), unit(quantized)) / temperature
     drawn = draw_negatives(masked, num_negatives=num_negatives, key=key)
     same = jnp.all(codes[:, :, None] == codes[:, None, :], axis=-1)
     positive = jnp.diagonal(similarity, axis1=1, axis2=2)
@@ -194,9 +193,3 @@ def feature_penalty(features: jax.Array, *, valid: jax.Array) -> tuple[jax.Array
 def _perplexity(distribution: jax.Array) -> jax.Array:
     """exp(entropy) over the last dimension; 0 log 0 = 0."""
     return jnp.exp(-jax.scipy.special.xlogy(distribution, distribution + 1e-7).sum(-1))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    """Scales vectors to length 1, in float32 at least."""
-    x = at_least_float32(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))

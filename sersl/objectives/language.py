@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import UserError
+from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
 from sersl.objectives.parts import need_whole_batch
 
@@ -41,7 +42,7 @@ def soft_contrast(
             "the batch has one row, and language supervision compares rows: raise "
             "data.seconds_per_batch or lower data.max_seconds"
         )
-    audio, text = _unit(audio), _unit(text)
+    audio, text = unit(audio), unit(text)
     scale = jnp.exp(jnp.minimum(at_least_float32(log_scale), jnp.log(100.0)))
     logits = scale * jnp.matmul(audio, text.T, precision=jax.lax.Precision.HIGHEST)
     both = counted[:, None] & counted[None, :]
@@ -74,8 +75,3 @@ def _divergence(logits, targets, counted):
     cross = jnp.where(targets > 0, targets * log_probabilities, 0.0).sum(1)
     chosen = jnp.take_along_axis(targets, logits.argmax(1)[:, None], axis=1)[:, 0]
     return entropy - cross, (chosen >= targets.max(1)).astype(jnp.float32)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = at_least_float32(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

@@ -12,10 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import UserError
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.cosine import unit
+from sersl.objectives.mean import Mean
 from sersl.objectives.parts import need_whole_batch
-
-_NORM_FLOOR = 1e-8  # of the lengths in the cosine (torch.nn.functional.cosine_similarity)
 
 
 def multiview(
@@ -196,7 +195,7 @@ def bootstrap(
     Source: BYOL (2006.07733), eq. 2.
     """
     target = jax.lax.stop_gradient(target)
-    cosine = (_unit(predicted) * _unit(target)).sum(-1)
+    cosine = (unit(predicted) * unit(target)).sum(-1)
     mean = Mean.of(2.0 - 2.0 * cosine, identity >= 0)
     return mean.value(empty=0.0), {"bootstrap": mean}
 
@@ -226,12 +225,7 @@ def _log_sum_exp(similarity: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 def _cosines(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(_unit(a), _unit(b).T, precision=jax.lax.Precision.HIGHEST)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    x = at_least_float32(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _NORM_FLOOR**2))
+    return jnp.matmul(unit(a), unit(b).T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _check_rows(rows: jax.Array) -> None:

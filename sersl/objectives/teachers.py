@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import UserError
+from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
 
 
@@ -52,7 +53,7 @@ def layer_regression(
     predicted = at_least_float32(predicted)
     target = jax.lax.stop_gradient(at_least_float32(target))
     error = jnp.abs(predicted - target).mean(-1)
-    cosine = (_unit(predicted) * _unit(target)).sum(-1)
+    cosine = (unit(predicted) * unit(target)).sum(-1)
     mean = Mean.of(error - cosine_weight * jax.nn.log_sigmoid(cosine), weights)
     return mean.value(empty=0.0), {
         f"{name}_l1": Mean.of(error, weights),
@@ -119,7 +120,3 @@ def hierarchical(
     )
     total = sum(share * loss for share, (loss, _) in zip(shares, parts, strict=True))
     return total, {name: mean for _, found in parts for name, mean in found.items()}
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))

@@ -1,0 +1,14 @@
+"""Vectors of length 1, whose products are cosines."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.objectives.mean import at_least_float32
+
+_SHORTEST = 1e-8  # length that shorter vectors are taken to have (torch's cosine_similarity)
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """Scales the vectors of [..., W] to length 1, in float32 at least; zeros stay zeros."""
+    x = at_least_float32(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), _SHORTEST**2))
