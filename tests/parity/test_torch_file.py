@@ -56,7 +56,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "evil", [Evil(os.system, "touch here"), Evil(eval, "1"), Evil(torch.load, "x")], ids=str
+    "evil",
+    [Evil(os.system, "touch here"), Evil(eval, "1"), Evil(torch.load, "x")],
+    ids=["system", "eval", "torch.load"],
 )
 @pytest.mark.parametrize("where", ["value", "whole"])
 def test_torch_file_when_its_pickle_runs_code_then_refused_unrun(
