@@ -86,7 +86,7 @@ def test_functionals_of_random_descriptors_are_those_of_plain_numpy():
 
 def test_masked_statistics_of_few_frames_are_zero():
     values = jnp.asarray([[[1.0], [2.0], [7.0]]])
-    where = jnp.asarray([[True, False, True]])
+    where = jnp.asarray([[True, False, True]])[..., None]
     np.testing.assert_allclose(
         f.masked_statistics(values, where)[0, 0], [4, 3, 2.2, 4, 5.8], **FP32
     )

@@ -253,16 +253,27 @@ def test_pretraining_that_collapses_stops_with_a_diagnosis_and_keeps_what_was_sa
     assert newest_step(tmp_path / "checkpoints") == 2
 
 
+HEALTHY = {
+    "feature_variance": 1.0,
+    "code_perplexity": 9.0,
+    "target_variance": 0.5,
+    "prediction_variance": 0.5,
+}
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"feature_variance": 1e-6, "code_perplexity": 9.0}, "the encoder has collapsed"),
-        ({"feature_variance": 1.0, "code_perplexity": 1.1}, "the codebook has collapsed"),
-        ({"feature_variance": 1.0, "code_perplexity": 9.0}, None),
+        ({"feature_variance": 1e-6}, "the encoder has collapsed"),
+        ({"code_perplexity": 1.1}, "the codebook has collapsed"),
+        ({"target_variance": 1e-3}, "the teacher of objectives.distill has collapsed"),
+        ({"prediction_variance": 1e-5}, "the student of objectives.distill has collapsed"),
+        ({}, None),
     ],
 )
 def test_diagnose_names_what_has_collapsed_after_the_grace_period(data_dir, values, sentence):
     task = PretrainTask(pretrain_config(data_dir))
+    values = HEALTHY | values
     assert task.diagnose(200, values) is None
     found = task.diagnose(201, values)
     assert found is None if sentence is None else sentence in found
