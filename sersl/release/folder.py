@@ -237,12 +237,21 @@ def _write(folder: Path, architecture: Architecture, params: Mapping, about: dic
     return folder
 
 
-def _about(architecture: Architecture, *, config, results, corpora, licence) -> dict:
-    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
+def about_model(architecture: Architecture, *, name: str, licence: str) -> dict:
+    """Says in the words of sersl.json what every model has, wherever it comes from.
+
+    Args:
+      architecture: of the model.
+      name: of the model.
+      licence: of the model; "" when it is not decided.
+
+    Returns:
+      The first part of sersl.json, JSON-able.
+    """
     return {
         "schema": SCHEMA,
         "sersl": __version__,
-        "name": config.name,
+        "name": name,
         "licence": licence,
         "categories": list(architecture.categories),
         "dimensions": list(architecture.dimensions),
@@ -252,6 +261,13 @@ def _about(architecture: Architecture, *, config, results, corpora, licence) -> 
         "encoder": to_dict(architecture.encoder),
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
+    }
+
+
+def _about(architecture: Architecture, *, config, results, corpora, licence) -> dict:
+    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
+    return {
+        **about_model(architecture, name=config.name, licence=licence),
         "results": None if results is None else {key: results[key] for key in kept},
         "corpora": [dict(corpus) for corpus in corpora],
         "init_from": config.init_from,

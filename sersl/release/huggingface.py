@@ -12,16 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sersl import __version__
-from sersl.config.load import to_dict
 from sersl.config.schema import HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import versions
 from sersl.release import card
 from sersl.release.architecture import Architecture
-from sersl.release.folder import SCALE, SCHEMA
+from sersl.release.folder import about_model
 from sersl.release.huggingface_config import PREFIXES, class_name
 from sersl.release.huggingface_names import (
     OWN_PREFIX,
@@ -262,18 +259,7 @@ def _arrays(wanted: Mapping, tensors: Mapping) -> Iterator[tuple[str, np.ndarray
 
 def _about(source, architecture, layout, report, licence) -> dict:
     return {
-        "schema": SCHEMA,
-        "sersl": __version__,
-        "name": source.resolve().name,
-        "licence": licence,
-        "categories": list(architecture.categories),
-        "dimensions": list(architecture.dimensions),
-        "scale": SCALE,
-        "sample_rate": SAMPLE_RATE,
-        "frontend": to_dict(architecture.frontend),
-        "encoder": to_dict(architecture.encoder),
-        "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
-        "heads": None if architecture.heads is None else to_dict(architecture.heads),
+        **about_model(architecture, name=source.resolve().name, licence=licence),
         "layout": dataclasses.asdict(layout),
         "results": None,
         "corpora": [],
