@@ -75,9 +75,8 @@ class PretrainTask:
         check_student(config)
         self.config = config
         self.needs = frozenset().union(*(term.needs for term in self.terms.values()))
-        if config.masking.rule not in ("uniform", NO_RULE) or config.knowledge.input:
-            self.needs |= {"annotation"}
-        if config.knowledge.loss_weight:
+        led = config.masking.rule not in ("uniform", NO_RULE)
+        if led or config.knowledge.input or config.knowledge.loss_weight:
             self.needs |= {"annotation"}
         check_distortion(config.distortion, keep_time=True)
         if is_on(config.distortion):
