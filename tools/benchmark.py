@@ -2,6 +2,7 @@
 
 Command: python tools/benchmark.py loader --data_dir data --corpora ravdess nemo
     python tools/benchmark.py conv --core 0
+    python tools/benchmark.py objectives
     python tools/benchmark.py train --core 0 (needs the extra: pip install 'sersl[bench]')
 """
 
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import soundfile
 from benchmark_conv import conv
+from benchmark_objectives import objectives
 from benchmark_train import SIZES, train
 
 from sersl.config.schema import DataConfig
@@ -191,6 +193,12 @@ def main() -> int:
     verb.add_argument("--rows", type=int, default=4, metavar="N", help="utterances in a batch")
     verb.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each utterance")
     verb.add_argument("--rounds", type=int, default=5, metavar="N")
+    verb.add_argument("--cases", nargs="*", default=[], metavar="PART", help="of names to keep")
+    verb = verbs.add_parser("objectives", help=objectives.__doc__.splitlines()[0])
+    verb.set_defaults(run=objectives)
+    verb.add_argument("--rows", type=int, default=8, metavar="N", help="utterances in a batch")
+    verb.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of each utterance")
+    verb.add_argument("--rounds", type=int, default=7, metavar="N")
     verb.add_argument("--cases", nargs="*", default=[], metavar="PART", help="of names to keep")
     verb = verbs.add_parser("train", help=train.__doc__.splitlines()[0])
     verb.set_defaults(run=train)
