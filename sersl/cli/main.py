@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.memory import keep_freed_memory
 
 FILES = {"import": "import_model"}  # of verbs that Python keeps for itself
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
 # A full disk, a quota, a file system that is read-only, or a lack of permission.
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _CONFIGURED = ("annotate", "pretrain", "finetune", "plan")
+_TRAINING = ("pretrain", "finetune")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         sys.unraisablehook = _print_once
+        if arguments.verb in _TRAINING:
+            keep_freed_memory()
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")
