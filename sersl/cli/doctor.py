@@ -39,7 +39,9 @@ def run(arguments) -> int:
     cluster = detect(os.environ)
     wrong = environment_problems(os.environ)
     _say("cluster", describe(cluster, os.environ))
-    if arguments.join:
+    if cluster.problem:
+        wrong.append(cluster.problem)
+    elif arguments.join:
         begin = time.monotonic()
         distributed.initialize(timeout_seconds=120)
         names = _gather(socket.gethostname())
@@ -80,13 +82,14 @@ def describe(cluster: Cluster, environment: Mapping[str, str]) -> str:
         if "SLURM_JOB_ID" in environment:
             return f"Slurm job {environment['SLURM_JOB_ID']}, outside of its tasks, on {host}"
         if "KUBERNETES_SERVICE_HOST" in environment:
-            return f"a Kubernetes pod on its own, {host}"
+            return f"a Kubernetes pod on its own, {host}: launch/gke/task.sh makes a run of many"
         return f"none: one process on {host}"
-    if cluster.name == "TPU VM":
-        return f"TPU VM {host}: one process, unless launch/tpu_vm/worker.sh says otherwise"
-    at = "which jax finds by itself" if cluster.address is None else cluster.address
+    if cluster.count == 1:
+        return f"{cluster.name}: one process on {host}"
+    share = "" if cluster.gpus is None else f", GPUs {', '.join(map(str, cluster.gpus))} of it"
     return (
-        f"{cluster.name}: process {cluster.number} of {cluster.count} on {host}, coordinator {at}"
+        f"{cluster.name}: process {cluster.number} of {cluster.count} on {host}{share}, "
+        f"coordinator {cluster.address or 'unknown'}"
     )
 
 
@@ -100,21 +103,15 @@ def environment_problems(environment: Mapping[str, str]) -> list[str]:
       Sentences, each with what to do.
     """
     wrong = []
-    in_job = "SLURM_JOB_ID" in environment and "SERSL_COORDINATOR" not in environment
+    alone = detect(environment).count == 1
     tasks = environment.get("SLURM_NTASKS", "1")
-    if in_job and tasks != "1" and "SLURM_PROCID" not in environment:
+    if alone and tasks != "1" and "SLURM_JOB_ID" in environment:
         wrong.append(
             f"this is no task of Slurm job {environment['SLURM_JOB_ID']}, which has {tasks}: start "
             "sersl with srun launch/slurm/task.sh"
         )
-    gpus = [gpu for gpu in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-    if in_job and "SLURM_PROCID" in environment and tasks != "1" and len(gpus) > 1:
-        wrong.append(
-            f"this task has {len(gpus)} GPUs and jax takes one in a plain Slurm task: start "
-            "sersl with srun launch/slurm/task.sh"
-        )
     proxies = [name for name in environment if name.lower() in ("http_proxy", "https_proxy")]
-    if proxies and detect(environment).count != 1 and not _no_proxy(environment):
+    if proxies and not alone and not _no_proxy(environment):
         wrong.append(
             f"{', '.join(proxies)} may catch the connections between processes: set no_proxy to "
             "the hosts of the run"

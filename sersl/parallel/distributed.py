@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
 from sersl.parallel import relay, watchdog
-from sersl.parallel.cluster import detect
+from sersl.parallel.cluster import Cluster, detect
 
 T = TypeVar("T")
 
@@ -24,20 +24,19 @@ _calls = itertools.count(1)
 def initialize(*, timeout_seconds: int = 900) -> None:
     """Joins the other processes of the run, before any device is used.
 
-    The environment says how: SERSL_COORDINATOR (host:port), SERSL_NUM_PROCESSES and
-    SERSL_PROCESS_ID, or a Slurm or Open MPI task, or a TPU pod, which jax recognises. A run of one
-    process joins itself: only so does jax hear SIGTERM.
+    The environment says how, see `sersl.parallel.cluster`. A run of one process joins itself: only
+    so does jax hear SIGTERM.
 
     Args:
       timeout_seconds: how long to wait for the others.
 
     Raises:
-      UserError: the variables are incomplete or no number, or the coordinator is not reached.
+      UserError: the variables are incomplete or no number, nobody tells where process 0 is, or the
+        coordinator is not reached.
     """
     cluster = detect(os.environ)
-    if cluster.joins:
-        _join(None, None, None, timeout_seconds, "jax finds the cluster by itself")
-        return
+    if cluster.problem:
+        raise UserError(cluster.problem)
     address = cluster.address or f"localhost:{_free_port()}"
     where = (
         f"process {cluster.number} of {cluster.count} on {socket.gethostname()} did not reach the "
@@ -49,7 +48,7 @@ def initialize(*, timeout_seconds: int = 900) -> None:
             raise _unreached(where, timeout_seconds)
         host, _, port = address.rpartition(":")
         address = relay.start(host, int(port))
-    _join(address, cluster.count, cluster.number, timeout_seconds, where)
+    _join(address, cluster, timeout_seconds, where)
 
 
 def watch(*, timeout_seconds: float) -> None:
@@ -120,16 +119,15 @@ def answers(address: str, *, timeout_seconds: float) -> bool:
             time.sleep(0.5)
 
 
-def _join(address, count, number, timeout_seconds: int, where: str) -> None:
-    # Where all three are known jax shall not look for a cluster: in a Slurm task it would take one
-    # GPU of many.
-    method = None if address is None else "deactivate"
+def _join(address: str, cluster: Cluster, timeout_seconds: int, where: str) -> None:
     try:
         jax.distributed.initialize(
             address,
-            count,
-            number,
-            cluster_detection_method=method,
+            cluster.count,
+            cluster.number,
+            local_device_ids=cluster.gpus,
+            # jax shall not look for a cluster too: of a Slurm task it would take one GPU alone.
+            cluster_detection_method="deactivate",
             initialization_timeout=timeout_seconds,
         )
     except RuntimeError as error:

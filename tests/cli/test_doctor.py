@@ -11,7 +11,12 @@ from sersl.parallel.cluster import VARIABLES, detect
 from tests.multi_process.processes import finish, free_port
 from tests.train.tiny_runs import ROOT, start
 
-TASK = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "1"}
+TASK = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_NODELIST": "n[1-4]",
+}
 GIVEN = dict(zip(VARIABLES, ("node0:1234", "4", "1"), strict=True))
 
 
@@ -23,8 +28,8 @@ GIVEN = dict(zip(VARIABLES, ("node0:1234", "4", "1"), strict=True))
         (TASK, "Slurm: process 1 of 4 on "),
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, "Slurm job 7, outside of its tasks"),
         (
-            {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"},
-            "Open MPI: process 0 of 2 on ",
+            {"PMI_SIZE": "2", "PMI_RANK": "0", "SERSL_COORDINATOR": "node0:1234"},
+            "MPI: process 0 of 2 on ",
         ),
         ({"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}, "GKE: process 1 of 2 on "),
         ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "a Kubernetes pod on its own"),
@@ -38,7 +43,6 @@ def test_doctor_when_in_an_environment_then_says_which(environment, words, tmp_p
     ("environment", "problem"),
     [
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, "no task of Slurm job 7, which has 4"),
-        ({**TASK, "CUDA_VISIBLE_DEVICES": "0,1"}, "this task has 2 GPUs and jax takes one"),
         ({**GIVEN, "HTTPS_PROXY": "proxy:80"}, "HTTPS_PROXY may catch the connections"),
     ],
 )
@@ -89,6 +93,14 @@ def test_doctor_when_the_coordinator_is_away_then_exits_2_with_one_sentence():
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith(f"sersl: 1 wrong: the coordinator {address} does not answer")
+
+
+def test_doctor_when_nobody_tells_where_the_first_is_then_exits_2_with_what_to_set():
+    done = doctor("--join", OMPI_COMM_WORLD_SIZE="2", OMPI_COMM_WORLD_RANK="1")
+    assert done.returncode == 2
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("sersl: 1 wrong: Open MPI tells process 1 of 2 not where")
+    assert "coordinator unknown" in done.stdout and "jax " in done.stdout
 
 
 def test_doctor_when_joining_then_lists_every_process():
