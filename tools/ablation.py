@@ -1,16 +1,41 @@
-"""Does emotion knowledge pay? Pretrains variants at equal budget and probes them, frozen.
+"""Does emotion knowledge pay? Pretrains many recipes at equal budget and probes them, frozen.
 
-Command: python tools/ablation.py --data_dir data --output runs/ablation --seeds 0 1 2
-Needs corpora that `sersl prepare` and `sersl annotate` have prepared. Every variant sees the same
-audio in the same batches, hides the same number of frames and takes the same number of steps. The
-probe is a ridge classifier on standardised averages over time of all layers, trained on the
-speakers of a fold's training side (validation speakers choose its strength) and scored on speakers
-it never saw; no parameter of the encoder moves. A finished cell is never run again.
+    python tools/ablation.py --data_dir data --output runs/ablation factors
+    python tools/ablation.py --data_dir data --output runs/ablation untrained:10 plain+prosody:10
+
+Needs corpora that `sersl prepare` and `sersl annotate` have prepared. A cell is one recipe, parts
+joined by "+", and one seed; "factors" stands for the sixteen cells of the factorial below. Cells
+with one seed see the same audio in the same batches from the same initial weights; all hide the
+same number of frames and take the same number of steps. The probe is a ridge classifier on
+standardised averages over time of all layers, trained on the speakers of a fold's training side
+(validation speakers choose its strength) and scored on speakers whose labels it never saw; no
+parameter of the encoder moves. A finished cell is never run again, and several runs of this
+program share the cells of one output. `tools/ablation_table.py` reads them.
+
+How the recipe is chosen. This was written before any cell had run.
+
+1. Eight parts are varied at once, in sixteen cells: a fractional factorial 2^(8-4) of resolution
+   IV, in which every part is in eight cells and out of the other eight, and no effect of a part is
+   mixed up with another's or with that of a pair. Four seeds are blocks of four cells, so that what
+   a seed does to all its cells is in no effect. An effect is the mean score with the part less
+   that without it; its interval adds the variance over test speakers (bootstrap) to that over runs
+   (the four contrasts left over), with Student's t of four degrees of freedom.
+2. The score is the mean of the corpora's UAR. A part is taken up if the interval of its effect on
+   the score lies above 0. Parts that are not are left out: of recipes that cannot be told apart the
+   simplest is chosen.
+3. The recipe of these parts meets "plain" (contrast alone, uniform masking) on seeds 10, 11, 12,
+   which nothing was chosen on. It becomes the recipe if the interval of the paired difference lies
+   above 0; otherwise plain does.
+4. If it goes by intensity, the same recipe with intensities of random numbers runs beside it. Where
+   the two cannot be told apart, the gain is not one of emotion knowledge, and is not called so.
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -18,146 +43,230 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from sklearn.linear_model import RidgeClassifier
-from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
 
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.seeds import generator
 from sersl.corpora.labels import make_view
 from sersl.corpora.protocols import make_folds
 from sersl.data.sources import CorpusSource
+from sersl.eval.metrics import confusion_matrix, uar
 from sersl.models.encoder import SpeechEncoder
-from sersl.parallel.random import run_key
+from sersl.parallel.random import fold, run_key
 from sersl.release.initial import read_weights
 from sersl.train.pretrain import pretrain
+from sersl.train.pretrain_task import ENCODER
 
-UNIFORM = ("masking.rule=uniform",)
-ALONE = ("objectives.prosody.weight=0.0",)  # contrast without the prosody worker
-VARIANTS: dict[str, tuple[str, ...] | None] = {
-    "no pretraining": None,  # the same encoder with its initial weights
-    "uniform": UNIFORM,
-    "top intensity": ("masking.rule=intensity", "masking.temperature=0.0"),
-    "intensity, temperature 0.5": ("masking.rule=intensity",),
+UNTRAINED = "untrained"  # the same encoder with its initial weights
+# Contrast alone; whatever the preset says of the parts is taken back.
+PLAIN = (
+    "masking.rule=uniform",
+    "masking.temperature=0.5",
+    "objectives.prosody.weight=0.0",
+    "objectives.intensity.weight=0.0",
+    "objectives.workers.weight=0.0",
+    "objectives.multiview.weight=0.0",
+    "objectives.supervised.weight=0.0",
+    "knowledge.input=false",
+    "knowledge.loss_weight=0.0",
+    "data.annotator=signal",
+)
+PARTS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    # which frames are hidden
+    "masking": ("masking.rule=intensity",),
+    "top": ("masking.rule=intensity", "masking.temperature=0.0"),
     "threshold": ("masking.rule=threshold", "masking.threshold=0.5"),
     "bands": ("masking.rule=bands",),
-    "uniform, no workers": (*UNIFORM, *ALONE),
-    "intensity, no workers": ALONE,
-    "intensity + input": ("knowledge.input=true",),
-    "intensity + target": ("objectives.intensity.weight=1.0",),
-    "intensity + input + target": ("knowledge.input=true", "objectives.intensity.weight=1.0"),
-    "intensity + loss weight": ("knowledge.loss_weight=0.5",),
+    # intensity elsewhere
+    "input": ("knowledge.input=true",),
+    "target": ("objectives.intensity.weight=1.0",),
+    "weighting": ("knowledge.loss_weight=0.5",),
+    "pairs": ("objectives.supervised.weight=1.0", "objectives.supervised.pairs=intensity"),
+    # whose intensity; "crossed" is fitted on the labels of the other corpora, see docs
+    "learned": ("data.annotator=crossed",),
+    "random": ("data.annotator=random",),
+    # tasks beside the contrast
+    "prosody": ("objectives.prosody.weight=1.0",),
+    "workers": ("objectives.workers.weight=1.0", "objectives.workers.names=mel,mfcc,functionals"),
+    "views": ("objectives.multiview.weight=1.0", "objectives.multiview.views=speech,functionals"),
 }
+# The factorial: the first four in all sixteen ways, the others by the products of three of them.
+BASIC = ("masking", "input", "target", "weighting")
+DERIVED = {
+    "prosody": ("input", "target", "weighting"),
+    "workers": ("masking", "target", "weighting"),
+    "views": ("masking", "input", "target"),
+    "learned": ("masking", "input", "weighting"),
+}
+BLOCKS = (("masking", "input"), ("masking", "target"))  # their products number the seed
 STRENGTHS = (10.0, 100.0, 1_000.0, 10_000.0)  # of the probe's penalty
 PROTOCOLS = {"ravdess": "emobox", "nemo": "leave-one-speaker-out"}  # others: k-fold-by-speaker
 
 
 def main() -> int:
-    """Runs what is missing and prints the table."""
+    """Runs what is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cells", nargs="+", metavar="PARTS:SEED", help="or: factors")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--corpora", nargs="+", default=["ravdess", "nemo"])
     parser.add_argument("--config", default="configs/pretrain/emotion_aware.py:tiny")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--probe_per_speaker", type=int, default=180, help="utterances, at most")
     arguments = parser.parse_args()
     try:
-        probes = {name: Probe(arguments.data_dir, name) for name in arguments.corpora}
-        for seed in arguments.seeds:
-            for variant in arguments.variants:
-                run_cell(arguments, probes, variant, seed)
-        print(table(arguments))
+        cells = [cell for text in arguments.cells for cell in read_cells(text)]
+        probes = {
+            name: Probe(arguments.data_dir, name, per_speaker=arguments.probe_per_speaker)
+            for name in arguments.corpora
+        }
+        for parts, seed in cells:
+            with claim(arguments.output / f"{'+'.join(parts)}-{seed}") as folder:
+                if folder is not None and not (folder / "cell.json").is_file():
+                    run_cell(arguments, probes, parts, seed, folder)
+                    jax.clear_caches()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def cell_folder(arguments, variant: str, seed: int) -> Path:
-    """Names the folder of one variant and seed."""
-    return arguments.output / f"{variant.replace(' ', '_').replace(',', '')}-{seed}"
+def read_cells(text: str) -> list[tuple[tuple[str, ...], int]]:
+    """Reads "masking+prosody:3", or lays out the factorial: [(parts, seed)]."""
+    if text == "factors":
+        return factors()
+    recipe, _, seed = text.partition(":")
+    parts = tuple(recipe.split("+"))
+    for part in parts:
+        if part not in (*PARTS, UNTRAINED):
+            raise unknown_name("part", part, (*PARTS, UNTRAINED, "factors"))
+    if not seed.isdigit():
+        raise UserError(f"cell {text!r} names no seed: write PARTS:SEED, such as plain:10")
+    return [(parts, int(seed))]
 
 
-def run_cell(arguments, probes: dict, variant: str, seed: int) -> None:
-    """Pretrains and probes one variant with one seed, unless that is done."""
-    folder = cell_folder(arguments, variant, seed)
-    if (folder / "probe.json").is_file():
-        return
-    print(f"{variant}, seed {seed}", flush=True)
+def factors() -> list[tuple[tuple[str, ...], int]]:
+    """Lays out the sixteen cells of the factorial with their seeds, block by block."""
+    cells = []
+    for number in range(2 ** len(BASIC)):
+        sign = {part: 1 if number >> i & 1 else -1 for i, part in enumerate(BASIC)}
+        sign |= {part: sign[a] * sign[b] * sign[c] for part, (a, b, c) in DERIVED.items()}
+        seed = sum((sign[a] * sign[b] > 0) << i for i, (a, b) in enumerate(BLOCKS))
+        parts = tuple(part for part, value in sign.items() if value > 0)
+        cells.append((parts or ("plain",), seed))
+    return sorted(cells, key=lambda cell: cell[1])
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[Path | None]:
+    """Holds a cell's folder for this process; None if another one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "claim").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield folder
+
+
+def run_cell(arguments, probes: dict, parts: tuple[str, ...], seed: int, folder: Path) -> None:
+    """Pretrains and probes one cell."""
+    print(f"{'+'.join(parts)}, seed {seed}", flush=True)
     changes = [
+        *PLAIN,
+        *(change for part in parts if part != UNTRAINED for change in PARTS[part]),
         f"data.data_dir={arguments.data_dir}",
         f"data.corpora={','.join(arguments.corpora)}",
         f"train.num_steps={arguments.steps}",
         f"train.seed={seed}",
     ]
-    config = load_config(PretrainConfig, arguments.config, [*changes, *(VARIANTS[variant] or ())])
+    config = load_config(PretrainConfig, arguments.config, changes)
     encoder = nnx.eval_shape(
         lambda: SpeechEncoder(config.frontend, config.encoder, key=jax.random.key(0))
     )
-    if VARIANTS[variant] is None:
-        made = SpeechEncoder(config.frontend, config.encoder, key=run_key(seed, "init"))
-        params = nnx.to_pure_dict(nnx.split(made)[1])
+    if UNTRAINED in parts:
+        key = fold(run_key(seed, "init"), ENCODER)  # as the pretraining of this seed starts
+        params = nnx.to_pure_dict(
+            nnx.split(SpeechEncoder(config.frontend, config.encoder, key=key))[1]
+        )
     else:
-        pretrain(config, folder, preempted=lambda step: False)
-        params = read_weights(folder).params["encoder"]
+        pretrain(config, folder / "run", preempted=lambda step: False)
+        params = read_weights(folder / "run").params["encoder"]
     found = {name: probe.score(encoder, params) for name, probe in probes.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "probe.json").write_text(json.dumps(found, indent=1) + "\n")
-    print({name: round(scores["uar"], 3) for name, scores in found.items()}, flush=True)
+    content = {"parts": parts, "seed": seed, "steps": arguments.steps, "corpora": found}
+    (folder / "cell.json").write_text(json.dumps(content) + "\n")
+    print({name: round(scores["uar"], 4) for name, scores in found.items()}, flush=True)
 
 
 class Probe:
     """A corpus with its folds, and the frozen probe on it."""
 
-    def __init__(self, data_dir: str, corpus: str):
-        """Reads labels and folds; audio is read when it is embedded."""
+    def __init__(self, data_dir: str, corpus: str, *, per_speaker: int):
+        """Reads labels and folds, and draws who is probed; audio is read when it is embedded."""
         self.source = CorpusSource(data_dir, corpus)
         index = self.source.index
         names = index.column("category")
+        self.speaker = index.column("speaker")
         self.view = make_view("corpus", names)
         self.category = np.array([self.view.names.index(name) for name in names])
+        rows = [
+            generator(0, "probe", i).permutation(np.flatnonzero(self.speaker == speaker))
+            for i, speaker in enumerate(np.unique(self.speaker))
+        ]
+        self.rows = np.sort(np.concatenate([own[:per_speaker] for own in rows]))
         self.folds = make_folds(
             PROTOCOLS.get(corpus, "k-fold-by-speaker"),
             [index],
-            num_folds=5,
+            num_folds=min(5, len(rows)),
             validation_fraction=0.15,
             seed=0,
             view=self.view,
         )
 
     def score(self, encoder: SpeechEncoder, params: dict) -> dict:
-        """Gives {"uar": over all test utterances, "folds": [of each]}."""
-        vectors = embed(self.source, encoder, params)
-        truth, answer, folds = [], [], []
-        for fold in self.folds:
-            chosen = self._fit(vectors, fold.train, fold.validation)
-            scaler, classifier = self._train(vectors, fold.train, strength=chosen)
-            predicted = classifier.predict(scaler.transform(vectors[fold.test]))
-            truth.append(self.category[fold.test])
-            answer.append(predicted)
-            folds.append(_uar(truth[-1], predicted))
-        return {"uar": _uar(np.concatenate(truth), np.concatenate(answer)), "folds": folds}
+        """Gives {"uar", "names" of categories, and of all test utterances "speaker"...}."""
+        vectors = embed(self.source, self.rows, encoder, params)
+        tested, answers = [], []
+        for one in self.folds:
+            train, validation, test = (
+                np.intersect1d(rows, self.rows) for rows in (one.train, one.validation, one.test)
+            )
+            strength = self._choose(vectors, train, validation)
+            tested.append(test)
+            answers.append(self._answer(vectors, train, test, strength=strength))
+        rows, predicted = np.concatenate(tested), np.concatenate(answers)
+        return {
+            "uar": self._uar(rows, predicted),
+            "names": list(self.view.names),
+            "speaker": self.speaker[rows].tolist(),
+            "truth": self.category[rows].tolist(),
+            "predicted": predicted.tolist(),
+        }
 
-    def _fit(self, vectors, train, validation) -> float:
+    def _choose(self, vectors, train, validation) -> float:
         def score(strength):
-            scaler, classifier = self._train(vectors, train, strength=strength)
-            predicted = classifier.predict(scaler.transform(vectors[validation]))
-            return _uar(self.category[validation], predicted)
+            answers = self._answer(vectors, train, validation, strength=strength)
+            return self._uar(validation, answers)
 
         return max(STRENGTHS, key=score)
 
-    def _train(self, vectors, rows, *, strength):
-        scaler = StandardScaler().fit(vectors[rows])
+    def _answer(self, vectors, train, rows, *, strength) -> np.ndarray:
+        scaler = StandardScaler().fit(vectors[train])
         classifier = RidgeClassifier(alpha=strength, class_weight="balanced")
-        classifier.fit(scaler.transform(vectors[rows]), self.category[rows])
-        return scaler, classifier
+        classifier.fit(scaler.transform(vectors[train]), self.category[train])
+        return classifier.predict(scaler.transform(vectors[rows]))
+
+    def _uar(self, rows, predicted) -> float:
+        return uar(confusion_matrix(self.category[rows], predicted, len(self.view.names)))
 
 
-def embed(source: CorpusSource, encoder: SpeechEncoder, params: dict) -> np.ndarray:
-    """Averages every layer over the real frames of each utterance: float32 [U, (L + 1) D]."""
+def embed(source: CorpusSource, rows, encoder: SpeechEncoder, params: dict) -> np.ndarray:
+    """Averages every layer over real frames: float32 [U, (L + 1) D], 0 of all but the rows."""
     graph = nnx.graphdef(encoder)
 
     @jax.jit
@@ -166,51 +275,21 @@ def embed(source: CorpusSource, encoder: SpeechEncoder, params: dict) -> np.ndar
         real = output.valid[None, :, :, None].astype(jnp.float32)
         return (output.hidden_states * real).sum(2) / jnp.maximum(real.sum(2), 1.0)
 
-    lengths = source.num_samples
-    order = np.argsort(lengths, kind="stable")
+    order = rows[np.argsort(source.num_samples[rows], kind="stable")]
     vectors = None
     for start in range(0, len(order), 32):
-        rows = order[start : start + 32]
-        size = -(-int(lengths[rows].max()) // SAMPLE_RATE) * SAMPLE_RATE  # whole seconds
+        some = order[start : start + 32]
+        size = -(-int(source.num_samples[some].max()) // SAMPLE_RATE) * SAMPLE_RATE  # whole seconds
         waveform, valid = np.zeros((32, size), np.float32), np.zeros((32, size), bool)
-        for i, row in enumerate(rows):
+        for i, row in enumerate(some):
             piece = source.waveform(int(row))
             waveform[i, : len(piece)], valid[i, : len(piece)] = piece, True
-        layers = np.asarray(run(params, waveform, valid))[:, : len(rows)]
-        flat = layers.swapaxes(0, 1).reshape(len(rows), -1)
-        vectors = np.zeros((len(order), flat.shape[1]), np.float32) if vectors is None else vectors
-        vectors[rows] = flat
+        layers = np.asarray(run(params, waveform, valid))[:, : len(some)]
+        flat = layers.swapaxes(0, 1).reshape(len(some), -1)
+        if vectors is None:
+            vectors = np.zeros((len(source), flat.shape[1]), np.float32)
+        vectors[some] = flat
     return vectors
-
-
-def _uar(truth, predicted) -> float:
-    return float(recall_score(truth, predicted, average="macro"))
-
-
-def table(arguments) -> str:
-    """Writes mean and deviation over seeds, and the paired difference to uniform masking."""
-    scores = {}
-    for variant in arguments.variants:
-        files = [cell_folder(arguments, variant, seed) / "probe.json" for seed in arguments.seeds]
-        if all(file.is_file() for file in files):
-            scores[variant] = [json.loads(file.read_text()) for file in files]
-    head = " | ".join(f"{name} UAR | less uniform" for name in arguments.corpora)
-    lines = [f"| variant | {head} |", "|---" * (1 + 2 * len(arguments.corpora)) + "|"]
-    for variant, cells in scores.items():
-        parts = []
-        for corpus in arguments.corpora:
-            found = np.array([cell[corpus]["uar"] for cell in cells])
-            parts.append(f"{found.mean():.3f} ± {found.std(ddof=1) if len(found) > 1 else 0:.3f}")
-            if "uniform" in scores and variant != "uniform":
-                base = np.array([cell[corpus]["uar"] for cell in scores["uniform"]])
-                difference = found - base
-                spread = difference.std(ddof=1) if len(found) > 1 else 0
-                parts.append(f"{difference.mean():+.3f} ± {spread:.3f}")
-            else:
-                parts.append("")
-        lines.append(f"| {variant} | " + " | ".join(parts) + " |")
-    seeds = ", ".join(map(str, arguments.seeds))
-    return "\n".join([*lines, "", f"{arguments.steps} steps, seeds {seeds}: mean ± deviation."])
 
 
 if __name__ == "__main__":
