@@ -250,7 +250,7 @@ class ProtocolConfig:
     name: str = "k-fold-by-speaker"  # see sersl/corpora/protocols.py
     num_folds: int = 4  # of k-fold-by-speaker and few-shot
     file: str = ""  # of file: folds by utterance; of emobox-<corpus>: EmoBox's data/<corpus>
-    shots: int = 8  # of few-shot: training utterances per class
+    shots: int = 8  # of few-shot: training utterances per class, and at most so many to validate
     test_corpora: tuple[str, ...] = ()  # of cross-corpus: tested, never trained on; empty: in turn
     validation_fraction: float = 0.15  # of the training side's speakers, at least one
     folds: tuple[str, ...] = ()  # only these; empty: all

@@ -191,30 +191,40 @@ def _complete(request: Request, number: int, division: Division, where: str) -> 
 
 
 def _few_shot(request: Request, number: int, division: Division, where: str) -> Division:
-    """Draws some utterances per class from the training speakers, after validation has its own."""
+    """Draws some utterances per class from the training speakers, after validation has its own.
+
+    Validation has as few: a checkpoint chosen on hundreds of labels would not be of a few.
+    """
     if request.shots < 1:
         raise UserError(f"protocol.shots is {request.shots}; it must be at least 1")
     rest = np.setdiff1d(np.arange(len(request), dtype=np.int64), division.test)
     train, validation = split_training(request, number, rest)
-    classes = request.classes()[train]
-    names = sorted(set(classes) - {""})
+    classes = request.classes()
+    names = sorted(set(classes[train]) - {""})
     if not names:
         raise UserError(f"{where}: no training utterance has a class to draw from")
-    rng = generator(request.seed, "few-shot", number)
-    drawn = []
     for name in names:
-        rows = train[classes == name]
-        if len(rows) < request.shots:
+        count = int((classes[train] == name).sum())
+        if count < request.shots:
             raise UserError(
-                f"{where}: {len(rows)} training utterances are {name!r}, fewer than protocol.shots "
+                f"{where}: {count} training utterances are {name!r}, fewer than protocol.shots "
                 f"{request.shots}: lower it"
             )
-        drawn.append(rng.choice(rows, size=request.shots, replace=False))
+    rng = generator(request.seed, "few-shot", number)
+    train = _draw(rng, request.shots, train, classes[train], names)
+    validation = _draw(rng, request.shots, validation, classes[validation], names)
     note = f"{request.shots} training utterances of each of {', '.join(names)}, drawn by the seed"
-    return Division(
-        division.name,
-        division.test,
-        train=np.sort(np.concatenate(drawn)),
-        validation=validation,
-        notes=(note,),
-    )
+    if len(validation):
+        note += f"; {len(validation)} others, at most as many of each, validate"
+    return Division(division.name, division.test, train=train, validation=validation, notes=(note,))
+
+
+def _draw(
+    rng: np.random.Generator, shots: int, rows: np.ndarray, classes: np.ndarray, names: list[str]
+) -> np.ndarray:
+    """Draws rows of each class, or all where there are fewer."""
+    drawn = [np.zeros(0, np.int64)]
+    for name in names:
+        of_class = rows[classes == name]
+        drawn.append(rng.choice(of_class, size=min(shots, len(of_class)), replace=False))
+    return np.sort(np.concatenate(drawn))

@@ -16,6 +16,7 @@ from sersl.corpora.published_folds import (
     read_emobox_folds,
 )
 
+_SUPERB_UTTERANCES = 5531  # 1103 angry, 1636 happy or excited, 1708 neutral, 1084 sad
 _MOST_MISSING = 0.05  # of a published list that our copy of the corpus may lack
 # How our corpora are called where EmoBox has another name.
 _OURS = {"jlcorpus": "jl", "msppodcast": "msp_podcast"}
@@ -34,7 +35,18 @@ def superb_er(request: Request) -> list[Division]:
             "leave-one-session-out"
         )
     view = make_view("4class", ())
+    if request.view not in (None, view):
+        raise UserError(
+            "protocol 'superb-er' tells angry, happy, sad and neutral apart, excited as happy: set "
+            "labels.view to '4class', or choose leave-one-session-out for other labels"
+        )
     usable = view.indices(request.column("category")) >= 0
+    warnings = ()
+    if usable.sum() != _SUPERB_UTTERANCES:
+        warnings = (
+            f"{usable.sum()} utterances of IEMOCAP have one of the four categories, in SUPERB "
+            f"{_SUPERB_UTTERANCES}: scores may not compare",
+        )
     divisions = []
     for number, fold in enumerate(leave_one_session_out(request)):
         test = fold.test[usable[fold.test]]
@@ -46,7 +58,14 @@ def superb_er(request: Request) -> list[Division]:
             train, validation = split_training(request, number, train, by_utterance=True)
             notes.append("validation: utterances drawn from the training sessions, as in s3prl")
         divisions.append(
-            Division(fold.name, test, train=train, validation=validation, notes=tuple(notes))
+            Division(
+                fold.name,
+                test,
+                train=train,
+                validation=validation,
+                notes=tuple(notes),
+                warnings=warnings,
+            )
         )
     return divisions
 

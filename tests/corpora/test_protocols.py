@@ -258,9 +258,15 @@ def test_few_shot_when_drawn_then_as_many_of_each_class_by_the_seed():
     classes = index.column("category")
     for fold in folds:
         assert sorted(classes[fold.train]) == ["calm"] * 3 + ["happy"] * 3 + ["sad"] * 3
-        assert len(fold.validation) and len(fold.test) == 16
+        # One speaker validates, who has two of each class.
+        assert sorted(classes[fold.validation]) == ["calm"] * 2 + ["happy"] * 2 + ["sad"] * 2
+        assert len(fold.test) == 16
         used = set(index.column("speaker")[fold.train])
         assert not used & set(index.column("speaker")[fold.test])
+    (note,) = folds[0].checks["notes"]
+    assert note.startswith("3 training utterances of each of calm, happy, sad")
+    for fold in folds_of("few-shot", index, shots=1):
+        assert sorted(classes[fold.validation]) == ["calm", "happy", "sad"]
     again = folds_of("few-shot", index, shots=3)
     assert all((a.train == b.train).all() for a, b in zip(folds, again, strict=True))
     other = folds_of("few-shot", index, shots=3, seed=1)
@@ -286,6 +292,13 @@ def test_superb_er_when_iemocap_then_sessions_and_four_classes():
     for fold in folds:
         assert len(fold.test) == 4 and len(fold.train) + len(fold.validation) == 16
         assert fold.checks["notes"] == ["10 utterances of other categories are left out"]
+        (warning,) = fold.checks["warnings"]
+        assert warning.startswith("20 utterances of IEMOCAP have one of the four categories, in")
+    four = make_view("4class", ())
+    for one, other in zip(folds, folds_of("superb-er", index, view=four), strict=True):
+        np.testing.assert_array_equal(one.test, other.test)
+    with pytest.raises(UserError, match=r"excited as happy: set labels\.view to '4class'"):
+        folds_of("superb-er", index, view=make_view("corpus", index.column("category")))
     (first, *_) = folds_of("superb-er", index, allow_speaker_overlap=True)
     assert len(first.validation) == 3 and first.checks["speakers"]["train/validation"] > 0
     assert first.checks["speakers"]["train/test"] == 0
