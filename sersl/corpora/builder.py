@@ -32,6 +32,16 @@ _AHEAD = 4 * _THREADS  # decoded utterances waiting at most: this bounds the mem
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
 
 
+class Info(tfds.core.DatasetInfo):
+    """What TFDS writes beside the records."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing: our corpora are not in the public bucket of TFDS.
+
+        TFDS would leave an empty folder in the temporary one for every builder that is made.
+        """
+
+
 class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     """Base of every corpus.
 
@@ -104,7 +114,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         }
         features = {column.name: connectors[column.type]() for column in INDEX_SCHEMA}
         features["audio"] = tfds.features.Text(doc="bytes of a 16 kHz mono 16-bit FLAC file")
-        return tfds.core.DatasetInfo(
+        return Info(
             builder=self,
             description=self.about.description,
             features=tfds.features.FeaturesDict(features),

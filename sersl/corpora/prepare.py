@@ -100,7 +100,9 @@ def prepare(
         # TFDS prints to standard output, which is for results.
         tfds.disable_progress_bar()
         with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+            )
         written = staging / builder.name / str(builder.version)
         given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
         summary = _account(builder, source) | {"source": given} | _contents(builder, written)

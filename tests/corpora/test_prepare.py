@@ -1,12 +1,15 @@
 import fcntl
 import json
 import os
+import socket
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils import gcs_utils
 
 from sersl.audio.decode import decode_flac
 from sersl.cli.prepare import run
@@ -41,6 +44,26 @@ def test_prepare_when_done_then_records_follow_the_index(make_manifest, tmp_path
     assert prepared.summary["categories"] == {"": 1, "happy": 1, "sad": 1}
     assert prepared.summary["fingerprint"] == index.fingerprint
     assert "tensorflow" not in sys.modules
+
+
+def test_prepare_when_done_then_no_temporary_file_is_left_and_no_network_asked(
+    make_manifest, tmp_path, monkeypatch
+):
+    manifest = make_manifest(ROWS)
+
+    def refuse(*_):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    # Where TFDS is told to look into its public bucket, it does not for ours.
+    monkeypatch.setattr(gcs_utils, "_is_gcs_disabled", False)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    prepare(data_dir=tmp_path / "data", manifest=manifest)
+    load_index(tmp_path / "data", "own")
+    assert not list((tmp_path / "temporary").iterdir())
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {".preparing", "own"}
 
 
 def test_prepare_when_run_twice_from_the_same_source_then_same_records(make_manifest, tmp_path):

@@ -13,6 +13,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from sersl.audio.decode import encode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import num_frames
+from sersl.corpora.builder import Info
 from sersl.corpora.index import INDEX_SCHEMA, SPLIT
 
 CATEGORIES = ("angry", "sad", "", "neutral")
@@ -51,7 +52,7 @@ def prepare(data_dir: Path, corpus: str, lengths, *, annotator: str | None = Non
                 for column in INDEX_SCHEMA
             }
             features["audio"] = tfds.features.Text()
-            return tfds.core.DatasetInfo(
+            return Info(
                 builder=self,
                 features=tfds.features.FeaturesDict(features),
                 disable_shuffling=True,
