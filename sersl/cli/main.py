@@ -1,6 +1,5 @@
 """`sersl <verb>`: parse, run the verb's file, and turn problems into sentences and exit codes."""
 
-import errno
 import importlib
 import logging
 import os
@@ -8,13 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError, as_user_error, unknown_name
 from sersl.core.memory import keep_freed_memory
 
 FILES = {"import": "import_model"}  # of verbs that Python keeps for itself
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
-# A full disk, a quota, a file system that is read-only, or a lack of permission.
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _CONFIGURED = ("annotate", "pretrain", "finetune", "plan")
 _TRAINING = ("pretrain", "finetune")
 
@@ -48,22 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")
         return verb.run(arguments)
-    except UserError as error:
-        print(f"sersl: {error}", file=sys.stderr)
-        return USER_CAN_FIX
     except BrokenPipeError:
         # `sersl predict ... | head`: nobody reads on; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+    except (UserError, OSError) as error:
+        sentence = as_user_error(error)
+        if sentence is None:
             raise
-        name = "a file" if error.filename is None else error.filename
-        print(
-            f"sersl: {name} cannot be used ({error.strerror}): make room or mend the permissions, "
-            "and start the same command again",
-            file=sys.stderr,
-        )
+        print(f"sersl: {sentence}", file=sys.stderr)
         return USER_CAN_FIX
     except KeyboardInterrupt:
         print("sersl: interrupted", file=sys.stderr)

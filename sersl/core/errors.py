@@ -1,7 +1,11 @@
 """The one error a user can fix, and the sentence that names the nearest known name."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+# A full disk, a quota, a file system that is read-only, or a lack of permission.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class UserError(Exception):
@@ -32,3 +36,24 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     if not close or len(known) <= 12:
         hint = f"{hint} known: {', '.join(known) or 'none'}".strip()
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """Finds the sentence for an error whose cause the user can fix.
+
+    Args:
+      error: any.
+
+    Returns:
+      The error itself where it is a UserError; one that names the file where the machine refuses to
+      read or write it for want of room or permission; None otherwise.
+    """
+    if isinstance(error, UserError):
+        return error
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_MACHINE:
+        return None
+    name = "a file" if error.filename is None else error.filename
+    return UserError(
+        f"{name} cannot be used ({error.strerror}): make room or mend the permissions, and start "
+        "the same command again"
+    )

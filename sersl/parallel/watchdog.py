@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, as_user_error
 
 _BEAT_SECONDS = 1.0
 _GRACE_SECONDS = 3.0  # for a process that fails by the same error to say so itself
@@ -145,23 +145,13 @@ class Watchdog:
         if _is_echo(error):
             # A broken connection shows here first; the watchdog finds out whose it was.
             self._ending.wait(self._timeout + _GRACE_SECONDS)
+        error = as_user_error(error) or error
         with self._lock:
-            code = self._say(error)
+            with contextlib.suppress(OSError):  # nobody reads: it ends all the same
+                _say(error)
             for peer in list(self._peers):
                 self._send(peer, {"end": str(error) or type(error).__name__})
-            _leave(code)
-
-    def _say(self, error: BaseException) -> int:
-        if isinstance(error, UserError):
-            print(f"sersl: {error}", file=sys.stderr)
-            return _USER_CAN_FIX
-        if isinstance(error, KeyboardInterrupt):
-            print("sersl: interrupted", file=sys.stderr)
-            return _INTERRUPTED
-        if isinstance(error, SystemExit):
-            return error.code if isinstance(error.code, int) else _FAILED
-        traceback.print_exception(error)
-        return _FAILED
+            _leave(_code(error))
 
     def _accept(self, server: socket.socket) -> None:
         while True:
@@ -215,13 +205,37 @@ class Watchdog:
         """Says a loss, passes it on, and ends this process."""
         with self._lock:
             self._ending.set()
-            print(f"sersl: {sentence}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):
+                print(f"sersl: {sentence}", file=sys.stderr, flush=True)
             if self._number == 0:
                 for peer in list(self._peers):
                     self._send(peer, {"lost": sentence})
                 # The coordinator goes last: jax would end the others before they have spoken.
                 time.sleep(_BEAT_SECONDS)
             _leave(_FAILED)
+
+
+def _say(error: BaseException) -> None:
+    """Prints what ended the work here."""
+    if isinstance(error, UserError):
+        print(f"sersl: {error}", file=sys.stderr, flush=True)
+    elif isinstance(error, KeyboardInterrupt):
+        print("sersl: interrupted", file=sys.stderr, flush=True)
+    elif not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+
+
+def _code(error: BaseException) -> int:
+    """Gives the exit code, as `sersl.cli.main` does."""
+    match error:
+        case UserError():
+            return _USER_CAN_FIX
+        case KeyboardInterrupt():
+            return _INTERRUPTED
+        case SystemExit(code=int(code)):
+            return code
+        case _:
+            return _FAILED
 
 
 def _is_echo(error: BaseException | None) -> bool:

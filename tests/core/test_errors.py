@@ -1,8 +1,11 @@
 """One sentence for the user, with the nearest known name."""
 
+import errno
+import os
+
 import pytest
 
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError, as_user_error, unknown_name
 
 
 def test_unknown_name_when_one_is_close_then_names_it():
@@ -41,3 +44,17 @@ def test_user_error_when_raised_then_is_no_builtin_kind():
     with pytest.raises(UserError):
         raise UserError("a sentence")
     assert not issubclass(UserError, ValueError | OSError)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_as_user_error_when_the_machine_refuses_then_names_the_file_and_why(number):
+    error = as_user_error(OSError(number, os.strerror(number), "d/x.bin"))
+    assert str(error).startswith(f"d/x.bin cannot be used ({os.strerror(number)}): make room or")
+    assert str(as_user_error(OSError(number, "no"))).startswith("a file cannot be used (no)")
+
+
+def test_as_user_error_when_it_is_one_or_nobody_can_fix_it_then_itself_or_none():
+    error = UserError("a sentence")
+    assert as_user_error(error) is error
+    assert as_user_error(FileNotFoundError(errno.ENOENT, "no", "x")) is None
+    assert as_user_error(ValueError("x")) is None

@@ -101,6 +101,23 @@ def test_process_when_it_fails_then_says_why_and_the_others_repeat_it(failing):
     ]
 
 
+def test_process_when_its_disk_is_full_then_that_is_a_sentence_with_code_2():
+    answer = run("if number == 1: raise OSError(28, 'No space left on device', 'run/starts.jsonl')")
+    assert answer["codes"] == [1, 2, 1]
+    words = "run/starts.jsonl cannot be used (No space left on device): make room"
+    assert answer["said"][1].startswith(f"sersl: {words}")
+    assert answer["said"][0].startswith(f"sersl: process 1 on node1 has stopped: {words}")
+
+
+def test_process_when_its_last_words_cannot_be_written_then_it_ends_all_the_same():
+    # A log on a full disk, for the one that fails and for one that is told.
+    full = "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
+    answer = run(f"if number: {full}\nif number == 1: raise UserError('no room')")
+    assert answer["codes"] == [1, 2, 1]
+    assert answer["said"][0] == "sersl: process 1 on node1 has stopped: no room\n"
+    assert answer["seconds"] < 15
+
+
 def test_processes_when_all_fail_alike_then_each_says_its_own():
     answer = run("raise UserError('diverged')")
     assert answer["codes"] == [2, 2, 2]
