@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sersl.core.errors import UserError
-from sersl.train.events import SummaryWriter
+from sersl.train.events import EventFile
 
 
 class Metrics:
@@ -38,7 +38,7 @@ class Metrics:
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(part, path)
         self._file = path.open("a")
-        self._events = SummaryWriter(str(folder), purge_step=start_step + 1 if kept else None)
+        self._events = EventFile(folder, purge_step=start_step + 1 if kept else None)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one log step; a value that is not finite becomes null.
@@ -53,10 +53,16 @@ class Metrics:
         if self._file is None:
             return
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        self._write({"step": step, **finite})
         known = {name: value for name, value in finite.items() if value is not None}
-        for name, value in known.items():
-            self._events.add_scalar(name, value, step)
+        try:
+            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.flush()
+            self._events.add(step, known)
+        except OSError as error:
+            raise UserError(
+                f"{self._file.name} and the events beside it cannot be written ({error.strerror}): "
+                "make room and start the same command again to go on from the last checkpoint"
+            ) from error
         if self._board is not None:
             self._board.log(step, known)
 
@@ -66,16 +72,6 @@ class Metrics:
             if one is not None:
                 with contextlib.suppress(OSError):
                     one.close()
-
-    def _write(self, line: dict) -> None:
-        try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise UserError(
-                f"{self._file.name} cannot be written ({error.strerror}): make room and start the "
-                "same command again to go on from the last checkpoint"
-            ) from error
 
 
 def read_metrics(path: str | Path) -> list[dict]:
@@ -126,14 +122,23 @@ class Progress:
             elapsed = time.monotonic() - self._begin
             left = elapsed / max(1, step - self._start) * (self._total - step)
             clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
-            print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}", flush=True)
+            self._print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}")
 
     def say(self, line: str) -> None:
         """Prints a line without tearing the bar."""
         if self._bar is not None:
             self._bar.write(line)
         elif self._enabled:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        try:
             print(line, flush=True)
+        except BrokenPipeError:
+            # `... | tee log` whose tee has died, say of a full disk: that ends no training.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with contextlib.suppress(OSError):
+                print("sersl: nobody reads the output any more: going on", file=sys.stderr)
 
     def close(self) -> None:
         """Ends the bar."""
