@@ -123,11 +123,16 @@ def to_dict(config) -> dict:
 def save_json(config, path: str | Path) -> None:
     """Writes the resolved config, every default included, as indented JSON.
 
+    A disk that is full, or a kill, leaves the old file or the new one.
+
     Args:
       config: a config dataclass.
       path: the file.
     """
-    Path(path).write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    part.replace(path)
 
 
 def load_json(cls: type[C], path: str | Path) -> C:

@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from sersl.config.schema import CheckpointConfig
 from sersl.core.errors import UserError
+from sersl.parallel.agreement import all_agree, of_first
 from sersl.train.integrity import check_same, check_unchanged, checksums, describe
 from sersl.train.retention import Retention
 
@@ -46,6 +47,7 @@ class Checkpoints:
         keep_last: int,
         keep_best: int = 0,
         keep_every_hours: float = 0.0,
+        own: bool = True,
     ):
         """Opens or makes the folder.
 
@@ -54,6 +56,7 @@ class Checkpoints:
           keep_last: how many to keep; others go once a newer one is complete.
           keep_best: how many to keep besides, by the "loss" that is saved with them.
           keep_every_hours: one to keep besides every so many hours; 0 for none.
+          own: whether this run alone writes here, and so removes what a killed one left half.
         """
         self.folder = Path(folder).absolute()
         self._losses: dict[int, float | None] = {}
@@ -66,7 +69,9 @@ class Checkpoints:
         self._manager = _Manager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=retention, enable_async_checkpointing=True
+                preservation_policy=retention,
+                enable_async_checkpointing=True,
+                cleanup_tmp_directories=own,
             ),
         )
 
@@ -148,35 +153,48 @@ class Checkpoints:
           UserError: there are checkpoints but none can be read, or one holds another model.
         """
         items = {name: tree for name, tree in items.items() if tree is not None}
-        steps = self.steps()
-        for step in reversed(steps):
-            try:
-                stored = self.read_config(step)
-                check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
-                restored = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        **{name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
-                    ),
-                )
-                for name in items:
-                    check_unchanged(restored[name], stored["checksums"][name], item=name)
-            except UserError:
-                raise
-            except Exception as error:
-                logger.warning(
-                    "checkpoint %s is damaged (%s): falling back to the one before it",
-                    self.folder / str(step),
-                    _first_line(error),
-                )
-                continue
-            return step, {name: restored[name] for name in items}
+        left = steps = self.steps()
+        # A process alone may miss a file, or fail to read its part: all go back together.
+        while (step := of_first(max(left, default=-1))) >= 0:
+            left = [earlier for earlier in left if earlier < step]
+            restored, problem = self._read(step, items)
+            if all_agree(problem is None):
+                return step, restored
+            logger.warning(
+                "checkpoint %s is damaged (%s): falling back to the one before it",
+                self.folder / str(step),
+                problem or "another process says how",
+            )
         if steps:
             raise UserError(
                 f"none of the checkpoints {steps} in {self.folder} can be read: "
                 "remove the folder to start from scratch, or restore it from a copy"
             )
         return None
+
+    def _read(self, step: int, items: Mapping) -> tuple[dict, str | None]:
+        """Reads the arrays of one checkpoint: (them, None), or (nothing, what is wrong with it)."""
+        restored, problem = {}, None
+        try:
+            stored = self.read_config(step)
+            check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
+            # Not by the manager, which would wait here for a process that has failed to read.
+            handler = ocp.StandardCheckpointHandler()
+            for name, tree in items.items():
+                arguments = ocp.args.StandardRestore(tree)
+                restored[name] = handler.restore(self.folder / str(step) / name, args=arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            problem = _first_line(error)
+        # The sums are of all processes' parts together.
+        if all_agree(problem is None):
+            try:
+                for name, tree in restored.items():
+                    check_unchanged(tree, stored["checksums"][name], item=name)
+            except Exception as error:
+                problem = _first_line(error)
+        return restored, problem
 
     def forget_after(self, step: int) -> None:
         """Removes checkpoints newer than `step`: damaged ones that would be in the way."""
@@ -186,14 +204,12 @@ class Checkpoints:
 
     def read_config(self, step: int) -> dict:
         """Reads the JSON saved beside the arrays of one checkpoint."""
-        return self._manager.restore(
-            step, args=ocp.args.Composite(**{CONFIG: ocp.args.JsonRestore()})
-        )[CONFIG]
+        return json.loads((self.folder / str(step) / CONFIG / "metadata").read_text())
 
     def _loss(self, step: int) -> float | None:
         if step not in self._losses:
             try:
-                stored = json.loads((self.folder / str(step) / CONFIG / "metadata").read_text())
+                stored = self.read_config(step)
             except (OSError, ValueError):  # damaged: not among the best
                 stored = {}
             self._losses[step] = stored.get("loss")
@@ -201,7 +217,8 @@ class Checkpoints:
 
     def _unwritten(self, error: Exception) -> UserError:
         # On disk: Orbax has forgotten what it would have removed after this save.
-        steps = sorted(ocp.utils.checkpoint_steps(self.folder))
+        there = self.folder.is_dir()
+        steps = sorted(ocp.utils.checkpoint_steps(self.folder)) if there else []
         kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
         return UserError(
             f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "

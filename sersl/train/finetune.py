@@ -21,6 +21,7 @@ from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import BatchPlan, make_plan
 from sersl.data.references import split_rows
+from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
@@ -99,7 +100,7 @@ def finetune(
         run = _Run(config, workdir, sources, view, mesh, progress.say)
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
-        open_workdir(workdir, config, first=first)
+        open_workdir(workdir, config, data=fingerprints(sources), first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)
             record_start(workdir, start_step=0, mesh=mesh, fingerprints=fingerprints(sources))
@@ -182,7 +183,8 @@ class _Run:
     def train(self, fold: Fold, *, title: str, weights, score: Score, preempted) -> None:
         """Trains one fold to its end and writes what its best step says of the test side."""
         folder = self.workdir / "folds" / fold.name
-        if (folder / "answers.npz").exists():
+        # As the first process sees it: a file system may show a file to one host before the others.
+        if of_first((folder / "answers.npz").exists()):
             self.say(f"{title}: done before")
             return
         progress = Progress(title, total=self.config.train.num_steps, enabled=self.first)

@@ -13,10 +13,12 @@ import logging
 import os
 import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from sersl.core.errors import UserError
+from sersl.parallel.agreement import all_agree, of_first
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +38,11 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
       Nothing.
 
     Raises:
-      UserError: another run holds it, or it cannot be written.
+      UserError: another run holds it, it cannot be written, or it is not one folder for all
+        processes.
     """
     if not first:
+        _check_shared(workdir)
         yield
         return
     path = Path(workdir) / NAME
@@ -69,7 +73,26 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+        os.fsync(file.fileno())  # so that other hosts see it
+        _check_shared(workdir)
         yield
+
+
+def _check_shared(workdir: str | Path) -> None:
+    """Refuses a workdir that some process does not share: each would save a part, none a whole."""
+    all_agree(True)  # waits until the first process has written its lock
+    try:
+        text = (Path(workdir) / NAME).read_bytes()
+    except OSError:
+        text = b""
+    number = zlib.crc32(text) >> 1  # of 31 bits
+    seen = number == of_first(number)
+    if not all_agree(seen):
+        raise UserError(
+            f"workdir {workdir} is not one folder for all processes ({socket.gethostname()} "
+            f"{'sees' if seen else 'does not see'} what process 0 has written there): use a folder "
+            "that all hosts share"
+        )
 
 
 def locks_hold(folder: Path) -> bool:

@@ -94,7 +94,7 @@ def pretrain(
         # Only now, when the settings are known to make a run.
         skip = skips(config.train.on_nan)
         held.enter_context(only_run(workdir, first=first))
-        workdir = open_workdir(workdir, config, first=first)
+        workdir = open_workdir(workdir, config, data=fingerprints(sources), first=first)
         checkpoints = Checkpoints.of(workdir / "checkpoints", config.checkpoint)
         state, start_step = start(
             task,

@@ -20,6 +20,7 @@ from sersl.models.transformer import stack_layers
 from sersl.parallel.sharding import path_name
 from sersl.train.checkpoint import Checkpoints
 from sersl.train.loop import state_items
+from sersl.train.same_run import check_data, check_processes, flat
 from sersl.train.state import TrainState
 from sersl.train.step import new_state, shardings_of
 
@@ -51,7 +52,7 @@ STOPPED = "stopped"
 SAVED = ("checkpoints/[0-9]*", "folds/*/checkpoints/[0-9]*", "folds/*/best/[0-9]*", "folds/*/*.npz")
 
 
-def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
+def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first: bool) -> Path:
     """Makes the workdir and writes the resolved config, or checks that the run is the same.
 
     Settings of a run that stopped before it saved anything may be mended: there is nothing to lose.
@@ -59,14 +60,17 @@ def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
     Args:
       workdir: the folder.
       config: of this start.
+      data: corpus to the fingerprint of its prepared data.
       first: whether this process writes.
 
     Returns:
       The absolute path.
 
     Raises:
-      UserError: the folder holds a run with other settings, or cannot be made.
+      UserError: the folder holds a run with other settings or data, or cannot be made; or the
+        processes of this run were not started alike.
     """
+    check_processes(config, data)
     workdir = Path(workdir).absolute()
     path = workdir / "config.json"
     if path.exists() and any(any(workdir.glob(pattern)) for pattern in SAVED):
@@ -77,13 +81,14 @@ def open_workdir(workdir: str | Path, config, *, first: bool) -> Path:
                 f"workdir {workdir} holds another kind of run, or one of another version "
                 f"({error}): use another workdir"
             ) from error
-        old, new = (_flat(to_dict(c)) for c in (found, config))
+        old, new = (flat(to_dict(c)) for c in (found, config))
         for key in new:
             if old[key] != new[key] and not key.startswith(MAY_CHANGE):
                 raise UserError(
                     f"workdir {workdir} holds a run with {key}={old[key]!r}, this one has "
                     f"{new[key]!r}: use another workdir, or the same value"
                 )
+        check_data(workdir, data)
     if first:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -171,7 +176,7 @@ def start(
         where = Path(resume_from) / "checkpoints"
         if not where.is_dir():
             raise UserError(f"resume_from={resume_from!r} has no folder checkpoints")
-        other = Checkpoints(where, keep_last=keep_last)
+        other = Checkpoints(where, keep_last=keep_last, own=False)
         found = other.restore(state_items(abstract))
         other.close()
         if found is None:
@@ -243,16 +248,6 @@ def _is_stacked(params: dict) -> bool:
 def _some(names: list[str]) -> str:
     tops = sorted({name.split("/")[0] for name in names})
     return f" ({', '.join(tops)})" if tops else ""
-
-
-def _flat(values: Mapping, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def sizes(params: dict, mesh: Mesh) -> str:

@@ -217,6 +217,35 @@ def test_forget_after_a_step_removes_what_is_newer(saved, tmp_path):
     equal(restore(copy, mesh_of())[1], items_of(7, mesh_of()))
 
 
+def test_half_written_checkpoint_of_a_killed_run_is_removed_by_the_run_that_goes_on(
+    saved, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(saved[0], copy)
+    half = copy / "9.orbax-checkpoint-tmp"
+    shutil.copytree(copy / "6", half)
+    for own in (False, True):  # a run that only reads here leaves it: another may be writing it
+        checkpoints = Checkpoints(copy, keep_last=2, own=own)
+        assert checkpoints.restore(items_of(0, mesh_of(), abstract=True))[0] == 6
+        if own:
+            checkpoints.save(12, items_of(12, mesh_of()), config={})
+        checkpoints.close()
+        assert half.exists() != own
+    assert checkpoints.steps() == [6, 12]
+
+
+def test_save_when_the_folder_is_gone_then_one_sentence_says_so(tmp_path):
+    folder = tmp_path / "run"
+    checkpoints = Checkpoints(folder, keep_last=2)
+    checkpoints.save(3, items_of(3, mesh_of()), config={})
+    checkpoints.wait()
+    shutil.rmtree(folder)
+    folder.touch()
+    with pytest.raises(UserError, match=r"could not be written to .*: there is no earlier one"):
+        checkpoints.save(6, items_of(6, mesh_of()), config={})
+        checkpoints.wait()
+
+
 def test_load_params_reads_one_item_into_host_memory(tmp_path):
     save_two(tmp_path / "checkpoints", mesh_of(fsdp=4, tensor=2))
     params = load_params(tmp_path)

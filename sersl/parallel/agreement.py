@@ -1,0 +1,77 @@
+"""What all processes of a run must agree on before they compute together.
+
+Each process reads files and settings by itself. Where one of them decided otherwise than the rest,
+their collective operations would no longer match: the run would hang, or train on nonsense.
+"""
+
+import json
+import socket
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from sersl.core.errors import UserError
+
+
+def all_agree(holds: bool) -> bool:
+    """Says whether something holds in every process; all of them call it.
+
+    Args:
+      holds: here.
+
+    Returns:
+      Whether it holds everywhere.
+    """
+    if jax.process_count() == 1:
+        return holds
+    return bool(np.all(multihost_utils.process_allgather(np.bool_(holds))))
+
+
+def of_first(number: int) -> int:
+    """Gives a number as the first process knows it; all of them call it.
+
+    Args:
+      number: here, int32.
+
+    Returns:
+      That of process 0.
+    """
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number))[0])
+
+
+def check_same(values: Mapping[str, object]) -> None:
+    """Refuses a run whose processes were not given the same; all of them call it.
+
+    Args:
+      values: name to value, JSON-able, the same names everywhere.
+
+    Raises:
+      UserError: naming what differs, its value here and there, and the hosts. The same sentence in
+        every process.
+    """
+    if jax.process_count() == 1:
+        return
+    own = json.dumps({"host": socket.gethostname(), "values": dict(values)}, sort_keys=True)
+    first, *others = (json.loads(text) for text in _gather(own.encode()))
+    for number, other in enumerate(others, start=1):
+        for name in sorted(first["values"].keys() | other["values"].keys()):
+            here, there = (one["values"].get(name) for one in (first, other))
+            if here != there:
+                raise UserError(
+                    f"process {number} on {other['host']} has {name}={there!r}, process 0 on "
+                    f"{first['host']} {here!r}: start the same command, on the same data and "
+                    "versions, in every process"
+                )
+
+
+def _gather(text: bytes) -> list[bytes]:
+    """Collects one text of each process, of any length."""
+    lengths = multihost_utils.process_allgather(np.int32(len(text)))
+    padded = np.zeros(lengths.max(), np.uint8)
+    padded[: len(text)] = np.frombuffer(text, np.uint8)
+    rows = multihost_utils.process_allgather(padded)
+    return [bytes(row[:length]) for row, length in zip(rows, lengths, strict=True)]
