@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.remote import is_remote, mirror
+from sersl.corpora.remote import is_remote, local_folder, mirror
 
 INDEX_FILE = "index.parquet"
 SUMMARY_FILE = "prepare.json"
@@ -175,10 +175,11 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     folder = find_corpus(local, corpus) if corpus in known else None
     if folder is None:
         hint = unknown_name("prepared corpus", corpus, known)
+        given, after = local_folder(data_dir)
         raise UserError(
             f"corpus {corpus!r} is not prepared: run `sersl prepare --corpus {corpus} --data_dir "
-            f"{data_dir}` first, or with --manifest FILE --name {corpus} if it is your own list "
-            f"({hint})"
+            f"{given}`{after or ' first'}, or with --manifest FILE --name {corpus} if it is your "
+            f"own list ({hint})"
         )
     summary = read_summary(folder)
     return CorpusIndex(

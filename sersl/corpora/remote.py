@@ -24,10 +24,11 @@ _PAUSE = 1.0  # seconds before the second try; doubled for each further one
 _BLOCK = 4 << 20  # bytes
 _KEYS = ".keys.json"  # what the bucket said of each copied file
 _RECORDS = ".array_record-"  # in the name of each file of audio records
-# What buckets say of a file that changes when it does; each says some of it.
+# What buckets say of a file that changes when it does: the first that is there counts. Times are
+# for those that have nothing better: S3 tells them in milliseconds of a list, in seconds of a file.
 _STATE = (
-    *("size", "etag", "ETag", "md5Hash", "generation", "mtime", "created", "updated"),
-    *("LastModified", "last_modified"),
+    *("etag", "ETag", "md5Hash", "generation", "mtime", "updated", "LastModified"),
+    *("last_modified", "created"),
 )
 
 
@@ -55,6 +56,20 @@ def refuse_remote(data_dir: str | Path, verb: str) -> None:
             f"`sersl {verb}` writes into --data_dir, which must be a local folder, not {data_dir}: "
             "give one, and copy what it holds to the bucket with the bucket's own tools"
         )
+
+
+def local_folder(data_dir: str | Path) -> tuple[str, str]:
+    """Says what a command that writes beside the records takes, for sentences about damage.
+
+    Args:
+      data_dir: as given.
+
+    Returns:
+      What to write for --data_dir, and what to do after the command: nothing for a local folder.
+    """
+    if not is_remote(data_dir):
+        return str(data_dir), ""
+    return "DIR", f" with DIR the local folder, and copy it to {data_dir} again"
 
 
 def cache_folder() -> Path:
@@ -228,7 +243,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _key(info: Mapping) -> str:
-    state = [(name, str(info[name])) for name in _STATE if name in info]
+    state = [str(info["size"]), *(str(info[name]) for name in _STATE if name in info)][:2]
     return hashlib.sha256(str(state).encode()).hexdigest()[:16]
 
 

@@ -22,7 +22,7 @@ from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames as frames_of
 from sersl.corpora.index import SPLIT, CorpusIndex, load_index, prepare_command
-from sersl.corpora.remote import UnreachableError, copy_beside
+from sersl.corpora.remote import UnreachableError, copy_beside, local_folder
 from sersl.data.codes import CodeReader, codes_folder
 from sersl.data.streaming import StreamedRecords
 
@@ -134,10 +134,11 @@ class CorpusSource:
         except UnreachableError:
             raise  # another record would not be there either
         except _DAMAGE as error:
+            folder, after = local_folder(self._data_dir)
             raise self._damaged(
                 row,
                 f"the record of {self._name(row)} cannot be read ({_first_line(error)}): run "
-                f"`{prepare_command(self.index.folder, self._data_dir)}`",
+                f"`{prepare_command(self.index.folder, folder)}`{after}",
             ) from error
 
     def encoded(self, row: int) -> bytes:
@@ -172,13 +173,13 @@ class CorpusSource:
             raise self._damaged(
                 row,
                 f"the annotation of {self._name(row)} by {self.annotator!r} cannot be read "
-                f"({_first_line(error)}): run `{self._annotate_command()}` again",
+                f"({_first_line(error)}): run {self._annotate_command()}",
             ) from error
         if intensity.shape != (expected,) or prosody.shape != (expected, len(PROSODY_NAMES)):
             raise UserError(
                 f"the annotation of {self._name(row)} by {self.annotator!r} has "
                 f"{len(intensity)} frames where the audio has {expected}: run "
-                f"`{self._annotate_command()}` again"
+                f"{self._annotate_command()}"
             )
         part = slice(start_frame, start_frame + num_frames)
         return intensity[part].astype(np.float32), prosody[part].astype(np.float32)
@@ -216,9 +217,10 @@ class CorpusSource:
         return self.index.folder / "sidecars" / str(self.annotator)
 
     def _annotate_command(self) -> str:
+        folder, after = local_folder(self._data_dir)
         return (
-            f"sersl annotate --annotator {self.annotator} --corpus {self.index.corpus} "
-            f"--data_dir {self._data_dir}"
+            f"`sersl annotate --annotator {self.annotator} --corpus {self.index.corpus} "
+            f"--data_dir {folder}`{after}"
         )
 
     def _damaged(self, row: int, sentence: str) -> DamagedRecordError:
@@ -239,7 +241,7 @@ class CorpusSource:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"corpus {corpus!r} has no annotation by {self.annotator!r}: run "
-                f"`{self._annotate_command()}` first"
+                f"{self._annotate_command()}"
             ) from error
         for key, what, expected in (
             ("schema", "another layout", _SIDECAR_SCHEMA),
@@ -251,7 +253,7 @@ class CorpusSource:
             if key not in summary or summary[key] != expected:
                 raise UserError(
                     f"the annotation of corpus {corpus!r} by {self.annotator!r} was made for "
-                    f"{what} ({key} differs): run `{self._annotate_command()}` again"
+                    f"{what} ({key} differs): run {self._annotate_command()}"
                 )
 
 

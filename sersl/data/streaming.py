@@ -6,13 +6,13 @@ what there is room for.
 """
 
 import collections
+import contextlib
 import fcntl
 import hashlib
 import logging
 import os
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from sersl.corpora.remote import Bucket, cache_folder
 
 logger = logging.getLogger(__name__)
 
-_ABANDONED = 3600.0  # seconds since the last byte of a copy whose process was killed
+_RESERVED = ".reserved"  # ending of a file that keeps the room of a copy under way
 
 
 class StreamedRecords:
@@ -129,7 +129,7 @@ class ShardCache:
                 made = _Reader(self._folder / name)
                 break
             except FileNotFoundError:
-                self._fetch(bucket, file, name, wait=True)
+                self._fetch(bucket, file, name, asked=True)
         with self._lock:
             # Another thread may have been faster; its reader is as good.
             return self._readers.setdefault(name, made)
@@ -145,64 +145,91 @@ class ShardCache:
         Returns:
           Whether there was room without removing another.
         """
-        if (self._folder / name).exists():
-            return True
-        if self._used() + bucket.size(file) > self._max_bytes:
-            return False
-        self._fetch(bucket, file, name, wait=False)
-        return True
+        return self._fetch(bucket, file, name, asked=False)
 
-    def _fetch(self, bucket: Bucket, file: str, name: str, *, wait: bool) -> None:
-        """Fetches a file once for all processes that want it."""
+    def _fetch(self, bucket: Bucket, file: str, name: str, *, asked: bool) -> bool:
+        """Fetches a file once for all processes that want it; False: it needs more room."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        target = self._folder / name
         with (self._folder / f".{name}.lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if asked else fcntl.LOCK_NB))
             except BlockingIOError:
-                return  # another process is at it
-            if not (self._folder / name).exists():
-                self._make_room(bucket.size(file))
-                bucket.fetch(file, self._folder / name)
+                return True  # another is at it
+            if target.exists():
+                return True
+            with self._reserve(target, bucket.size(file), asked=asked) as reserved:
+                if reserved:
+                    bucket.fetch(file, target)
+                return reserved
 
-    def _used(self) -> int:
-        return sum(size for _, size, _ in self._copies())
+    @contextlib.contextmanager
+    def _reserve(self, target: Path, num_bytes: int, *, asked: bool) -> Iterator[bool]:
+        """Keeps room for a copy that is under way.
 
-    def _copies(self) -> list[tuple[float, int, Path]]:
-        """Lists the copies, and those under way, the one used longest ago first."""
-        found = []
-        for entry in os.scandir(self._folder) if self._folder.is_dir() else ():
-            try:
-                status = entry.stat()
-            except FileNotFoundError:
-                continue
-            found.append((status.st_mtime, status.st_size, Path(entry.path)))
-        return sorted(found)
-
-    def _make_room(self, num_bytes: int) -> None:
-        """Removes the copies that were used longest ago, but none that is being read."""
+        A file of the copy's size and without content stands for it. It is locked, so that those
+        of killed processes are known.
+        """
+        place = self._folder / f".{target.name}{_RESERVED}"
         with (self._folder / ".room.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            copies = self._copies()
-            used = sum(size for _, size, _ in copies)
-            for changed, size, path in copies:
-                if used + num_bytes <= self._max_bytes:
-                    return
-                if path.name.startswith("."):
-                    if path.suffix == ".part" and time.time() - changed > _ABANDONED:
-                        path.unlink(missing_ok=True)
-                    continue
-                with self._lock:  # our own reader must not hold it
-                    self._readers.pop(path.name, None)
-                if _remove_unused(path):
-                    used -= size
-            if used + num_bytes > self._max_bytes and not self._warned:
-                self._warned = True
-                logger.warning(
-                    "the cache %s holds %.1f GB, more than data.cache_gigabytes, because all of it "
-                    "is being read: give it more",
-                    self._folder,
-                    (used + num_bytes) / 1e9,
-                )
+            room = self._max_bytes - num_bytes
+            if asked:
+                self._make_room(room)
+            elif sum(size for _, size, _ in self._copies()) > room:
+                yield False
+                return
+            file = place.open("w")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(num_bytes)
+        with file:
+            try:
+                yield True
+            finally:
+                place.unlink()
+
+    def _copies(self) -> list[tuple[float, int, Path]]:
+        """Lists the copies and the room kept, the one used longest ago first; removes debris."""
+        files = {entry.name: Path(entry.path) for entry in os.scandir(self._folder)}
+        kept = {name for name in files if name.endswith(_RESERVED)}
+        for name in list(kept):
+            if _remove_unused(files[name]):  # of a killed process
+                kept.discard(name)
+        found = []
+        for name, path in files.items():
+            if name.endswith(".part"):  # counts with its reservation, and is nothing without
+                if name.rsplit(".", 2)[0] + _RESERVED not in kept:
+                    path.unlink(missing_ok=True)
+                continue
+            whole = name.removeprefix(".").removesuffix(_RESERVED)
+            if name.endswith(".lock") or (name in kept and whole in files):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return sorted(found)
+
+    def _make_room(self, room: int) -> None:
+        """Removes the copies that were used longest ago, but none that is being read."""
+        copies = self._copies()
+        used = sum(size for _, size, _ in copies)
+        for _, size, path in copies:
+            if used <= room:
+                return
+            if path.name.endswith(_RESERVED):
+                continue
+            with self._lock:  # our own reader must not hold it
+                self._readers.pop(path.name, None)
+            if _remove_unused(path):
+                used -= size
+        if used > room and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the cache %s holds %.1f GB, more than data.cache_gigabytes, because all of it "
+                "is being read: give it more",
+                self._folder,
+                (used + self._max_bytes - room) / 1e9,
+            )
 
 
 def _remove_unused(path: Path) -> bool:

@@ -16,7 +16,7 @@ from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex, load_index
-from sersl.corpora.remote import refuse_remote
+from sersl.corpora.remote import local_folder, refuse_remote
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.annotation_records import make_records
 from sersl.knowledge.annotators import RULES, Annotator
@@ -153,24 +153,27 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
     """
     index = load_index(data_dir, corpus)
     file = sidecar_folder(index, annotator) / SUMMARY_FILE
-    there = file.is_file() and file.with_name(RECORDS_FILE).is_file()
+    # Records of a bucket are copied when they are needed.
+    there = file.is_file() and (bool(index.remote) or file.with_name(RECORDS_FILE).is_file())
+    folder, after = local_folder(data_dir)
     if annotator not in RULES and not there:
         others = (path.parent.name for path in file.parents[1].glob(f"[!.]*/{SUMMARY_FILE}"))
         raise UserError(
             f"{unknown_name('annotator', annotator, {*RULES, *others})}; a fitted one first "
             f"annotates the corpus: `sersl annotate --annotator FOLDER --corpus {corpus} "
-            f"--data_dir {data_dir}`"
+            f"--data_dir {folder}`{after}"
         )
     name = annotator if annotator in RULES else "FOLDER"
-    command = f"sersl annotate --annotator {name} --corpus {corpus} --data_dir {data_dir}"
+    command = f"`sersl annotate --annotator {name} --corpus {corpus} --data_dir {folder}`"
+    again = after or " again"
     if not there:
         raise UserError(
-            f"no {annotator!r} sidecar for corpus {corpus!r} in {data_dir}: run `{command}`"
+            f"no {annotator!r} sidecar for corpus {corpus!r} in {data_dir}: run {command}{after}"
         )
     try:
         summary = dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): run `{command}` again") from error
+        raise UserError(f"{file} is damaged ({error}): run {command}{again}") from error
     expected = _of_corpus(annotator, index)
     if annotator in RULES:
         expected = _summary(RULES[annotator], index)
@@ -178,7 +181,7 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
         if key not in summary or summary[key] != value:
             raise UserError(
                 f"the {annotator!r} sidecar of corpus {corpus!r} in {data_dir} is out of date "
-                f"({key} differs): run `{command}` again"
+                f"({key} differs): run {command}{again}"
             )
     return summary
 

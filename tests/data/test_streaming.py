@@ -16,10 +16,11 @@ from sersl.core.errors import UserError
 from sersl.corpora import builder, remote
 from sersl.corpora.labels import make_view
 from sersl.corpora.prepare import prepare
-from sersl.corpora.remote import UnreachableError
+from sersl.corpora.remote import Bucket, UnreachableError
 from sersl.data.pipeline import training_batches
 from sersl.data.plan import make_plan
 from sersl.data.sources import CorpusSource, DamagedRecordError
+from sersl.data.streaming import ShardCache
 from tests.data import doubles
 
 NUM = 6
@@ -121,8 +122,11 @@ def test_bucket_when_a_record_is_damaged_then_it_is_replaced_as_from_a_folder(da
     batches = []
     for where in (copy, f"file://{copy}"):
         source = CorpusSource(where, "own")
-        with pytest.raises(DamagedRecordError, match=r"run `sersl prepare --manifest .*own.csv"):
+        with pytest.raises(
+            DamagedRecordError, match=r"run `sersl prepare --manifest .*own.csv"
+        ) as told:
             source.waveform(2)
+        assert ("DIR the local folder, and copy it" in str(told.value)) == (where != copy)
         batches.append(read(source))
         assert set(source.damaged) == {2}
     for one, other in zip(*batches, strict=True):
@@ -212,13 +216,32 @@ def test_bucket_when_it_cannot_be_used_then_a_sentence(data_dir, tmp_path, monke
     ):
         with pytest.raises(UserError, match=words):
             CorpusSource(url, "own")
-    with pytest.raises(UserError, match=r"corpus 'ravdess' is not prepared.*own"):
+    with pytest.raises(
+        UserError, match=r"'ravdess' is not prepared.*--data_dir DIR` with DIR the local .*own"
+    ):
         CorpusSource(f"file://{data_dir}", "ravdess")
     with pytest.raises(UserError, match=r"`sersl prepare` writes into --data_dir, which must be a"):
         prepare(data_dir="gs://bucket/data", corpus="synthetic")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own.csv"))
     with pytest.raises(UserError, match="set XDG_CACHE_HOME to a folder with room"):
         CorpusSource(f"file://{data_dir}", "own")
+
+
+def test_cache_when_a_copy_is_under_way_then_its_room_is_taken(data_dir, cache):
+    bucket = Bucket(f"file://{data_dir}/own/1.0.0")
+    files = sorted(file for file in bucket.glob("*") if "array_record" in file)
+    sizes = [bucket.size(file) for file in files]
+    cache.mkdir(parents=True)
+    (cache / ".killed.reserved").write_bytes(bytes(10 * sum(sizes)))  # nobody has locked it
+    (cache / ".killed.1.part").write_bytes(bytes(10))
+    kept = ShardCache(cache, sum(sizes[:2]))
+    with kept._reserve(cache / "under way", sizes[1], asked=True) as reserved:
+        assert reserved
+        assert kept.fetch_if_room(bucket, files[0], "first")
+        assert not kept.fetch_if_room(bucket, files[2], "third")
+    assert [path.name for path in shards(cache)] == ["first"]
+    assert not list(cache.glob(".*.part")) and not list(cache.glob(".*.reserved"))
+    assert kept.fetch_if_room(bucket, files[1], "second")
 
 
 def test_cache_when_a_copy_is_half_there_then_it_is_not_taken_for_whole(data_dir, cache):

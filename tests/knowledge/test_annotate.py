@@ -55,6 +55,21 @@ def test_annotate_corpus_of_a_prepared_one_is_what_the_source_reads(data_dir):
     assert len(info["fingerprint"]) == 16
 
 
+def test_sidecar_in_a_bucket_is_found_before_its_records_are_copied(
+    data_dir, tmp_path, monkeypatch
+):
+    annotate_corpus("signal", "alpha", data_dir=data_dir)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bucket = f"file://{data_dir}"
+    info = load_sidecar_info("signal", "alpha", data_dir=bucket)
+    assert info == load_sidecar_info("signal", "alpha", data_dir=data_dir)
+    assert not list((tmp_path / "cache").rglob("*.array_record*"))
+    with pytest.raises(UserError, match=r"--data_dir DIR` with DIR the local folder, and copy it"):
+        load_sidecar_info("mine", "alpha", data_dir=bucket)
+    intensity, _ = CorpusSource(bucket, "alpha", annotator="signal").frames(0, num_frames=3)
+    assert np.isfinite(intensity).all()
+
+
 def test_annotate_corpus_in_two_processes_writes_the_same_bytes(tmp_path):
     for name, processes in (("one", 1), ("two", 2)):
         prepare(tmp_path / name, "alpha", LENGTHS)
