@@ -1,11 +1,13 @@
 """Weights to start training from: those of a run, of a released or of an imported folder."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
+from sersl.eval.results import read_corpora
 from sersl.models.transformer import unstack_layers
 from sersl.release.folder import read_model
 from sersl.train.checkpoint import has_item, load_params
@@ -41,6 +43,9 @@ def read_weights(source: str | Path) -> InitialWeights:
             frontend=released.architecture.frontend,
             encoder=released.architecture.encoder,
             source=str(source),
+            corpora=_heard(
+                released.about["corpora"], predicts=released.architecture.heads is not None
+            ),
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
         raise UserError(
@@ -55,4 +60,10 @@ def read_weights(source: str | Path) -> InitialWeights:
         frontend=from_mapping(FrontendConfig, config["frontend"]),
         encoder=from_mapping(EncoderConfig, config["encoder"]),
         source=str(source),
+        corpora=_heard(read_corpora(source)[0], predicts=False),
     )
+
+
+def _heard(corpora: Sequence[Mapping], *, predicts: bool) -> tuple[dict, ...]:
+    # Earlier versions did not write whether labels were used; whoever predicts them used them.
+    return tuple({"labels_used": predicts, **corpus} for corpus in corpora)

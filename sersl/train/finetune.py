@@ -44,6 +44,7 @@ from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
+from sersl.train.origin import check_origin
 from sersl.train.pretrain import damage, example_batch, fingerprints, open_sources
 from sersl.train.profile import Profile
 from sersl.train.record import record_start
@@ -88,6 +89,9 @@ def finetune(
             config, labels=dataclasses.replace(config.labels, dimensions=False)
         )
     folds = choose_folds(config, sources, view)
+    if weights is not None:
+        allow = config.protocol.allow_speaker_overlap
+        folds = check_origin(folds, sources, weights, allow=allow)
     first = is_first_process()
     workdir = Path(workdir).absolute()
     progress = Progress("finetune", total=len(folds), enabled=first)

@@ -110,7 +110,8 @@ def pretrain(
         decay = by_pattern(config.optimizer.decay, state.params, setting="optimizer.decay")
         say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
         if first:
-            write_json(workdir / "corpora.json", describe_corpora(sources))
+            corpora = describe_corpora(sources, labels_used="category" in task.needs)
+            write_json(workdir / "corpora.json", corpora)
             record_start(
                 workdir, start_step=start_step, mesh=mesh, fingerprints=fingerprints(sources)
             )
@@ -320,8 +321,16 @@ def fingerprints(sources) -> dict[str, str]:
     return {source.index.corpus: source.index.fingerprint for source in sources}
 
 
-def describe_corpora(sources) -> list[dict]:
-    """Lists what was trained on: name, version, fingerprint and size of each corpus."""
+def describe_corpora(sources, *, labels_used: bool) -> list[dict]:
+    """Lists what is trained on.
+
+    Args:
+      sources: corpora in order.
+      labels_used: whether training sees their categories or dimensions.
+
+    Returns:
+      Name, version, fingerprint, size, licence and `labels_used` of each.
+    """
     return [
         {
             "corpus": source.index.corpus,
@@ -330,6 +339,7 @@ def describe_corpora(sources) -> list[dict]:
             "num_utterances": len(source.index),
             "num_speakers": len(set(source.index.column("speaker")) - {""}),
             "licence": read_summary(source.index.folder)["licence"],
+            "labels_used": labels_used,
         }
         for source in sources
     ]

@@ -108,12 +108,14 @@ class InitialWeights:
       frontend: of the model they belong to.
       encoder: of the model they belong to.
       source: where they come from.
+      corpora: {"corpus", "fingerprint", "labels_used"} of what they were trained on, where known.
     """
 
     params: dict
     frontend: FrontendConfig
     encoder: EncoderConfig
     source: str
+    corpora: tuple[Mapping, ...] = ()
 
 
 def with_sizes(config: Config, weights: InitialWeights) -> Config:
