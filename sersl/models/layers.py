@@ -102,7 +102,23 @@ def standardize(x: jax.Array) -> jax.Array:
     """Gives the last dimension of [..., D] zero mean and unit population variance, in float32."""
     x = x.astype(jnp.float32)
     centred = x - x.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + EPSILON)
+    return centred * inverse_deviation(jnp.square(centred).mean(-1, keepdims=True))
+
+
+def inverse_deviation(variance: jax.Array) -> jax.Array:
+    """Gives what centred values are multiplied by to have unit variance.
+
+    Where there is no variance at all, as in digital silence, it is 0: the values are 0 whatever
+    they are multiplied by, and norms in a row, each of which would multiply the gradient by
+    EPSILON^-1/2 = 316, let none through.
+
+    Args:
+      variance: float32, any shape.
+
+    Returns:
+      (variance + EPSILON)^-1/2 of the same shape, or 0.
+    """
+    return jnp.where(variance > 0, jax.lax.rsqrt(variance + EPSILON), 0.0)
 
 
 def dropout(x: jax.Array, rate: float, *, key: jax.Array | None) -> jax.Array:

@@ -41,14 +41,19 @@ def rotate(x: jax.Array) -> jax.Array:
 class GroupedConvolution(nnx.Module):
     """A convolution of groups of channels over time, as many frames out as in."""
 
-    def __init__(self, config: EncoderConfig, *, std: float, key: jax.Array):
-        """Makes kernel and bias; the kernel is normal with deviation `std`."""
+    def __init__(
+        self, config: EncoderConfig, *, std: float, largest_bias: float = 0.0, key: jax.Array
+    ):
+        """Makes a normal kernel of deviation `std` and a bias within +-`largest_bias`, uniform."""
         shape = (config.position_kernel, config.width // config.position_groups, config.width)
         self.groups = config.position_groups
         self.kernel = nnx.Param(
             std * jax.random.normal(key, shape, jnp.float32), axes=(None, None, "embed")
         )
-        self.bias = nnx.Param(jnp.zeros(config.width, jnp.float32), axes=("embed",))
+        bias = jax.random.uniform(
+            jax.random.fold_in(key, 1), (config.width,), jnp.float32, -largest_bias, largest_bias
+        )
+        self.bias = nnx.Param(bias, axes=("embed",))
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
         """Convolves; frames that are not valid count as zeros.
@@ -109,12 +114,13 @@ class StackedConvolutionPositions(nnx.Module):
           UserError: the groups do not divide the width.
         """
         _check_groups(config)
-        # He et al. (1502.01852): the deviation that ReLU keeps.
+        # He et al. (1502.01852): the deviation that ReLU keeps. Biases as in torch.nn.Conv1d: with
+        # zeros, silence would stay 0, or rounding errors, and each norm would multiply those, and
+        # their gradient, by 300.
         inputs = config.position_kernel * config.width // config.position_groups
+        sizes = {"std": (2 / inputs) ** 0.5, "largest_bias": inputs**-0.5}
         keys = jax.random.split(key, config.position_layers)
-        self.convolutions = nnx.List(
-            [GroupedConvolution(config, std=(2 / inputs) ** 0.5, key=k) for k in keys]
-        )
+        self.convolutions = nnx.List([GroupedConvolution(config, **sizes, key=k) for k in keys])
 
     def __call__(self, x: jax.Array, valid: jax.Array) -> jax.Array:
         """Adds positions.

@@ -8,7 +8,7 @@ from sersl.config.schema import FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import unknown_name
 from sersl.models.convolution import convolve
-from sersl.models.layers import EPSILON, LayerNorm, Linear, shard_rows
+from sersl.models.layers import LayerNorm, Linear, inverse_deviation, shard_rows
 
 NORMALIZATIONS = ("fixed", "utterance")
 NORMS = ("group", "layer")
@@ -42,7 +42,7 @@ class NormOverTime(nnx.Module):
         mean = jnp.where(real, wide, 0.0).sum(1, keepdims=True) / count
         centred = wide - mean
         variance = jnp.where(real, jnp.square(centred), 0.0).sum(1, keepdims=True) / count
-        factor = jax.lax.rsqrt(variance + EPSILON) * self.scale[...]
+        factor = inverse_deviation(variance) * self.scale[...]
         return (centred * factor + self.bias[...]).astype(x.dtype)
 
 

@@ -15,8 +15,10 @@ from sersl.models.frontend import (
     time_mask,
     valid_frames,
 )
+from sersl.models.layers import standardize
+from sersl.models.waveform import NormOverTime
 from tests.models.small import LENGTHS, pad, utterances
-from tests.tolerances import FP32_DEEP
+from tests.tolerances import FP32, FP32_DEEP
 
 KEY = jax.random.key(0)
 
@@ -116,3 +118,21 @@ def test_augment_waveform_when_on_then_gain_is_within_bounds():
 def test_frontend_when_normalisation_is_unknown_then_user_error():
     with pytest.raises(UserError, match="did you mean 'fixed'"):
         frontend("fixd")
+
+
+def test_norms_when_values_do_not_vary_then_zeros_without_gradient_and_else_as_ever():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 6)).astype(np.float32)
+    x[0] = 0.0
+    num_real = np.array([5, 4])
+    over_time = NormOverTime(6)
+
+    def reference(values, axis):
+        centred = values - values.mean(axis, keepdims=True)
+        return centred / np.sqrt(np.square(centred).mean(axis, keepdims=True) + 1e-5)
+
+    np.testing.assert_allclose(standardize(x), reference(x, -1), **FP32)
+    np.testing.assert_allclose(over_time(x, num_real)[1, :4], reference(x[1, :4], 0), **FP32)
+    for norm in (standardize, lambda x: over_time(x, num_real)):
+        gradient = jax.grad(lambda x, f=norm: (f(x) ** 3 + f(x)).sum())(x)
+        assert not np.asarray(gradient[0]).any() and np.asarray(gradient[1]).any()
