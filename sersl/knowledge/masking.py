@@ -114,7 +114,10 @@ def _uniform(slots, noise, budget, cfg):
 
 def _intensity(slots, noise, budget, cfg):
     """Mean standardised intensity over the span, divided by the temperature (Gumbel top-k)."""
-    return slots.standard / cfg.temperature + noise if cfg.temperature > 0 else slots.standard
+    # At temperature 0 chance decides between equals alone, such as all spans of an utterance that
+    # has one intensity; else the first ones would be hidden in every step.
+    temperature = cfg.temperature if cfg.temperature > 0 else _COLDEST
+    return slots.standard / temperature + noise
 
 
 def _threshold(slots, noise, budget, cfg):
@@ -135,6 +138,7 @@ def _bands(slots, noise, budget, cfg):
     return jnp.where(from_high | from_low, _FIRST, 0.0) + noise
 
 
+_COLDEST = 1e-4  # deviations of intensity that Gumbel noise of 1 outweighs at temperature 0
 _FIRST = 1e4  # far above any Gumbel noise
 VESPER_BANDS = ((0.5, float("inf")), (0.2, 0.5))  # of the row's largest (Vesper, get_rms_mask)
 

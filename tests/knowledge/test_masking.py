@@ -74,6 +74,15 @@ def test_choose_masked_when_temperature_is_zero_then_takes_the_top_spans():
     assert masked[0, 30:50].sum() > 10
 
 
+def test_choose_masked_when_temperature_is_zero_and_all_is_alike_then_any_span():
+    """As of an annotator that gives an utterance one intensity."""
+    intensity = np.full((400, 100), 0.3, np.float32)
+    config = MaskingConfig(rule="intensity", fraction=0.2, temperature=0.0)
+    rate = np.asarray(choose(np.ones((400, 100), bool), intensity, jax.random.key(0), config))
+    rate = rate.mean(0)[10:90]
+    assert rate.min() > 0.1 and rate.max() < 0.35
+
+
 def test_choose_masked_when_shift_or_scale_of_intensity_changes_then_same():
     intensity = intensity_like_speech()
     config = MaskingConfig(rule="intensity")
