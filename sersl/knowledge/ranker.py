@@ -31,10 +31,11 @@ def ordered_pairs(
       int64 [min(m * n, most), 2]: (more, less).
     """
     count = len(above) * len(below)
-    chosen = np.arange(count)
-    if count > most:
+    if count > most:  # of large corpora far too many to list
         rng = generator(seed, f"ordered pairs {purpose}")
         chosen = np.sort(rng.choice(count, most, replace=False))
+    else:
+        chosen = np.arange(count)
     first, second = np.divmod(chosen, max(len(below), 1))
     return np.stack([above[first], below[second]], axis=1).astype(np.int64)
 

@@ -74,6 +74,12 @@ def test_pairs_are_all_or_a_draw_without_repetition():
     assert similar_pairs(above[:1], 50, seed=0, purpose="a").shape == (0, 2)
 
 
+def test_pairs_of_a_large_corpus_are_drawn_without_listing_them_all():
+    rows = np.arange(200_000)  # 40 billion pairs
+    pairs = ordered_pairs(rows, rows, most=5, seed=0, purpose="a")
+    assert pairs.shape == (5, 2) and len({tuple(p) for p in pairs}) == 5
+
+
 def moods(count=60, seed=0):
     """Calm goes down and angry up from neutral, each more the stronger it is."""
     rng = np.random.default_rng(seed)
