@@ -56,7 +56,7 @@ def code_prediction(
         total = total + mean.value(empty=0.0)
         metrics[f"{name}_{book}"] = mean
         metrics[f"{name}_accuracy_{book}"] = Mean.of(scores.argmax(-1) == label, counted != 0)
-    anything = jnp.any(jnp.stack([metrics[f"{name}_{book}"].weight > 0 for book in logits]))
+    anything = jnp.any(jnp.stack([metrics[f"{name}_{book}"].is_counted() for book in logits]))
     return total, {name: Mean.of(total, anything), **metrics}
 
 

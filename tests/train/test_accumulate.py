@@ -11,6 +11,7 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig, MeshConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_samples
+from sersl.objectives.cluster import code_prediction
 from sersl.objectives.contrastive import diversity
 from sersl.objectives.cpc import negative_pool
 from sersl.objectives.distill import distill
@@ -107,7 +108,10 @@ def test_pretraining_losses_in_parts_are_those_of_the_whole_batch(num_parts):
     masked = random.uniform(size=(ROWS, num_frames)) < np.linspace(0.2, 0.9, ROWS)[:, None]
     prosody = random.normal(size=(ROWS, num_frames, 6)).astype(np.float32)
     prosody[:10, :, 0] = np.nan  # F0 of voiced frames: none in some parts
+    # Rows of the first part have no code.
+    book = np.where(np.arange(ROWS)[:, None] % 4, random.integers(0, codes, masked.shape), -1)
     batch = {
+        "book": book.astype(np.int32),
         "x": random.normal(size=(ROWS, num_frames, width)).astype(np.float32),
         "target": random.normal(size=(ROWS, num_frames, width)).astype(np.float32),
         "codes": random.integers(0, codes, (ROWS, num_frames, 2)).astype(np.int32),
@@ -133,6 +137,8 @@ def test_pretraining_losses_in_parts_are_those_of_the_whole_batch(num_parts):
             (2.0, prosody_regression(x @ params["prosody"], batch["prosody"], weights=rows,
                                      names=PROSODY_NAMES)),
             (1.0, distill(context, batch["target"], masked=masked, weights=rows)),
+            (0.5, code_prediction({"k": logits[:, :, 0]}, {"k": batch["book"]}, weights=rows,
+                                  name="clusters")),
         ):  # fmt: skip
             total, metrics = total + weight * loss, metrics | found
         # Variances over the frames at hand are looked at, not trained on.
