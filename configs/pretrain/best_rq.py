@@ -2,7 +2,8 @@
 
 Paper: BEST-RQ (2202.01855). Differs: our Transformer in place of the Conformer, frames of 20 ms in
 place of 40, a learned vector in place of noise under the mask, spans without overlap that hide a
-third of the frames (what starts at 1 % of the frames with 400 ms hide on average).
+third of the frames (what starts at 1 % of the frames with 400 ms hide on average), a cosine
+schedule from 4e-4 of our own.
 
 Command: sersl pretrain --config configs/pretrain/best_rq.py:base --workdir runs/best_rq \
     --config.data.data_dir=data --config.data.corpora=librilight

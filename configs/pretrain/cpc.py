@@ -27,6 +27,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 2e-4, "schedule": "constant", "weight_decay": 0.0}
+    config.optimizer.beta2 = 0.999
     config.train = {"num_steps": STEPS[preset]}
     config.data = {"seconds_per_batch": 82.0, "max_seconds": 1.28, "num_buckets": 1}
     if preset == "nano":

@@ -1,8 +1,9 @@
 """data2vec 2.0: regress an averaged teacher from unmasked frames, eight masks a teacher pass.
 
 Paper: data2vec 2.0 (2212.07525), base audio model. Differs: no learned ALiBi (positions come from
-the convolution stack alone), targets are whole layers rather than feed-forward outputs, spans do
-not overlap; convolutions have biases.
+the convolution stack alone), targets are whole layers rather than feed-forward outputs, the teacher
+averages the convolutions too (its code gives it the student's), spans do not overlap; convolutions
+have biases.
 
 Command: sersl pretrain --config configs/pretrain/data2vec2.py:base --workdir runs/data2vec2 \
     --config.data.data_dir=data --config.data.corpora=librispeech

@@ -40,7 +40,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "contrastive": {"weight": 0.0},
         "prosody": {"weight": 0.0},
     }
-    config.teacher = {"decay_start": 0.999, "decay_end": 0.9999}
+    config.teacher = {"decay_start": 0.999, "decay_end": 0.9999, "decay_steps": STEPS[preset]}
     config.collapse = {"after_steps": 5_000}
     config.optimizer = {"learning_rate": 7.5e-5, "warmup_fraction": 0.05}
     config.train = {"num_steps": STEPS[preset]}

@@ -22,7 +22,8 @@ def get_config(preset: str = "base") -> ConfigDict:
     config = ConfigDict()
     config.name = f"emotion2vec_s_{preset}"
     config.frontend = frontend_preset(preset, frontend="waveform")
-    config.frontend.update({"conv_norm": "layer", "gradient_scale": 1.0})
+    config.frontend.update({"conv_norm": "layer", "normalize": "utterance", "gradient_scale": 1.0})
+    config.frontend.conv_bias = True  # keeps gradients small where recordings are digitally silent
     config.encoder = encoder_preset(preset, frontend="waveform")
     config.encoder.update({"positions": "convolution_stack", "position_kernel": 19})
     config.masking = {
@@ -39,14 +40,11 @@ def get_config(preset: str = "base") -> ConfigDict:
         "contrastive": {"weight": 0.0},
         "prosody": {"weight": 0.0},
     }
-    config.teacher = {"decay_start": 0.999, "decay_end": 0.9999}
+    config.teacher = {"decay_start": 0.999, "decay_end": 0.9999, "decay_steps": STEPS[preset]}
     config.collapse = {"after_steps": 5_000}
     config.optimizer = {"learning_rate": 7.5e-5, "warmup_fraction": 0.05}
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
-        # Seven LayerNorms in a row turn digital silence, as in crops of RAVDESS, into gradients of
-        # 1e21.
-        config.frontend.conv_norm = "group"
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}
         config.masking.clones = 2
         config.encoder.update({"position_layers": 1, "position_groups": 4})

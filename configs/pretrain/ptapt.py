@@ -38,6 +38,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 1e-4, "schedule": "linear", "warmup_fraction": 0.005}
+    config.optimizer.update({"beta2": 0.999, "weight_decay": 0.0})
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}

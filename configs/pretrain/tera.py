@@ -37,6 +37,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "learning_rate": 2e-4,
         "schedule": "linear",
         "warmup_fraction": 0.07,
+        "beta2": 0.999,
         "clip_norm": 5.0,
     }
     config.train = {"num_steps": STEPS[preset]}

@@ -3,9 +3,11 @@
 Paper: Vesper (2307.10757): WavLM LARGE teaches 4 or 12 layers. Short spans are hidden from the
 input and found again at the middle layer, long spans are hidden from the upper half and found again
 at the last; spans come half from loud and half from middling frames. Differs: the bands are those
-of each utterance (its code multiplies the thresholds anew for every row), padding takes no part,
-the student starts from scratch or from --config.init_from, not from every nth layer of the teacher.
-The upper half runs twice.
+of each utterance (its code multiplies the thresholds anew for every row) and of the annotator's
+intensity, which follows decibels, not of the amplitude; long spans are drawn on their own, not
+grown from short ones; padding takes no part; the student starts from scratch or from
+--config.init_from, not from every nth layer of the teacher, and its convolutions learn too; heads
+have no LayerNorm; the learning rate is that of its README. The upper half runs twice.
 
 Commands:
     sersl import --source microsoft/wavlm-large --output models/wavlm_large
@@ -37,7 +39,7 @@ def get_config(preset: str = "four") -> ConfigDict:
         "contrastive": {"weight": 0.0},
         "prosody": {"weight": 0.0},
     }
-    config.optimizer = {"learning_rate": 5e-4}
+    config.optimizer = {"learning_rate": 5e-4, "beta2": 0.999, "end_fraction": 0.01}
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}

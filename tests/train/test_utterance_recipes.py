@@ -109,3 +109,12 @@ def test_recipes_when_listed_then_every_nano_preset_of_these_is_run():
         steps = runpy.run_path(str(FOLDER / f"{name}.py"))["STEPS"]
         found |= {f"{name}:{preset}" for preset in steps if preset.startswith("nano")}
     assert found == set(RECIPES)
+
+
+def test_emotion2vec_s_when_it_goes_on_from_emotion2vec_then_the_encoders_are_the_same():
+    for preset in ("nano", "base"):
+        first, second = (
+            load_config(PretrainConfig, f"{FOLDER / name}.py:{preset}", [])
+            for name in ("emotion2vec", "emotion2vec_s")
+        )
+        assert first.frontend == second.frontend and first.encoder == second.encoder
