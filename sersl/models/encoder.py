@@ -26,6 +26,8 @@ FRONTENDS = {"log_mel": LogMelFrontend, "waveform": WaveformFrontend, "whisper":
 # `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
 CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
 CAUSAL = ("gru",)  # kinds of which no frame sees a later one
+# Settings that are off by default and that the other kinds would leave unread.
+_OF_TRANSFORMER = ("relative_bias", "attention_dropout", "activation_dropout", "layer_drop")
 
 
 class EncoderOutput(NamedTuple):
@@ -82,6 +84,13 @@ class SpeechEncoder(nnx.Module):
                 "augment.band_mask_width hides mel filters, and frontend.kind=waveform has none: "
                 "set it to 0, or augment.channel_mask_fraction instead"
             )
+        if encoder.kind != "transformer":
+            for name in _OF_TRANSFORMER:
+                if getattr(encoder, name):
+                    raise UserError(
+                        f"encoder.{name} is a setting of encoder.kind 'transformer' that "
+                        f"{encoder.kind!r} does not have: leave it out"
+                    )
         keys = jax.random.split(key, 4)
         self.config = encoder
         self.augment = augment
@@ -124,7 +133,7 @@ class SpeechEncoder(nnx.Module):
         features, frame_valid = self.frontend.features(waveform, valid)
         seen, hidden_channels = features, None
         if masked is not None:
-            masked = _fit(masked, frame_valid.shape[1], axis=1)
+            masked = fit_frames(masked, frame_valid.shape[1], axis=1)
         if augment is not None and self.frontend.config.kind != "waveform":
             num_mels = self.frontend.config.num_mels
             seen = augment_features(features, augment, num_mels=num_mels, key=keys.features)
@@ -149,9 +158,9 @@ class SpeechEncoder(nnx.Module):
         )
         num_frames = lengths.num_frames(waveform.shape[1])
         return EncoderOutput(
-            _fit(features, num_frames, axis=1),
-            _fit(hidden_states, num_frames, axis=2),
-            _fit(frame_valid, num_frames, axis=1),
+            fit_frames(features, num_frames, axis=1),
+            fit_frames(hidden_states, num_frames, axis=2),
+            fit_frames(frame_valid, num_frames, axis=1),
         )
 
     def contextualize(
@@ -206,8 +215,17 @@ class SpeechEncoder(nnx.Module):
         return on_present(self.context, x, frame_valid, most=most, key=keys.context)
 
 
-def _fit(x, num_frames, *, axis):
-    """Cuts or pads with zeros: a frontend with a window of its own has frames of its own."""
+def fit_frames(x: jax.Array, num_frames: int, *, axis: int) -> jax.Array:
+    """Cuts frames or pads them with zeros: a frontend with a window of its own has its own number.
+
+    Args:
+      x: [..., T, ...], of any dtype.
+      num_frames: wanted.
+      axis: of the frames.
+
+    Returns:
+      The array with so many frames.
+    """
     missing = num_frames - x.shape[axis]
     if missing <= 0:
         return jax.lax.slice_in_dim(x, 0, num_frames, axis=axis)

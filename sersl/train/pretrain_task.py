@@ -165,6 +165,7 @@ class PretrainTask:
             metrics |= found
         return total, metrics | {
             "masked_fraction": Mean.of(view.masked, view.valid),
+            "silent_rows": _silent_rows(batch),
             "feature_variance": _variance(view.last, view.present),
         }
 
@@ -229,15 +230,21 @@ class PretrainTask:
         return {name: own for name, own in tokens.items() if own is not None}
 
     def diagnose(self, step: int, values: dict[str, float]) -> str | None:
-        """Looks for a collapsed representation in the logged values.
+        """Looks for silence and for a collapsed representation in the logged values.
 
         Args:
           step: of the values.
           values: name to value, as logged.
 
         Returns:
-          A sentence that says what has collapsed and what to change, or None.
+          A sentence that says what is wrong and what to change, or None.
         """
+        if values["silent_rows"] == 1.0:
+            return (
+                f"at step {step}: every recording of the batch is digital silence from end to end, "
+                "of which there is nothing to learn: listen to the corpora, and leave out what is "
+                "silent (`sersl prepare` counts it)"
+            )
         limits = self.config.collapse
         if step <= limits.after_steps:
             return None
@@ -281,6 +288,12 @@ class _Frozen:
         encoder = nnx.merge(self.graph, nnx.State(params))
         output = encoder(batch["waveform"], batch["valid"])
         return jax.lax.stop_gradient(output.hidden_states)
+
+
+def _silent_rows(batch: dict) -> Mean:
+    """Share of the rows with audio in which every sample is 0."""
+    sounds = (batch["valid"] & (batch["waveform"] != 0)).any(1)
+    return Mean.of(~sounds, batch["valid"].any(1))
 
 
 def _variance(hidden: jax.Array, valid: jax.Array) -> Mean:

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sersl.config.schema import MaskingConfig, PretrainConfig
+from sersl.config.schema import AlterationConfig, MaskingConfig, PretrainConfig
+from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
 from sersl.knowledge.alteration import alter_features
 from sersl.knowledge.masking import NO_RULE, RULES, choose_masked, span_budget
 from sersl.knowledge.mixing import mix_utterances
+from sersl.models.encoder import fit_frames
 from sersl.parallel.random import fold
 
 REPLACEMENTS = ("embedding", "features", "remove")
@@ -74,6 +76,11 @@ def check_student(config: PretrainConfig) -> None:
             "masking.replace 'features' alters log-mel features: set frontend.kind to 'log_mel' or "
             "masking.replace to 'embedding'"
         )
+    if replace != "features" and config.alteration != AlterationConfig():
+        raise UserError(
+            f"settings under alteration have no effect with masking.replace {replace!r}: set it to "
+            "'features' or leave them out"
+        )
     if config.mixing.lowest_db > config.mixing.highest_db:
         raise UserError(
             f"mixing.lowest_db={config.mixing.lowest_db:g} is above mixing.highest_db="
@@ -127,9 +134,14 @@ def run_student(
     seen = features if heard is waveform else encoder.frontend.features(heard, real)[0]
     features, seen, valid = (repeat_rows(x, clones) for x in (features, seen, valid))
     intensity = None if intensity is None else repeat_rows(intensity, clones)
+    # A frontend with a window of its own (whisper) has more frames or fewer than the batch.
+    num_frames, num_own = lengths.num_frames(waveform.shape[1]), valid.shape[1]
+    valid_own, valid = valid, fit_frames(valid, num_frames, axis=1)
     masked = jnp.zeros_like(valid)
     if masking.rule != NO_RULE:
         masked = choose_masked(valid, intensity, fold(key, "masking"), masking)
+    masked_own = fit_frames(masked, num_own, axis=1)
+    features = fit_frames(features, num_frames, axis=1)
     sought = jnp.broadcast_to(masked[..., None], features.shape)
     if masking.replace == "features":
         seen, sought = alter_features(
@@ -144,19 +156,19 @@ def run_student(
     if config.knowledge.input:
         x = model.intensity_input(
             x,
-            intensity,
-            masked=masked,
+            fit_frames(intensity, num_own, axis=1),
+            masked=masked_own,
             dropout=config.knowledge.input_dropout,
             key=fold(key, "intensity_input"),
         )
-    present, most = valid, None
+    present, most = valid_own, None
     if masking.replace == "remove":
-        present, most = valid & ~masked, most_unmasked(valid.shape[1], masking)
+        present, most = valid_own & ~masked_own, most_unmasked(num_own, masking)
     in_front = list(tokens.values())
     hidden_states = encoder.contextualize(
         x,
         present,
-        masked=masked if masking.replace == "embedding" else None,
+        masked=masked_own if masking.replace == "embedding" else None,
         tokens=jnp.concatenate(in_front) if in_front else None,
         most_present=most,
         key=fold(key, "dropout"),
@@ -168,6 +180,8 @@ def run_student(
     }
     if ends:
         hidden_states = hidden_states[:, :, ends[-1] :]
+    hidden_states = fit_frames(hidden_states, num_frames, axis=2)
+    present = fit_frames(present, num_frames, axis=1)
     return Student(valid, masked, present, sought, features, hidden_states, prefix)
 
 

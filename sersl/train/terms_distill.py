@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import unknown_name
+from sersl.core.errors import UserError, unknown_name
 from sersl.models.decoder import Decoder
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import truncated_normal
@@ -16,6 +15,7 @@ from sersl.objectives.distill import distill, teacher_targets, utterance_distill
 from sersl.objectives.mean import Mean
 from sersl.train.student import repeat_rows
 from sersl.train.term import Term, View
+from sersl.train.terms_contrast import pool
 
 DECODERS = ("linear", "convolution")
 KINDS = ("token", "chunk", "global")
@@ -122,13 +122,23 @@ class Utterance(Term):
     reads_hidden = False
 
     def __init__(self, config: PretrainConfig):
-        """Checks the name of the kind."""
+        """Checks the kind.
+
+        Raises:
+          UserError: an unknown one, or tokens that would not hear the utterance.
+        """
         super().__init__(config)
         self.settings = config.objectives.utterance
         kind = self.settings.kind
         if kind not in KINDS:
             raise unknown_name("objectives.utterance.kind", kind, KINDS)
         self.num_tokens = {"token": 1, "chunk": self.settings.tokens, "global": 0}[kind]
+        if self.num_tokens and config.encoder.kind != "transformer":
+            raise UserError(
+                f"objectives.utterance.kind {kind!r} puts tokens in front of the frames, where "
+                f"encoder.kind {config.encoder.kind!r} does not hear the utterance: set it to "
+                "'global', or encoder.kind to 'transformer'"
+            )
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> UtteranceHeads:
         """Makes tokens and map.
@@ -169,8 +179,7 @@ class Utterance(Term):
         if self.num_tokens:
             said = view.prefix["utterance"].mean(1)
         else:
-            weights = view.present[..., None].astype(view.last.dtype)
-            said = (view.last * weights).sum(1) / jnp.maximum(weights.sum(1), 1.0)
+            said = pool(view.last, view.present)
         return utterance_distill(
             heads.projection(said), repeat_rows(once, view.clones), rows=view.valid.any(1)
         )

@@ -125,6 +125,7 @@ class Npc(Term):
                 f"to 'masked_conv', as {config.encoder.kind!r} looks at all, or use "
                 "objectives.reconstruction"
             )
+        _check_neighbours(config, "npc")
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> NpcHeads:
         """Makes the bottleneck and the map.
@@ -256,4 +257,21 @@ def _check_causal(config: PretrainConfig, name: str) -> None:
         raise UserError(
             f"objectives.{name} predicts frames to come, which encoder.kind "
             f"{config.encoder.kind!r} sees: set encoder.kind to {' or '.join(map(repr, CAUSAL))}"
+        )
+    _check_neighbours(config, name)
+
+
+def _check_neighbours(config: PretrainConfig, name: str) -> None:
+    """Refuses what carries a frame to its neighbours before the encoder's own network does."""
+    if config.encoder.positions in ("convolution", "convolution_stack"):
+        raise UserError(
+            f"objectives.{name} predicts frames that the encoder must not see, and encoder."
+            f"positions {config.encoder.positions!r} carries them to their neighbours: set it to "
+            "'none' or 'sinusoidal'"
+        )
+    if config.frontend.kind == "whisper":
+        raise UserError(
+            f"objectives.{name} predicts frames that the encoder must not see, and the "
+            "convolutions of frontend.kind 'whisper' carry them to their neighbours: set it to "
+            "'log_mel' or 'waveform'"
         )

@@ -95,6 +95,13 @@ class Workers(Term):
             )
         if settings.balance not in BALANCES:
             raise unknown_name("objectives.workers.balance", settings.balance, BALANCES)
+        if settings.balance == "uncertainty" and 0 in settings.shares:
+            # Its loss would be its log-variance alone, which would fall for ever.
+            raise UserError(
+                f"objectives.workers.shares={list(settings.shares)} has a worker of no weight, and "
+                "balance 'uncertainty' learns weights: leave that worker out of "
+                "objectives.workers.names"
+            )
         if settings.frames not in FRAMES:
             raise unknown_name("objectives.workers.frames", settings.frames, FRAMES)
         if PROSODY in settings.names:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
 from sersl.train.pretrain_task import PretrainTask
 from sersl.train.student import most_unmasked, repeat_rows, run_student
+from sersl.train.terms_distill import Utterance
 from tests.tolerances import FP32, LOSS_ACROSS_MESHES
 
 B, N = 4, 16_080
@@ -152,6 +154,14 @@ def test_term_when_the_batch_has_one_row_then_finite(name):
         ("apc", {"masking": {"clones": 2}}, "mean nothing"),
         ("best_rq", {"mixing": {"lowest_db": 9.0}}, "swap them"),
         ("distill", {"frontend": {"kind": "whisper"}}, "looks at all of its window"),
+        ("apc", {"encoder": {"positions": "convolution"}}, "carries them to their neighbours"),
+        ("cpc", {"encoder": {"positions": "convolution_stack"}}, "carries them to their"),
+        ("npc", {"encoder": {"positions": "convolution"}}, "carries them to their neighbours"),
+        ("apc", {"frontend": {"kind": "whisper"}}, "carry them to their neighbours"),
+        ("utterance", {"encoder": {"kind": "gru"}}, "does not hear the utterance"),
+        ("apc", {"encoder": {"relative_bias": True}}, "of encoder.kind 'transformer'"),
+        ("npc", {"encoder": {"layer_drop": 0.1}}, "of encoder.kind 'transformer'"),
+        ("best_rq", {"alteration": {"band_share": 0.2}}, "alteration have no effect"),
     ],
 )
 def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
@@ -237,7 +247,12 @@ def test_student_when_utterances_are_mixed_then_targets_are_clean_and_hearing_is
 
 def test_diagnose_when_teacher_or_student_is_alike_everywhere_then_says_so():
     task = PretrainTask(config_of("distill"))
-    good = {"feature_variance": 1.0, "target_variance": 0.5, "prediction_variance": 0.1}
+    good = {
+        "silent_rows": 0.0,
+        "feature_variance": 1.0,
+        "target_variance": 0.5,
+        "prediction_variance": 0.1,
+    }
     assert task.diagnose(1000, good) is None
     assert "teacher of objectives.distill" in task.diagnose(1000, good | {"target_variance": 0.009})
     found = task.diagnose(1000, good | {"prediction_variance": 9e-5})
@@ -248,6 +263,17 @@ def test_diagnose_when_teacher_or_student_is_alike_everywhere_then_says_so():
     assert utterance.diagnose(1000, good | values) is None
 
 
+def test_diagnose_when_the_whole_batch_is_silent_then_says_so_from_the_first_step():
+    task, params, run = compiled(config_of("best_rq"))
+    sound = np.asarray(batch_of()["waveform"])
+    for waveform, share in ((sound, 0.0), (sound * (np.arange(B) == 1)[:, None], 2 / 3)):
+        values = run(params, None, batch_of(waveform), 0)[1]
+        np.testing.assert_allclose(values["silent_rows"], share, rtol=1e-6)
+        assert task.diagnose(1, values) is None
+    values = run(params, None, batch_of(0 * sound), 0)[1]
+    assert "at step 1: every recording of the batch is digital silence" in task.diagnose(1, values)
+
+
 def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_blow_it_up():
     frontend = {"kind": "waveform", "conv_width": 16, "conv_norm": "layer", "conv_bias": True}
     config = config_of("utterance", {"frontend": frontend, "encoder": {"num_layers": 1}})
@@ -255,6 +281,52 @@ def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_b
     waveform = np.asarray(batch_of()["waveform"]) * (np.arange(N) > N // 2)
     _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
     assert norm(gradient["encoder"]["frontend"]) < 1e3
+
+
+@pytest.mark.parametrize("conv_norm", ["group", "layer"])
+def test_gradient_when_a_row_is_silent_then_norms_in_a_row_do_not_blow_it_up(conv_norm):
+    frontend = {"kind": "waveform", "conv_width": 16, "conv_norm": conv_norm}
+    encoder = {"positions": "convolution_stack", "position_groups": 4, "position_kernel": 5}
+    config = config_of("utterance", {"frontend": frontend, "encoder": encoder})
+    task, params, run = compiled(config)
+    waveform = np.asarray(batch_of()["waveform"]) * (np.arange(B) > 0)[:, None]
+    _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
+    assert norm(gradient) < 1e3
+
+
+def test_student_when_the_frontend_has_a_window_of_its_own_then_frames_are_those_of_the_batch():
+    """Whisper hears all of its window: longer than the batch, or shorter."""
+    settings = {"frontend": {"kind": "whisper", "window_seconds": 1.5, "num_mels": 80}}
+    _, params, run = compiled(config_of("best_rq", settings))
+    batch = batch_of()
+    value, metrics, gradient = run(params, None, batch, 0)
+    assert np.isfinite(value) and np.isfinite(norm(gradient))
+    np.testing.assert_allclose(metrics["masked_fraction"], 0.5, atol=0.05)
+    for seconds in (1.5, 0.5):
+        settings["frontend"]["window_seconds"] = seconds
+        _, student = student_of(config_of("best_rq", settings), batch, jax.random.key(0))
+        assert student.hidden_states.shape[2] == student.valid.shape[1] == num_frames(N)
+        assert student.features.shape[1] == student.present.shape[1] == num_frames(N)
+        heard = np.asarray(student.valid).sum(1)
+        np.testing.assert_array_equal(heard, np.minimum([50, 50, 27, 0], int(seconds * 50)))
+
+
+def test_utterance_when_frames_are_averaged_then_in_float32_whatever_the_encoder_computes_in():
+    term = Utterance(config_of("utterance", {"objectives": {"utterance": {"kind": "global"}}}))
+    heads = term.make_heads(None, key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+    hidden = jnp.asarray(1 + rng.normal(size=(2, 999, 16)), jnp.bfloat16)
+    real = np.ones((2, 999), bool)
+    taught = rng.normal(size=(2, 2, 999, 16))
+    view = types.SimpleNamespace(
+        last=hidden, present=real, valid=real, valid_once=real, taught_once=taught, clones=1
+    )
+    said = heads.projection(np.asarray(hidden, np.float64).mean(1))
+    frames = taught[1]
+    frames = frames - frames.mean(-1, keepdims=True)
+    target = (frames / np.sqrt(np.square(frames).mean(-1, keepdims=True) + 1e-5)).mean(1)
+    expected = np.square(said - target).sum(-1).mean() / 4
+    np.testing.assert_allclose(term.loss(heads, view)[0], expected, **FP32)
 
 
 @pytest.mark.slow

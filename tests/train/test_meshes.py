@@ -254,6 +254,7 @@ def test_pretraining_that_collapses_stops_with_a_diagnosis_and_keeps_what_was_sa
 
 
 HEALTHY = {
+    "silent_rows": 0.5,
     "feature_variance": 1.0,
     "code_perplexity": 9.0,
     "target_variance": 0.5,

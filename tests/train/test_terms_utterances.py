@@ -241,6 +241,11 @@ OBJECTIVE = "objectives"
         ("workers", {OBJECTIVE: {"workers": {"names": ()}}}, "one or more workers"),
         ("workers", {OBJECTIVE: {"workers": {"shares": (1.0,)}}}, "for each of the 6 workers"),
         ("workers", {OBJECTIVE: {"workers": {"balance": "fixd"}}}, "did you mean 'fixed'"),
+        (
+            "workers",
+            {OBJECTIVE: {"workers": {"names": ("mel", "mfcc"), "shares": (1.0, 0.0)}}},
+            "a worker of no weight",
+        ),
         ("workers", {OBJECTIVE: {"workers": {"frames": "hidden"}}}, "'none' hides none"),
         (
             "information",
