@@ -236,7 +236,8 @@ def plain(value, where: str):
 def _check_columns(columns: list[str], where: str) -> None:
     if not set(PATH_COLUMNS) & set(columns):
         raise UserError(
-            f"{where}: there is no column 'path'; columns are {', '.join(columns) or 'none'}"
+            f"{where}: there is no column 'path'; columns are {', '.join(columns) or 'none'}: "
+            "call the one that names the files 'path'"
         )
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:

@@ -5,6 +5,7 @@ Nothing here is a position: projects disagree on the order of classes and of dim
 of sersl carries names.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -92,7 +93,9 @@ def canonical(raw: str, corpus: str = "") -> str:
     if word in NO_CATEGORY:
         return ""
     if word not in _MEANINGS:
-        raise unknown_name("emotion label", raw, _MEANINGS)
+        # Where no spelling is near, the categories say more than all spellings of them.
+        near = difflib.get_close_matches(raw, _MEANINGS, n=1)
+        raise unknown_name("emotion label", raw, _MEANINGS if near else CANONICAL)
     return _MEANINGS[word]
 
 

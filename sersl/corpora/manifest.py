@@ -154,11 +154,14 @@ def read_rows(manifest: Path, format: str = "") -> Iterator[Row]:
     Raises:
       UserError: it cannot be read; the sentence has the line.
     """
+    written = not manifest.is_dir()  # a folder's own names are what they are
     for where, row in FORMATS[format or find_format(manifest)].read(manifest):
         if not isinstance(row["path"], str) or not row["path"].strip():
             raise UserError(f"{where}: path is empty; give a file")
         if "\0" in row["path"]:
             raise UserError(f"{where}: path {row['path']!r} has a zero byte, so it is no file")
+        if written and "\\" in row["path"] and "/" not in row["path"]:  # on Windows
+            row["path"] = row["path"].replace("\\", "/")
         yield where, row
 
 

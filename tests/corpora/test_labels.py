@@ -40,6 +40,13 @@ def test_canonical_when_unknown_then_error_names_the_nearest():
         canonical("hapy")
 
 
+def test_canonical_when_nothing_is_near_then_error_names_the_categories_only():
+    with pytest.raises(
+        UserError, match=r"unknown emotion label 'böse': known: angry, boredom, calm"
+    ):
+        canonical("böse")
+
+
 def test_canonical_when_single_letter_then_error():
     with pytest.raises(UserError):
         canonical("A")  # anger or Angst

@@ -40,6 +40,11 @@ def test_csv_when_bom_semicolons_windows_lines_and_decimal_commas_then_read(tmp_
     assert first.text == "so; so" and second.category == ""
 
 
+def test_csv_when_paths_have_backslashes_then_they_are_folders(tmp_path):
+    (item,) = listed(tmp_path, "path,emotion\r\nsub\\a.wav,sad\r\n")
+    assert item.path == "sub/a.wav" and item.source == tmp_path / "sub" / "a.wav"
+
+
 def test_jsonl_when_read_then_as_csv_and_nested_extras_are_kept(tmp_path):
     rows = [
         {"path": "a.wav", "valence": 0.5, "emotion": "hap", "more": {"k": [1]}},
