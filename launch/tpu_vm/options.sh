@@ -1,4 +1,5 @@
 # The options of the scripts beside this file, which source it.
+# shellcheck shell=bash disable=SC2034
 
 stop() {
     echo "tpu_vm: $1" >&2

@@ -30,8 +30,8 @@ _MPI = {
     # MPICH, Intel MPI and MVAPICH2, all with the process manager Hydra
     "MPI": ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 }
-# With any of these a task of Slurm sees its own GPUs only.
-_BOUND = ("SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND")
+# With any of these a process sees its own GPUs only, or jax has been told which to take.
+_BOUND = ("SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND", "JAX_LOCAL_DEVICE_IDS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Cluster:
         if self.count == 1 or self.address is not None:
             return None
         return (
-            f"{self.name} tells process {self.number} of {self.count} not where process 0 is: set "
-            "SERSL_COORDINATOR=HOST:PORT in all of them, to the host of process 0 and a port that "
-            "is free there"
+            f"{self.name} does not tell process {self.number} of {self.count} where process 0 is: "
+            "set SERSL_COORDINATOR=HOST:PORT in all of them, to the host of process 0 and a port "
+            "that is free there"
         )
 
 
