@@ -127,6 +127,7 @@ def _sersl(waveform, size):
             "encoder": encoder_preset("base", frontend="waveform").to_dict()
             | SIZES[size]
             | {
+                "scan_layers": False,  # one step on a CPU; scanning is for compiling large models
                 "dropout": DROPOUT,
                 "attention_dropout": DROPOUT,
                 "activation_dropout": DROPOUT,

@@ -55,6 +55,6 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     if size in ("large", "xlarge"):
         config.data.update({"seconds_per_batch": 9_720.0, "row_multiple": 64})
         config.objectives.contrastive.width = 768  # wav2vec 2.0 LARGE
-        config.encoder.update({"scan_layers": True, "remat": "full"})
+        config.encoder.remat = "full"
         config.optimizer = {"learning_rate": 3e-4 if size == "large" else 2e-4}
     return config

@@ -10,12 +10,19 @@ from sersl.core.errors import unknown_name
 ENCODERS = {
     "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
     "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
-    "small": EncoderConfig(num_layers=8, width=384, num_heads=6, mlp_width=1536),  # GPU, hours
+    # From here on the layers are scanned: compiling does not grow with their number.
+    "small": EncoderConfig(  # GPU, hours
+        num_layers=8, width=384, num_heads=6, mlp_width=1536, scan_layers=True
+    ),
     # 94, 315 and 963 million parameters with the conv stack: wav2vec 2.0 BASE and LARGE
     # (2006.11477, sec. 4.2), and HuBERT X-LARGE (2106.07447, table 1)
-    "base": EncoderConfig(num_layers=12, width=768, num_heads=12, mlp_width=3072),
-    "large": EncoderConfig(num_layers=24, width=1024, num_heads=16, mlp_width=4096),
-    "xlarge": EncoderConfig(num_layers=48, width=1280, num_heads=16, mlp_width=5120),
+    "base": EncoderConfig(num_layers=12, width=768, num_heads=12, mlp_width=3072, scan_layers=True),
+    "large": EncoderConfig(
+        num_layers=24, width=1024, num_heads=16, mlp_width=4096, scan_layers=True
+    ),
+    "xlarge": EncoderConfig(
+        num_layers=48, width=1280, num_heads=16, mlp_width=5120, scan_layers=True
+    ),
 }
 # Channels of the conv stack; 512 in every published model.
 CONV_WIDTHS = {"nano": 32, "tiny": 64, "small": 256, "base": 512, "large": 512, "xlarge": 512}

@@ -1,5 +1,6 @@
 """What is clustered of a frame: its cepstrum, or what a layer of an encoder says of it."""
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def layer_features(
     Args:
       params: of the encoder, layers as a list.
       frontend: its settings.
-      encoder: its settings.
+      encoder: its settings, however it was trained.
       layer: 1 for the first, up to encoder.num_layers; 0 for the input of the first.
       source: where it comes from, for messages.
 
@@ -68,6 +69,7 @@ def layer_features(
     for path, array in jax.tree_util.tree_leaves_with_path(params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(array).tobytes())
+    encoder = dataclasses.replace(encoder, scan_layers=False)
     graph = nnx.graphdef(
         nnx.eval_shape(functools.partial(SpeechEncoder, frontend, encoder, key=jax.random.key(0)))
     )

@@ -133,7 +133,8 @@ def with_sizes(config: Config, weights: InitialWeights) -> Config:
         weights.encoder,
         dropout=own.dropout,
         attention=own.attention,
-        scan_layers=own.scan_layers,
+        # The other kinds have no layers to scan.
+        scan_layers=own.scan_layers and weights.encoder.kind == "transformer",
         remat=own.remat,
         dtype=own.dtype,
     )

@@ -52,9 +52,7 @@ def test_preset_when_built_then_has_the_parameters_of_its_name(name, frontend, m
     make = functools.partial(
         SpeechEncoder,
         from_mapping(FrontendConfig, frontend_preset(name, frontend=frontend).to_dict()),
-        from_mapping(
-            EncoderConfig, encoder_preset(name, frontend=frontend).to_dict() | {"scan_layers": True}
-        ),
+        from_mapping(EncoderConfig, encoder_preset(name, frontend=frontend).to_dict()),
     )
     state = nnx.split(nnx.eval_shape(lambda: make(key=jax.random.key(0))))[1]
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -114,6 +115,8 @@ def test_layer_features_when_computed_then_that_hidden_state_whatever_the_paddin
     config = EncoderConfig(num_layers=2, width=16, num_heads=2, mlp_width=16)
     encoder = SpeechEncoder(FrontendConfig(num_mels=20), config, key=jax.random.key(0))
     params = nnx.to_pure_dict(nnx.split(encoder)[1])
+    # Weights of a run whose layers were scanned are the same, one by one.
+    config = dataclasses.replace(config, scan_layers=True)
     features = layer_features(params, FrontendConfig(num_mels=20), config, layer=1, source="x")
     waveform = np.random.default_rng(0).normal(size=(1, 3000)).astype(np.float32) * 0.1
     expected = encoder(waveform, np.ones((1, 3000), bool)).hidden_states[1]
