@@ -74,8 +74,9 @@ class EncoderConfig:
     attention_dropout: float = 0.0  # of attention weights
     activation_dropout: float = 0.0  # inside the MLP
     layer_drop: float = 0.0  # probability to leave a layer out (1909.11556)
-    # xla: our own products; jax, cudnn: jax.nn.dot_product_attention
-    attention: str = "xla"
+    # auto: splash, a kernel that keeps scores on the chip, where the mesh is of TPUs and nothing
+    # needs the scores, else xla; xla: our own products; jax, cudnn: jax.nn.dot_product_attention
+    attention: str = "auto"
     scan_layers: bool = False  # one compiled layer scanned over stacked parameters
     remat: str = "none"  # recomputed in the backward pass: none, dots, full
     dtype: str = "float32"  # computation: float32, bfloat16; parameters stay float32

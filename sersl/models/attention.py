@@ -7,6 +7,7 @@ from flax import nnx
 from sersl.config.schema import EncoderConfig
 from sersl.models.layers import Linear, dropout
 from sersl.models.positions import rotate
+from sersl.models.splash import splash
 
 GATE_UNITS = 8  # of WavLM's gate per head: two gates, each a sum of four
 
@@ -66,7 +67,8 @@ class Attention(nnx.Module):
             bias = self._gates(x.reshape(shape))[..., None] * bias
         # A row that is all padding looks at all of it: a softmax over nothing would be NaN.
         seen = valid | ~valid.any(1, keepdims=True)
-        mixed = ATTENTION[self.config.attention](
+        name, _ = chosen(self.config)
+        mixed = ATTENTION[name](
             query, key_vectors, value, seen, bias, self.config.attention_dropout, key
         )
         return self.output(mixed.reshape(x.shape))
@@ -97,6 +99,32 @@ def residual_std(num_inputs: int, config: EncoderConfig) -> float:
     return (num_inputs * 2 * config.num_layers) ** -0.5
 
 
+def chosen(config: EncoderConfig) -> tuple[str, str]:
+    """Says which implementation computes attention on the mesh that is set.
+
+    Args:
+      config: of the encoder.
+
+    Returns:
+      (key of ATTENTION, why it is not the kernel of the platform; "" where it is, or where the
+      config names another).
+    """
+    if config.attention != AUTO:
+        return config.attention, ""
+    mesh = jax.sharding.get_abstract_mesh()
+    device = mesh.abstract_device
+    kernel = PLATFORMS.get(None if device is None else device.platform)
+    if kernel is None:
+        return "xla", ""
+    if config.relative_bias:
+        return "xla", "encoder.relative_bias is added to scores"
+    if config.attention_dropout:
+        return "xla", "encoder.attention_dropout drops scores"
+    if config.num_heads % mesh.shape["tensor"]:
+        return "xla", "mesh.tensor does not divide encoder.num_heads"
+    return kernel, ""
+
+
 def _attend(query, key, value, seen, bias, rate, dropout_key):
     """Attention as plain products.
 
@@ -122,15 +150,26 @@ def _attend(query, key, value, seen, bias, rate, dropout_key):
     return (mixed / weights.sum(-1).swapaxes(1, 2)[..., None]).astype(value.dtype)
 
 
+def _attend_splash(query, key, value, seen, bias, rate, dropout_key):
+    del bias, rate, dropout_key  # there are none where it is chosen
+    return splash(query, key, value, seen)
+
+
 def _attend_jax(implementation):
     def attend(query, key, value, seen, bias, rate, dropout_key):
         del rate, dropout_key  # refused where it is not 0, as jax has none
+        # cuDNN knows no mask of the keys, but how many of them there are; real frames come first.
+        hidden = (
+            {"key_value_seq_lengths": seen.sum(-1, dtype=jnp.int32)}
+            if implementation == "cudnn"
+            else {"mask": seen[:, None, None, :]}
+        )
         return jax.nn.dot_product_attention(
             query,
             key,
             value,
             bias=None if bias is None else bias.astype(query.dtype),
-            mask=seen[:, None, None, :],
+            **hidden,
             implementation=implementation,
         )
 
@@ -139,5 +178,13 @@ def _attend_jax(implementation):
 
 # Each takes query, key, value [B, T, H, d], bool [B, T], the frames to look at, a bias [B, H, T, T]
 # or None, and the rate and PRNG key of dropout.
-ATTENTION = {"xla": _attend, "jax": _attend_jax("xla"), "cudnn": _attend_jax("cudnn")}
-WITH_DROPOUT = ("xla",)
+ATTENTION = {
+    "xla": _attend,
+    "jax": _attend_jax("xla"),
+    "cudnn": _attend_jax("cudnn"),
+    "splash": _attend_splash,
+}
+AUTO = "auto"
+PLATFORMS = {"tpu": "splash"}  # what auto is by the platform of the mesh; elsewhere xla
+SETTINGS = (AUTO, "xla", "jax", "cudnn")  # of encoder.attention; splash runs on TPUs alone
+WITH_DROPOUT = (AUTO, "xla")

@@ -6,7 +6,7 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.attention import ATTENTION, WITH_DROPOUT, Attention, residual_std
+from sersl.models.attention import SETTINGS, WITH_DROPOUT, Attention, residual_std
 from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
 from sersl.models.positions import RelativeBias
 
@@ -232,7 +232,7 @@ def _convert_layers(params, convert):
 
 def _check(config: EncoderConfig) -> None:
     for kind, name, known in (
-        ("encoder.attention", config.attention, ATTENTION),
+        ("encoder.attention", config.attention, SETTINGS),
         ("encoder.remat", config.remat, REMAT_POLICIES),
         ("encoder.dtype", config.dtype, DTYPES),
         ("encoder.norm", config.norm, NORMS),

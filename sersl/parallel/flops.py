@@ -38,6 +38,11 @@ def _of_equation(equation) -> float:
         return _of_fourier(equation)
     if name == "scan":
         return params["length"] * _of_jaxpr(params["jaxpr"].jaxpr)
+    if name == "pallas_call":
+        return math.prod(params["grid_mapping"].grid) * _of_jaxpr(params["jaxpr"])
+    if name == "shard_map":
+        # What one device does. All parts of a mesh work on their own, along every axis of it.
+        return params["mesh"].size * _of_jaxpr(params["jaxpr"])
     if name == "cond":
         return max(_of_jaxpr(branch.jaxpr) for branch in params["branches"])
     return sum(_of_jaxpr(part) for value in params.values() for part in _parts(value))

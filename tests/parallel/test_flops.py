@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import pallas as pl
 
 from sersl.parallel.flops import count_flops
 
@@ -78,3 +79,35 @@ def test_strided_convolution_and_its_gradients_are_what_xla_counts(groups):
 def test_fourier_transform_counts_five_n_log_n():
     assert flops(jnp.fft.rfft, (6, 512)) == 6 * 2.5 * 512 * 9
     assert flops(lambda x: jnp.fft.fft(x), (6, 512)) == 6 * 5 * 512 * 9
+
+
+def test_parts_of_a_mesh_count_all_devices():
+    mesh = jax.make_mesh((2, 4), ("data", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    rows = jax.sharding.PartitionSpec("data")
+
+    def run(x, w):
+        whole = jax.sharding.PartitionSpec()
+        return jax.shard_map(lambda x, w: x @ w, in_specs=(rows, whole), out_specs=rows)(x, w)
+
+    with jax.set_mesh(mesh):
+        # Peers along an axis that cuts nothing do the same work again.
+        assert flops(run, (8, 16), (16, 4)) == 4 * 2 * 8 * 16 * 4
+
+
+def test_kernel_counts_its_body_for_every_block():
+    def kernel(x, w, out):
+        out[...] = x[...] @ w[...]
+
+    def run(x, w):
+        return pl.pallas_call(
+            kernel,
+            grid=(4, 2),
+            in_specs=[
+                pl.BlockSpec((8, 16), lambda i, j: (i, 0)),
+                pl.BlockSpec((16, 8), lambda i, j: (0, j)),
+            ],
+            out_specs=pl.BlockSpec((8, 8), lambda i, j: (i, j)),
+            out_shape=jax.ShapeDtypeStruct((32, 16), jnp.float32),
+        )(x, w)
+
+    assert flops(run, (32, 16), (16, 16)) == 2 * 32 * 16 * 16
