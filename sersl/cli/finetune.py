@@ -36,8 +36,9 @@ def run(arguments) -> int:
     """
     config = load_config(FinetuneConfig, arguments.config, arguments.overrides)
     workdir = Path(arguments.workdir)
-    distributed.initialize()
-    distributed.watch(timeout_seconds=config.train.host_timeout_seconds)
+    silence = config.train.host_timeout_seconds
+    distributed.initialize(host_timeout_seconds=silence)
+    distributed.watch(timeout_seconds=silence)
     check_settings(config)
     weights = read_weights(config.init_from) if config.init_from else None
     if arguments.manifest:

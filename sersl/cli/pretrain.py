@@ -22,8 +22,9 @@ def run(arguments) -> int:
       The exit code: 0, also when the machine was taken away and the state saved.
     """
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
-    distributed.initialize()
-    distributed.watch(timeout_seconds=config.train.host_timeout_seconds)
+    silence = config.train.host_timeout_seconds
+    distributed.initialize(host_timeout_seconds=silence)
+    distributed.watch(timeout_seconds=silence)
     weights = read_weights(config.init_from) if config.init_from else None
     if weights is not None:
         config = with_sizes(config, weights)

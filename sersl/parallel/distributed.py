@@ -19,9 +19,12 @@ T = TypeVar("T")
 # The point agreed for leaving is a number of calls: steps start again with every fold, and a
 # resumed run has the first ones behind it, so that a step agreed on might never come.
 _calls = itertools.count(1)
+_HEARTBEAT_SECONDS = 100  # of jax, as it comes
+_SHUTDOWN_SECONDS = 3600  # those who are done wait for the first to score and report
+_PORT_SECONDS = 30.0  # for a run that is just ending to give its port back
 
 
-def initialize(*, timeout_seconds: int = 900) -> None:
+def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) -> None:
     """Joins the other processes of the run, before any device is used.
 
     The environment says how, see `sersl.parallel.cluster`. A run of one process joins itself: only
@@ -29,26 +32,36 @@ def initialize(*, timeout_seconds: int = 900) -> None:
 
     Args:
       timeout_seconds: how long to wait for the others.
+      host_timeout_seconds: silence of a process after which the watchdog will end the run; jax,
+        which says less, leaves it the time.
 
     Raises:
-      UserError: the variables are incomplete or no number, nobody tells where process 0 is, or the
-        coordinator is not reached.
+      UserError: the variables are incomplete or no number, nobody tells where process 0 is, its
+        port is taken, or the others are not reached.
     """
     cluster = detect(os.environ)
     if cluster.problem:
         raise UserError(cluster.problem)
     address = cluster.address or f"localhost:{_free_port()}"
-    where = (
-        f"process {cluster.number} of {cluster.count} on {socket.gethostname()} did not reach the "
-        f"coordinator {address}"
-    )
+    me = f"process {cluster.number} of {cluster.count} on {socket.gethostname()}"
+    host, _, port = address.rpartition(":")
     if cluster.number:
+        unreached = UserError(
+            f"{me} did not reach the coordinator {address} within {timeout_seconds} s: check that "
+            "process 0 runs and that its port is open"
+        )
         # jax may end the process where it cannot connect, so the port is tried before.
         if not answers(address, timeout_seconds=timeout_seconds):
-            raise _unreached(where, timeout_seconds)
-        host, _, port = address.rpartition(":")
+            raise unreached
         address = relay.start(host, int(port))
-    _join(address, cluster, timeout_seconds, where)
+    else:
+        unreached = UserError(
+            f"{me} waited {timeout_seconds} s at {address} and not all others came: check that "
+            f"each was started, with its own number below {cluster.count}, and reaches that port"
+        )
+        _check_free(int(port), address)
+    heartbeat_seconds = max(_HEARTBEAT_SECONDS, 2 * host_timeout_seconds)
+    _join(address, cluster, timeout_seconds, heartbeat_seconds, unreached)
 
 
 def watch(*, timeout_seconds: float) -> None:
@@ -119,7 +132,13 @@ def answers(address: str, *, timeout_seconds: float) -> bool:
             time.sleep(0.5)
 
 
-def _join(address: str, cluster: Cluster, timeout_seconds: int, where: str) -> None:
+def _join(
+    address: str,
+    cluster: Cluster,
+    timeout_seconds: int,
+    heartbeat_seconds: int,
+    unreached: UserError,
+) -> None:
     try:
         jax.distributed.initialize(
             address,
@@ -129,15 +148,34 @@ def _join(address: str, cluster: Cluster, timeout_seconds: int, where: str) -> N
             # jax shall not look for a cluster too: of a Slurm task it would take one GPU alone.
             cluster_detection_method="deactivate",
             initialization_timeout=timeout_seconds,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except RuntimeError as error:
-        raise _unreached(where, timeout_seconds) from error
+        raise unreached from error
 
 
-def _unreached(where: str, timeout_seconds: float) -> UserError:
-    return UserError(
-        f"{where} within {timeout_seconds} s: check that process 0 runs and that its port is open"
-    )
+def _check_free(port: int, address: str) -> None:
+    """Refuses a port that somebody listens on: gRPC would share it with another run's."""
+    deadline = time.monotonic() + _PORT_SECONDS
+    while True:
+        try:
+            if socket.has_dualstack_ipv6():
+                server = socket.create_server(
+                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True
+                )
+            else:
+                server = socket.create_server(("", port))
+            server.close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"process 0 on {socket.gethostname()} cannot open the port of the coordinator "
+                    f"{address} ({error.strerror}): end the run that has it, or choose another "
+                    "port for all processes"
+                ) from error
+            time.sleep(0.5)
 
 
 def _free_port() -> int:
