@@ -12,7 +12,8 @@ usage() {
   --gpus_each G    the first process takes GPUs 0 to G-1, the second the next G, and so on
 
 e.g. ./launch/local.sh --processes 2 --cpu_devices 4 pretrain --config configs/... --workdir DIR
-SIGTERM and Ctrl-C go to all processes. The exit code is the first that is not 0.
+SIGTERM goes to all processes, Ctrl-C as SIGTERM: training saves and stops. A second Ctrl-C ends
+them at once. The exit code is the first that is not 0.
 USAGE
 }
 
@@ -58,8 +59,19 @@ for ((number = 0; number < processes; number++)); do
     SERSL_PROCESS_ID=$number "$python" -m sersl "$@" &
     children+=($!)
 done
-trap 'kill -TERM "${children[@]}" 2>/dev/null || true' TERM
-trap 'kill -INT "${children[@]}" 2>/dev/null || true' INT
+tell() { kill "-$1" "${children[@]}" 2>/dev/null || true; }
+interrupts=0
+interrupt() {
+    # bash makes what it starts with & ignore SIGINT.
+    if ((interrupts++)); then
+        tell KILL
+    else
+        echo "local: telling all processes to stop; Ctrl-C again ends them at once" >&2
+        tell TERM
+    fi
+}
+trap 'tell TERM' TERM
+trap interrupt INT
 
 status=0
 for child in "${children[@]}"; do

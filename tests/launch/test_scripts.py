@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -52,6 +53,7 @@ echo "$SERSL_PROCESS_ID of $SERSL_NUM_PROCESSES at $SERSL_COORDINATOR: $devices 
 case $3 in
     fail) [[ $SERSL_PROCESS_ID == 0 ]] || exit 2 ;;
     wait) trap 'exit 0' TERM; touch "$4/$SERSL_PROCESS_ID"; while true; do sleep 0.1; done ;;
+    deaf) trap '' TERM; touch "$4/$SERSL_PROCESS_ID"; while true; do sleep 0.1; done ;;
 esac
 """
 
@@ -85,6 +87,26 @@ def test_local_when_told_to_stop_then_every_process_is_told(local, tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "interrupts", "code"), [("wait", 1, 0), ("deaf", 2, 128 + signal.SIGKILL)]
+)
+def test_local_when_interrupted_then_processes_are_told_to_stop_and_the_second_time_ended(
+    local, tmp_path, verb, interrupts, code
+):
+    # Whoever starts the tests may ignore SIGINT, and the script could not take it back.
+    hears = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    command = [sys.executable, "-c", hears + "os.execv(sys.argv[1], sys.argv[1:])"]
+    process = subprocess.Popen([*command, local, "--processes", "2", verb, tmp_path])
+    deadline = time.monotonic() + 30
+    while not all((tmp_path / str(number)).exists() for number in range(2)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for _ in range(interrupts):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    assert process.wait(timeout=20) == code
 
 
 @pytest.mark.parametrize(
