@@ -85,6 +85,6 @@ class BadUpdates:
         row = f"{self._in_a_row} updates in a row were left out, " if self._skip else ""
         raise UserError(
             f"training has diverged at step {step} ({row}not finite: {bad}): "
-            "lower optimizer.learning_rate or optimizer.clip_norm and start again from the "
-            "last checkpoint"
+            "lower optimizer.learning_rate or optimizer.clip_norm in another workdir, where "
+            "pretraining goes on from the last checkpoint with --config.resume_from=WORKDIR"
         )

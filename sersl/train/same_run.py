@@ -69,7 +69,15 @@ def check_data(workdir: Path, data: Mapping[str, str]) -> None:
 
 
 def flat(values: Mapping, prefix: str = "") -> dict:
-    """Gives nested settings one dotted name each, such as "train.seed"."""
+    """Gives nested settings one dotted name each, such as "train.seed".
+
+    Args:
+      values: nested settings.
+      prefix: of every name.
+
+    Returns:
+      Name to value.
+    """
     found = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
