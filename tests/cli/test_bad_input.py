@@ -33,7 +33,7 @@ def sersl(monkeypatch, capsys):
 
     A process joins a distributed run once and before it uses a device, so tests do not.
     """
-    monkeypatch.setattr(distributed, "initialize", lambda: None)
+    monkeypatch.setattr(distributed, "initialize", lambda **options: None)
     monkeypatch.setattr(distributed, "preempted", lambda step: False)
 
     def run(*words):

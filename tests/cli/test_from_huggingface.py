@@ -23,7 +23,7 @@ EMOTIONS = ("neutral", "happy", "sad", "angry")
 @pytest.fixture
 def sersl(monkeypatch, capsys):
     """Runs a command in this process; it must succeed. Gives its output."""
-    monkeypatch.setattr(distributed, "initialize", lambda: None)
+    monkeypatch.setattr(distributed, "initialize", lambda **options: None)
     monkeypatch.setattr(distributed, "preempted", lambda step: False)
 
     def run(*words):

@@ -29,7 +29,7 @@ SMALL = {
 @pytest.fixture
 def sersl(monkeypatch, capsys):
     """Runs a command in this process; gives exit code, standard output and standard error."""
-    monkeypatch.setattr(distributed, "initialize", lambda: None)
+    monkeypatch.setattr(distributed, "initialize", lambda **options: None)
     monkeypatch.setattr(distributed, "preempted", lambda step: False)
 
     def run(*words):
