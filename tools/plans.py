@@ -1,6 +1,8 @@
-"""Plans every large preset on every slice of docs/plans.md, one by one, and writes the table.
+"""Plans every large preset on every topology of docs/plans.md, one by one, and writes the table.
 
-Command, in an environment with `sersl[tpu]`: python tools/plans.py --output plans
+Commands, the first in an environment with `sersl[tpu]`, the second in one with `sersl[cuda]`:
+    python tools/plans.py --output plans
+    python tools/plans.py --output plans --topologies h100:2x8 h200:2x8
 A plan that is there already is not made again; the table goes to standard output.
 """
 
@@ -10,15 +12,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sersl.parallel.topology import GPUS
+
 CONFIG = "configs/pretrain/emotion_aware.py"
 PRESETS = ("base", "base_waveform", "large", "large_waveform", "xlarge", "xlarge_waveform")
 TOPOLOGIES = ("v5e:4x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
 ROWS = 8  # of 15.6 s on each device
-FSDP = {"base": 1, "large": 16, "xlarge": 16}  # devices over which the state is cut
+FSDP = {"base": 1, "large": 16, "xlarge": 16}  # TPUs over which the state is cut
+NODE = 8  # GPUs over which it is cut: those of a node, with the fast links
 GIB = 2**30
 HEAD = (
     "| preset | topology, mesh | M parameters | GiB a device: state, activations, temporaries, "
-    "**peak** of available | FLOPs a step | sent, MiB | best step, ms: compute, memory, links | "
+    "**peak** of available | FLOPs a step | sent, MiB | best step, ms: compute, memory, links, "
+    "network | "
     "MFU at best | audio h an h at best | 60,000 h: days, chip-hours | compile CPU s, host GiB |\n"
     + "|---" * 11
     + "|"
@@ -30,11 +36,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="of the plans")
     parser.add_argument("--table_only", action="store_true", help="of the plans that are there")
+    parser.add_argument(
+        "--topologies", nargs="+", default=TOPOLOGIES, metavar="CHIP:SHAPE", help="to plan for"
+    )
+    parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS, help="to plan")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     print(HEAD)
-    for preset in PRESETS:
-        for topology in TOPOLOGIES:
+    for preset in arguments.presets:
+        for topology in arguments.topologies:
             file = arguments.output / f"{preset}_{topology.replace(':', '_')}.json"
             if not file.exists() and not arguments.table_only:
                 plan(preset, topology, file)
@@ -51,10 +61,13 @@ def plan(preset: str, topology: str, file: Path) -> None:
       topology: as `sersl plan` takes it.
       file: gets the plan.
     """
+    fsdp = FSDP[preset.split("_")[0]]
+    if topology.partition(":")[0] in GPUS:
+        fsdp = min(fsdp, NODE)
     command = [
         *(sys.executable, "-m", "sersl", "plan", "--config", f"{CONFIG}:{preset}"),
         *("--topology", topology, "--rows_per_device", str(ROWS), "--output", str(file)),
-        *(f"--config.mesh.fsdp={FSDP[preset.split('_')[0]]}", "--config.encoder.scan_layers=true"),
+        f"--config.mesh.fsdp={fsdp}",
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -92,7 +105,8 @@ def row(preset: str, record: dict) -> str:
         audio = record["audio"]
         cells += [
             f"{1e3 * times['step']:.0f}: {1e3 * times['compute']:.0f}, "
-            f"{1e3 * times['memory']:.0f}, {1e3 * times['links']:.1f}",
+            f"{1e3 * times['memory']:.0f}, {1e3 * times['links']:.1f}, "
+            f"{1e3 * times['network']:.1f}",
             f"{times['mfu']:.0%}",
             f"{times['audio_hours_per_hour']:,.0f}",
             f"{audio['days']:.2f}, {audio['chip_hours']:,.0f}",
