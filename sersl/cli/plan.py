@@ -1,5 +1,6 @@
 """`sersl plan`: a config and hardware that need not be there in, what the run would cost out."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def run(arguments) -> int:
     print(plan_text(plan, hours=arguments.hours), flush=True)
     record = plan_record(plan, hours=arguments.hours)
     if arguments.fit:
-        choices = fit(config, topology, rows_per_device=plan.rows_per_device, report=print)
+        choices = fit(config, plan, report=functools.partial(print, flush=True))
         print(choices_text(choices))
         chosen = cheapest(choices, plan.rows_per_device)
         print(
@@ -51,6 +52,7 @@ def run(arguments) -> int:
                 else plan_record(choice.plan, hours=arguments.hours)
                 for choice in choices
             },
+            "too_many_rows": {choice.remat: choice.too_many for choice in choices},
         }
     if arguments.output:
         Path(arguments.output).write_text(json.dumps(record, indent=1) + "\n")

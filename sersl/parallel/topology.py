@@ -42,6 +42,12 @@ class Topology(NamedTuple):
     devices: list[Any]
     num_slices: int
 
+    @property
+    def title(self) -> str:
+        """The name for people, with how many slices of that shape there are."""
+        several = self.num_slices > 1 and self.name.partition(":")[0] not in GPUS
+        return f"{self.num_slices} x {self.name}" if several else self.name
+
     def domain(self, devices) -> list[int]:
         """Says in which slice or node each device is.
 

@@ -181,16 +181,7 @@ def longest_bucket(config: PretrainConfig, mesh: Mesh, *, rows_per_device: int |
 
 def _trace(config: PretrainConfig, mesh: Mesh, bucket: Bucket):
     """Traces the step of `sersl pretrain`: (task, abstract state, traced step)."""
-    if config.frozen_teachers:
-        raise UserError(
-            "a plan does not know the size of frozen_teachers before they are read: plan without "
-            "them, with --config.frozen_teachers=()"
-        )
-    task = PretrainTask(config)
-    optimizer = make_optimizer(
-        config.optimizer, param_shapes(task), num_steps=config.train.num_steps
-    )
-    state, _ = abstract_state(task, optimizer, mesh)
+    task, optimizer, state = _prepare(config, mesh)
     step = make_step(
         task,
         optimizer,
@@ -206,6 +197,37 @@ def _trace(config: PretrainConfig, mesh: Mesh, bucket: Bucket):
         mesh=mesh,
     )
     return task, state, traced
+
+
+def _prepare(config: PretrainConfig, mesh: Mesh):
+    """Makes what is trained, without its numbers: (task, optimizer, abstract state)."""
+    if config.frozen_teachers:
+        raise UserError(
+            "a plan does not know the size of frozen_teachers before they are read: plan without "
+            "them, with --config.frozen_teachers=()"
+        )
+    task = PretrainTask(config)
+    optimizer = make_optimizer(
+        config.optimizer, param_shapes(task), num_steps=config.train.num_steps
+    )
+    return task, optimizer, abstract_state(task, optimizer, mesh)[0]
+
+
+def traced_per_row(config: PretrainConfig, topology: Topology, bucket: Bucket) -> float:
+    """Says how many bytes each row of a device adds to what a step keeps, without compiling.
+
+    Args:
+      config: of the run.
+      topology: the devices.
+      bucket: for the length of a row.
+
+    Returns:
+      Bytes per row of a device; of several parts of a batch only one is kept at a time.
+    """
+    mesh = make_mesh(config.mesh, topology.devices)
+    with jax.set_mesh(mesh):
+        task, _, state = _prepare(config, mesh)
+        return kept_per_row(task, state, bucket) / config.train.accumulate_steps
 
 
 def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float:

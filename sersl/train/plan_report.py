@@ -86,9 +86,7 @@ def plan_text(plan: Plan, *, hours: float) -> str:
     sizes = " ".join(f"{axis}={size}" for axis, size in plan.mesh_sizes.items())
     encoder = plan.config.encoder
     lines = [
-        f"{plan.config.name} on {plan.topology.num_slices} x {plan.topology.name}"
-        if plan.topology.num_slices > 1
-        else f"{plan.config.name} on {plan.topology.name}",
+        f"{plan.config.name} on {plan.topology.title}",
         f"  mesh         {plan.num_devices} devices as {sizes}",
         f"  batch        {plan.bucket.rows} rows of {plan.bucket.seconds:.2f} s, "
         f"{plan.rows_per_device} per device, in {plan.config.train.accumulate_steps} part(s)",
@@ -152,14 +150,14 @@ def choices_text(choices: list[Choice]) -> str:
     Returns:
       Lines.
     """
-    lines = ["remat   rows a device   peak GiB   audio hours an hour at best"]
+    lines = ["remat   rows a device   too many   peak GiB   audio hours an hour at best"]
     for choice in choices:
         if choice.plan is None:
             lines.append(f"{choice.remat:<7} not even {choice.smallest} row(s) a device fit")
             continue
         times = best_times(choice.plan)
         lines.append(
-            f"{choice.remat:<7} {choice.plan.rows_per_device:>13}   "
+            f"{choice.remat:<7} {choice.plan.rows_per_device:>13}   {choice.too_many or '?':>8}   "
             f"{choice.plan.compiled.peak_bytes / GIB:8.2f}   {times.audio_hours_per_hour:,.0f}"
         )
     return "\n".join(lines)

@@ -19,7 +19,11 @@ def test_cpu_topology_has_the_devices_of_this_process():
     assert topology.devices == jax.devices()[:4]
     assert topology.chip is CHIPS["cpu"]
     assert topology.domain(reversed(topology.devices)) == [0] * 4
-    assert describe_topology("cpu:2", slices=2).domain(topology.devices) == [0, 0, 1, 1]
+    sliced = describe_topology("cpu:2", slices=2)
+    assert sliced.domain(topology.devices) == [0, 0, 1, 1]
+    assert (topology.title, sliced.title) == ("cpu:2x2", "2 x cpu:2")
+    # The nodes of a GPU cluster are in its name.
+    assert sliced._replace(name="h100:2x8").title == "h100:2x8"
 
 
 @pytest.mark.parametrize(

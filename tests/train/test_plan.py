@@ -157,20 +157,27 @@ def test_kept_per_row_grows_with_the_length_and_falls_with_recomputation():
     assert kept("data.max_seconds=4.0", "data.seconds_per_batch=64.0") > 1.8 * none
 
 
-def test_fit_finds_the_last_row_that_fits(monkeypatch):
-    class Pretended:
-        """A step that takes 100 bytes and so many a row."""
+PER_ROW = {"none": 50, "dots": 20, "full": 10}  # bytes of a pretended step
 
-        def __init__(self, config, rows):
-            per_row = {"none": 50, "dots": 20, "full": 10}[config.encoder.remat]
-            peak = 100 + per_row * rows
-            self.rows_per_device = rows
-            self.memory = plan_module.Memory(60, 30, 10, 0, 0, 0)
-            self.compiled = plan_module.Compiled(
-                fits=peak <= 777, peak_bytes=peak, available_bytes=777, seconds=0.0,
-                cpu_seconds=0.0, host_bytes=0, collectives=[], memory_traffic=0, notes=[],
-            )  # fmt: skip
 
+class Pretended:
+    """A step that takes 100 bytes and so many a row, of 777."""
+
+    def __init__(self, config, rows):
+        remat = config.encoder.remat
+        peak = 100 + PER_ROW[remat] * rows
+        self.config, self.topology, self.bucket = config, None, None
+        self.rows_per_device = rows
+        self.memory = plan_module.Memory(60, 30, 10, 0, 0, 0)
+        self.compiled = plan_module.Compiled(
+            fits=peak <= 777, peak_bytes=peak, available_bytes=777, seconds=60.0,
+            cpu_seconds=0.0, host_bytes=0, collectives=[], memory_traffic=0, notes=[],
+        )  # fmt: skip
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Compiles nothing; gives the list of what was tried."""
     tries = []
 
     def pretend(config, topology, *, rows_per_device):
@@ -178,17 +185,44 @@ def test_fit_finds_the_last_row_that_fits(monkeypatch):
         return Pretended(config, rows_per_device)
 
     monkeypatch.setattr("sersl.train.plan_fit.make_plan", pretend)
-    choices = fit(config_of(), None, rows_per_device=30, report=lambda line: None)
-    assert [(c.remat, c.plan.rows_per_device) for c in choices] == [
-        ("none", 13),
-        ("dots", 33),
-        ("full", 67),
+    monkeypatch.setattr(
+        "sersl.train.plan_fit.traced_per_row",
+        # the trace sees two thirds of what the compiler needs
+        lambda config, topology, bucket: PER_ROW[config.encoder.remat] / 1.5,
+    )
+    return tries
+
+
+@pytest.mark.parametrize(("remat", "rows"), [("dots", 30), ("none", 1), ("full", 60)])
+def test_fit_finds_the_last_row_that_fits_in_few_compilations(remat, rows, pretended):
+    said = []
+    config = config_of(f"encoder.remat={remat}")
+    choices = fit(config, Pretended(config, rows), report=said.append)
+    assert [(c.remat, c.plan.rows_per_device, c.too_many) for c in choices] == [
+        ("none", 13, 14),
+        ("dots", 33, 34),
+        ("full", 67, 68),
     ]
-    assert len(tries) <= 12
+    assert said[0].startswith("fit: 3 policies, at most 11 compilations; the one above took 60 s")
+    assert "so up to 11 minutes" in said[0]
+    assert len(said) - 1 == len(pretended) <= 9
+    assert (remat, rows) not in pretended  # it was there
     assert cheapest(choices, 30).remat == "dots"
     assert cheapest(choices, 100) is None
-    nothing = Choice("none", None, 2)
-    assert "not even 2 row(s) a device fit" in choices_text([nothing])
+
+
+def test_fit_when_parts_are_accumulated_then_rows_are_multiples_of_them(pretended):
+    config = config_of("train.accumulate_steps=4", "encoder.remat=none")
+    choices = fit(config, Pretended(config, 4), report=lambda line: None)
+    assert [(c.plan.rows_per_device, c.too_many) for c in choices] == [(12, 16), (32, 36), (64, 68)]
+
+
+def test_fit_when_nothing_fits_then_says_how_few_were_tried(pretended, monkeypatch):
+    monkeypatch.setitem(PER_ROW, "none", 700)
+    config = config_of("encoder.remat=none")
+    choices = fit(config, Pretended(config, 8), report=lambda line: None)
+    assert choices[0] == Choice("none", None, 1, 1)
+    assert "not even 1 row(s) a device fit" in choices_text(choices[:1])
 
 
 def test_plan_verb_writes_json_without_a_corpus(tmp_path, capsys):
