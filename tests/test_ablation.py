@@ -117,6 +117,20 @@ def test_table_when_a_part_helps_then_its_interval_is_above_zero_and_others_are_
     assert float(better.split("|")[4].split("[")[1].split(",")[0]) > 0.1
 
 
+def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
+    tools, tmp_path, monkeypatch, capsys
+):
+    answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
+    for i, (parts, seed) in enumerate(tools[0].factors()[:3]):
+        content = {"parts": parts, "seed": seed, "steps": 1, "corpora": {"one": answers}}
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "cell.json").write_text(json.dumps(content))
+    monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
+    assert tools[1].main() == 0
+    printed = capsys.readouterr().out
+    assert "do not tell its parts apart" in printed and "| part" not in printed
+
+
 def test_over_seeds_when_drawn_then_has_the_variance_of_their_mean(tools):
     values = np.array([0.1, 0.4, 0.2])
     drawn = tools[1].over_seeds(np.tile(values[:, None], (1, 200_000)))

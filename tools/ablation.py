@@ -183,6 +183,7 @@ def run_cell(arguments, probes: dict, parts: tuple[str, ...], seed: int, folder:
         f"data.data_dir={arguments.data_dir}",
         f"data.corpora={','.join(arguments.corpora)}",
         f"train.num_steps={arguments.steps}",
+        f"checkpoint.every_steps={max(1, arguments.steps // 4)}",  # from where a cell goes on
         f"train.seed={seed}",
     ]
     config = load_config(PretrainConfig, arguments.config, changes)

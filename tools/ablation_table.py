@@ -109,8 +109,13 @@ def print_effects(cells, columns) -> None:
         ],
         float,
     )
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        print(
+            f"\nThe {len(cells)} finished cells of the factorial do not tell its parts apart yet."
+        )
+        return
     solve = np.linalg.pinv(design)
-    free = len(cells) - np.linalg.matrix_rank(design)
+    free = len(cells) - design.shape[1]
     lines = {part: [] for part in parts}
     spreads = []
     for column in columns:
