@@ -44,7 +44,8 @@ def measure(samples: np.ndarray) -> Levels:
     The signal-to-noise ratio takes the quietest tenth of the 20-ms frames for the noise, all
     frames for speech and noise: 10 log10((mean power - noise) / noise). It assumes that the noise
     is steady and that the speaker pauses for a tenth of the time; without pauses it is too low.
-    Frames of nothing but zeros are an editor's, not the room's, and are left out. It is kept
+    Frames of nothing but zeros are an editor's, not the room's, and are left out. For it and for
+    silence, the mean of all samples (a DC offset) is taken away first. It is kept
     within -10..80 dB, and NaN with fewer than 10 frames.
 
     Args:
@@ -60,18 +61,27 @@ def measure(samples: np.ndarray) -> Levels:
     waveform = samples.astype(np.float32)
     num_frames = max(1, len(samples) // HOP)
     frames = waveform[: num_frames * HOP].reshape(num_frames, -1)
-    power = np.einsum("ij,ij->i", frames, frames) / np.float32(frames.shape[1] * FULL_SCALE**2)
+    whole = _power(frames)
+    # A DC offset is no sound: it would pass for noise, and for sound in pauses.
+    offset = float(waveform.mean())
+    power = _power(frames - np.float32(offset))
     loudest = float(power.max())
     quiet = max(10 ** (SILENT_BELOW / 10), loudest / 10 ** (SILENT_UNDER / 10))
     peak = max(int(samples.max()), -int(samples.min()))
     return Levels(
         peak=peak / FULL_SCALE,
-        level=_decibels(float(power.mean())),
-        offset=float(waveform.mean()) / FULL_SCALE,
+        level=_decibels(float(whole.mean())),
+        offset=offset / FULL_SCALE,
         clipped=_clipped(samples) if peak >= CLIPPED_ABOVE else 0,
         silence=float(np.count_nonzero(power < quiet)) / num_frames,
-        snr=_snr(power),
+        snr=_snr(power[whole > 0]),
     )
+
+
+def _power(frames: np.ndarray) -> np.ndarray:
+    """Gives the mean power of each frame, full scale 1."""
+    squares = np.einsum("ij,ij->i", frames, frames)
+    return squares / np.float32(frames.shape[1] * FULL_SCALE**2)
 
 
 def _decibels(power: float) -> float:

@@ -193,7 +193,8 @@ METHODS = {
     f"the utterance's loudest; mostly silent from {MOSTLY_SILENT:g}",
     "dc_offset": f"mean of the samples; listed from {LARGE_OFFSET:g} of full scale",
     "snr": "10 log10((P - N) / N), P the mean power and N the mean power of the quietest tenth of "
-    "the 20-ms frames that are not digital silence; too low where the speaker never pauses; "
+    "the 20-ms frames that are not digital silence, without the DC offset; too low where the "
+    "speaker never pauses; "
     f"listed under {LOW_SNR:g} dB",
     "duplicates": "SHA-256 of the 16-bit samples",
 }

@@ -84,7 +84,8 @@ _TEMPLATE = """<!doctype html>
 <p class="note">Height: utterances. Line: the median.</p>
 <div class="scroll"><table><thead><tr><th></th>{% for name in quantiles %}<th class="num">{{ name
 }}</th>{% endfor %}</tr></thead><tbody>{% for name, spread in spreads.items() if spread %}<tr>
-<th>{{ name }}</th>{% for key in quantiles %}<td class="num">{{ "%.2f" | format(spread[key]) }}</td>
+<th>{{ name }}, {{ units[name] }}</th>{% for key in quantiles %}<td class="num">{{
+"%.2f" | format(spread[key]) }}</td>
 {%- endfor %}</tr>{% endfor %}</tbody></table></div></section>
 <section><h2>What there is</h2><div class="columns">
 {% for column, rows, total in count_tables %}<div><h3>By {{ column }} ({{ total }})</h3>
@@ -147,6 +148,7 @@ def render(content: Mapping) -> str:
             _draw(title, unit, content["spreads"][name], logarithmic=name == "duration")
             for name, title, unit in _PANELS
         ],
+        units={name: unit for name, _, unit in _PANELS},
         quantiles=("min", "p05", "p25", "p50", "p75", "p95", "max", "mean"),
         cards=_cards(content),
         count_tables=[_count_table(name, counts) for name, counts in content["counts"].items()],

@@ -39,6 +39,14 @@ def test_snr_when_it_cannot_be_told_then_it_is_nan():
     assert measured(gated).snr == pytest.approx(20.0, abs=1.0)
 
 
+@pytest.mark.parametrize("offset", [0.001, 0.05, -0.3])
+def test_snr_and_silence_when_there_is_an_offset_then_are_those_of_the_sound(offset):
+    waveform = speech(seconds=4.0, snr=60.0)
+    plain, shifted = measured(waveform), measured(waveform + offset)
+    assert shifted.snr == pytest.approx(plain.snr, abs=0.1)
+    assert shifted.silence == pytest.approx(plain.silence, abs=0.01)
+
+
 def test_levels_when_measured_then_are_those_of_plain_numpy():
     waveform = speech(seconds=1.0) + 0.05
     levels = measured(waveform)
