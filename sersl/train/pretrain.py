@@ -231,6 +231,11 @@ def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusS
         )
         for name in config.data.corpora
     ]
+    if "category" in needs and not any((s.index.column("category") != "").any() for s in sources):
+        raise UserError(
+            "objectives.supervised and objectives.language go by categories, and the corpora "
+            f"{list(names)} have none: prepare them with labels"
+        )
     for readers in zip(*(source.books for source in sources), strict=True):
         if len({reader.fingerprint for reader in readers}) > 1:
             raise UserError(

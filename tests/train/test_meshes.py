@@ -6,9 +6,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
+from sersl.corpora.prepare import prepare
 from sersl.data.plan import make_plan
 from sersl.eval.evaluator import validation_scores
 from sersl.parallel.mesh import make_mesh
@@ -278,6 +280,18 @@ def test_diagnose_names_what_has_collapsed_after_the_grace_period(data_dir, valu
     assert task.diagnose(200, values) is None
     found = task.diagnose(201, values)
     assert found is None if sentence is None else sentence in found
+
+
+def test_sources_when_an_objective_goes_by_categories_that_no_utterance_has_then_one_sentence(
+    tmp_path,
+):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(size=16_000) / 9, 16_000)
+    (tmp_path / "few.csv").write_text("path\na.wav\n")
+    prepare(data_dir=tmp_path / "data", manifest=tmp_path / "few.csv", name="few")
+    config = pretrain_config(tmp_path / "data", "data.corpora=few")
+    assert len(open_sources(config)) == 1
+    with pytest.raises(UserError, match=r"the corpora \['few'\] have none: prepare them"):
+        open_sources(config, needs=frozenset({"category"}))
 
 
 def test_workdir_of_another_run_is_refused_and_a_longer_one_goes_on(data_dir, tmp_path):
