@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from sersl.config.schema import PretrainConfig
+from sersl.config.schema import MeshConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.buckets import Bucket, choose_buckets
+from sersl.models.attention import chosen
 from sersl.parallel.ahead import Compiled, compile_ahead
 from sersl.parallel.flops import count_flops
 from sersl.parallel.layout import Whole, left_whole
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
       topology: the devices.
       mesh_sizes: devices along each axis.
       bucket: the longest batch shape.
+      attention: implementation that the step uses, and why where it is not the platform's own.
       num_params: values in the parameters, by their first name.
       memory: of one device.
       compiled: what the compiler says.
@@ -75,6 +77,7 @@ class Plan(NamedTuple):
     topology: Topology
     mesh_sizes: dict[str, int]
     bucket: Bucket
+    attention: tuple[str, str]
     num_params: dict[str, int]
     memory: Memory
     compiled: Compiled
@@ -122,13 +125,14 @@ def make_plan(
         task, state, traced = _trace(config, mesh, bucket)
         compiled = compile_ahead(traced.lower(), topology, mesh)
         hardware = count_flops(traced.jaxpr)
+        attention = chosen(config.encoder)
+        # What the model asks for: nothing computed again, no frames filled up to blocks.
+        plain = dataclasses.replace(config.encoder, remat="none", attention="xla")
         model = hardware
-        if config.encoder.remat != "none":
-            plain = dataclasses.replace(
-                config, encoder=dataclasses.replace(config.encoder, remat="none")
-            )
-            model = count_flops(_trace(plain, mesh, bucket)[2].jaxpr)
-    kept = kept_per_row(task, state, bucket) * bucket.rows / _num_row_holders(mesh)
+        if plain != dataclasses.replace(config.encoder, attention=attention[0]):
+            asked = dataclasses.replace(config, encoder=plain)
+            model = count_flops(_trace(asked, mesh, bucket)[2].jaxpr)
+        kept = kept_per_row(task, state, bucket) * bucket.rows / _num_row_holders(mesh)
     kept /= config.train.accumulate_steps
     shapes = param_shapes(task)
     return Plan(
@@ -136,6 +140,7 @@ def make_plan(
         topology=topology,
         mesh_sizes=dict(mesh.shape),
         bucket=bucket,
+        attention=attention,
         num_params={name: _num_values(part) for name, part in shapes.items()},
         memory=_memory(state, bucket, task, mesh, compiled, kept),
         compiled=compiled,
@@ -233,6 +238,8 @@ def traced_per_row(config: PretrainConfig, topology: Topology, bucket: Bucket) -
 def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float:
     """Counts the bytes that the forward pass of one row keeps for the backward pass.
 
+    Run where the mesh of the plan is set: what is kept depends on the platform.
+
     Args:
       task: of the run.
       state: abstract.
@@ -254,9 +261,14 @@ def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float
 
         return jax.vjp(loss, params)[1]
 
+    # A few rows do not divide over all devices of the plan.
+    mesh = jax.sharding.get_mesh()
+    one_device = None if mesh.empty else make_mesh(MeshConfig(), [mesh.devices.flat[0]])
+
     def kept(rows: int) -> int:
         batch = example_batch(Bucket(bucket.num_samples, rows), needs=task.needs)
-        residuals = jax.eval_shape(backward, params, teacher, batch)
+        with jax.set_mesh(one_device):
+            residuals = jax.eval_shape(backward, params, teacher, batch)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
 
     return kept(4) / 2 - kept(2) / 2

@@ -34,7 +34,8 @@ def plan_record(plan: Plan, *, hours: float) -> dict:
             "dtype": config.encoder.dtype,
             "remat": config.encoder.remat,
             "scan_layers": config.encoder.scan_layers,
-            "attention": config.encoder.attention,
+            "attention": plan.attention[0],
+            "attention_note": plan.attention[1],
         },
         "batch": {
             "rows": plan.bucket.rows,
@@ -90,7 +91,7 @@ def plan_text(plan: Plan, *, hours: float) -> str:
         f"  mesh         {plan.num_devices} devices as {sizes}",
         f"  batch        {plan.bucket.rows} rows of {plan.bucket.seconds:.2f} s, "
         f"{plan.rows_per_device} per device, in {plan.config.train.accumulate_steps} part(s)",
-        f"  encoder      {encoder.dtype}, remat {encoder.remat}, attention {encoder.attention}, "
+        f"  encoder      {encoder.dtype}, remat {encoder.remat}, attention {_attention(plan)}, "
         f"{'scanned' if encoder.scan_layers else 'listed'} layers",
         f"  parameters   {sum(plan.num_params.values()):,} ("
         + ", ".join(f"{name} {count:,}" for name, count in plan.num_params.items())
@@ -130,6 +131,11 @@ def plan_text(plan: Plan, *, hours: float) -> str:
         f"{compiled.host_bytes / GIB:.1f} GiB of this machine's memory"
     )
     return "\n".join(lines)
+
+
+def _attention(plan: Plan) -> str:
+    name, why = plan.attention
+    return f"{name} ({why})" if why else name
 
 
 def _verdict(plan: Plan) -> str:

@@ -40,6 +40,7 @@ def plan():
 def test_plan_counts_parameters_and_bytes_of_a_device(plan):
     assert plan.mesh_sizes == {"data": 2, "fsdp": 4, "tensor": 1}
     assert (plan.bucket.rows, plan.bucket.seconds, plan.rows_per_device) == (16, 2.0, 2)
+    assert plan.attention == ("xla", "")  # TPUs have a kernel of their own
     total = sum(plan.num_params.values())
     assert set(plan.num_params) == {"encoder", "contrastive", "prosody", "distill"}
     memory = plan.memory
