@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sersl.cli.arguments import read_shard
 from sersl.config.knowledge import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
@@ -87,7 +88,7 @@ def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
 def _annotate(annotator: Annotator, arguments) -> bool:
     """Writes the sidecar, and says whether it is whole."""
     index = load_index(arguments.data_dir, arguments.corpus)
-    shard = _shard(arguments.shard)
+    shard = read_shard(arguments.shard)
     if find_sidecar(annotator, index) is not None:
         folder = sidecar_folder(index, annotator.name)
         print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")
@@ -145,13 +146,6 @@ def _fit(arguments) -> int:
         f"{time.monotonic() - started:.1f} s: use it with `sersl annotate --annotator {folder}`"
     )
     return 0
-
-
-def _shard(text: str) -> tuple[int, int]:
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit()):
-        raise UserError(f"--shard {text} is no I/N, such as 0/4")
-    return int(number), int(count)
 
 
 class _Progress:

@@ -33,6 +33,24 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def read_shard(text: str) -> tuple[int, int]:
+    """Reads which share of some work is meant.
+
+    Args:
+      text: I/N, such as 0/4.
+
+    Returns:
+      I and N.
+
+    Raises:
+      UserError: it is something else.
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit()):
+        raise UserError(f"--shard {text} is no I/N, such as 0/4")
+    return int(number), int(count)
+
+
 def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
     return verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
 
@@ -67,6 +85,18 @@ def _prepare(verbs) -> None:
         "--parts", nargs="+", metavar="PART", help="with --download: e.g. dev-clean of librispeech"
     )
     parser.add_argument("--overwrite", action="store_true", help="prepare again what is there")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that encode")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do a share of the work; N runs do all of it, also on several hosts, and what was "
+        "interrupted goes on where it was",
+    )
+    parser.add_argument(
+        "--beam_pipeline_options",
+        metavar="NAME=VALUE,...",
+        help="encode in a pipeline of Apache Beam (sersl[beam]), e.g. runner=DirectRunner",
+    )
     parser.add_argument(
         "--allow_unexpected_count",
         action="store_true",

@@ -6,6 +6,7 @@ import time
 
 from tqdm import tqdm
 
+from sersl.cli.arguments import read_shard
 from sersl.core.errors import UserError
 from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
@@ -21,12 +22,16 @@ def run(arguments) -> int:
 
     Args:
       arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`, `download`,
-        `parts`, `overwrite`, `allow_unexpected_count` and `allow_outside_paths`.
+        `parts`, `overwrite`, `allow_unexpected_count`, `allow_outside_paths`, `processes`,
+        `shard` and `beam_pipeline_options`.
 
     Returns:
       The exit code, 0.
     """
+    shard = None if arguments.shard is None else read_shard(arguments.shard)
     if arguments.download:
+        if shard is not None:
+            raise UserError("--download is for one process: run it first, without --shard")
         _download(arguments)
     elif arguments.parts:
         raise UserError("--parts are of --download: leave them out, or add it")
@@ -41,9 +46,16 @@ def run(arguments) -> int:
             overwrite=arguments.overwrite,
             allow_unexpected_count=arguments.allow_unexpected_count,
             allow_outside_paths=arguments.allow_outside_paths,
+            processes=arguments.processes,
+            shard=shard,
+            beam_options=arguments.beam_pipeline_options,
             progress=progress,
+            join_progress=progress.of_join,
         )
-    print(table(prepared))
+    if prepared is None:
+        print(f"shard {arguments.shard} is done; the last of the others to end writes the corpus")
+    else:
+        print(table(prepared))
     return 0
 
 
@@ -139,15 +151,19 @@ class _Progress:
     def __call__(self, done: int, total: int) -> None:
         self._show("prepare", done, total, unit="utterances")
 
+    def of_join(self, done: int, total: int) -> None:
+        """Shows how much is written of what several processes encoded."""
+        self._show("write", done, total, unit="utterances")
+
     def of_file(self, name: str, done: int, total: int | None) -> None:
         """Shows how much of a file is there, in bytes."""
-        if self._bar is not None and self._bar.desc.removesuffix(": ") != name:
-            self._bar.close()
-            self._bar = None
         self._show(name, done, total, unit="B")
 
     def _show(self, name: str, done: int, total: int | None, *, unit: str) -> None:
         if sys.stderr.isatty():
+            if self._bar is not None and self._bar.desc.removesuffix(": ") != name:
+                self._bar.close()
+                self._bar = None
             if self._bar is None:
                 self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=name)
             self._bar.update(done - self._bar.n)

@@ -2,12 +2,13 @@
 
 A corpus is a subclass of `Builder` (or `FolderBuilder`) that says where its utterances are and
 what is known of them; everything else happens here: decoding, checking, encoding, hashing, and
-the books on what was left out. The same source gives the same records in the same order.
+the books on what was left out. The same source gives the same records in the same order, whether
+threads, processes or Apache Beam encode them.
 """
 
 import abc
-import collections
-import concurrent.futures
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -15,20 +16,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import pyarrow as pa
 import tensorflow_datasets as tfds
 
 from sersl.core.errors import UserError
-from sersl.corpora.index import INDEX_FILE, INDEX_SCHEMA, SPLIT
+from sersl.corpora import beam
+from sersl.corpora.encoding import Encoded, encode_all
+from sersl.corpora.index import INDEX_FILE, SPLIT
 from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
+from sersl.corpora.parts import Parts
 from sersl.corpora.quality import Quality
-from sersl.corpora.reading import Reader
-from sersl.corpora.records import SHARD_BYTES, IndexWriter, ShardWriter
+from sersl.corpora.records import SHARD_BYTES, IndexWriter, ShardWriter, record_features
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 
-_THREADS = min(8, os.cpu_count() or 1)  # libsndfile and soxr release the interpreter
-_AHEAD = 4 * _THREADS  # decoded utterances waiting at most: this bounds the memory
+Progress = Callable[[int, int], None]  # (utterances done, utterances in all), called often
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
 
 
@@ -46,17 +46,29 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
     """Base of every corpus.
 
     Subclasses set `name`, `about`, `VERSION` and define `listing` and `source_fingerprint`.
+    With `beam_options` or `beam_runner` in its download config, TFDS's `download_and_prepare`
+    encodes in a pipeline of Apache Beam.
     """
 
     name = "corpus"
     VERSION = tfds.core.Version("1.0.0")
     about: ClassVar[About]
+    SETTINGS: ClassVar[tuple[str, ...]] = ("allow_unexpected_count",)  # set after it is made
+
+    def __new__(cls, **arguments):
+        """Remembers the arguments: another process makes the builder again from them."""
+        builder = super().__new__(cls)
+        builder._arguments = arguments
+        return builder
 
     def __init__(self, *, data_dir: str | Path):
         self.account = Account()
         self.quality = Quality()
-        self.progress: Callable[[int, int], None] | None = None  # (done, total), called often
+        self.progress: Progress | None = None  # of encoding
+        self.join_progress: Progress | None = None  # of writing what others encoded
         self.allow_unexpected_count = False  # True: a part of the corpus is prepared as well
+        self.processes = 1  # that encode
+        self.parts: Parts | None = None  # encoded by others, or to be encoded by Beam
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     @abc.abstractmethod
@@ -106,23 +118,22 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         return self.about.num_utterances
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # TFDS stores every float as 32 bits; the index has all 64.
-        connectors = {
-            pa.string(): tfds.features.Text,
-            pa.float64(): lambda: tfds.features.Scalar(np.float32),
-            pa.int64(): lambda: tfds.features.Scalar(np.int64),
-        }
-        features = {column.name: connectors[column.type]() for column in INDEX_SCHEMA}
-        features["audio"] = tfds.features.Text(doc="bytes of a 16 kHz mono 16-bit FLAC file")
         return Info(
             builder=self,
             description=self.about.description,
-            features=tfds.features.FeaturesDict(features),
+            features=record_features(),
             homepage=self.about.homepage,
             citation=self.about.citation,
             license=self.about.licence,
             disable_shuffling=True,  # record i is row i of the index
         )
+
+    def __reduce__(self):
+        settings = {name: getattr(self, name) for name in self.SETTINGS}
+        return functools.partial(type(self), **self._arguments), (), settings
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
 
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is downloaded
@@ -130,24 +141,37 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
 
     def _generate_splits(self, dl_manager, download_config):
         """Replaces TFDS's writer, see `sersl.corpora.records`."""
-        del download_config
+        options, runner = download_config.beam_options, download_config.beam_runner
+        own = None
+        if options is not None or runner is not None:
+            if self.parts is None:
+                # A temporary folder until all is written.
+                own = self.parts = Parts(self.data_path / "parts", self.count())
+            beam.write_parts(
+                self, self.parts, runner=runner, options=options, progress=self.progress
+            )
         (generator,) = self._split_generators(dl_manager).values()
         template = self._get_filename_template(split_name=SPLIT)
         writer = ShardWriter(template, shard_bytes=SHARD_BYTES)
-        for _, record in generator:
-            writer.add(self.info.features.serialize_example(record))
+        with contextlib.closing(generator):
+            for _, record in generator:
+                writer.add(record)
+        if own is not None:
+            own.remove()
         return [writer.finish()]
 
     def _generate_examples(self):
+        """Gives records as they are written: serialized, with their number."""
         total = self.count()
         digest = hashlib.sha256(f"{self.name} {self.VERSION}".encode())
-        index = IndexWriter(self.data_path / INDEX_FILE)  # a temporary folder until all is written
-        for number, (row, audio) in enumerate(self._rows(total)):
-            index.add(row)
-            content = {key: value for key, value in row.items() if key != "path"}
-            digest.update(json.dumps(content, sort_keys=True).encode())
-            yield number, row | {"audio": audio}
-            self.account.num_utterances += 1
+        index = IndexWriter(self.data_path / INDEX_FILE)
+        with contextlib.closing(self._rows(total)) as rows:
+            for number, (row, record) in enumerate(rows):
+                index.add(row)
+                content = {key: value for key, value in row.items() if key != "path"}
+                digest.update(json.dumps(content, sort_keys=True).encode())
+                yield number, record
+                self.account.num_utterances += 1
         index.close()
         self.account.fingerprint = digest.hexdigest()
         if not self.account.num_utterances:
@@ -158,44 +182,53 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
             )
 
     def _rows(self, total: int) -> Iterator[tuple[dict, bytes]]:
-        """Decodes in threads, a bounded number ahead, and gives rows in the order listed."""
-        done = 0
-        waiting, reader = collections.deque(), Reader()
-        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            for item in self._listed():
-                waiting.append((item, pool.submit(reader.read, self.name, item)))
-                if len(waiting) >= _AHEAD:
-                    yield from self._finish(*waiting.popleft())
-                    done += 1
-                    self._report(done, total)
-            while waiting:
-                yield from self._finish(*waiting.popleft())
-                done += 1
-                self._report(done, total)
+        """Gives rows and records in the order listed, and keeps the books."""
+        if self.parts is None:
+            encoded = encode_all(self.name, self.listed(), processes=self.processes)
+            progress = self.progress
+        else:
+            encoded = self._joined(self.parts)
+            progress = self.join_progress
+        with contextlib.closing(encoded):
+            for done, one in enumerate(encoded, 1):
+                if one.reason:
+                    self.account.skipped.append(LeftOut(one.path, one.reason))
+                else:
+                    self._count_in(one)
+                    yield one.row, one.record
+                if progress is not None:
+                    progress(done, total)
 
-    def _listed(self) -> Iterator[Utterance]:
+    def listed(self) -> Iterator[Utterance]:
+        """Lists the utterances, and puts what is left out into the books."""
         for item in self.listing():
             if isinstance(item, LeftOut):
                 self.account.left_out.append(item)
             else:
                 yield item
 
-    def _finish(self, item: Utterance, future) -> Iterator[tuple[dict, bytes]]:
-        try:
-            row, audio, levels, info = future.result()
-        except UserError as error:
-            self.account.skipped.append(LeftOut(item.path, str(error)))
-            return
-        if levels.peak == 0:
-            self.account.silent.append(item.utterance_id)
-        if row["duration"] < _SHORT:
-            self.account.short.append(item.utterance_id)
-        self.quality.add(row, levels, info)
-        yield row, audio
+    def _joined(self, parts: Parts) -> Iterator[Encoded]:
+        """Reads what others encoded, beside the listing."""
+        read = parts.read()
+        for item in self.listed():
+            one = next(read, None)
+            if one is None or one.utterance_id != item.utterance_id:
+                break
+            yield one
+        else:
+            if next(read, None) is None:
+                return
+        raise UserError(
+            f"corpus {self.name!r}: its folder has changed while it was prepared: leave it alone, "
+            "and start again"
+        )
 
-    def _report(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress(done, total)
+    def _count_in(self, one: Encoded) -> None:
+        if one.levels.peak == 0:
+            self.account.silent.append(one.utterance_id)
+        if one.row["duration"] < _SHORT:
+            self.account.short.append(one.utterance_id)
+        self.quality.add(one.row, one.levels, one.info)
 
 
 class FolderBuilder(Builder, skip_registration=True):

@@ -35,6 +35,7 @@ class ManifestBuilder(Builder, skip_registration=True):
     """The utterances of one manifest; `name` is given per instance."""
 
     name = "manifest"
+    SETTINGS = (*Builder.SETTINGS, "allow_outside_paths")
 
     def __init__(
         self,

@@ -1,27 +1,41 @@
-"""Prepares a corpus: from a folder, a manifest or nothing to `data_dir/<corpus>/<version>`."""
+"""Prepares a corpus: from a folder, a manifest or nothing to `data_dir/<corpus>/<version>`.
+
+However the work is shared, one process writes the corpus in the end, in the order of its listing:
+the files are the same.
+"""
 
 import collections
 import contextlib
 import dataclasses
-import fcntl
 import io
+import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.corpora import beam
 from sersl.corpora.archives import ARCHIVES
-from sersl.corpora.builder import Builder, FolderBuilder
+from sersl.corpora.builder import Builder, FolderBuilder, Progress
+from sersl.corpora.encoding import encode_all
 from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
 from sersl.corpora.manifest import ManifestBuilder, corpus_name
+from sersl.corpora.parts import Parts, check_shard
 from sersl.corpora.quality import write_quality
 from sersl.corpora.registry import CORPORA
 from sersl.corpora.remote import refuse_remote
+from sersl.corpora.staging import (
+    STAGING,
+    alone,
+    begin_work,
+    describe_work,
+    end_work,
+    parts_folder,
+    together,
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,12 @@ def prepare(
     overwrite: bool = False,
     allow_unexpected_count: bool = False,
     allow_outside_paths: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-) -> Prepared:
+    processes: int = 1,
+    shard: tuple[int, int] | None = None,
+    beam_options: str | None = None,
+    progress: Progress | None = None,
+    join_progress: Progress | None = None,
+) -> Prepared | None:
     """Writes a corpus as ArrayRecord with its index and summary, all at once or not at all.
 
     Args:
@@ -62,47 +80,76 @@ def prepare(
       manifest: file or folder in one of `sersl.corpora.formats.FORMATS`.
       name: of the manifest's corpus; "" takes the file's name.
       format: of the manifest; "" looks into it.
-      overwrite: prepare again what is finished.
+      overwrite: prepare again what is finished; with `shard` only where the source has changed,
+        for of several runs the last to start may find the corpus that the others made.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
       allow_outside_paths: a manifest's relative paths may lead out of its folder, by "..".
-      progress: called with (utterances done, utterances in all).
+      processes: that encode on this machine; 1: threads of this process.
+      shard: (i, n): encode only parts i, i + n, i + 2 n...; n runs share the work so, on any hosts
+        that see the same folders, and the one that ends last writes the corpus. An interrupted
+        run goes on where it was.
+      beam_options: of an Apache Beam pipeline that encodes, such as "runner=DirectRunner"; its
+        workers must see the same folders.
+      progress: called with (utterances encoded, utterances of this run).
+      join_progress: of writing what several runs have encoded: (utterances written, all).
 
     Returns:
-      Where it is and what is in it. A finished corpus whose source is unchanged is left alone.
+      Where it is and what is in it, or None if other shards have parts to do. A finished corpus
+      whose source is unchanged is left alone.
 
     Raises:
       UserError: unknown corpus, missing folder, a manifest that cannot be read, a source that
         changed since it was prepared, no usable utterance, another number of utterances than
-        expected, or another process at work on it.
+        expected, another process at work on it, or a way to share the work that cannot be.
     """
+    _check_sharing(processes, shard, beam_options)
     refuse_remote(data_dir, "prepare")
     data_dir = Path(data_dir)
     arguments = _arguments(corpus, audio_dir, manifest, name, format)
+    options = None if beam_options is None else beam.parse_options(beam_options)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
-    # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
-    builder = builder_class(data_dir=data_dir / _STAGING, **arguments)
-    final = data_dir / builder.name / str(builder.version)
-    with _alone(data_dir, builder.name) as staging:
-        source = builder.source_fingerprint()
-        if not overwrite and (final / SUMMARY_FILE).is_file():
-            summary = read_summary(final)
-            if summary["source_fingerprint"] != source:
-                raise UserError(
-                    f"the source of corpus {builder.name!r} has changed since {final} was "
-                    "prepared: add --overwrite to `sersl prepare`, or use another folder"
-                )
-            return Prepared(final, summary, True)
-        builder = builder_class(data_dir=staging, **arguments)
-        builder.progress = progress
+
+    def make(folder: Path) -> Builder:
+        builder = builder_class(data_dir=folder, **arguments)
         builder.allow_unexpected_count = allow_unexpected_count
+        builder.processes = processes
+        builder.progress, builder.join_progress = progress, join_progress
         if isinstance(builder, ManifestBuilder):
             builder.allow_outside_paths = allow_outside_paths
-        # TFDS prints to standard output, which is for results.
-        tfds.disable_progress_bar()
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-            )
+        return builder
+
+    # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
+    builder = make(data_dir / STAGING)
+    final = data_dir / builder.name / str(builder.version)
+    parts = source = None
+
+    def finished() -> dict | None:
+        again = overwrite and shard is None
+        return None if again else _read_finished(final, source, overwrite=overwrite)
+
+    if shard is not None:
+        source = builder.source_fingerprint()
+        if finished() is None:
+            work = describe_work(str(builder.version), source, builder.count())
+            with together(data_dir, builder.name, work):
+                if finished() is None:  # it may have been written while this one waited
+                    parts = Parts(parts_folder(data_dir, builder.name), work["utterances"])
+                    _encode_share(builder, parts, shard)
+                    if parts.missing():
+                        return None
+    with alone(data_dir, builder.name, wait=shard is not None) as staging:
+        source = source or builder.source_fingerprint()
+        summary = finished()
+        if summary is not None:
+            end_work(data_dir, builder.name)
+            return Prepared(final, summary, True)
+        if options is not None:
+            work = describe_work(str(builder.version), source, builder.count())
+            begin_work(data_dir, builder.name, work)
+            parts = Parts(parts_folder(data_dir, builder.name), work["utterances"])
+        builder = make(staging)
+        builder.parts = parts
+        _write(builder, options)
         written = staging / builder.name / str(builder.version)
         given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
         summary = _account(builder, source) | {"source": given} | _contents(builder, written)
@@ -111,10 +158,69 @@ def prepare(
         )
         write_quality(written, builder.quality, summary)
         _move(written, final, staging)
+        end_work(data_dir, builder.name)
     return Prepared(final, summary, False)
 
 
-_STAGING = ".preparing"
+def _check_sharing(processes: int, shard: tuple[int, int] | None, beam_options) -> None:
+    if processes < 1:
+        raise UserError(f"preparing takes at least 1 process, not {processes}")
+    if shard is not None:
+        check_shard(shard)
+    if beam_options is not None and (shard is not None or processes > 1):
+        raise UserError(
+            "--beam_pipeline_options say themselves how the work is shared: leave --shard and "
+            "--processes out"
+        )
+
+
+def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict | None:
+    """Reads the summary of a corpus that is there and was prepared from this source."""
+    if not (final / SUMMARY_FILE).is_file():
+        return None
+    summary = read_summary(final)
+    if summary["source_fingerprint"] == source:
+        return summary
+    if overwrite:
+        return None
+    raise UserError(
+        f"the source of corpus {summary['corpus']!r} has changed since {final} was prepared: add "
+        "--overwrite to `sersl prepare`, or use another folder"
+    )
+
+
+def _encode_share(builder: Builder, parts: Parts, shard: tuple[int, int]) -> None:
+    """Encodes the parts of one shard that are not there yet."""
+    number, count = shard
+    mine = range(number, len(parts.rows), count)
+    to_do = sorted(set(mine) & set(parts.missing()))
+    total = sum(len(parts.rows[part]) for part in mine)
+    done = total - sum(len(parts.rows[part]) for part in to_do)
+    wanted = frozenset(to_do)
+    items = (item for row, item in enumerate(builder.listed()) if parts.part_of(row) in wanted)
+
+    def counted(encoded):
+        nonlocal done
+        for one in encoded:
+            yield one
+            done += 1
+            if builder.progress is not None:
+                builder.progress(done, total)
+
+    # Closed here, not when the interpreter gets round to it: it waits for its processes.
+    with contextlib.closing(
+        encode_all(builder.name, items, processes=builder.processes)
+    ) as encoded:
+        for part in to_do:
+            parts.write(part, counted(itertools.islice(encoded, len(parts.rows[part]))))
+
+
+def _write(builder: Builder, options) -> None:
+    """Lets TFDS write the corpus; it prints to standard output, which is for results."""
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=options)
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(download_config=config)
 
 
 def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict:
@@ -152,35 +258,6 @@ def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict
             f"({about.licence})"
         )
     return {"audio_dir": audio_dir}
-
-
-@contextlib.contextmanager
-def _alone(data_dir: Path, corpus: str) -> Iterator[Path]:
-    """Gives a folder to write into, to one process at a time; what a killed one left is removed."""
-    folder = data_dir / _STAGING
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{corpus}.lock").open("w")
-    except OSError as error:
-        raise UserError(
-            f"data_dir {data_dir} cannot be written: {error.strerror or error}; give another "
-            "--data_dir"
-        ) from error
-    # The lock is freed by the system when the process ends, however it ends.
-    with file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is preparing {corpus!r} in {data_dir}: wait until it is done"
-            ) from error
-        staging = folder / corpus
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _account(builder: Builder, source: str) -> dict:

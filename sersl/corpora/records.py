@@ -1,17 +1,21 @@
-"""Writes records and index as they come, a shard and a group of rows at a time.
+"""What records hold, and how they and the index are written: as they come, file by file.
 
 TFDS's own writer gathers all records to sort them by key: in memory up to 1000 MiB, beyond that
 in temporary files that it writes with TensorFlow, which is not there. Our records come in their
 order already.
 """
 
+import functools
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from sersl.corpora.index import INDEX_SCHEMA
 
@@ -19,7 +23,40 @@ SHARD_BYTES = 512 << 20  # of records per file, about; between 64 MiB and 1 GiB 
 _ROWS_PER_GROUP = 16_384
 # Random access to each record. FLAC does not shrink further (2 % in all): packing it again took
 # six times as long to write and a quarter longer to read.
-_OPTIONS = "group_size:1,uncompressed"
+RECORD_OPTIONS = "group_size:1,uncompressed"
+
+
+@functools.cache
+def record_features() -> tfds.features.FeaturesDict:
+    """Says what a record holds: the columns of the index, and the audio."""
+    # TFDS stores every float as 32 bits; the index has all 64.
+    connectors = {
+        pa.string(): tfds.features.Text,
+        pa.float64(): lambda: tfds.features.Scalar(np.float32),
+        pa.int64(): lambda: tfds.features.Scalar(np.int64),
+    }
+    features = {column.name: connectors[column.type]() for column in INDEX_SCHEMA}
+    features["audio"] = tfds.features.Text(doc="bytes of a 16 kHz mono 16-bit FLAC file")
+    return tfds.features.FeaturesDict(features)
+
+
+@functools.cache
+def _serializer() -> ExampleSerializer:
+    return ExampleSerializer(record_features().get_serialized_info())
+
+
+def serialize(example: Mapping) -> bytes:
+    """Serializes what a record holds, to the same bytes in every process.
+
+    Args:
+      example: row of the index and "audio".
+
+    Returns:
+      `tf.train.Example` as TFDS reads it. TFDS itself leaves the order of the features to
+      protobuf, which orders them in another way in every process.
+    """
+    example = _serializer().get_tf_example(record_features().encode_example(example))
+    return example.SerializeToString(deterministic=True)
 
 
 class ShardWriter:
@@ -40,7 +77,7 @@ class ShardWriter:
             self._close()
             # The file's name holds the number of files, which is known at the end.
             file = os.fspath(self._template.data_dir / f"shard-{len(self._files):05d}.partial")
-            self._writer = ArrayRecordWriter(file, _OPTIONS)
+            self._writer = ArrayRecordWriter(file, RECORD_OPTIONS)
             self._files.append(file)
             self._lengths.append(0)
             self._in_shard = 0

@@ -45,6 +45,7 @@ def arguments():
         absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format", "parts"))
         names = ("download", "overwrite", "allow_unexpected_count", "allow_outside_paths")
         switches = dict.fromkeys(names, False)
-        return argparse.Namespace(**(absent | switches | given))
+        sharing = {"processes": 1, "shard": None, "beam_pipeline_options": None}
+        return argparse.Namespace(**(absent | switches | sharing | given))
 
     return make
