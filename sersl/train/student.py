@@ -71,6 +71,12 @@ def check_student(config: PretrainConfig) -> None:
             "masking.replace 'remove' does not go with frontend.kind 'whisper', whose encoder "
             "looks at all of its window: use 'embedding'"
         )
+    stays_apart = config.encoder.positions == "rotary" or config.encoder.relative_bias
+    if replace == "remove" and stays_apart and config.encoder.attention == "cudnn":
+        raise UserError(
+            "masking.replace 'remove' leaves gaps between frames whose positions count, and "
+            "encoder.attention 'cudnn' looks at the first frames of a row: set it to 'auto'"
+        )
     if replace == "features" and config.frontend.kind != "log_mel":
         raise UserError(
             "masking.replace 'features' alters log-mel features: set frontend.kind to 'log_mel' or "

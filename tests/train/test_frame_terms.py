@@ -162,6 +162,7 @@ def test_term_when_the_batch_has_one_row_then_finite(name):
         ("apc", {"encoder": {"relative_bias": True}}, "of encoder.kind 'transformer'"),
         ("npc", {"encoder": {"layer_drop": 0.1}}, "of encoder.kind 'transformer'"),
         ("best_rq", {"alteration": {"band_share": 0.2}}, "alteration have no effect"),
+        ("distill", {"encoder": {"attention": "cudnn"}}, "leaves gaps between frames"),
     ],
 )
 def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
