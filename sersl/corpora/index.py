@@ -168,11 +168,16 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
 
     Raises:
       UserError: the corpus is not there; the sentence names the command that makes it, or the
-        nearest corpus that is there.
+        nearest corpus that is there; or a bucket has none.
     """
     local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir
     known = prepared_corpora(local)
     folder = find_corpus(local, corpus) if corpus in known else None
+    if not known and is_remote(data_dir):
+        raise UserError(
+            f"{data_dir} has nothing that `sersl prepare` wrote, or there is no such bucket: check "
+            "the address, or copy a prepared folder there"
+        )
     if folder is None:
         hint = unknown_name("prepared corpus", corpus, known)
         given, after = local_folder(data_dir)

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,10 @@ _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # protocol -> ou
 _TRIES = 4
 _PAUSE = 1.0  # seconds before the second try; doubled for each further one
 _BLOCK = 4 << 20  # bytes
+# Loggers that write a traceback for every try; what comes of all of them is told in a sentence.
+_TALKATIVE = ("gcsfs", "fsspec.prefetcher")
+# By name: only one of these libraries is installed, as a rule.
+_NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 _KEYS = ".keys.json"  # what the bucket said of each copied file
 _RECORDS = ".array_record-"  # in the name of each file of audio records
 # What buckets say of a file that changes when it does: the first that is there counts. Times are
@@ -91,6 +96,9 @@ class Bucket:
           UserError: the protocol is unknown or needs an extra.
         """
         self.url = url.rstrip("/")
+        for name in _TALKATIVE:
+            if logging.getLogger(name).level == logging.NOTSET:
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         protocol = self.url.split("://")[0]
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.url)
@@ -104,9 +112,14 @@ class Bucket:
 
     def glob(self, pattern: str) -> dict[str, str]:
         """Lists files below the folder, relative to it and sorted, each with its `key`."""
-        found = self._ask(
-            lambda: self._files.glob(f"{self._root}/{pattern}", detail=True, refresh=True), pattern
-        )
+
+        def find() -> dict:
+            try:
+                return self._files.glob(f"{self._root}/{pattern}", detail=True, refresh=True)
+            except FileNotFoundError:  # gcsfs says so of a bucket that is not there, s3fs does not
+                return {}
+
+        found = self._ask(find, pattern)
         prefix = len(self._root.rstrip("/")) + 1
         files = {path[prefix:]: info for path, info in found.items() if info["type"] == "file"}
         return {file: _key(files[file]) for file in sorted(files)}
@@ -159,6 +172,12 @@ class Bucket:
             except Exception as error:  # each protocol has errors of its own
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise _no_cache(cache_folder(), error) from error
+                if _is_refused(error):
+                    raise UnreachableError(
+                        f"{self.url}/{what} may not be read ({type(error).__name__}: {error}): "
+                        "set credentials that may, in the environment as the bucket's own tools "
+                        "take them"
+                    ) from error
                 if attempt + 1 == _TRIES:
                     raise UnreachableError(
                         f"{self.url}/{what} cannot be read ({type(error).__name__}: {error}): "
@@ -240,6 +259,15 @@ def _alone(folder: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _is_refused(error: Exception) -> bool:
+    """Says whether another try would be refused too: no credentials, or none that may read."""
+    return (
+        isinstance(error, PermissionError)
+        or type(error).__name__ in _NO_CREDENTIALS
+        or str(getattr(error, "code", "")) in ("401", "403")
+    )
 
 
 def _key(info: Mapping) -> str:

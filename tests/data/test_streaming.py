@@ -168,6 +168,26 @@ def test_bucket_when_the_network_fails_then_tried_again_and_never_taken_for_dama
     assert not source.damaged
 
 
+def test_bucket_when_it_refuses_or_is_not_there_then_told_at_once(data_dir, monkeypatch):
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    tries = []
+
+    def refuse(*_, **__):
+        tries.append(1)
+        raise PermissionError("Access Denied")
+
+    def not_there(*_, **__):
+        raise FileNotFoundError("no such bucket")
+
+    monkeypatch.setattr(Unsteady, "glob", not_there)
+    with pytest.raises(UserError, match="or there is no such bucket"):
+        CorpusSource(f"unsteady://{data_dir}", "own")
+    monkeypatch.setattr(Unsteady, "glob", refuse)
+    with pytest.raises(UnreachableError, match=r"may not be read \(PermissionError: Access Denied"):
+        CorpusSource(f"unsteady://{data_dir}", "own")
+    assert len(tries) == 1
+
+
 def _read_all(url, seed, room, out):
     source = CorpusSource(url, "own", cache_gigabytes=room / 1e9)
     total = 0.0
@@ -220,6 +240,8 @@ def test_bucket_when_it_cannot_be_used_then_a_sentence(data_dir, tmp_path, monke
         UserError, match=r"'ravdess' is not prepared.*--data_dir DIR` with DIR the local .*own"
     ):
         CorpusSource(f"file://{data_dir}", "ravdess")
+    with pytest.raises(UserError, match=r"has nothing that `sersl prepare` wrote, or there is no"):
+        CorpusSource(f"file://{data_dir}/nowhere", "own")
     with pytest.raises(UserError, match=r"`sersl prepare` writes into --data_dir, which must be a"):
         prepare(data_dir="gs://bucket/data", corpus="synthetic")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own.csv"))
