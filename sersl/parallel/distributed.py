@@ -11,7 +11,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
-from sersl.parallel import relay, watchdog
+from sersl.parallel import meeting, relay, watchdog
 from sersl.parallel.cluster import Cluster, detect
 
 T = TypeVar("T")
@@ -21,7 +21,6 @@ T = TypeVar("T")
 _calls = itertools.count(1)
 _HEARTBEAT_SECONDS = 100  # of jax, as it comes
 _SHUTDOWN_SECONDS = 3600  # those who are done wait for the first to score and report
-_PORT_SECONDS = 30.0  # for a run that is just ending to give its port back
 
 
 def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) -> None:
@@ -43,23 +42,24 @@ def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) ->
     if cluster.problem:
         raise UserError(cluster.problem)
     address = cluster.address or f"localhost:{_free_port()}"
-    me = f"process {cluster.number} of {cluster.count} on {socket.gethostname()}"
-    host, _, port = address.rpartition(":")
     if cluster.number:
+        meeting.attend(address, cluster.number, cluster.count, timeout_seconds=timeout_seconds)
+        where, _, port = address.rpartition(":")
         unreached = UserError(
-            f"{me} did not reach the coordinator {address} within {timeout_seconds} s: check that "
-            "process 0 runs and that its port is open"
+            f"process {cluster.number} of {cluster.count} on {socket.gethostname()} did not reach "
+            f"the coordinator {address} within {timeout_seconds} s: check that process 0 runs and "
+            "that its port is open"
         )
         # jax may end the process where it cannot connect, so the port is tried before.
         if not answers(address, timeout_seconds=timeout_seconds):
             raise unreached
-        address = relay.start(host, int(port))
+        address = relay.start(where, int(port))
     else:
+        meeting.host(address, cluster.count, timeout_seconds=timeout_seconds)
         unreached = UserError(
-            f"{me} waited {timeout_seconds} s at {address} and not all others came: check that "
-            f"each was started, with its own number below {cluster.count}, and reaches that port"
+            f"process 0 of {cluster.count} on {socket.gethostname()} could not open the "
+            f"coordinator {address} within {timeout_seconds} s: choose another port for all of them"
         )
-        _check_free(int(port), address)
     heartbeat_seconds = max(_HEARTBEAT_SECONDS, 2 * host_timeout_seconds)
     _join(address, cluster, timeout_seconds, heartbeat_seconds, unreached)
 
@@ -153,29 +153,6 @@ def _join(
         )
     except RuntimeError as error:
         raise unreached from error
-
-
-def _check_free(port: int, address: str) -> None:
-    """Refuses a port that somebody listens on: gRPC would share it with another run's."""
-    deadline = time.monotonic() + _PORT_SECONDS
-    while True:
-        try:
-            if socket.has_dualstack_ipv6():
-                server = socket.create_server(
-                    ("", port), family=socket.AF_INET6, dualstack_ipv6=True
-                )
-            else:
-                server = socket.create_server(("", port))
-            server.close()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"process 0 on {socket.gethostname()} cannot open the port of the coordinator "
-                    f"{address} ({error.strerror}): end the run that has it, or choose another "
-                    "port for all processes"
-                ) from error
-            time.sleep(0.5)
 
 
 def _free_port() -> int:

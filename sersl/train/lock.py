@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from sersl.parallel.agreement import all_agree, of_first
 logger = logging.getLogger(__name__)
 
 NAME = "lock"
+_TRIES, _PAUSE_SECONDS = 6, 10.0  # until all hosts must see what the first has written
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -81,18 +83,25 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
 def _check_shared(workdir: str | Path) -> None:
     """Refuses a workdir that some process does not share: each would save a part, none a whole."""
     all_agree(True)  # waits until the first process has written its lock
+    number, tries = _checksum(Path(workdir) / NAME), 0
+    while not all_agree(seen := number == of_first(number)):
+        if tries == _TRIES:
+            sees = "sees" if seen else "does not see"
+            raise UserError(
+                f"workdir {workdir} is not one folder for all processes ({socket.gethostname()} "
+                f"{sees} what process 0 has written there): use a folder that all hosts share"
+            )
+        # Network file systems may show a file late.
+        time.sleep(_PAUSE_SECONDS)
+        number, tries = _checksum(Path(workdir) / NAME), tries + 1
+
+
+def _checksum(path: Path) -> int:
+    """Sums up a file in 31 bits; as an empty one where it is not there."""
     try:
-        text = (Path(workdir) / NAME).read_bytes()
+        return zlib.crc32(path.read_bytes()) >> 1
     except OSError:
-        text = b""
-    number = zlib.crc32(text) >> 1  # of 31 bits
-    seen = number == of_first(number)
-    if not all_agree(seen):
-        raise UserError(
-            f"workdir {workdir} is not one folder for all processes ({socket.gethostname()} "
-            f"{'sees' if seen else 'does not see'} what process 0 has written there): use a folder "
-            "that all hosts share"
-        )
+        return 0
 
 
 def locks_hold(folder: Path) -> bool:

@@ -19,8 +19,8 @@ from sersl.core.errors import UserError
 from sersl.parallel import distributed
 from sersl.parallel.agreement import all_agree, check_same, of_first
 from sersl.parallel.mesh import make_mesh
+from sersl.train import lock
 from sersl.train.checkpoint import Checkpoints
-from sersl.train.lock import only_run
 from sersl.train.same_run import check_processes
 from tests.multi_process.processes import finish, free_port
 from tests.train.tiny_runs import ROOT
@@ -42,7 +42,7 @@ def sentence_of(work) -> str:
 
 
 def lock_in(folder) -> None:
-    with only_run(folder, first=distributed.is_first_process()):
+    with lock.only_run(folder, first=distributed.is_first_process()):
         pass
 
 
@@ -70,6 +70,7 @@ def main(folder: Path) -> None:
     """One process of the two."""
     distributed.initialize(timeout_seconds=120)
     distributed.watch(timeout_seconds=45)
+    lock._PAUSE_SECONDS = 0.01
     number = jax.process_index()
     config = PretrainConfig()
     found = {
