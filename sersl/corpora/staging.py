@@ -63,6 +63,9 @@ def together(data_dir: Path, corpus: str, work: Mapping) -> Iterator[None]:
       corpus: its name.
       work: what is being made, see `describe_work`; what was left of other work is removed.
 
+    Yields:
+      Nothing; the corpus's folder of parts is there, and is of this work.
+
     Raises:
       UserError: `data_dir` cannot be written, or others are at work on something else.
     """

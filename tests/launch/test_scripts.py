@@ -206,3 +206,17 @@ def test_folds_when_submitted_then_an_array_and_a_job_that_waits_for_it(tmp_path
     )
     done = run(ROOT / "launch" / "slurm" / "folds.sh", "--workdir", "w")
     assert done.returncode == 2 and "--folds is missing" in done.stderr
+
+
+def test_prepare_array_when_run_then_every_job_has_its_share(tree):
+    write_script(tree / ".venv" / "bin" / "python", 'echo "$*"')
+    slurm = {"SLURM_SUBMIT_DIR": str(tree), "SLURM_CPUS_PER_TASK": "8"}
+    slurm |= {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_COUNT": "4"}
+    for job in range(1, 5):
+        done = run(
+            *(ROOT / "launch" / "slurm" / "prepare.sbatch", "--corpus", "a b", "--data_dir", "d"),
+            env=slurm | {"SLURM_ARRAY_TASK_ID": str(job)},
+        )
+        assert done.stdout == (
+            f"-m sersl prepare --corpus a b --data_dir d --shard {job - 1}/4 --processes 8\n"
+        )
