@@ -104,7 +104,8 @@ def read(text: str) -> tuple[dict[str, Computation], list[str]]:
     """
     computations, entry, current = {}, None, None
     for line in text.splitlines():
-        if line.startswith("}"):
+        # Attributes of a Pallas kernel reach over lines, of which one begins with "}}, metadata=".
+        if line.rstrip() == "}":
             current = None
         elif (found := _HEAD.match(line)) and not line.startswith("HloModule"):
             current = computations[found[2]] = Computation(found[2])

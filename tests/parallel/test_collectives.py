@@ -107,6 +107,22 @@ def test_groups_over_transposed_devices_reach_along_the_other_axis():
     assert {one.axes for one in found} == {("data",), ("data", "fsdp")}
 
 
+def test_read_when_attributes_reach_over_lines_then_the_computation_goes_on():
+    text = """HloModule jit_step
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  %kernel = f32[8]{0} custom-call(%p), custom_call_target="tpu_custom_call", kernel_metadata={
+"xprof_metadata":"{}"
+}}, metadata={op_name="kernel"}
+  ROOT %sum = f32[8]{0} add(%p, %kernel)
+}
+"""
+    computations, _ = read(text)
+    assert list(computations["main"].instructions) == ["p", "kernel", "sum"]
+    assert memory_traffic(computations) == 2 * 32 + 3 * 32
+
+
 def test_read_when_a_trip_count_is_unknown_then_says_so():
     text = PROGRAM.replace("direction=LT", "direction=NE").replace(
         "%bound = s32[]{:T(128)} constant(12)",
