@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Writes tools/locks/pythonX.Y.txt: the exact version of every package, per Python version.
+# beam-pythonX.Y.txt is an environment with Apache Beam, which wants an older protobuf and pyarrow;
 # peers-pythonX.Y.txt holds what only the tests need on top; torch.txt is written by hand.
 # Versions already locked stay; `./tools/lock.sh --upgrade` takes the newest that fit.
 set -euo pipefail
@@ -23,4 +24,9 @@ for version in 3.11 3.12 3.13; do
     # What the first lock holds is there already.
     grep -vxFf "$lock" "$peers" >"$peers.new" && mv "$peers.new" "$peers"
     echo "$peers: $(grep -c == "$peers") packages"
+    beam=tools/locks/beam-python$version.txt
+    uv pip compile pyproject.toml --extra beam --only-binary apache-beam \
+        --python-version "$version" --quiet --no-annotate --no-emit-index-url \
+        --no-emit-find-links --custom-compile-command ./tools/lock.sh --output-file "$beam" "$@"
+    echo "$beam: $(grep -c == "$beam") packages"
 done

@@ -6,7 +6,9 @@ cd "$(dirname "$0")/.."
 # One process per core, at most four; the tests of a file stay together, they share what they make.
 cores=$(getconf _NPROCESSORS_ONLN)
 options=(--numprocesses $((cores < 4 ? cores : 4)) --dist loadfile --durations 15)
+slow=
 if [[ ${1:-} == slow ]]; then
+    slow=yes
     shift
 else
     options+=(-m "not slow")
@@ -22,6 +24,18 @@ if [[ ! -f .venv/peers || $(<.venv/peers) != "$peers" ]]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r "$locks/torch.txt" -r "$locks/peers-python$python.txt" -c "$locks/python$python.txt"
     echo "$peers" >.venv/peers
+fi
+# Apache Beam does not go with the versions above: long tests run it in an environment of its own.
+if [[ -n $slow ]]; then
+    beam=$(cksum <"$locks/beam-python$python.txt")
+    if [[ ! -f .venv/beam/installed || $(<.venv/beam/installed) != "$beam" ]]; then
+        echo "test: installing apache-beam into .venv/beam" >&2
+        .venv/bin/python -m venv --clear .venv/beam
+        .venv/beam/bin/python -m pip install --quiet --disable-pip-version-check \
+            -r "$locks/beam-python$python.txt"
+        .venv/beam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+        echo "$beam" >.venv/beam/installed
+    fi
 fi
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
