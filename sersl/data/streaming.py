@@ -129,7 +129,13 @@ class ShardCache:
                 made = _Reader(self._folder / name)
                 break
             except FileNotFoundError:
-                self._fetch(bucket, file, name, asked=True)
+                # Kept until it is open: processes would else take each other's copies away unread.
+                with (
+                    self._fetched(bucket, file, name, asked=True),
+                    contextlib.suppress(FileNotFoundError),
+                ):
+                    made = _Reader(self._folder / name)
+                    break
         with self._lock:
             # Another thread may have been faster; its reader is as good.
             return self._readers.setdefault(name, made)
@@ -145,9 +151,11 @@ class ShardCache:
         Returns:
           Whether there was room without removing another.
         """
-        return self._fetch(bucket, file, name, asked=False)
+        with self._fetched(bucket, file, name, asked=False) as fetched:
+            return fetched
 
-    def _fetch(self, bucket: Bucket, file: str, name: str, *, asked: bool) -> bool:
+    @contextlib.contextmanager
+    def _fetched(self, bucket: Bucket, file: str, name: str, *, asked: bool) -> Iterator[bool]:
         """Fetches a file once for all processes that want it; False: it needs more room."""
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / name
@@ -155,13 +163,14 @@ class ShardCache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if asked else fcntl.LOCK_NB))
             except BlockingIOError:
-                return True  # another is at it
-            if target.exists():
-                return True
-            with self._reserve(target, bucket.size(file), asked=asked) as reserved:
-                if reserved:
-                    bucket.fetch(file, target)
-                return reserved
+                yield True  # another is at it
+                return
+            reserved = True
+            if not target.exists():
+                with self._reserve(target, bucket.size(file), asked=asked) as reserved:
+                    if reserved:
+                        bucket.fetch(file, target)
+            yield reserved
 
     @contextlib.contextmanager
     def _reserve(self, target: Path, num_bytes: int, *, asked: bool) -> Iterator[bool]:
@@ -216,7 +225,7 @@ class ShardCache:
         for _, size, path in copies:
             if used <= room:
                 return
-            if path.name.endswith(_RESERVED):
+            if path.name.endswith(_RESERVED) or self._is_awaited(path.name):
                 continue
             with self._lock:  # our own reader must not hold it
                 self._readers.pop(path.name, None)
@@ -230,6 +239,15 @@ class ShardCache:
                 self._folder,
                 (used + self._max_bytes - room) / 1e9,
             )
+
+    def _is_awaited(self, name: str) -> bool:
+        """Whether somebody has fetched a copy and not opened it yet."""
+        with (self._folder / f".{name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def _remove_unused(path: Path) -> bool:
