@@ -7,9 +7,10 @@ _FREE = {
     "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "conditional",
     "call", "after-all", "opt-barrier", "partition-id", "replica-id", "iota", "copy-done",
     "async-done", "async-update", "all-gather-done", "all-reduce-done", "collective-permute-done",
-    "reduce-scatter-done", "all-to-all-done", "domain",
+    "reduce-scatter-done", "all-to-all-done", "domain", "slice-done",
 }  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
+_PREFETCHES = ("copy-start", "slice-start")  # between the memory and the chip, beside other work
 
 
 def memory_traffic(computations: dict[str, Computation]) -> int:
@@ -46,6 +47,10 @@ def _moved(computations, computation: Computation, instruction: Instruction) -> 
     ]
     if instruction.opcode in _SLICES:
         return 2 * _off_chip(instruction)
+    if instruction.opcode in _PREFETCHES:
+        # The tuple holds source and destination; as many bytes leave the one as reach the other.
+        ends = instruction.arrays[:2]
+        return min(end.num_bytes for end in ends) * sum(not end.on_chip for end in ends)
     if instruction.opcode == "dynamic-update-slice":
         return 2 * _off_chip(given[1])
     if instruction.opcode == "scatter":

@@ -123,6 +123,20 @@ ENTRY %main (p: f32[8]) -> f32[8] {
     assert memory_traffic(computations) == 2 * 32 + 3 * 32
 
 
+def test_memory_traffic_of_a_prefetch_is_what_it_brings():
+    text = """HloModule jit_step
+
+ENTRY %main (p: f32[64]) -> f32[8] {
+  %p = f32[64]{0} parameter(0)
+  %start = ((f32[64]{0}), f32[8]{0:S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:8]}
+  %part = f32[8]{0:S(1)} slice-done(%start)
+  %back = (f32[8]{0}, f32[8]{0:S(1)}, u32[]{:S(2)}) copy-start(%part)
+  ROOT %copy = f32[8]{0} copy-done(%back)
+}
+"""
+    assert memory_traffic(read(text)[0]) == 32 + 32
+
+
 def test_read_when_a_trip_count_is_unknown_then_says_so():
     text = PROGRAM.replace("direction=LT", "direction=NE").replace(
         "%bound = s32[]{:T(128)} constant(12)",
