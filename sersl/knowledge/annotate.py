@@ -16,6 +16,7 @@ from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex, load_index
+from sersl.corpora.parts import check_shard
 from sersl.corpora.remote import local_folder, refuse_remote
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.annotation_records import make_records
@@ -65,9 +66,8 @@ def annotate_corpus(
         return folder
     if processes < 1:
         raise UserError(f"annotating takes at least 1 process, not {processes}")
+    check_shard(shard)
     number, count = shard
-    if not 0 <= number < count:
-        raise UserError(f"shard {number}/{count} is none: give I/N with I from 0 to N - 1")
     parts = SidecarParts(folder, _summary(annotator, source.index), source.num_samples)
     mine = range(number, len(parts.rows), count)
     to_do = [part for part in mine if not parts.is_done(part)]
