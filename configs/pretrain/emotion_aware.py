@@ -1,9 +1,8 @@
-"""Emotion-aware pretraining: masked contrast, and prosody workers at the hidden frames.
+"""Emotion-aware pretraining: masked contrast where the speech is intense, and prosody workers.
 
-Paper: wav2vec 2.0 (2006.11477) for the contrast, PASE (1904.03416) for regression of prosody.
-Differs: log-mel input, pre-norm Transformer with rotary positions, spans without overlap. Spans are
-drawn evenly: hiding where the speech is intense (EMS, 2406.06646; `masking.rule=intensity`) was no
-better in docs/benchmarks/ablation.md, nor was intensity as input, target or weight.
+Paper: wav2vec 2.0 (2006.11477) for the contrast, EMS (2406.06646) for masking by intensity, PASE
+(1904.03416) for regression of prosody. Differs: log-mel input, pre-norm Transformer with rotary
+positions, spans drawn by intensity without overlap.
 
 Command: sersl pretrain --config configs/pretrain/emotion_aware.py:tiny --workdir runs/pretrain \
     --config.data.data_dir=data --config.data.corpora=synthetic
@@ -35,7 +34,6 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.frontend = frontend_preset(size, frontend=frontend)
     config.encoder = encoder_preset(size, frontend=frontend)
     config.train = {"num_steps": STEPS[size]}
-    config.masking = {"rule": "uniform"}
     if size == "nano":
         config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
         config.objectives = {
