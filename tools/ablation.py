@@ -28,6 +28,8 @@ How the recipe is chosen. This was written before any cell had run.
    above 0; otherwise plain does.
 4. If it goes by intensity, the same recipe with intensities of random numbers runs beside it. Where
    the two cannot be told apart, the gain is not one of emotion knowledge, and is not called so.
+5. (Added after the first run, of 200 steps.) Where plain does not beat the untrained encoder, the
+   steps are too few to choose anything, and the recipe stays as it is.
 """
 
 import argparse
