@@ -64,13 +64,13 @@ class Parts:
         name = f"part-{part:06d}-{socket.gethostname()}-{os.getpid()}.tmp"
         temporary = self.folder / name
         try:
-            with self._writing():
+            with writing("a part of the corpus", self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 writer = ArrayRecordWriter(os.fspath(temporary), RECORD_OPTIONS)
             for utterance in encoded:
-                with self._writing():
+                with writing("a part of the corpus", self.folder):
                     writer.write(utterance.to_bytes())
-            with self._writing():
+            with writing("a part of the corpus", self.folder):
                 writer.close()
                 temporary.replace(self._file(part))
         finally:
@@ -107,16 +107,28 @@ class Parts:
     def _file(self, part: int) -> Path:
         return self.folder / f"part-{part:06d}.array_record"
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turns a full disk or a missing permission into one sentence."""
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError for either
-            raise UserError(
-                f"a part of the corpus cannot be written in {self.folder} ({error}): free some "
-                "space or check the folder's permissions, then run again"
-            ) from error
+
+@contextlib.contextmanager
+def writing(what: str, folder: str | Path) -> Iterator[None]:
+    """Turns a full disk or a missing permission into one sentence.
+
+    Args:
+      what: is written, for the sentence.
+      folder: that it is written into.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError for either
+        raise UserError(
+            f"{what} cannot be written in {folder} ({error}): free some space or check the "
+            "folder's permissions, then run again"
+        ) from error
 
 
 def check_shard(shard: tuple[int, int]) -> None:

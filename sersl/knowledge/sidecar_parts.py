@@ -19,6 +19,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.corpora.parts import writing
 
 RECORDS_FILE = "sidecar-00000-of-00001.array_record"
 SUMMARY_FILE = "sidecar.json"
@@ -120,16 +121,8 @@ class SidecarParts:
             fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the process ends, however it ends
             yield
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turns a full disk or a missing permission into one sentence."""
-        try:
-            yield
-        except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError for either
-            raise UserError(
-                f"the sidecar cannot be written in {self._folder.parent} ({error}): free some "
-                "space or check the folder's permissions, then run again"
-            ) from error
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writing("the sidecar", self._folder.parent)
 
 
 def _divide(num_samples: np.ndarray) -> list[range]:

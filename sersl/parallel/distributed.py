@@ -45,10 +45,8 @@ def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) ->
     if cluster.number:
         meeting.attend(address, cluster.number, cluster.count, timeout_seconds=timeout_seconds)
         where, _, port = address.rpartition(":")
-        unreached = UserError(
-            f"process {cluster.number} of {cluster.count} on {socket.gethostname()} did not reach "
-            f"the coordinator {address} within {timeout_seconds} s: check that process 0 runs and "
-            "that its port is open"
+        unreached = meeting.unreached(
+            address, cluster.number, cluster.count, timeout_seconds=timeout_seconds
         )
         # jax may end the process where it cannot connect, so the port is tried before.
         if not answers(address, timeout_seconds=timeout_seconds):

@@ -83,9 +83,27 @@ def attend(address: str, number: int, count: int, *, timeout_seconds: float) -> 
                 raise UserError(answer["problem"])
             stranger = ", where something else answers,"
         time.sleep(_RETRY_SECONDS)
-    raise UserError(
+    raise unreached(address, number, count, timeout_seconds=timeout_seconds, note=stranger)
+
+
+def unreached(
+    address: str, number: int, count: int, *, timeout_seconds: float, note: str = ""
+) -> UserError:
+    """Says that a process has not found process 0.
+
+    Args:
+      address: host:port of the coordinator.
+      number: of the process.
+      count: processes in the run.
+      timeout_seconds: how long it tried.
+      note: on the address, between commas.
+
+    Returns:
+      The error to raise.
+    """
+    return UserError(
         f"process {number} of {count} on {socket.gethostname()} did not reach the coordinator "
-        f"{address}{stranger} within {timeout_seconds} s: check that process 0 runs and that its "
+        f"{address}{note} within {timeout_seconds} s: check that process 0 runs and that its "
         "port is open"
     )
 

@@ -1,11 +1,15 @@
 """Many processes of one run on this machine."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 from sersl.train.observe import read_metrics
-from tests.train.tiny_runs import start
+from tests.train.tiny_runs import ROOT, start
 
 
 def free_port() -> int:
@@ -39,6 +43,45 @@ def start_all(words: list[str], *, count: int, devices: int, **options):
         )
         for number in range(count)
     ]
+
+
+def found_by_two(module: str, argument: str, *, devices: int, timeout: float):
+    """Runs a test module as both processes of a run; each prints "FOUND " and JSON.
+
+    Args:
+      module: its name.
+      argument: on its command line.
+      devices: of each process.
+      timeout: seconds.
+
+    Returns:
+      (what was found, standard error) of each.
+    """
+    address = f"localhost:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_NUM_CPU_DEVICES": str(devices),
+                "SERSL_COORDINATOR": address,
+                "SERSL_NUM_PROCESSES": "2",
+                "SERSL_PROCESS_ID": str(number),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    both = []
+    for out, err, code in finish(processes, timeout=timeout):
+        assert code == 0, err
+        (line,) = [line for line in out.splitlines() if line.startswith("FOUND ")]
+        both.append((json.loads(line.removeprefix("FOUND ")), err))
+    return both
 
 
 def finish(processes, *, timeout: float = 900) -> list[tuple[str, str, int]]:

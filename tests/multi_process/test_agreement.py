@@ -1,10 +1,8 @@
 """Two processes that see different things: they agree, or both say what differs."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,8 +20,7 @@ from sersl.parallel.mesh import make_mesh
 from sersl.train import lock
 from sersl.train.checkpoint import Checkpoints
 from sersl.train.same_run import check_processes
-from tests.multi_process.processes import finish, free_port
-from tests.train.tiny_runs import ROOT
+from tests.multi_process.processes import found_by_two
 
 
 def kernel(mesh, value: float):
@@ -88,30 +85,10 @@ def main(folder: Path) -> None:
 
 
 def test_two_processes_when_one_sees_something_else_then_both_do_the_same(tmp_path):
-    address = f"localhost:{free_port()}"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.multi_process.test_agreement", str(tmp_path)],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "JAX_PLATFORMS": "cpu",
-                "JAX_NUM_CPU_DEVICES": "1",
-                "SERSL_COORDINATOR": address,
-                "SERSL_NUM_PROCESSES": "2",
-                "SERSL_PROCESS_ID": str(number),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
     both = []
-    for out, err, code in finish(processes, timeout=120):
-        assert code == 0, err
-        (line,) = [line for line in out.splitlines() if line.startswith("FOUND ")]
-        both.append(json.loads(line.removeprefix("FOUND ")))
+    module = "tests.multi_process.test_agreement"
+    for found, err in found_by_two(module, str(tmp_path), devices=1, timeout=120):
+        both.append(found)
         assert "6 is damaged" in err and "falling back" in err
     own = both[1].pop("not shared"), both[0].pop("not shared")
     assert both[0] == both[1]

@@ -1,8 +1,6 @@
 """Evaluation sets of any size on two processes: none hangs, and every utterance comes once."""
 
 import json
-import os
-import subprocess
 import sys
 
 import jax
@@ -16,10 +14,9 @@ from sersl.data.sources import CorpusSource
 from sersl.parallel import distributed
 from sersl.parallel.mesh import make_mesh
 from sersl.train.answers import Answerer
-from tests.multi_process.processes import finish, free_port
+from tests.multi_process.processes import found_by_two
 from tests.tolerances import LOSS_ACROSS_MESHES
 from tests.train.conftest import data_dir  # noqa: F401 - a fixture
-from tests.train.tiny_runs import ROOT
 
 SIZES = (0, 1, 2, 7, 9, 33, 64)  # of 64 utterances; batches have 4 rows or 8
 
@@ -71,33 +68,12 @@ def main() -> None:
 def test_sets_of_any_size_when_two_processes_answer_then_both_know_every_row_as_one_does(
     data_dir,  # noqa: F811
 ):
-    address = f"localhost:{free_port()}"
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.multi_process.test_evaluation", str(data_dir)],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "JAX_PLATFORMS": "cpu",
-                "JAX_NUM_CPU_DEVICES": "2",
-                "SERSL_COORDINATOR": address,
-                "SERSL_NUM_PROCESSES": "2",
-                "SERSL_PROCESS_ID": str(number),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
+    module = "tests.multi_process.test_evaluation"
+    both = found_by_two(module, str(data_dir), devices=2, timeout=240)
     expected = answer_all(data_dir, make_mesh(MeshConfig(), jax.devices()[:1]))
     assert [len(rows) for rows, _ in expected] == list(SIZES)
-    for out, err, code in finish(both, timeout=240):
-        assert code == 0, err
-        (line,) = [line for line in out.splitlines() if line.startswith("FOUND ")]
-        for (rows, scores), (own_rows, own_scores) in zip(
-            expected, json.loads(line.removeprefix("FOUND ")), strict=True
-        ):
+    for found, _ in both:
+        for (rows, scores), (own_rows, own_scores) in zip(expected, found, strict=True):
             assert rows == own_rows
             np.testing.assert_allclose(scores, own_scores, **LOSS_ACROSS_MESHES)
 
