@@ -59,7 +59,10 @@ for ((number = 0; number < processes; number++)); do
     SERSL_PROCESS_ID=$number "$python" -m sersl "$@" &
     children+=($!)
 done
-tell() { kill "-$1" "${children[@]}" 2>/dev/null || true; }
+tell() {
+    signalled=yes
+    kill "-$1" "${children[@]}" 2>/dev/null || true
+}
 interrupts=0
 interrupt() {
     # bash makes what it starts with & ignore SIGINT.
@@ -76,10 +79,11 @@ trap interrupt INT
 status=0
 for child in "${children[@]}"; do
     while true; do
+        signalled=''
         code=0
         wait "$child" || code=$?
-        # A trapped signal ends `wait`, not the child.
-        ((code > 128)) && kill -0 "$child" 2>/dev/null || break
+        # A trapped signal ends `wait`, not the child. Of one that has ended it tells the code again.
+        [[ $signalled ]] || break
     done
     ((status)) || status=$code
 done

@@ -1,21 +1,19 @@
 """Turns many utterances into records, in threads or processes, in the order they are listed."""
 
-import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
-import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sersl.audio.decode import AudioInfo
 from sersl.audio.levels import Levels
 from sersl.core.errors import UserError
+from sersl.core.processes import in_order, in_processes
 from sersl.corpora.reading import Reader
 from sersl.corpora.records import serialize
 from sersl.corpora.utterance import Utterance
@@ -102,36 +100,14 @@ def encode_all(corpus: str, items: Iterable[Utterance], *, processes: int = 1) -
         reader = Reader()
         with ThreadPoolExecutor(_THREADS) as pool:
             one = functools.partial(encode, reader, corpus)
-            yield from _in_order(pool, one, items, ahead=_AHEAD)
+            yield from in_order(pool, one, items, ahead=_AHEAD)
         return
-    # Spawned, not forked: the parent may have threads (ArrayRecord has).
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
-        several = functools.partial(_encode_in_worker, corpus)
-        batches = _in_order(pool, several, _batches(items), ahead=2 * processes)
-        try:
-            with contextlib.closing(batches):
-                for batch in batches:
-                    yield from batch
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"a process preparing corpus {corpus!r} was ended from outside, perhaps for want "
-                "of memory: run again with fewer --processes"
-            ) from error
-
-
-def _in_order(pool: Executor, work: Callable, tasks: Iterable, *, ahead: int) -> Iterator:
-    waiting = collections.deque()
-    try:
-        for task in tasks:
-            waiting.append(pool.submit(work, task))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
+    work = functools.partial(_encode_several, corpus)
+    doing = f"preparing corpus {corpus!r}"
+    with contextlib.closing(
+        in_processes(work, _batches(items), processes=processes, doing=doing)
+    ) as batches:
+        yield from itertools.chain.from_iterable(batches)
 
 
 def _batches(items: Iterable[Utterance]) -> Iterator[list[Utterance]]:
@@ -149,15 +125,5 @@ def _batches(items: Iterable[Utterance]) -> Iterator[list[Utterance]]:
 _reader = Reader()  # of a worker process; one of the parent's is never used
 
 
-def _start_worker() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Ends this process where the parent was killed: it would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _encode_in_worker(corpus: str, items: Sequence[Utterance]) -> list[Encoded]:
+def _encode_several(corpus: str, items: Sequence[Utterance]) -> list[Encoded]:
     return [encode(_reader, corpus, item) for item in items]

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
@@ -85,18 +84,12 @@ def annotate_corpus(
                 progress(done, total)
 
     rows = [parts.rows[part] for part in to_do]
-    try:
-        # Closed here, not when the interpreter gets round to it: it waits for its processes.
-        with contextlib.closing(
-            make_records(source, annotator, rows, processes=processes)
-        ) as all_records:
-            for part, records in zip(to_do, all_records, strict=True):
-                parts.write(part, counted(records))
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"a process annotating corpus {corpus!r} was ended from outside, perhaps for want of "
-            "memory: run again with fewer --processes"
-        ) from error
+    # Closed here, not when the interpreter gets round to it: it waits for its processes.
+    with contextlib.closing(
+        make_records(source, annotator, rows, processes=processes)
+    ) as all_records:
+        for part, records in zip(to_do, all_records, strict=True):
+            parts.write(part, counted(records))
     if parts.missing() and find_sidecar(annotator, source.index) is None:
         return None
     parts.join()

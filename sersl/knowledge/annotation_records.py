@@ -1,9 +1,10 @@
 """Makes the records of a sidecar: on the host in several processes, or in batches on the device."""
 
+import contextlib
+import functools
 import itertools
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import safetensors.numpy
 from sersl.audio.prosody import PROSODY_NAMES, Track, pitch, prosody
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.core.processes import in_processes
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.annotators import Annotator
 from sersl.knowledge.pitch import track_pitch
@@ -37,8 +39,8 @@ def make_records(
       The records of one part after the other; they must be taken in order.
 
     Raises:
-      UserError: a damaged record.
-      BrokenProcessPool: a worker process was ended from outside, also while records are taken.
+      UserError: a damaged record, or a worker process was ended from outside; also while records
+        are taken.
     """
     if annotator.on_device:
         yield from _in_batches(source, annotator, parts)
@@ -47,20 +49,20 @@ def make_records(
         for rows in parts:
             yield _annotate_rows(source, annotator, rows)
         return
-    # Spawned, not forked: the parent may have threads (ArrayRecord has).
-    with ProcessPoolExecutor(
-        processes,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_open_in_worker,
-        initargs=(source, annotator),
-    ) as pool:
-        try:
-            for rows in parts:
-                tasks = [rows[i : i + _ROWS_PER_TASK] for i in range(0, len(rows), _ROWS_PER_TASK)]
-                yield itertools.chain.from_iterable(pool.map(_annotate_in_worker, tasks))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    tasks = [
+        [rows[i : i + _ROWS_PER_TASK] for i in range(0, len(rows), _ROWS_PER_TASK)]
+        for rows in parts
+    ]
+    with contextlib.closing(
+        in_processes(
+            functools.partial(_annotate_several, source, annotator),
+            itertools.chain.from_iterable(tasks),
+            processes=processes,
+            doing=f"annotating corpus {source.index.corpus!r}",
+        )
+    ) as done:
+        for own in tasks:
+            yield itertools.chain.from_iterable(itertools.islice(done, len(own)))
 
 
 def device_tracks(waveforms: Sequence[np.ndarray]) -> list[Track]:
@@ -183,13 +185,5 @@ def _records(source, annotator, rows, waveforms, tracks) -> Iterator[bytes]:
         yield make_record(waveform, intensity, track, name=annotator.name)
 
 
-_worker: tuple[CorpusSource, Annotator] | None = None  # of a worker process, set once as it starts
-
-
-def _open_in_worker(source: CorpusSource, annotator: Annotator) -> None:
-    global _worker
-    _worker = (source, annotator)
-
-
-def _annotate_in_worker(rows: range) -> list[bytes]:
-    return list(_annotate_rows(*_worker, rows))
+def _annotate_several(source, annotator, rows) -> list[bytes]:
+    return list(_annotate_rows(source, annotator, rows))

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +305,7 @@ def test_reader_when_many_segments_of_one_recording_then_it_is_decoded_once(tmp_
 
 def test_table_of_corpora_when_read_then_has_every_corpus_its_licence_and_its_size():
     table = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
-    lines = {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+    lines = {row[2]: row[1] for row in re.finditer(r"^(\| `(\w+)` \|.*)", table, re.MULTILINE)}
     assert set(lines) == set(CORPORA)
     for name, builder in CORPORA.items():
         assert builder.name == name

@@ -305,11 +305,13 @@ def wait_for(condition, process: subprocess.Popen) -> None:
 
 @pytest.fixture
 def slow_manifest(tmp_path):
-    """Some seconds of work: the same five seconds, over and over."""
+    """Some seconds of work: the same five seconds, over and over, in files of their own."""
     noise = 0.1 * np.random.default_rng(0).standard_normal(5 * 48_000)
     soundfile.write(tmp_path / "noise.wav", noise, 48_000)
+    for i in range(150):
+        os.link(tmp_path / "noise.wav", tmp_path / f"{i:03d}.wav")
     path = tmp_path / "slow.csv"
-    path.write_text("path,utterance_id\n" + "".join(f"noise.wav,u{i:03d}\n" for i in range(150)))
+    path.write_text("path,utterance_id\n" + "".join(f"{i:03d}.wav,u{i:03d}\n" for i in range(150)))
     return path
 
 

@@ -1,0 +1,130 @@
+"""Shares work between processes of this machine; one that is ended from outside ends the work.
+
+`concurrent.futures.ProcessPoolExecutor` hears all its processes through one pipe, of which it holds
+both ends: where a process is killed in the middle of a result, it waits for the rest for ever. Here
+every process has a pipe of its own, which ends with it.
+"""
+
+import collections
+import contextlib
+import itertools
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from sersl.core.errors import UserError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def in_processes(
+    work: Callable[[Task], Result], tasks: Iterable[Task], *, processes: int, doing: str
+) -> Iterator[Result]:
+    """Works on tasks in other processes, at most two for each of them ahead of what is taken.
+
+    Args:
+      work: what is done with a task; pickled once to each process, as tasks and results are.
+      tasks: drawn as processes get free.
+      processes: how many.
+      doing: what they do, for messages.
+
+    Yields:
+      What `work` gives for each task, in their order. Processes end with the iterator, and with
+      this process.
+
+    Raises:
+      UserError: a process was ended from outside.
+      Exception: whatever `work` raised.
+    """
+    # Spawned, not forked: this process may have threads (ArrayRecord has).
+    context = multiprocessing.get_context("spawn")
+    free: queue.SimpleQueue = queue.SimpleQueue()
+    started = []
+
+    def ask(task):
+        connection = free.get()
+        try:
+            connection.send(task)
+            good, result = connection.recv()
+        except (EOFError, OSError) as error:
+            # Results are taken in order: others would be waited for first.
+            for process in started:
+                process.kill()
+            raise UserError(
+                f"a process {doing} was ended from outside, perhaps for want of memory: run again "
+                "with fewer --processes"
+            ) from error
+        finally:
+            free.put(connection)  # of one that has ended too: whoever gets it must not wait
+        if not good:
+            raise result
+        return result
+
+    pipes = [context.Pipe() for _ in range(processes)]
+    with contextlib.ExitStack() as stack:
+        # Undone from the last to the first: nothing more is begun, processes end, and with them the
+        # threads that wait for them.
+        for connection in itertools.chain.from_iterable(pipes):
+            stack.enter_context(connection)
+        threads = stack.enter_context(ThreadPoolExecutor(processes))
+        stack.callback(_end, started)
+        for ours, theirs in pipes:
+            process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+            process.start()
+            started.append(process)
+            theirs.close()  # else it would not end with the process
+            free.put(ours)
+        yield from stack.enter_context(
+            contextlib.closing(in_order(threads, ask, tasks, ahead=2 * processes))
+        )
+
+
+def in_order(
+    pool: Executor, work: Callable[[Task], Result], tasks: Iterable[Task], *, ahead: int
+) -> Iterator[Result]:
+    """Works on tasks in a pool, a bounded number ahead of what is taken.
+
+    Args:
+      pool: of threads.
+      work: what is done with a task.
+      tasks: drawn as results are taken.
+      ahead: results that wait, at most.
+
+    Yields:
+      What `work` gives for each task, in their order.
+    """
+    waiting = collections.deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _serve(connection, work) -> None:
+    # Ctrl-C reaches every process of the terminal; this one ends with its parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            task = connection.recv()
+            try:
+                answer = True, work(task)
+            except Exception as error:
+                answer = False, error
+            connection.send(answer)
+
+
+def _end(processes) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
