@@ -56,6 +56,7 @@ def test_cell_when_run_twice_then_is_made_once_and_holds_the_answers(
     command = ["ablation.py", "--data_dir", str(tmp_path / "data"), "--output", str(output)]
     command += ["--corpora", "synthetic", "--config", PRETRAIN]
     command += ["--steps", "2", "--probe_per_speaker", "8", "untrained:10", "masking+prosody:10"]
+    command += ["--config.masking.span=5"]
     monkeypatch.setattr(sys, "argv", command)
     # Compiles in less than half of the time.
     jax.config.update("jax_disable_most_optimizations", True)
@@ -68,6 +69,7 @@ def test_cell_when_run_twice_then_is_made_once_and_holds_the_answers(
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
     cell = json.loads((output / "masking+prosody-10" / "cell.json").read_text())
+    assert (cell["steps"], cell["settings"]) == (2, ["masking.span=5"])
     found = cell["corpora"]["synthetic"]
     assert len(found["truth"]) == len(found["predicted"]) == len(found["speaker"]) == 4 * 8
     expected = recall_score(found["truth"], found["predicted"], average="macro")
@@ -93,7 +95,13 @@ def test_table_when_a_part_helps_then_its_interval_is_above_zero_and_others_are_
             "truth": truth.tolist(),
             "predicted": predicted.tolist(),
         }
-        content = {"parts": parts, "seed": seed, "steps": 1, "corpora": {"one": answers}}
+        content = {
+            "parts": parts,
+            "seed": seed,
+            "steps": 1,
+            "settings": [],
+            "corpora": {"one": answers},
+        }
         (folder / "cell.json").write_text(json.dumps(content))
         uar = recall_score(truth, predicted, average="macro")
         cell = tools[1].Cell(folder / "cell.json")
@@ -122,13 +130,31 @@ def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
 ):
     answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
     for i, (parts, seed) in enumerate(tools[0].factors()[:3]):
-        content = {"parts": parts, "seed": seed, "steps": 1, "corpora": {"one": answers}}
+        content = {
+            "parts": parts,
+            "seed": seed,
+            "steps": 1,
+            "settings": [],
+            "corpora": {"one": answers},
+        }
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "cell.json").write_text(json.dumps(content))
     monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
     assert tools[1].main() == 0
     printed = capsys.readouterr().out
     assert "do not tell its parts apart" in printed and "| part" not in printed
+
+
+def test_table_when_cells_had_other_steps_then_refused(tools, tmp_path, monkeypatch, capsys):
+    answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
+    for steps in (1, 2):
+        content = {"parts": ["plain"], "seed": 10, "steps": steps, "settings": []}
+        (tmp_path / str(steps)).mkdir()
+        file = tmp_path / str(steps) / "cell.json"
+        file.write_text(json.dumps(content | {"corpora": {"one": answers}}))
+    monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
+    assert tools[1].main() == 2
+    assert "differ in steps or settings" in capsys.readouterr().err
 
 
 def test_over_seeds_when_drawn_then_has_the_variance_of_their_mean(tools):

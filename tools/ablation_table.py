@@ -37,6 +37,9 @@ def main() -> int:
     if not cells:
         print(f"error: no finished cell lies in {arguments.output}", file=sys.stderr)
         return 2
+    if len({cell.budget for cell in cells}) > 1:
+        print(f"error: cells in {arguments.output} differ in steps or settings", file=sys.stderr)
+        return 2
     columns = list(cells[0].draws)
     factorial = [cell for cell in cells if cell.seed in FACTORIAL_SEEDS]
     print_cells(cells, columns)
@@ -52,6 +55,7 @@ class Cell:
     Attributes:
       parts: of the recipe.
       seed: of the run.
+      budget: steps and settings, the same of all cells that are compared.
       found: corpus, or "score", to UAR.
       draws: the same to UAR [NUM_DRAWS], each over speakers drawn with replacement, the same ones
         for every cell.
@@ -62,6 +66,7 @@ class Cell:
         content = json.loads(file.read_text())
         self.parts, self.seed = tuple(content["parts"]), content["seed"]
         self.recipe = "+".join(self.parts)
+        self.budget = content["steps"], *content["settings"]
         self.found, self.draws = {}, {}
         for corpus, answers in content["corpora"].items():
             counts = confusion_by_speaker(answers)
