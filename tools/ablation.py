@@ -2,7 +2,7 @@
 
     python tools/ablation.py --data_dir data --output runs/ablation factors
     python tools/ablation.py --data_dir data --output runs/ablation untrained:10 plain+prosody:10
-    python tools/ablation.py ... --steps 2000 --config.data.seconds_per_batch=16 factors
+    python tools/ablation.py ... --steps 1500 --config.data.seconds_per_batch=16 factors
 
 Needs corpora that `sersl prepare` and `sersl annotate` have prepared. A cell is one recipe, parts
 joined by "+", and one seed; "factors" stands for the sixteen cells of the factorial below. Cells
@@ -31,7 +31,7 @@ How the recipe is chosen. This was written before any cell had run.
    the two cannot be told apart, the gain is not one of emotion knowledge, and is not called so.
 5. (Added after the first run, of 200 steps.) Where plain does not beat the untrained encoder, the
    steps are too few to choose anything, and the recipe stays as it is.
-6. (Added before the second run, of 2,000 steps of a quarter of the batch. Steps and batch were
+6. (Added before the second run, of 1,500 steps of a quarter of the batch. Steps and batch were
    chosen on plain against the untrained encoder alone, seed 10.) Beside the factorial each rule of
    masking meets plain on seeds 10, 11 and 12. They are shown; nothing is chosen by them.
 """

@@ -6,6 +6,8 @@ windows every 10 ms, two to a frame, so that nothing of the usual 100-Hz spectro
 
 import functools
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,8 @@ from jax.sharding import PartitionSpec
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
+
+Rows, Result = TypeVar("Rows"), TypeVar("Result")
 
 FFT_LENGTH = 512  # samples; the power of two above a window of 400
 LOW_HZ, HIGH_HZ = 20.0, 8000.0  # Kaldi's lower edge, and half of the sample rate
@@ -85,24 +89,50 @@ def log_mel(waveform: jax.Array, *, num_mels: int = 80) -> jax.Array:
 def rfft_of_rows(frames: jax.Array, *, length: int) -> jax.Array:
     """Transforms real frames, every device those of its own rows.
 
-    XLA does not cut a Fourier transform: left to itself on a mesh, every device gathers the frames
-    of the whole batch and transforms them all.
-
     Args:
-      frames: [B, ..., n], rows over the mesh axes data and fsdp where a mesh is set.
+      frames: [B, ..., n], rows as in `on_own_rows`.
       length: of the transform; shorter frames are filled up with zeros.
 
     Returns:
       Complex [B, ..., length / 2 + 1].
     """
-    transform = functools.partial(jnp.fft.rfft, n=length)
+    return on_own_rows(functools.partial(jnp.fft.rfft, n=length), frames)
+
+
+def on_own_rows(function: Callable, rows: Rows, *shared: jax.Array) -> Result:
+    """Computes something of each row of a batch, every device for its own rows.
+
+    XLA cuts neither a Fourier transform nor the gradient of a grouped convolution's kernel: left to
+    itself on a mesh, every device gathers the whole batch and works on all of it.
+
+    Args:
+      function: of rows and shared; what it gives of a row depends on no other row.
+      rows: one or several arrays [B, ...], rows over the mesh axes data and fsdp where a mesh is
+        set.
+      *shared: arrays that every row needs whole; gradients are summed over the devices.
+
+    Returns:
+      What the function gives, one or several arrays [B, ...].
+    """
     mesh = jax.sharding.get_abstract_mesh()
-    axes = tuple(axis for axis in ("data", "fsdp") if axis in mesh.axis_names)
+    axes = tuple(
+        axis
+        for axis in ("data", "fsdp")
+        if axis in mesh.axis_names and axis not in mesh.manual_axes  # inside of another call
+    )
     parts = math.prod(mesh.shape[axis] for axis in axes)
-    if parts == 1 or frames.shape[0] % parts:
-        return transform(frames)
-    rows = PartitionSpec(axes)
-    return jax.shard_map(transform, in_specs=rows, out_specs=rows)(frames)
+    if parts == 1 or jax.tree.leaves(rows)[0].shape[0] % parts:
+        return function(rows, *shared)
+
+    def own(rows, *shared):
+        # Said for the sake of gradients by a rule of its own, which must vary as their inputs do.
+        return function(rows, *(jax.lax.pcast(x, axes, to="varying") for x in shared))
+
+    return jax.shard_map(
+        own,
+        in_specs=(PartitionSpec(axes), *(PartitionSpec() for _ in shared)),
+        out_specs=PartitionSpec(axes),
+    )(rows, *shared)
 
 
 def _frames(waveform: jax.Array, *, num_windows: int) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sersl.audio.features import on_own_rows
 from sersl.core.lengths import FRAME_RATE
 from sersl.knowledge.descriptors import NAMES, Descriptors, describe
 
@@ -66,7 +67,7 @@ def utterance_functionals(waveform: jax.Array, num_samples: jax.Array) -> jax.Ar
     Returns:
       float32 [B, F], always finite, in the order of `FUNCTIONALS`.
     """
-    return functionals(describe(waveform, num_samples))
+    return on_own_rows(lambda rows: functionals(describe(*rows)), (waveform, num_samples))
 
 
 def functionals(descriptors: Descriptors) -> jax.Array:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from scipy.fft import next_fast_len
 
+from sersl.audio.features import on_own_rows
+
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
     """Convolves without padding, every `stride` frames.
@@ -36,7 +38,8 @@ def convolve_groups(x: jax.Array, kernel: jax.Array, *, groups: int) -> jax.Arra
     Returns:
       [B, T, D]; frame t sees frames t - K // 2 to t + (K - 1) // 2.
     """
-    return _by_platform("grouped", groups, x, kernel.astype(x.dtype))
+    convolve_rows = functools.partial(_by_platform, "grouped", groups)
+    return on_own_rows(convolve_rows, x, kernel.astype(x.dtype))
 
 
 def _lax_strided(stride, x, kernel):

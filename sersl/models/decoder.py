@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.audio.features import on_own_rows
 from sersl.core.errors import UserError
 from sersl.models.layers import Linear, dropout, standardize, truncated_normal
 
@@ -34,15 +35,18 @@ class DecoderLayer(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, num_inputs] to float32 [B, T, width]."""
-        y = jax.lax.conv_general_dilated(
+        y = on_own_rows(self._convolve, x, self.kernel[...].astype(x.dtype))
+        return jax.nn.gelu(standardize(y + self.bias[...].astype(x.dtype)), approximate=False)
+
+    def _convolve(self, x, kernel):
+        return jax.lax.conv_general_dilated(
             x,
-            self.kernel[...].astype(x.dtype),
+            kernel,
             window_strides=(1,),
             padding="SAME",
             dimension_numbers=("NWC", "WIO", "NWC"),
             feature_group_count=self.groups,
         )
-        return jax.nn.gelu(standardize(y + self.bias[...].astype(x.dtype)), approximate=False)
 
 
 class Decoder(nnx.Module):

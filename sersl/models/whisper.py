@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sersl.audio.features import rfft_of_rows
 from sersl.config.schema import FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
@@ -73,7 +74,7 @@ def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
         [blocks[:, i : i + 2 * num_windows : 2] for i in range(per_window)], axis=-1
     )
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_LENGTH) / FFT_LENGTH)
-    spectrum = jnp.fft.rfft(windows * hann.astype(np.float32), n=FFT_LENGTH)
+    spectrum = rfft_of_rows(windows * hann.astype(np.float32), length=FFT_LENGTH)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     # Powers span ten decades, so bfloat16 passes (the default on TPU) would not do.
     mel = jnp.matmul(power, slaney_filters(num_mels), precision=jax.lax.Precision.HIGHEST)

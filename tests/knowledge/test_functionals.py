@@ -5,6 +5,7 @@ import pytest
 from sersl.core.lengths import num_frames, num_samples
 from sersl.knowledge import functionals as f
 from sersl.knowledge.descriptors import NAMES, Descriptors, describe
+from tests.own_rows import kinds_sent
 from tests.tolerances import FP32, FP32_DEEP
 
 
@@ -114,3 +115,10 @@ def test_functionals_do_not_depend_on_padding_and_are_finite_for_any_audio():
     assert louder[f.FUNCTIONALS.index("equivalent_level")] == pytest.approx(6.02, abs=0.01)
     assert louder[f.FUNCTIONALS.index("f0_voiced_p50")] == pytest.approx(0, abs=1e-3)
     assert describe(batch, lengths).values.shape == (5, 128, len(NAMES))
+
+
+def test_functionals_when_rows_are_on_eight_devices_then_nothing_travels():
+    rng = np.random.default_rng(0)
+    waveform = (0.1 * rng.normal(size=(16, 8000))).astype(np.float32)
+    count = rng.integers(4000, 8001, 16)
+    assert kinds_sent(lambda rows: f.utterance_functionals(*rows), (waveform, count)) == set()

@@ -9,6 +9,7 @@ import pytest
 
 from sersl.models.convolution import CHOICES, FORMULATIONS, convolve, convolve_groups
 from tests.models import plain
+from tests.own_rows import kinds_sent
 from tests.tolerances import FP32
 
 STRIDED = [(10, 5), (3, 2), (2, 2)]  # taps, stride
@@ -88,3 +89,18 @@ def test_convolve_when_half_precision_then_dtype_is_kept():
     strided = jax.eval_shape(lambda x: convolve(x, whole, stride=2), low)
     grouped = jax.eval_shape(lambda x: convolve_groups(x, kernel, groups=4), low)
     assert {strided.dtype, grouped.dtype} == {jnp.dtype("bfloat16")}
+
+
+@pytest.mark.parametrize("form", ["lax", "fft"])
+def test_convolve_groups_when_rows_are_on_eight_devices_then_only_gradients_travel(
+    form, monkeypatch
+):
+    monkeypatch.setitem(CHOICES["grouped"], "cpu", (form, form))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 31, 8)).astype(np.float32)
+    kernel = rng.normal(size=(5, 2, 8)).astype(np.float32)
+
+    def loss(x, kernel):
+        return jnp.sum(jnp.tanh(convolve_groups(x, kernel, groups=4)))
+
+    assert kinds_sent(jax.grad(loss, argnums=(0, 1)), x, kernel) == {"all-reduce"}

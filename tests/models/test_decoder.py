@@ -1,13 +1,16 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from sersl.core.errors import UserError
 from sersl.models import decoder as module
-from sersl.models.decoder import Decoder
+from sersl.models.decoder import Decoder, DecoderLayer
 from tests.models.small import compiled
+from tests.own_rows import kinds_sent
 from tests.tolerances import FP32
 
 B, T, D, W, K, G = 2, 9, 4, 6, 3, 2
@@ -59,3 +62,14 @@ def test_decoder_when_sizes_do_not_fit_then_user_error():
     for setting, words in (({"groups": 3}, "decoder_groups=3"), ({"kernel": 4}, "even")):
         with pytest.raises(UserError, match=words):
             Decoder(D, **(SIZES | setting), key=jax.random.key(0))
+
+
+def test_decoder_layer_when_rows_are_on_eight_devices_then_only_gradients_travel():
+    layer = DecoderLayer(D, W, kernel=K, groups=G, key=jax.random.key(0))
+    graph, state = nnx.split(layer)
+
+    def loss(x, state):
+        return jnp.sum(jnp.sin(nnx.merge(graph, state)(x)))
+
+    x = np.random.default_rng(0).normal(size=(16, T, D)).astype(np.float32)
+    assert kinds_sent(jax.grad(loss, argnums=(0, 1)), x, state) == {"all-reduce"}
