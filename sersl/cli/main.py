@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
 from sersl.core.errors import UserError, as_user_error, unknown_name
-from sersl.core.memory import keep_freed_memory
+from sersl.core.memory import keep_freed_memory, share_one_heap
 
 FILES = {"import": "import_model"}  # of verbs that Python keeps for itself
 DONE, FAILED, USER_CAN_FIX = 0, 1, 2
@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.unraisablehook = _print_once
         if arguments.verb in _TRAINING:
             keep_freed_memory()
+        elif arguments.verb == "plan":
+            share_one_heap()  # of the compiler's threads
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")

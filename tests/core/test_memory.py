@@ -1,5 +1,6 @@
-"""Memory that is freed stays with the process when it trains, and only then."""
+"""How memory is kept: by a process that trains, and by one that compiles for other hardware."""
 
+import functools
 import subprocess
 import sys
 
@@ -33,14 +34,49 @@ def test_freed_memory_when_kept_then_the_process_holds_it(how, least, most):
     assert least < float(done.stdout) < most
 
 
-@pytest.mark.parametrize(("verb", "kept"), [("pretrain", True), ("predict", False)])
-def test_command_line_keeps_freed_memory_only_when_it_trains(verb, kept, monkeypatch, capsys):
+# Heaps from which eight threads take memory at once.
+SHARES = """
+import ctypes, sys, threading
+from sersl.core.memory import share_one_heap
+if sys.argv[1] == "share":
+    assert share_one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+barrier = threading.Barrier(8)
+addresses = []
+def work():
+    barrier.wait()
+    addresses.append(libc.malloc(1000))
+    barrier.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+# A heap of its own begins at a multiple of 64 MiB; the shared one is where the process's data is.
+print(len({address >> 26 for address in addresses}))
+"""
+
+
+@pytest.mark.parametrize(("how", "heaps"), [("share", 1), ("own", 8)])
+def test_threads_when_they_share_one_heap_then_take_memory_from_it(how, heaps):
+    done = subprocess.run(
+        [sys.executable, "-c", SHARES, how], capture_output=True, text=True, check=True
+    )
+    assert (int(done.stdout) == 1) == (heaps == 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "called"),
+    [("pretrain", "keep_freed_memory"), ("plan", "share_one_heap"), ("predict", None)],
+)
+def test_command_line_keeps_memory_as_its_verb_needs(verb, called, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: calls.append(verb))
+    for name in ("keep_freed_memory", "share_one_heap"):
+        monkeypatch.setattr(cli, name, functools.partial(calls.append, name))
     words = {
         "pretrain": ["--config", "nowhere.py", "--workdir", "nowhere"],
+        "plan": ["--config", "nowhere.py", "--topology", "cpu:1"],
         "predict": ["--model", "nowhere", "nothing.wav"],
     }
     assert main([verb, *words[verb]]) == 2
-    assert calls == [verb] * kept
+    assert calls == [name for name in [called] if name]
     capsys.readouterr()
