@@ -18,6 +18,9 @@ _MESH = re.compile(
     r" ?\{([^}]*)\}"
 )
 _PAIRS = re.compile(r"source_target_pairs=\{(\{[\d,{} ]*\})\}")
+# Between slices of TPUs each device hands its part to the runtime of its host, which exchanges it
+# with the device in its place on the other slices.
+_BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 
 
@@ -61,6 +64,11 @@ def collectives(
         if not computation.runs:
             continue
         for instruction in computation.instructions.values():
+            if instruction.opcode == "send" and (
+                between := _BETWEEN_SLICES.search(instruction.attributes)
+            ):
+                found.append(_exchange(instruction, between[1], computation.runs, mesh, domain))
+                continue
             kind = instruction.opcode.removesuffix("-start")
             if kind not in KINDS:
                 continue
@@ -90,6 +98,16 @@ def collectives(
                 )
             )
     return found
+
+
+def _exchange(instruction, transfer: str, runs: float, mesh: Mesh, domain) -> Collective:
+    kind = transfer.lower().replace("_", "-")
+    kind = kind if kind in KINDS else "collective-permute"
+    size = len(set(domain))
+    payload = instruction.arrays[0].num_bytes * (size if kind == "all-gather" else 1)
+    places = np.array(domain).reshape(tuple(mesh.shape.values()))
+    axes = tuple(name for i, name in enumerate(mesh.axis_names) if np.diff(places, axis=i).any())
+    return Collective(kind, axes, size, payload, payload * _sent_share(kind, size), runs, True)
 
 
 def _payload(kind: str, instruction: Instruction, size: int) -> int:

@@ -207,3 +207,33 @@ def test_memory_traffic_of_a_scan_reads_a_slice_a_turn():
     found = memory_traffic(read(jax.jit(run).lower(*shapes).compile().as_text())[0])
     weights = layers * width * width * 4
     assert weights <= found < 5 * weights  # not layers * weights
+
+
+@pytest.mark.parametrize(
+    ("transfer", "kind", "payload", "sent"),
+    [
+        ("ALL_REDUCE", "all-reduce", 1024, 1024.0),
+        ("ALL_GATHER", "all-gather", 2048, 1024.0),
+        ("ONE_TO_ONE", "collective-permute", 1024, 1024.0),
+    ],
+)
+def test_collectives_between_slices_are_what_hosts_exchange(transfer, kind, payload, sent):
+    part = "f32[2,128]{1,0:T(2,128)}"
+    host = (
+        'is_host_transfer=true, frontend_attributes={_xla_megascale_target="{1,2}x{0:3}",'
+        f'_xla_megascale_transfer_type="{transfer}"}}'
+    )
+    text = f"""HloModule jit_step
+
+ENTRY %main (p: f32[2,128]) -> f32[2,128] {{
+  %p = {part} parameter(0)
+  %after = token[] after-all()
+  %send = ({part}, u32[], token[]) send(%p, %after), channel_id=3, {host}
+  %recv = ({part}, u32[], token[]) recv(%after), channel_id=2, {host}
+  %sent = token[] send-done(%send), channel_id=3, is_host_transfer=true
+  %received = ({part}, token[]) recv-done(%recv), channel_id=2, is_host_transfer=true
+  ROOT %whole = {part} get-tuple-element(%received), index=0
+}}
+"""
+    (one,) = collectives(read(text)[0], mesh_of(*MESH), domain=[0] * 4 + [1] * 4)
+    assert one == (kind, ("data",), 2, payload, sent, 1, True)
