@@ -76,6 +76,13 @@ def test_cell_when_run_twice_then_is_made_once_and_holds_the_answers(
     assert found["uar"] == pytest.approx(expected)
 
 
+def write_cell(folder, parts, seed, answers, *, steps=1) -> None:
+    """Writes a finished cell with the answers of one corpus."""
+    content = {"parts": parts, "seed": seed, "steps": steps, "settings": []}
+    folder.mkdir()
+    (folder / "cell.json").write_text(json.dumps(content | {"corpora": {"one": answers}}))
+
+
 def test_table_when_a_part_helps_then_its_interval_is_above_zero_and_others_are_not(
     tools, tmp_path, monkeypatch, capsys
 ):
@@ -84,7 +91,6 @@ def test_table_when_a_part_helps_then_its_interval_is_above_zero_and_others_are_
     cells += [((name,), seed) for name in ("plain", "prosody") for seed in (10, 11, 12)]
     for parts, seed in cells:
         folder = tmp_path / f"{'+'.join(parts)}-{seed}"
-        folder.mkdir()
         truth = np.tile(np.arange(4), 12 * 20)
         right = 0.4 + 0.2 * ("prosody" in parts) + 0.02 * seed / 12
         wrong = (truth + random.integers(1, 4, len(truth))) % 4
@@ -95,14 +101,7 @@ def test_table_when_a_part_helps_then_its_interval_is_above_zero_and_others_are_
             "truth": truth.tolist(),
             "predicted": predicted.tolist(),
         }
-        content = {
-            "parts": parts,
-            "seed": seed,
-            "steps": 1,
-            "settings": [],
-            "corpora": {"one": answers},
-        }
-        (folder / "cell.json").write_text(json.dumps(content))
+        write_cell(folder, parts, seed, answers)
         uar = recall_score(truth, predicted, average="macro")
         cell = tools[1].Cell(folder / "cell.json")
         assert cell.found == {"one": pytest.approx(uar), "score": pytest.approx(uar)}
@@ -130,15 +129,7 @@ def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
 ):
     answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
     for i, (parts, seed) in enumerate(tools[0].factors()[:3]):
-        content = {
-            "parts": parts,
-            "seed": seed,
-            "steps": 1,
-            "settings": [],
-            "corpora": {"one": answers},
-        }
-        (tmp_path / str(i)).mkdir()
-        (tmp_path / str(i) / "cell.json").write_text(json.dumps(content))
+        write_cell(tmp_path / str(i), parts, seed, answers)
     monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
     assert tools[1].main() == 0
     printed = capsys.readouterr().out
@@ -148,10 +139,7 @@ def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
 def test_table_when_cells_had_other_steps_then_refused(tools, tmp_path, monkeypatch, capsys):
     answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
     for steps in (1, 2):
-        content = {"parts": ["plain"], "seed": 10, "steps": steps, "settings": []}
-        (tmp_path / str(steps)).mkdir()
-        file = tmp_path / str(steps) / "cell.json"
-        file.write_text(json.dumps(content | {"corpora": {"one": answers}}))
+        write_cell(tmp_path / str(steps), ["plain"], 10, answers, steps=steps)
     monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
     assert tools[1].main() == 2
     assert "differ in steps or settings" in capsys.readouterr().err

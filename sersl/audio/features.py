@@ -1,4 +1,4 @@
-"""Log-mel features in jnp: the only file of this room that needs jax.
+"""Log-mel features in jnp, row by row: the only file of this room that needs jax.
 
 They have the frame geometry of `sersl.core.lengths` (50 frames a second), and look at 25-ms
 windows every 10 ms, two to a frame, so that nothing of the usual 100-Hz spectrogram is lost.
