@@ -1,19 +1,28 @@
 """Distortions of a waveform, each drawn by chance; NumPy only, for the workers of the loader."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 import numpy as np
 import scipy.fft
 
+from sersl.audio.surroundings import (
+    NOISE_EXPONENTS,
+    add_noise,
+    coloured_noise,
+    made_up_room,
+    recorded_room,
+    reverberate,
+)
 from sersl.audio.warp import change_speed, shift_pitch, warp_vocal_tract
 from sersl.config.schema import DistortionConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import HOP, SAMPLE_RATE
 
-# Power falls as 1 / f^exponent.
-NOISE_EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 ANY_COLOUR = "any"
+# Draws a recording, so many samples of one or (None) a whole one.
+Recording = Callable[[np.random.Generator, int | None], np.ndarray]
 _EDGE_HZ = 100.0  # width of a band's soft edges: a brick wall would ring
-_GAP_SECONDS = 0.0025  # between the direct sound and the first reverberation
-_FLOOR = 1e-5  # RMS = -100 dB of full scale: below is silence, which has no SNR
 
 
 def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
@@ -24,8 +33,8 @@ def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
       keep_time: whether frame t must still be about the same moment after it.
 
     Raises:
-      UserError: bounds that are the wrong way round, an unknown colour, or a change of time where
-        targets belong to frames.
+      UserError: bounds that are the wrong way round, an unknown colour, recordings that are
+        never heard, or a change of time where targets belong to frames.
     """
     if config.noise_colour not in (*NOISE_EXPONENTS, ANY_COLOUR):
         raise unknown_name(
@@ -37,6 +46,12 @@ def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
                 f"distortion.{low}={getattr(config, low):g} is above "
                 f"distortion.{high}={getattr(config, high):g}: swap them"
             )
+    for name in RECORDED:
+        if getattr(config, f"{name}_corpora") and not getattr(config, f"{name}_probability"):
+            raise UserError(
+                f"distortion.{name}_corpora is given, but distortion.{name}_probability is 0: "
+                "give it a probability, or leave the corpora out"
+            )
     moving = [name for name in MOVING if keep_time and getattr(config, f"{name}_probability")]
     if moving:
         raise UserError(
@@ -46,7 +61,11 @@ def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
 
 
 def distort(
-    waveform: np.ndarray, config: DistortionConfig, generator: np.random.Generator
+    waveform: np.ndarray,
+    config: DistortionConfig,
+    generator: np.random.Generator,
+    *,
+    recordings: Mapping[str, Recording] = MappingProxyType({}),
 ) -> np.ndarray:
     """Applies each distortion with its probability, in the order of DISTORTIONS.
 
@@ -56,6 +75,7 @@ def distort(
       waveform: [N] float32 at 16 kHz; it is not changed.
       config: what and how likely.
       generator: of this utterance in this step, see `sersl.core.seeds`.
+      recordings: "noise" and "reverb" (responses of rooms), where they are not made up.
 
     Returns:
       [N'] float32; N' = N unless the speed was changed.
@@ -65,89 +85,14 @@ def distort(
     streams = generator.spawn(len(DISTORTIONS))
     for (name, change), stream in zip(DISTORTIONS.items(), streams, strict=True):
         if stream.random() < getattr(config, f"{name}_probability"):
-            waveform = change(waveform, config, stream).astype(np.float32)
+            given = (recordings[name],) if name in recordings else ()
+            waveform = change(waveform, config, stream, *given).astype(np.float32)
     return waveform
 
 
 def is_on(config: DistortionConfig) -> bool:
     """Tells whether any distortion that the loader makes has a probability."""
     return any(getattr(config, f"{name}_probability") for name in DISTORTIONS)
-
-
-def add_noise(
-    waveform: np.ndarray, *, snr_db: float, colour: str, generator: np.random.Generator
-) -> np.ndarray:
-    """Adds noise at a signal-to-noise ratio over the whole waveform.
-
-    Args:
-      waveform: [N].
-      snr_db: 10 log10 of signal power over noise power.
-      colour: a key of NOISE_EXPONENTS.
-      generator: of the noise.
-
-    Returns:
-      [N]; unchanged where the signal is silence.
-    """
-    level = _rms(waveform)
-    if level < _FLOOR:
-        return waveform
-    noise = coloured_noise(len(waveform), NOISE_EXPONENTS[colour], generator)
-    return waveform + noise * (level / _rms(noise) * 10 ** (-snr_db / 20))
-
-
-def coloured_noise(num_samples: int, exponent: float, generator: np.random.Generator) -> np.ndarray:
-    """Makes noise whose power falls with frequency.
-
-    Args:
-      num_samples: N.
-      exponent: power goes as 1 / f^exponent above 20 Hz, and is constant below.
-      generator: of the noise.
-
-    Returns:
-      [N] float64, deviation about 1.
-    """
-    size = scipy.fft.next_fast_len(num_samples, real=True)
-    spectrum = scipy.fft.rfft(generator.standard_normal(size))
-    hz = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 20.0)
-    noise = scipy.fft.irfft(spectrum * hz ** (-exponent / 2), size)[:num_samples]
-    return noise / max(noise.std(), 1e-12)
-
-
-def reverberate(
-    waveform: np.ndarray,
-    *,
-    seconds: float,
-    direct_db: float,
-    generator: np.random.Generator,
-) -> np.ndarray:
-    """Adds the decaying echoes of a made-up room.
-
-    The room's response is the direct sound and, 2.5 ms later, white noise that decays by 60 dB in
-    `seconds`.
-
-    Args:
-      waveform: [N].
-      seconds: reverberation time T60.
-      direct_db: power of the direct sound over that of the reverberation.
-      generator: of the room.
-
-    Returns:
-      [N], without delay, at the level of the input.
-
-    Source: Polack (1988): late reverberation as exponentially decaying noise.
-    """
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = generator.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
-    tail[: int(_GAP_SECONDS * SAMPLE_RATE)] = 0.0
-    energy = np.square(tail).sum()
-    if energy == 0.0:
-        return waveform
-    response = tail * (10 ** (-direct_db / 20) / np.sqrt(energy))
-    response[0] = 1.0
-    size = scipy.fft.next_fast_len(len(waveform) + len(response), real=True)
-    spectrum = scipy.fft.rfft(waveform, size) * scipy.fft.rfft(response, size)
-    wet = scipy.fft.irfft(spectrum, size)[: len(waveform)]
-    return wet * (_rms(waveform) / max(_rms(wet), 1e-12))
 
 
 def drop_band(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray:
@@ -249,19 +194,24 @@ def _shuffle(waveform, config, generator):
     return shuffle(waveform, pieces=config.shuffle_pieces, generator=generator)
 
 
-def _reverb(waveform, config, generator):
+def _reverb(waveform, config, generator, recording=None):
+    if recording is not None:
+        return reverberate(waveform, recorded_room(recording(generator, None)))
     seconds = _uniform(generator, config.reverb_min_seconds, config.reverb_max_seconds)
-    return reverberate(
-        waveform, seconds=seconds, direct_db=config.reverb_direct_db, generator=generator
-    )
+    response = made_up_room(seconds, direct_db=config.reverb_direct_db, generator=generator)
+    return reverberate(waveform, response)
 
 
-def _noise(waveform, config, generator):
+def _noise(waveform, config, generator, recording=None):
     colour = config.noise_colour
-    if colour == ANY_COLOUR:
+    if recording is None and colour == ANY_COLOUR:
         colour = generator.choice(list(NOISE_EXPONENTS))
     snr_db = _uniform(generator, config.noise_min_snr_db, config.noise_max_snr_db)
-    return add_noise(waveform, snr_db=snr_db, colour=colour, generator=generator)
+    if recording is None:
+        noise = coloured_noise(len(waveform), NOISE_EXPONENTS[colour], generator)
+    else:
+        noise = recording(generator, len(waveform))
+    return add_noise(waveform, noise, snr_db=snr_db)
 
 
 def _band_drop(waveform, config, generator):
@@ -288,10 +238,6 @@ def _gain(waveform, config, generator):
     return waveform * 10 ** (_uniform(generator, -config.gain_db, config.gain_db) / 20)
 
 
-def _rms(waveform: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) if len(waveform) else 0.0
-
-
 # First the voice, then the room, then the noise in it, then the microphone and the line.
 DISTORTIONS = {
     "speed": _speed,
@@ -306,6 +252,7 @@ DISTORTIONS = {
     "chop": _chop,
     "gain": _gain,
 }
+RECORDED = ("noise", "reverb")  # that may come from recordings instead of being made up
 MOVING = ("speed", "shuffle")  # after which frame t is another moment
 _BOUNDS = (
     ("reverb_min_seconds", "reverb_max_seconds"),

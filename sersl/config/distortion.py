@@ -18,11 +18,15 @@ class DistortionConfig:
     vtlp_range: float = 0.1  # factor uniform in 1 - range .. 1 + range (Etienne et al. 2018)
     shuffle_probability: float = 0.0  # pieces in another order; fine-tuning only
     shuffle_pieces: int = 4
-    reverb_probability: float = 0.0  # echoes of a made-up room
+    reverb_probability: float = 0.0  # echoes of a room
+    # Prepared corpora of recorded impulse responses; none: rooms are made up as the next three say.
+    reverb_corpora: tuple[str, ...] = ()
     reverb_min_seconds: float = 0.1  # reverberation time T60
     reverb_max_seconds: float = 0.6
     reverb_direct_db: float = 3.0  # power of the direct sound over that of the echoes
     noise_probability: float = 0.0
+    # Prepared corpora of recorded noise, music or babble; none: noise of a colour is made up.
+    noise_corpora: tuple[str, ...] = ()
     noise_colour: str = "any"  # white, pink, brown, any
     noise_min_snr_db: float = 0.0  # PASE+: 0, 5 or 10
     noise_max_snr_db: float = 10.0

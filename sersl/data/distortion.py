@@ -1,10 +1,14 @@
 """Distortion of the waveforms of a batch, addressed by (seed, step, utterance)."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
-from sersl.audio.augment import check_distortion, distort, is_on
+from sersl.audio.augment import Recording, check_distortion, distort, is_on
 from sersl.config.schema import DistortionConfig
 from sersl.core.seeds import generator
+from sersl.data.recordings import Recordings, recording_sources
 
 DISTORTED, SECOND = "distorted", "second"  # beside the waveform: what is heard, and once more
 
@@ -13,25 +17,35 @@ def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
     """Makes what distorts the batches of a run.
 
     Args:
-      config: with the groups `distortion` and `train`.
+      config: with the groups `distortion`, `data` and `train`.
       beside: as for `Distorter`.
 
     Returns:
       None where nothing would be changed.
 
     Raises:
-      UserError: the settings of the distortions make no sense.
+      UserError: the settings of the distortions make no sense, or recordings are not prepared.
     """
     check_distortion(config.distortion, keep_time=bool(beside))
     if not (is_on(config.distortion) or beside):
         return None
-    return Distorter(config.distortion, seed=config.train.seed, beside=beside)
+    recordings = {name: Recordings(found) for name, found in recording_sources(config).items()}
+    return Distorter(
+        config.distortion, seed=config.train.seed, beside=beside, recordings=recordings
+    )
 
 
 class Distorter:
     """Distorts each row on its own, so that neither hosts nor workers have a say in the draws."""
 
-    def __init__(self, config: DistortionConfig, *, seed: int, beside: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        config: DistortionConfig,
+        *,
+        seed: int,
+        beside: tuple[str, ...] = (),
+        recordings: Mapping[str, Recording] = MappingProxyType({}),
+    ):
         """Keeps the settings.
 
         Args:
@@ -39,8 +53,10 @@ class Distorter:
           seed: of the run.
           beside: names under which distorted waveforms are put beside the undistorted one, each
             with draws of its own; none: the waveform itself is distorted, and `valid` follows.
+          recordings: as for `sersl.audio.augment.distort`.
         """
         self._config, self._seed, self._beside = config, seed, beside
+        self._recordings = dict(recordings)
 
     def __call__(self, batch: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
         """Distorts a batch.
@@ -66,6 +82,8 @@ class Distorter:
                 continue
             own = generator(self._seed, purpose, step, int(utterance))
             length = int(batch["valid"][i].sum())
-            row = distort(batch["waveform"][i, :length], self._config, own)[: waveform.shape[1]]
+            row = distort(
+                batch["waveform"][i, :length], self._config, own, recordings=self._recordings
+            )[: waveform.shape[1]]
             waveform[i, : len(row)], valid[i, : len(row)] = row, True
         return waveform, valid

@@ -45,9 +45,9 @@ from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
 from sersl.train.origin import check_origin
-from sersl.train.pretrain import damage, example_batch, fingerprints, open_sources
+from sersl.train.pretrain import damage, example_batch, open_sources
 from sersl.train.profile import Profile
-from sersl.train.record import record_start
+from sersl.train.record import fingerprints, record_start
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start, with_sizes
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
 
@@ -104,10 +104,11 @@ def finetune(
         run = _Run(config, workdir, sources, view, mesh, progress.say)
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
-        open_workdir(workdir, config, data=fingerprints(sources), first=first)
+        data = fingerprints(sources, config)
+        open_workdir(workdir, config, data=data, first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)
-            record_start(workdir, start_step=0, mesh=mesh, fingerprints=fingerprints(sources))
+            record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(sources, view) + warnings(folds):
             progress.say(line)
         for number, fold in enumerate(folds, start=1):

@@ -14,7 +14,7 @@ from sersl.corpora.protocols import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
 from sersl.data.sources import CorpusSource
 from sersl.train.checkpoint import write_json
-from sersl.train.pretrain import describe_corpora
+from sersl.train.record import describe_corpora
 
 FINAL = "final"  # name of the fold that trains on all speakers, for release
 
@@ -161,7 +161,7 @@ def write_folds(
     write_json(
         workdir / "corpora.json",
         {
-            "corpora": describe_corpora(sources, labels_used=True),
+            "corpora": describe_corpora(sources, config, labels_used=True),
             "categories": list(view.names),
             "view": view_report(view, _categories(sources)),
             "protocol_sha256": checksum,

@@ -14,7 +14,6 @@ from sersl.config.load import to_dict
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
-from sersl.corpora.index import read_summary
 from sersl.corpora.labels import CANONICAL, LabelView, make_view
 from sersl.data.buckets import Bucket
 from sersl.data.codes import NEED
@@ -35,7 +34,7 @@ from sersl.train.observe import Metrics, Progress
 from sersl.train.optimizer import by_pattern, make_optimizer, table
 from sersl.train.pretrain_task import PretrainTask
 from sersl.train.profile import Profile
-from sersl.train.record import record_start
+from sersl.train.record import describe_corpora, fingerprints, record_start
 from sersl.train.startup import InitialWeights, open_workdir, sizes, start
 from sersl.train.state import TrainState
 from sersl.train.step import abstract_state, compile_steps, make_step, param_shapes
@@ -74,6 +73,7 @@ def pretrain(
     task = PretrainTask(config, frozen=frozen)
     mesh = make_mesh(config.mesh, devices)
     sources = open_sources(config, needs=task.needs)
+    data = fingerprints(sources, config)
     plan = make_plan(
         [source.num_samples for source in sources], data=config.data, seed=config.train.seed
     )
@@ -94,7 +94,7 @@ def pretrain(
         # Only now, when the settings are known to make a run.
         skip = skips(config.train.on_nan)
         held.enter_context(only_run(workdir, first=first))
-        workdir = open_workdir(workdir, config, data=fingerprints(sources), first=first)
+        workdir = open_workdir(workdir, config, data=data, first=first)
         checkpoints = Checkpoints.of(workdir / "checkpoints", config.checkpoint)
         state, start_step = start(
             task,
@@ -110,11 +110,9 @@ def pretrain(
         decay = by_pattern(config.optimizer.decay, state.params, setting="optimizer.decay")
         say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
         if first:
-            corpora = describe_corpora(sources, labels_used="category" in task.needs)
+            corpora = describe_corpora(sources, config, labels_used="category" in task.needs)
             write_json(workdir / "corpora.json", corpora)
-            record_start(
-                workdir, start_step=start_step, mesh=mesh, fingerprints=fingerprints(sources)
-            )
+            record_start(workdir, start_step=start_step, mesh=mesh, data=data)
         board = open_board(config.train.wandb, workdir, config=to_dict(config), enabled=first)
         metrics = Metrics(workdir, start_step=start_step, enabled=first, board=board)
         try:
@@ -319,32 +317,3 @@ def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.Sha
     shapes |= {need: ((B, T), np.int32) for need in sorted(needs) if need.startswith(NEED)}
     shapes |= dict.fromkeys(beside(needs), ((B, N), np.float32))
     return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
-
-
-def fingerprints(sources) -> dict[str, str]:
-    """Gives corpus to fingerprint of its prepared data."""
-    return {source.index.corpus: source.index.fingerprint for source in sources}
-
-
-def describe_corpora(sources, *, labels_used: bool) -> list[dict]:
-    """Lists what is trained on.
-
-    Args:
-      sources: corpora in order.
-      labels_used: whether training sees their categories or dimensions.
-
-    Returns:
-      Name, version, fingerprint, size, licence and `labels_used` of each.
-    """
-    return [
-        {
-            "corpus": source.index.corpus,
-            "version": source.index.version,
-            "fingerprint": source.index.fingerprint,
-            "num_utterances": len(source.index),
-            "num_speakers": len(set(source.index.column("speaker")) - {""}),
-            "licence": read_summary(source.index.folder)["licence"],
-            "labels_used": labels_used,
-        }
-        for source in sources
-    ]

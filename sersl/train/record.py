@@ -16,6 +16,9 @@ import jax
 from jax.sharding import Mesh
 
 from sersl import __version__
+from sersl.corpora.index import read_summary
+from sersl.data.recordings import recording_sources
+from sersl.data.sources import CorpusSource
 from sersl.parallel.mesh import describe
 
 NAME = "starts.jsonl"
@@ -36,16 +39,14 @@ _PACKAGES = (
 _ROOT = Path(__file__).parents[2]  # of the source tree, where there is one
 
 
-def record_start(
-    workdir: str | Path, *, start_step: int, mesh: Mesh, fingerprints: dict[str, str]
-) -> None:
+def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict[str, str]) -> None:
     """Appends one line to `starts.jsonl`.
 
     Args:
       workdir: of the run.
       start_step: updates done before this start.
       mesh: of the run.
-      fingerprints: corpus to the fingerprint of its prepared data.
+      data: of `fingerprints`.
     """
     line = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -57,10 +58,62 @@ def record_start(
         "device": mesh.devices.flat[0].device_kind,
         "git": git_state(_ROOT),
         "versions": versions(),
-        "data": fingerprints,
+        "data": data,
     }
     with (Path(workdir) / NAME).open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def fingerprints(sources: Sequence[CorpusSource], config) -> dict[str, str]:
+    """Names the prepared data that a run depends on.
+
+    Args:
+      sources: corpora that are trained on.
+      config: of the run, whose distortions may take recordings.
+
+    Returns:
+      Corpus to fingerprint.
+
+    Raises:
+      UserError: a corpus of recordings is not prepared.
+    """
+    return {
+        source.index.corpus: source.index.fingerprint for source in [*sources, *_recorded(config)]
+    }
+
+
+def describe_corpora(sources: Sequence[CorpusSource], config, *, labels_used: bool) -> list[dict]:
+    """Lists what a run hears.
+
+    Args:
+      sources: corpora that are trained on, in order.
+      config: of the run, whose distortions may take recordings.
+      labels_used: whether training sees the categories or dimensions of `sources`.
+
+    Returns:
+      Name, version, fingerprint, size, licence and `labels_used` of each; corpora that are only
+      noise or rooms come last.
+    """
+    names = {source.index.corpus for source in sources}
+    added = [source for source in _recorded(config) if source.index.corpus not in names]
+    return [
+        {
+            "corpus": source.index.corpus,
+            "version": source.index.version,
+            "fingerprint": source.index.fingerprint,
+            "num_utterances": len(source.index),
+            "num_speakers": len(set(source.index.column("speaker")) - {""}),
+            "licence": read_summary(source.index.folder)["licence"],
+            "labels_used": labels_used and source.index.corpus in names,
+        }
+        for source in [*sources, *added]
+    ]
+
+
+def _recorded(config) -> list[CorpusSource]:
+    """Opens the corpora of recordings, each once."""
+    every = [source for found in recording_sources(config).values() for source in found]
+    return list({source.index.corpus: source for source in every}.values())
 
 
 def versions() -> dict[str, str]:

@@ -7,20 +7,25 @@ from matplotlib.image import imread
 from sersl.audio.augment import (
     DISTORTIONS,
     MOVING,
-    NOISE_EXPONENTS,
-    add_noise,
+    RECORDED,
     check_distortion,
     chop,
     clip,
-    coloured_noise,
     distort,
     drop_band,
     is_on,
-    reverberate,
     shuffle,
 )
 from sersl.audio.decode import read_audio
 from sersl.audio.prosody import pitch
+from sersl.audio.surroundings import (
+    NOISE_EXPONENTS,
+    add_noise,
+    coloured_noise,
+    made_up_room,
+    recorded_room,
+    reverberate,
+)
 from sersl.audio.warp import change_speed, shift_pitch, stretch, warp_vocal_tract, warped_bins
 from sersl.config.schema import DistortionConfig
 from sersl.core.errors import UserError
@@ -112,15 +117,14 @@ def test_warped_bins_when_drawn_then_they_rise_from_zero_to_the_last(factor):
 @pytest.mark.parametrize("snr_db", [-5.0, 10.0])
 def test_add_noise_when_added_then_the_ratio_is_exact(snr_db):
     clean = voice()
-    noise = add_noise(clean, snr_db=snr_db, colour="pink", generator=rng()) - clean
+    noise = add_noise(clean, coloured_noise(len(clean), 1.0, rng()), snr_db=snr_db) - clean
     np.testing.assert_allclose(20 * np.log10(rms(clean) / rms(noise)), snr_db, atol=0.01)
 
 
-def test_add_noise_when_silent_then_unchanged():
+def test_add_noise_when_voice_or_noise_is_silent_then_unchanged():
     silence = np.zeros(800, np.float32)
-    np.testing.assert_array_equal(
-        add_noise(silence, snr_db=0, colour="white", generator=rng()), silence
-    )
+    np.testing.assert_array_equal(add_noise(silence, voice()[:800], snr_db=0), silence)
+    np.testing.assert_array_equal(add_noise(voice()[:800], silence, snr_db=0), voice()[:800])
 
 
 @pytest.mark.parametrize("colour", NOISE_EXPONENTS)
@@ -135,7 +139,7 @@ def test_coloured_noise_when_measured_then_octaves_fall_as_its_colour_says(colou
 def test_reverberate_when_a_click_then_it_decays_by_60_db_in_the_given_time():
     click = np.zeros(SAMPLE_RATE, np.float32)
     click[0] = 1.0
-    wet = reverberate(click, seconds=0.5, direct_db=0.0, generator=rng())
+    wet = reverberate(click, made_up_room(0.5, direct_db=0.0, generator=rng()))
     wet = wet / wet[0]
     assert np.abs(wet[1:40]).max() < 1e-9  # the gap behind the direct sound
     energy = [10 * np.log10(np.square(wet[i : i + 800]).sum()) for i in (800, 4800)]
@@ -146,9 +150,43 @@ def test_reverberate_when_a_click_then_it_decays_by_60_db_in_the_given_time():
 
 
 def test_reverberate_when_speech_then_level_and_length_stay():
-    wet = reverberate(voice(), seconds=0.3, direct_db=3.0, generator=rng())
+    wet = reverberate(voice(), made_up_room(0.3, direct_db=3.0, generator=rng()))
     assert wet.shape == voice().shape
     np.testing.assert_allclose(rms(wet), rms(voice()), rtol=1e-5)
+
+
+def test_reverberate_when_the_room_is_recorded_then_its_echoes_come_without_its_delay():
+    recording = np.zeros(4000, np.float32)
+    recording[[300, 1100]] = -0.5, 0.25  # the direct sound, upside down, and one echo
+    wet = reverberate(voice(), recorded_room(recording))
+    expected = voice().astype(np.float64)
+    expected[800:] -= 0.5 * voice()[:-800]
+    expected *= rms(voice()) / rms(expected)
+    np.testing.assert_allclose(wet, -expected, atol=1e-6)
+    silent = reverberate(voice(), recorded_room(np.zeros(50, np.float32)))
+    np.testing.assert_array_equal(silent, voice())
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_distort_when_recordings_are_given_then_they_are_what_is_heard(name):
+    asked = []
+
+    def recording(generator, num_samples):
+        asked.append(num_samples)
+        return generator.standard_normal(num_samples or 2000).astype(np.float32)
+
+    config = everything()
+    made_up = distort(voice(), config, rng())
+    recorded = distort(voice(), config, rng(), recordings={name: recording})
+    assert not np.array_equal(made_up, recorded)
+    (count,) = asked
+    assert (count is None) == (name == "reverb")
+    again = distort(voice(), config, rng(), recordings={name: recording})
+    np.testing.assert_array_equal(recorded, again)
+    off = dataclasses.replace(config, **{f"{name}_probability": 0.0})
+    np.testing.assert_array_equal(
+        distort(voice(), off, rng(), recordings={name: recording}), distort(voice(), off, rng())
+    )
 
 
 def test_drop_band_when_noise_then_the_band_is_gone_and_the_rest_is_there():
@@ -246,6 +284,9 @@ def test_check_distortion_when_settings_make_no_sense_then_user_error():
         check_distortion(DistortionConfig(noise_colour="pnk"), keep_time=False)
     with pytest.raises(UserError, match="swap them"):
         check_distortion(DistortionConfig(noise_min_snr_db=20.0), keep_time=False)
+    for name in RECORDED:
+        with pytest.raises(UserError, match=f"{name}_probability is 0: give it a probability"):
+            check_distortion(DistortionConfig(**{f"{name}_corpora": ("musan",)}), keep_time=True)
     for name in MOVING:
         config = DistortionConfig(**{f"{name}_probability": 0.5})
         check_distortion(config, keep_time=False)

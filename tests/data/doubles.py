@@ -73,6 +73,7 @@ def prepare(data_dir: Path, corpus: str, lengths, *, annotator: str | None = Non
         "corpus": corpus,
         "version": "1.0.0",
         "fingerprint": f"print-{corpus}",
+        "licence": "",
         "num_utterances": len(rows),
     }
     (folder / "prepare.json").write_text(json.dumps(summary))

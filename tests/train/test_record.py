@@ -46,7 +46,7 @@ def test_git_state_when_files_change_then_names_the_commit_and_the_change(tmp_pa
 def test_start_when_recorded_then_a_line_says_what_it_was_made_of(tmp_path):
     mesh = make_mesh(MeshConfig())
     for step in (0, 7):
-        record_start(tmp_path, start_step=step, mesh=mesh, fingerprints={"own": "abc"})
+        record_start(tmp_path, start_step=step, mesh=mesh, data={"own": "abc"})
     first, second = map(json.loads, (tmp_path / "starts.jsonl").read_text().splitlines())
     assert (first["step"], second["step"]) == (0, 7)
     assert first["data"] == {"own": "abc"} and first["command"] == sys.argv

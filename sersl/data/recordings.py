@@ -1,0 +1,72 @@
+"""Recorded noise and rooms, drawn at random from prepared corpora."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sersl.audio.augment import RECORDED
+from sersl.core.errors import UserError
+from sersl.data.sources import CorpusSource, DamagedRecordError
+
+
+class Recordings:
+    """Draws recordings, each as likely as any other; see `sersl.audio.augment.Recording`."""
+
+    def __init__(self, sources: Sequence[CorpusSource]):
+        """Keeps the corpora.
+
+        Args:
+          sources: one or more.
+        """
+        self._sources = tuple(sources)
+        self._ends = np.cumsum([len(source) for source in sources])
+
+    def __call__(self, generator: np.random.Generator, num_samples: int | None) -> np.ndarray:
+        """Reads a recording, or a stretch of one.
+
+        Args:
+          generator: of the draw.
+          num_samples: N; a shorter recording is repeated. None: all of it.
+
+        Returns:
+          [N] float32 at 16 kHz.
+
+        Raises:
+          UserError: it cannot be read.
+        """
+        number = int(generator.integers(self._ends[-1]))
+        corpus = int(np.searchsorted(self._ends, number, side="right"))
+        source = self._sources[corpus]
+        row = number - int(self._ends[corpus]) + len(source)
+        length = int(source.num_samples[row])
+        if num_samples is None:
+            num_samples = length
+        start = int(generator.integers(max(length - num_samples, 0) + 1))
+        try:
+            found = source.waveform(row, start=start, num_samples=min(num_samples, length))
+        except DamagedRecordError as error:
+            raise UserError(str(error)) from error  # it has no place in the batch to be replaced
+        return np.resize(found, num_samples)
+
+
+def recording_sources(config) -> dict[str, list[CorpusSource]]:
+    """Opens the corpora of recordings of a run.
+
+    Args:
+      config: with the groups `distortion` and `data`.
+
+    Returns:
+      Of "noise" and "reverb" those that are not made up.
+
+    Raises:
+      UserError: one is not prepared.
+    """
+    named = {name: getattr(config.distortion, f"{name}_corpora") for name in RECORDED}
+    cache = config.data.cache_gigabytes
+    return {
+        name: [
+            CorpusSource(config.data.data_dir, corpus, cache_gigabytes=cache) for corpus in corpora
+        ]
+        for name, corpora in named.items()
+        if corpora
+    }
