@@ -4,30 +4,35 @@
 
 DIR is where `sersl prepare --corpus ravdess` wrote. For each of EmoBox's six folds of four actors,
 annotators are fitted on the other twenty and heard on the four; the ROC area is over all test
-utterances. `--only network` prints only rows with that word; `--draw` also writes pictures of
+utterances. `--only network` prints only rows with that word; `--finetuned RUN` adds rows for the
+models of `sersl finetune` on these folds (protocol.name=emobox); `--draw` also writes pictures of
 utterances of a test speaker. `--annotate ravdess nemo` prints nothing but writes the sidecars
 `crossed` of these corpora, by the networks that are in the workdir; see `Crossed`.
 """
 
 import argparse
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
 
 from sersl.audio.prosody import log_rms
+from sersl.cli.main import main as sersl
 from sersl.config.knowledge import RankerConfig, SpeakerConfig, StrengthConfig
+from sersl.corpora.index import CorpusIndex
 from sersl.corpora.published_folds import EMOBOX_TEST_SPEAKERS
 from sersl.data.sources import CorpusSource
 from sersl.eval.intensity import compare, draw, is_active, utterance_intensity
 from sersl.knowledge.annotate import annotate_corpus
-from sersl.knowledge.annotators import RULES
+from sersl.knowledge.annotators import RULES, Annotator
 from sersl.knowledge.category_ranker import fit_category_ranker
 from sersl.knowledge.fit import Portion, learn_strength
 from sersl.knowledge.fitted import VERSIONS, open_fitted
 from sersl.knowledge.folder import write_annotator
 from sersl.knowledge.hearing import corpus_functionals, measure_rows
 from sersl.knowledge.speakers import measure_all, measure_speakers
+from sersl.release.intensity import ModelAnnotator
 
 CORPUS = "ravdess"
 FOLDS = EMOBOX_TEST_SPEAKERS[CORPUS]
@@ -58,6 +63,7 @@ def main() -> None:
     parser.add_argument("--data_dir", required=True, type=Path)
     parser.add_argument("--workdir", required=True, type=Path)
     parser.add_argument("--draw", type=Path, help="folder for pictures")
+    parser.add_argument("--finetuned", type=Path, help="workdir of `sersl finetune`")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has it")
     parser.add_argument("--annotate", nargs="*", default=[], metavar="CORPUS", help="sidecars")
     arguments = parser.parse_args()
@@ -74,6 +80,10 @@ def main() -> None:
         rows[name] = functools.partial(table.ranker, config, told=told)
     for name, supervision in NETWORKS.items():
         rows[name] = functools.partial(table.network, supervision)
+    if arguments.finetuned is not None:
+        for measure in ("neutral", "entropy"):
+            row = functools.partial(table.model, arguments.finetuned, measure)
+            rows[f"fine-tuned model, {measure}"] = row
     for name, measure in rows.items():
         if arguments.only in name:
             table.row(name, measure())
@@ -103,6 +113,10 @@ class Crossed:
         """See `sersl.knowledge.annotators.Annotator`."""
         for fold in np.unique(self._folds(source, range(len(source)))):
             self.networks[fold].listen(source)
+
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """See `sersl.knowledge.annotators.Annotator`."""
+        return self.networks[0].labels_of(index)
 
     def intensities(self, source, rows, waveforms, tracks):
         """See `sersl.knowledge.annotators.Annotator`."""
@@ -177,9 +191,29 @@ class Table:
                 about, tensors = learn_strength(
                     [portion], [wanted[portion.rows]], StrengthConfig(seed=fold)
                 )
-                about |= {"kind": "strength", "versions": VERSIONS["strength"]}
+                about |= {
+                    "kind": "strength",
+                    "versions": VERSIONS["strength"],
+                    "labels_of": [self.source.index.names()],
+                }
                 write_annotator(folder, about, tensors)
-            found[test] = self.by_network(folder, np.flatnonzero(test))
+            heard = self.heard_by(open_fitted(folder), folder / "heard.npy", np.flatnonzero(test))
+            found[test] = heard
+        return found
+
+    def model(self, run: Path, measure: str) -> np.ndarray:
+        """Hears the test speakers of each fold by the model that was fine-tuned without them."""
+        found = np.zeros(len(self.source))
+        for fold in json.loads((run / "folds.json").read_text()):
+            test = np.isin(self.speaker, fold["test_speakers"])
+            folder = self.workdir / f"model-{fold['fold']}"
+            if not folder.is_dir():
+                words = ["--workdir", str(run), "--fold", fold["fold"], "--output", str(folder)]
+                if sersl(["export", *words]):
+                    raise SystemExit(f"{run} has no model of {fold['fold']}")
+            annotator = ModelAnnotator(folder, measure=measure)
+            file = self.workdir / f"{annotator.name}.npy"
+            found[test] = self.heard_by(annotator, file, np.flatnonzero(test))
         return found
 
     def fitted(self, config: RankerConfig, train: np.ndarray, told) -> np.ndarray:
@@ -195,11 +229,9 @@ class Table:
         )
         return ranker.intensity(features, told)
 
-    def by_network(self, folder: Path, rows: np.ndarray) -> np.ndarray:
+    def heard_by(self, annotator: Annotator, file: Path, rows: np.ndarray) -> np.ndarray:
         """Gives the mean intensity of the frames of utterances that are not silence."""
-        file = folder / "heard.npy"
         if not file.is_file():
-            annotator = open_fitted(folder)
             annotator.listen(self.source)
             waveforms = [self.source.waveform(row) for row in rows]
             frames = annotator.intensities(self.source, rows, waveforms, [])

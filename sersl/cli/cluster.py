@@ -11,7 +11,7 @@ from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.codebook import Fit, fit_codebook, write_codes
 from sersl.knowledge.frame_features import FrameFeatures, layer_features, mfcc_features
-from sersl.release.initial import read_weights
+from sersl.release.initial import labels_of, read_weights
 
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
@@ -74,6 +74,7 @@ def _features(arguments) -> FrameFeatures:
         weights.encoder,
         layer=arguments.layer,
         source=arguments.features,
+        labels_of=labels_of(weights.corpora),
     )
 
 

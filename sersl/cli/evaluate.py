@@ -70,7 +70,8 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
             f"the model knows {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
-    trained_on = index.fingerprint in [corpus["fingerprint"] for corpus in model.about["corpora"]]
+    known = [*model.about["corpora"], *model.about.get("origin", ())]
+    trained_on = index.fingerprint in [corpus["fingerprint"] for corpus in known]
     if trained_on:
         _say(
             f"warning: the model was trained on these very recordings of {index.corpus!r}, so the "

@@ -14,6 +14,7 @@ from sersl.release.onnx import write_onnx
 from sersl.release.onnx_graph import Graph
 from sersl.release.staging import ONNX_FOLDER
 from sersl.train.checkpoint import has_item, load_params
+from sersl.train.heard import read_origin
 
 
 def run(arguments) -> int:
@@ -84,6 +85,7 @@ def _export_model(workdir: Path, output: Path, *, fold: str, licence: str) -> No
         dimensions=DIMENSIONS if config.labels.dimensions else (),
         results=read_json(workdir / "results.json") if scored else None,
         corpora=corpora,
+        origin=read_origin(workdir),
         licence=licence,
     )
 
@@ -94,7 +96,14 @@ def _export_encoder(workdir: Path, output: Path, *, licence: str) -> None:
     # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
     teacher = (workdir / "checkpoints").is_dir() and has_item(workdir, "teacher")
     params = load_params(workdir, "teacher" if teacher else "params")
-    write_encoder(output, params=params, config=config, corpora=corpora, licence=licence)
+    write_encoder(
+        output,
+        params=params,
+        config=config,
+        corpora=corpora,
+        origin=read_origin(workdir),
+        licence=licence,
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -77,6 +77,18 @@ class CorpusIndex:
     def __setstate__(self, state):
         self.__dict__.update(state)
 
+    def names(self) -> dict[str, str]:
+        """Gives what the corpus is known by: {"corpus", "version", "fingerprint"}."""
+        return {"corpus": self.corpus, "version": self.version, "fingerprint": self.fingerprint}
+
+    def is_labelled(self) -> bool:
+        """Says whether any utterance has a category, a dimension or an intensity."""
+        numbers = ("arousal", "dominance", "valence", "intensity")
+        return bool(
+            (self.column("category") != "").any()
+            or any(np.isfinite(self.column(name)).any() for name in numbers)
+        )
+
     def column(self, name: str) -> np.ndarray:
         """Reads one column.
 

@@ -19,7 +19,12 @@ _SUMMARY = "sidecar.json"
 
 
 class CodeReader:
-    """Reads the codes of one code book by row; safe in many threads."""
+    """Reads the codes of one code book by row; safe in many threads.
+
+    Attributes:
+      fingerprint: of the code book.
+      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels it knows.
+    """
 
     def __init__(self, index: CorpusIndex, book: str, *, num_codes: int):
         """Checks that the codes belong to the corpus and to the settings; opens no record yet.
@@ -59,6 +64,7 @@ class CodeReader:
                 "objectives.clusters.codes: correct the setting"
             )
         self.fingerprint: str = summary["fingerprint"]
+        self.labels_of: tuple[dict, ...] = tuple(summary.get("labels_of", ()))
         self._open_nothing()
 
     def __getstate__(self):

@@ -193,11 +193,14 @@ def _rule(name: str) -> Annotator:
 
 def _summary(annotator: Annotator, index: CorpusIndex) -> dict:
     """What sidecar.json says of a sidecar made now."""
-    return {
+    summary = {
         **_of_corpus(annotator.name, index),
         "fingerprint": annotator_fingerprint(annotator),
         "identity": annotator.identity(),
     }
+    # Whoever trains by these intensities has learned from these labels.
+    labels_of = annotator.labels_of(index)
+    return summary | ({"labels_of": labels_of} if labels_of else {})
 
 
 def _of_corpus(annotator: str, index: CorpusIndex) -> dict:

@@ -12,6 +12,7 @@ import numpy as np
 from sersl.audio.prosody import Track, log_rms
 from sersl.core.lengths import num_frames
 from sersl.core.seeds import generator, purpose_number
+from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.knowledge import signal
 
@@ -34,6 +35,10 @@ class Annotator(Protocol):
 
     def listen(self, source: CorpusSource) -> None:
         """Learns what it must know of a corpus, e.g. its speakers; before any intensities."""
+        ...
+
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """Lists corpora whose labels its answers for a corpus depend on, see `names` of these."""
         ...
 
     def intensities(
@@ -84,6 +89,10 @@ class RuleAnnotator:
 
     def listen(self, source: CorpusSource) -> None:
         """See `Annotator`: it needs to know nothing."""
+
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """See `Annotator`: it knows no label."""
+        return []
 
     def intensities(self, source, rows, waveforms, tracks):
         """See `Annotator`.

@@ -210,6 +210,8 @@ def write_codes(
         "num_frames": int(num_frames(index.column("num_samples")).sum()),
         "utterance_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
+    if features.labels_of:  # whoever learns these codes has learned from these labels
+        summary["labels_of"] = list(features.labels_of)
     if _is_there(folder, summary):
         return folder
     centroids = jnp.asarray(book.centroids)

@@ -15,8 +15,14 @@ from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.annotators import RULES
 from sersl.knowledge.category_ranker import fit_category_ranker
-from sersl.knowledge.fitted import VERSIONS, RankerAnnotator, name_parameters, open_fitted
-from sersl.knowledge.folder import check_name, write_annotator
+from sersl.knowledge.fitted import (
+    VERSIONS,
+    RankerAnnotator,
+    labels_of,
+    name_parameters,
+    open_fitted,
+)
+from sersl.knowledge.folder import check_name, read_annotator, write_annotator
 from sersl.knowledge.functionals import FUNCTIONALS
 from sersl.knowledge.hearing import corpus_functionals, measure_rows, spectral_moments
 from sersl.knowledge.speakers import Standard, measure_all, measure_speakers, rows_to_hear
@@ -90,17 +96,20 @@ def fit_annotator(
     else:
         intensities = [_targets(portion, config.strength) for portion in portions]
         about, tensors = learn_strength(portions, intensities, config.strength, progress=progress)
+    indexes = [portion.source.index for portion in portions]
+    labelled = [index.names() for index in indexes if index.is_labelled()]
+    if kind == "strength" and config.strength.supervision == "ranker":
+        labelled += labels_of(read_annotator(config.strength.ranker))
     trained_on = [
         {
-            "corpus": portion.source.index.corpus,
-            "version": portion.source.index.version,
-            "fingerprint": portion.source.index.fingerprint,
+            **portion.source.index.names(),
             "num_utterances": len(portion.rows),
             "num_speakers": len(set(portion.column("speaker")) - {""}),
         }
         for portion in portions
     ]
     about = {"kind": kind, "versions": VERSIONS[kind], **about, "trained_on": trained_on}
+    about["labels_of"] = list({one["fingerprint"]: one for one in labelled}.values())
     write_annotator(folder, about | {"sersl": __version__}, tensors)
     return folder
 

@@ -13,6 +13,7 @@ from sersl.config.knowledge import RankerConfig, StrengthConfig
 from sersl.config.load import from_mapping
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
+from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.category_ranker import RANKER_VERSION, CategoryRanker
 from sersl.knowledge.descriptors import DESCRIPTORS_VERSION
@@ -106,6 +107,11 @@ class RankerAnnotator:
             source, self.standard, corpus_functionals, self.config.speaker
         )
 
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """See `sersl.knowledge.annotators.Annotator`; it is told the corpus's own categories."""
+        told = [index.names()] if (index.column("category") != "").any() else []
+        return labels_of(self._fitted) + told
+
     def intensities(self, source, rows, waveforms, tracks):
         """See `sersl.knowledge.annotators.Annotator`.
 
@@ -183,6 +189,11 @@ class StrengthAnnotator:
         measure = functools.partial(mean_spectra, num_mels=self.config.num_mels)
         self.standard = hear_speakers(source, self.standard, measure, self.config.speaker)
 
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """See `sersl.knowledge.annotators.Annotator`."""
+        del index
+        return labels_of(self._fitted)
+
     def intensities(self, source, rows, waveforms, tracks):
         """See `sersl.knowledge.annotators.Annotator`.
 
@@ -210,6 +221,22 @@ class StrengthAnnotator:
             for row, (owner, start, count) in enumerate(batch.stretches):
                 found[owner][start : start + count] = frames[row, :count]
         return found
+
+
+def labels_of(fitted: Fitted) -> list[dict]:
+    """Lists the corpora whose labels an annotator was fitted on, itself or what it learned from.
+
+    Args:
+      fitted: the annotator.
+
+    Returns:
+      {"corpus", "version", "fingerprint"} of each.
+    """
+    if "labels_of" in fitted.about:
+        return list(fitted.about["labels_of"])
+    # Earlier versions told only what it heard.
+    heard = fitted.about.get("trained_on", ())
+    return [{key: one[key] for key in ("corpus", "version", "fingerprint")} for one in heard]
 
 
 def name_parameters(state: nnx.State) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -27,10 +27,12 @@ class FrameFeatures:
     Attributes:
       identity: all that the vectors depend on, JSON-able.
       compute: (waveform [B, N], num_samples int [B]) -> float32 [B, T, D]; jitted.
+      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels they know.
     """
 
     identity: dict
     compute: Callable[[jax.Array, jax.Array], jax.Array]
+    labels_of: tuple[dict, ...] = ()
 
 
 def mfcc_features() -> FrameFeatures:
@@ -44,7 +46,13 @@ def mfcc_features() -> FrameFeatures:
 
 
 def layer_features(
-    params: dict, frontend: FrontendConfig, encoder: EncoderConfig, *, layer: int, source: str
+    params: dict,
+    frontend: FrontendConfig,
+    encoder: EncoderConfig,
+    *,
+    layer: int,
+    source: str,
+    labels_of: Sequence[dict] = (),
 ) -> FrameFeatures:
     """Gives a layer of an encoder, such as one that was fine-tuned on emotions.
 
@@ -54,6 +62,7 @@ def layer_features(
       encoder: its settings, however it was trained.
       layer: 1 for the first, up to encoder.num_layers; 0 for the input of the first.
       source: where it comes from, for messages.
+      labels_of: as in `FrameFeatures`.
 
     Returns:
       The features.
@@ -82,7 +91,7 @@ def layer_features(
         return output.hidden_states[layer].astype(jnp.float32)
 
     identity = {"features": "layer", "layer": layer, "weights": digest.hexdigest()[:16]}
-    return FrameFeatures(identity, functools.partial(compute, params))
+    return FrameFeatures(identity, functools.partial(compute, params), tuple(labels_of))
 
 
 def _mfcc(waveform: jax.Array, num_samples: jax.Array) -> jax.Array:

@@ -129,6 +129,16 @@ Not scored.
 {% endfor %}
 
 {% endif %}
+{% if about.get("origin") %}
+What the training itself was made from:
+
+| by | corpus | version | labels used | licence | fingerprint |
+|---|---|---|---|---|---|
+{% for other in about.origin %}
+| {{ other.by }} | {{ other.corpus }} | {{ other.version }} | {{ "yes" if other.labels_used else "no" }} | {{ other.get("licence") or "not stated" }} | `{{ other.fingerprint[:16] }}` |
+{% endfor %}
+
+{% endif %}
 {% if licence %}
 The model is released under {{ licence }}. The terms of the training data still hold.
 {% else %}

@@ -78,6 +78,7 @@ def write_model(
     dimensions: Sequence[str],
     results: Mapping | None,
     corpora: Sequence[Mapping],
+    origin: Sequence[Mapping] = (),
     licence: str = "",
 ) -> Path:
     """Writes an emotion predictor, whole or not at all.
@@ -90,6 +91,7 @@ def write_model(
       dimensions: names in the order of the outputs.
       results: content of `results.json`, or None when it was not scored.
       corpora: {"corpus", "version", "fingerprint", "licence", ...} of the training data.
+      origin: what else it has heard or knows labels of, see `sersl.train.origin.gather_origin`.
       licence: of the model; "" when it is not decided.
 
     Returns:
@@ -107,6 +109,7 @@ def write_model(
         dimensions=tuple(dimensions),
     )
     about = _about(architecture, config=config, results=results, corpora=corpora, licence=licence)
+    about["origin"] = [dict(other) for other in origin]
     return _write(Path(folder), architecture, params, about)
 
 
@@ -116,6 +119,7 @@ def write_encoder(
     params: Mapping,
     config: PretrainConfig,
     corpora: Sequence[Mapping],
+    origin: Sequence[Mapping] = (),
     licence: str = "",
 ) -> Path:
     """Writes a pretrained encoder without heads, to start from or to embed with.
@@ -126,6 +130,7 @@ def write_encoder(
         pretraining and stay behind.
       config: of the run.
       corpora: as `write_model`.
+      origin: as `write_model`.
       licence: of the model; "" when it is not decided.
 
     Returns:
@@ -136,6 +141,7 @@ def write_encoder(
     """
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
     about = _about(architecture, config=config, results=None, corpora=corpora, licence=licence)
+    about["origin"] = [dict(other) for other in origin]
     return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
-from sersl.eval.results import read_corpora
 from sersl.models.transformer import unstack_layers
-from sersl.release.folder import read_model
+from sersl.release.folder import ReleasedModel, read_model
 from sersl.train.checkpoint import has_item, load_params
+from sersl.train.heard import heard_by_run
 from sersl.train.startup import InitialWeights
 
 
@@ -43,9 +43,7 @@ def read_weights(source: str | Path) -> InitialWeights:
             frontend=released.architecture.frontend,
             encoder=released.architecture.encoder,
             source=str(source),
-            corpora=_heard(
-                released.about["corpora"], predicts=released.architecture.heads is not None
-            ),
+            corpora=heard_by(released),
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
         raise UserError(
@@ -60,10 +58,36 @@ def read_weights(source: str | Path) -> InitialWeights:
         frontend=from_mapping(FrontendConfig, config["frontend"]),
         encoder=from_mapping(EncoderConfig, config["encoder"]),
         source=str(source),
-        corpora=_heard(read_corpora(source)[0], predicts=False),
+        corpora=heard_by_run(source),
     )
 
 
-def _heard(corpora: Sequence[Mapping], *, predicts: bool) -> tuple[dict, ...]:
+def heard_by(released: ReleasedModel) -> tuple[dict, ...]:
+    """Lists what a released model was trained on, and what that was made from.
+
+    Args:
+      released: the model.
+
+    Returns:
+      {"corpus", "version", "fingerprint", "labels_used", ...} of each.
+    """
     # Earlier versions did not write whether labels were used; whoever predicts them used them.
-    return tuple({"labels_used": predicts, **corpus} for corpus in corpora)
+    predicts = released.architecture.heads is not None
+    corpora = [{"labels_used": predicts, **corpus} for corpus in released.about["corpora"]]
+    return (*corpora, *released.about.get("origin", ()))
+
+
+def labels_of(corpora: Sequence[Mapping]) -> list[dict]:
+    """Chooses the corpora whose labels were used.
+
+    Args:
+      corpora: of `InitialWeights`.
+
+    Returns:
+      {"corpus", "version", "fingerprint"} of each.
+    """
+    return [
+        {key: corpus[key] for key in ("corpus", "version", "fingerprint") if key in corpus}
+        for corpus in corpora
+        if corpus["labels_used"]
+    ]

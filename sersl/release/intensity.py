@@ -12,9 +12,11 @@ from flax import nnx
 
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
+from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.knowledge.stretches import make_batches
 from sersl.release.folder import ReleasedModel, read_model
+from sersl.release.initial import heard_by, labels_of
 
 MODEL_VERSION = 1  # of everything below
 MEASURES = ("neutral", "arousal", "entropy")
@@ -65,6 +67,7 @@ class ModelAnnotator:
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure
         self._weights = _fingerprint(released)
+        self._labels_of = labels_of(heard_by(released))
         self._params = jax.tree.map(jnp.asarray, released.params)
         graph = nnx.graphdef(released.architecture.build())
         at = {"neutral": categories, "arousal": dimensions, "entropy": ("entropy",)}[measure]
@@ -81,6 +84,11 @@ class ModelAnnotator:
 
     def listen(self, source: CorpusSource) -> None:
         """See `sersl.knowledge.annotators.Annotator`: it needs to know nothing."""
+
+    def labels_of(self, index: CorpusIndex) -> list[dict]:
+        """See `sersl.knowledge.annotators.Annotator`: those that the model was trained on."""
+        del index
+        return self._labels_of
 
     def intensities(self, source, rows, waveforms: Sequence[np.ndarray], tracks):
         """See `sersl.knowledge.annotators.Annotator`.

@@ -28,7 +28,7 @@ from sersl.parallel.sharding import local_rows
 from sersl.train.answers import Answerer, Answers
 from sersl.train.best import BestKeeper, Score
 from sersl.train.boards import open_board
-from sersl.train.checkpoint import Checkpoints
+from sersl.train.checkpoint import Checkpoints, write_json
 from sersl.train.finetune_task import FinetuneTask
 from sersl.train.finite import BadUpdates, skips, without_bad_updates
 from sersl.train.folds import (
@@ -40,6 +40,7 @@ from sersl.train.folds import (
     warnings,
     write_folds,
 )
+from sersl.train.heard import ORIGIN, gather_origin
 from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
@@ -105,9 +106,11 @@ def finetune(
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
         data = fingerprints(sources, config)
+        origin = gather_origin(config, sources, weights=weights)
         open_workdir(workdir, config, data=data, first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)
+            write_json(workdir / ORIGIN, origin)
             record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(sources, view) + warnings(folds):
             progress.say(line)

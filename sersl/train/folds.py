@@ -161,7 +161,7 @@ def write_folds(
     write_json(
         workdir / "corpora.json",
         {
-            "corpora": describe_corpora(sources, config, labels_used=True),
+            "corpora": describe_corpora(sources, labels_used=True),
             "categories": list(view.names),
             "view": view_report(view, _categories(sources)),
             "protocol_sha256": checksum,

@@ -28,6 +28,7 @@ from sersl.parallel.sharding import check_rows, local_rows
 from sersl.train.boards import open_board
 from sersl.train.checkpoint import Checkpoints, write_json
 from sersl.train.finite import BadUpdates, skips, without_bad_updates
+from sersl.train.heard import ORIGIN, gather_origin
 from sersl.train.lock import only_run
 from sersl.train.loop import Loop
 from sersl.train.observe import Metrics, Progress
@@ -57,7 +58,8 @@ def pretrain(
 
     Args:
       config: the run.
-      workdir: gets config.json, corpora.json, metrics.jsonl, TensorBoard events, checkpoints/.
+      workdir: gets config.json, corpora.json, origin.json, metrics.jsonl, TensorBoard events,
+        checkpoints/.
       preempted: says before each step whether to save and leave.
       weights: to start from when the workdir has no checkpoint yet.
       frozen: encoders of `config.frozen_teachers`, in their order.
@@ -74,6 +76,7 @@ def pretrain(
     mesh = make_mesh(config.mesh, devices)
     sources = open_sources(config, needs=task.needs)
     data = fingerprints(sources, config)
+    origin = gather_origin(config, sources, weights=weights, frozen=frozen)
     plan = make_plan(
         [source.num_samples for source in sources], data=config.data, seed=config.train.seed
     )
@@ -110,8 +113,9 @@ def pretrain(
         decay = by_pattern(config.optimizer.decay, state.params, setting="optimizer.decay")
         say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
         if first:
-            corpora = describe_corpora(sources, config, labels_used="category" in task.needs)
+            corpora = describe_corpora(sources, labels_used="category" in task.needs)
             write_json(workdir / "corpora.json", corpora)
+            write_json(workdir / ORIGIN, origin)
             record_start(workdir, start_step=start_step, mesh=mesh, data=data)
         board = open_board(config.train.wandb, workdir, config=to_dict(config), enabled=first)
         metrics = Metrics(workdir, start_step=start_step, enabled=first, board=board)

@@ -77,43 +77,30 @@ def fingerprints(sources: Sequence[CorpusSource], config) -> dict[str, str]:
     Raises:
       UserError: a corpus of recordings is not prepared.
     """
-    return {
-        source.index.corpus: source.index.fingerprint for source in [*sources, *_recorded(config)]
-    }
+    recorded = [source for found in recording_sources(config).values() for source in found]
+    return {source.index.corpus: source.index.fingerprint for source in [*sources, *recorded]}
 
 
-def describe_corpora(sources: Sequence[CorpusSource], config, *, labels_used: bool) -> list[dict]:
-    """Lists what a run hears.
+def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> list[dict]:
+    """Lists what is trained on.
 
     Args:
-      sources: corpora that are trained on, in order.
-      config: of the run, whose distortions may take recordings.
-      labels_used: whether training sees the categories or dimensions of `sources`.
+      sources: corpora in order.
+      labels_used: whether training sees their categories or dimensions.
 
     Returns:
-      Name, version, fingerprint, size, licence and `labels_used` of each; corpora that are only
-      noise or rooms come last.
+      Name, version, fingerprint, size, licence and `labels_used` of each.
     """
-    names = {source.index.corpus for source in sources}
-    added = [source for source in _recorded(config) if source.index.corpus not in names]
     return [
         {
-            "corpus": source.index.corpus,
-            "version": source.index.version,
-            "fingerprint": source.index.fingerprint,
+            **source.index.names(),
             "num_utterances": len(source.index),
             "num_speakers": len(set(source.index.column("speaker")) - {""}),
             "licence": read_summary(source.index.folder)["licence"],
-            "labels_used": labels_used and source.index.corpus in names,
+            "labels_used": labels_used,
         }
-        for source in [*sources, *added]
+        for source in sources
     ]
-
-
-def _recorded(config) -> list[CorpusSource]:
-    """Opens the corpora of recordings, each once."""
-    every = [source for found in recording_sources(config).values() for source in found]
-    return list({source.index.corpus: source for source in every}.values())
 
 
 def versions() -> dict[str, str]:

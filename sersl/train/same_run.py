@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
 from sersl.core.errors import UserError
 from sersl.parallel.agreement import check_same
+from sersl.train.heard import read_origin
 from sersl.train.record import versions
 
 # What each host may have its own of: where the data is, and how it is read.
@@ -54,6 +56,7 @@ def check_data(workdir: Path, data: Mapping[str, str]) -> None:
     try:
         content = json.loads(path.read_text())
         listed = content["corpora"] if isinstance(content, dict) else content
+        listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in RECORDED)]
         before = {corpus["corpus"]: corpus["fingerprint"] for corpus in listed}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(

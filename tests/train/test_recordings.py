@@ -7,7 +7,8 @@ import pytest
 from sersl.config.schema import DataConfig, DistortionConfig, PretrainConfig
 from sersl.corpora.prepare import prepare
 from sersl.data.sources import CorpusSource
-from sersl.train.record import describe_corpora, fingerprints
+from sersl.train.heard import gather_origin
+from sersl.train.record import fingerprints
 from tests.data import doubles
 from tests.train.tiny_runs import arguments, run, values_of
 
@@ -17,9 +18,7 @@ SETTINGS = (
 )
 
 
-def test_describe_corpora_when_noise_is_recorded_then_it_is_listed_and_its_labels_are_not_used(
-    tmp_path,
-):
+def test_origin_when_noise_and_rooms_are_recorded_then_they_are_listed(tmp_path):
     for name in ("alpha", "beta"):
         doubles.prepare(tmp_path, name, [8000, 9000])
     sources = [CorpusSource(tmp_path, "alpha")]
@@ -29,9 +28,13 @@ def test_describe_corpora_when_noise_is_recorded_then_it_is_listed_and_its_label
             noise_corpora=("beta", "alpha"), reverb_corpora=("beta",), noise_probability=1.0
         ),
     )
-    listed = describe_corpora(sources, config, labels_used=True)
-    assert [(c["corpus"], c["labels_used"]) for c in listed] == [("alpha", True), ("beta", False)]
-    assert fingerprints(sources, config) == {c["corpus"]: c["fingerprint"] for c in listed}
+    listed = gather_origin(config, sources, weights=None)
+    assert [(one["by"], one["corpus"], one["labels_used"]) for one in listed] == [
+        ("noise", "beta", False),
+        ("noise", "alpha", False),
+        ("reverb", "beta", False),
+    ]
+    assert fingerprints(sources, config) == {"alpha": "print-alpha", "beta": "print-beta"}
     assert list(fingerprints(sources, PretrainConfig())) == ["alpha"]
 
 
@@ -59,9 +62,8 @@ def test_pretrain_when_babble_is_recorded_then_it_goes_on_identically_but_not_wi
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     code, out, err = run(arguments("pretrain", data, whole, *SETTINGS))
     assert code == 0, out + err
-    assert [c["corpus"] for c in json.loads((whole / "corpora.json").read_text())] == [
-        *("synthetic", "babble")
-    ]
+    (noise,) = json.loads((whole / "origin.json").read_text())
+    assert (noise["by"], noise["corpus"]) == ("noise", "babble")
     words = arguments("pretrain", data, broken, *SETTINGS)
     code, out, err = run(words, action="kill", at=4)
     assert code == -9, out + err
