@@ -38,6 +38,9 @@ How the recipe is chosen. This was written before any cell had run.
 7. (Added when ten cells of the second run and plain on seeds 10 and 11 had been seen, but no
    effect: plain was not above the untrained encoder.) What 6 says of seeds 10 to 12, and rules 3
    to 5, are done with 3,000 steps.
+8. (Added when masking alone had been seen on seeds 10 to 12 and prosody alone on 10 and 11.) Plain,
+   prosody and masking with prosody meet once more on seeds 20, 21 and 22. A part of the recipe is
+   left out if the recipe without it is better, with an interval of the difference above 0.
 """
 
 import argparse
