@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from sersl.audio.augment import check_distortion
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
@@ -126,9 +127,11 @@ def check_settings(config: FinetuneConfig) -> None:
       config: of the run.
 
     Raises:
-      UserError: the mesh does not divide the devices, or a name is not known.
+      UserError: the mesh does not divide the devices, a name is not known, or the distortions make
+        no sense.
     """
     make_mesh(config.mesh)
+    check_distortion(config.distortion, keep_time=False)
     skips(config.train.on_nan)
 
 

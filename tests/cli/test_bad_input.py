@@ -148,6 +148,8 @@ BOTH = [
     ("mesh.data=3", ["mesh data=3", "devices"]),
     ("mesh.fsdp=0", ["'mesh.fsdp' takes 1 or more, or -1 for what is left, not 0"]),
     ("data.row_multiple=3", ["data.row_multiple to a multiple of 8"]),
+    ("distortion.noise_colour=pnk", ["distortion.noise_colour 'pnk'", "did you mean 'pink'?"]),
+    ("distortion.noise_corpora=musan", ["noise_corpora is given", "noise_probability is 0"]),
     ("optimizer.schedule=cosin", ["optimizer.schedule 'cosin'", "did you mean 'cosine'?"]),
     ("optimizer.learning_rate=-1", ["'optimizer.learning_rate' takes a number above 0, not -1"]),
     ("optimizer.decay=(('a(',True),)", ["optimizer.decay", "'a('", "regular expression"]),
