@@ -44,8 +44,8 @@ class StrengthConfig:
     dropout: float = 0.2
     utterance_weight: float = 1.0  # mean absolute error of the mean over frames
     frame_weight: float = 0.2  # mean absolute error of every frame; 1 in the source
-    category_weight: float = 0.1  # cross-entropy of the category; 1 in the source
-    num_steps: int = 300
+    category_weight: float = 0.5  # cross-entropy of the category; 1 in the source
+    num_steps: int = 600
     batch: int = 32  # utterances, or stretches of them
     crop_seconds: float = 3.0
     learning_rate: float = 2e-3  # peak; linear warm-up over a tenth, then cosine to 0

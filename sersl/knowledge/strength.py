@@ -2,11 +2,14 @@
 
 Convolutions over time, an LSTM in each direction, and one number per frame; the utterance's
 intensity is their plain mean over frames that are not silence (no attention: a frame counts as it
-is heard, so that frames can be read on their own). A second output tells the category.
+is heard, so that frames can be read on their own). A second output tells the category, and what
+makes a frame of that category intense is added to what makes any frame so: a calm voice gets calmer
+where an angry one gets louder.
 
 Differs: convolutions over time only and narrower, so that an hour takes a minute on two cores; one
 LSTM for both outputs; silence is 0 and has no part in the mean, where the source ties all frames of
-an utterance to its label; features may be measured against the speaker's mean spectrum.
+an utterance to its label; features may be measured against the speaker's mean spectrum; the source
+has one direction of intensity for all categories.
 """
 
 from typing import NamedTuple
@@ -21,7 +24,7 @@ from sersl.config.knowledge import StrengthConfig
 from sersl.core.lengths import num_frames as frames_of
 from sersl.models.layers import LayerNorm, Linear, dropout, truncated_normal
 
-STRENGTH_VERSION = 1  # of everything below
+STRENGTH_VERSION = 2  # of everything below
 _ACTIVE = 30.0 / (10 / np.log(10))  # 30 dB in natural logarithms of power, as in functionals
 _FORGET_BIAS = 1.0  # at the start (Jozefowicz et al. 2015)
 
@@ -117,12 +120,21 @@ class StrengthNetwork(nnx.Module):
         if num_categories:
             shape = (2 * config.recurrent, num_categories)
             self.category = Linear(*shape, axes=(None, None), key=next(keys), std=0.02)
+            # From 0: a category of which no intensity is known adds nothing.
+            self.added = Linear(*shape, axes=(None, None), key=next(keys), std=0.0)
 
-    def __call__(self, heard: StrengthInput, *, key: jax.Array | None = None) -> StrengthOutput:
+    def __call__(
+        self,
+        heard: StrengthInput,
+        *,
+        told: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> StrengthOutput:
         """Says how intense each frame is.
 
         Args:
           heard: with features of about zero mean and unit deviation.
+          told: int [B], category of each utterance, -1: as the network hears it; None: all -1.
           key: PRNG key of the dropout; None: none.
 
         Returns:
@@ -138,11 +150,18 @@ class StrengthNetwork(nnx.Module):
             [self.forward(x, heard.valid), self.backward(x, heard.valid, reverse=True)], axis=-1
         )
         x = dropout(self.norm(x), self.config.dropout, key=keys[2])
-        frames = jnp.where(heard.valid, jax.nn.sigmoid(self.strength(x)[..., 0]), 0.0)
+        strength = self.strength(x)[..., 0]
         share = heard.active / jnp.maximum(heard.active.sum(1, keepdims=True), 1)
         category = jnp.zeros((len(x), 0))
         if self.num_categories:
             category = self.category(jnp.einsum("bt,btd->bd", share, x))
+            # Intensities shall not teach it to hear another category than there is.
+            chances = jax.lax.stop_gradient(jax.nn.softmax(category))
+            if told is not None:
+                known = jax.nn.one_hot(told, self.num_categories)  # 0 for -1
+                chances = jnp.where(told[:, None] >= 0, known, chances)
+            strength += jnp.einsum("btc,bc->bt", self.added(x), chances)
+        frames = jnp.where(heard.valid, jax.nn.sigmoid(strength), 0.0)
         return StrengthOutput(frames, (frames * share).sum(1), category)
 
 

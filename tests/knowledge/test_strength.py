@@ -50,10 +50,13 @@ def heard(T=12, seed=0, lengths=(12, 7)):
 
 
 def network(config=NANO, num_categories=3):
-    return StrengthNetwork(config, num_categories=num_categories, key=jax.random.key(1))
+    model = StrengthNetwork(config, num_categories=num_categories, key=jax.random.key(1))
+    if num_categories:  # 0 at the start
+        model.added.kernel[...] = jax.random.normal(jax.random.key(2), model.added.kernel.shape)
+    return model
 
 
-def numpy_network(p, features, active):
+def numpy_network(p, features, active, told=-1):
     """One utterance without padding, [T, 16], in float64."""
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
 
@@ -78,24 +81,51 @@ def numpy_network(p, features, active):
     tanh = np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3))
     x = x + 0.5 * y * (1 + tanh)
     x = norm(np.concatenate([lstm(x, "forward"), lstm(x[::-1], "backward")[::-1]], 1), "norm")
-    frames = sigmoid(x @ p["strength.kernel"] + p["strength.bias"])[:, 0]
     category = x[active].mean(0) @ p["category.kernel"] + p["category.bias"]
+    chances = np.exp(category) / np.exp(category).sum() if told < 0 else np.eye(3)[told]
+    added = (x @ p["added.kernel"] + p["added.bias"]) @ chances
+    frames = sigmoid((x @ p["strength.kernel"] + p["strength.bias"])[:, 0] + added)
     return frames, frames[active].mean(), category
 
 
 def test_strength_network_is_that_of_plain_numpy_and_padding_changes_nothing():
     model, given = network(), heard()
     parameters = name_parameters(nnx.split(model)[1])
-    output = model(given)
-    for row, length in enumerate((12, 7)):
-        features, active = (np.asarray(x[row, :length]) for x in (given.features, given.active))
-        frames, utterance, category = numpy_network(parameters, features, active)
-        np.testing.assert_allclose(output.frames[row, :length], frames, **FP32_DEEP)
-        np.testing.assert_allclose(output.utterance[row], utterance, **FP32_DEEP)
-        np.testing.assert_allclose(output.category[row], category, **FP32_DEEP)
-    assert not output.frames[1, 7:].any()
+    for told in (None, (2, -1)):
+        output = model(given, told=None if told is None else jnp.array(told))
+        for row, length in enumerate((12, 7)):
+            features, active = (np.asarray(x[row, :length]) for x in (given.features, given.active))
+            frames, utterance, category = numpy_network(
+                parameters, features, active, told[row] if told else -1
+            )
+            np.testing.assert_allclose(output.frames[row, :length], frames, **FP32_DEEP)
+            np.testing.assert_allclose(output.utterance[row], utterance, **FP32_DEEP)
+            np.testing.assert_allclose(output.category[row], category, **FP32_DEEP)
+        assert not output.frames[1, 7:].any()
     silent = given._replace(active=jnp.zeros((2, 12), bool))
     assert not model(silent).utterance.any() and np.isfinite(model(silent).category).all()
+
+
+def test_what_intensities_teach_is_not_which_category_is_heard():
+    model, given = network(), heard()
+    graph, state = nnx.split(model)
+
+    def error(state, told):
+        output = nnx.merge(graph, state)(given, told=told)
+        return jnp.abs(output.utterance - 0.9).sum()
+
+    for told in (None, jnp.array([1, 1])):
+        gradient = jax.grad(error)(state, told)
+        assert not np.asarray(gradient["category"]["kernel"][...]).any()
+        moved = np.asarray(gradient["added"]["kernel"][...]).any(0)
+        assert moved.tolist() == [told is None, True, told is None]
+
+
+def test_before_any_training_all_categories_are_heard_alike():
+    model = StrengthNetwork(NANO, num_categories=3, key=jax.random.key(1))
+    frames = [model(heard(), told=jnp.full(2, category)).frames for category in (-1, 0, 2)]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    np.testing.assert_array_equal(frames[0], frames[2])
 
 
 def test_parameters_by_name_come_back_and_wrong_ones_are_refused():
