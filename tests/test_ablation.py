@@ -136,6 +136,16 @@ def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
     assert "do not tell its parts apart" in printed and "| part" not in printed
 
 
+def test_table_when_seeds_are_named_then_only_theirs(tools, tmp_path, monkeypatch, capsys):
+    answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
+    for seed in (10, 20, 21):
+        write_cell(tmp_path / str(seed), ["plain"], seed, answers)
+    words = ["ablation_table.py", "--output", str(tmp_path), "--seeds", "20", "21"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert tools[1].main() == 0
+    assert "| plain | 20 21 |" in capsys.readouterr().out
+
+
 def test_table_when_cells_had_other_steps_then_refused(tools, tmp_path, monkeypatch, capsys):
     answers = {"names": ["a", "b"], "speaker": ["1", "2"], "truth": [0, 1], "predicted": [0, 0]}
     for steps in (1, 2):

@@ -1,6 +1,6 @@
 """What the cells of `tools/ablation.py` say: effects of parts, and recipes beside one another.
 
-    python tools/ablation_table.py --output runs/ablation --reference plain
+    python tools/ablation_table.py --output runs/ablation --reference plain --seeds 10 11 12
 
 Cells of seeds 0 to 3 are the factorial: a regression of the score on the parts, with a constant per
 seed, gives the effect of each part. An interval adds the variance over test speakers (bootstrap:
@@ -32,8 +32,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--reference", default=PLAIN, help="recipe that others are compared with")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of the cells to read; all of them")
     arguments = parser.parse_args()
     cells = [Cell(file) for file in sorted(arguments.output.glob("*/cell.json"))]
+    if arguments.seeds is not None:
+        cells = [cell for cell in cells if cell.seed in arguments.seeds]
     if not cells:
         print(f"error: no finished cell lies in {arguments.output}", file=sys.stderr)
         return 2
