@@ -66,7 +66,9 @@ def gather_origin(
         found += _brought(f"init_from {weights.source}", weights.corpora)
     for teacher in frozen:
         found += _brought(f"teacher {teacher.source}", teacher.corpora)
-    if resumed := getattr(config, "resume_from", ""):
+    resumed = getattr(config, "resume_from", "")
+    # Where there is no such run, `startup.start` says so, if it still needs it.
+    if resumed and (Path(resumed) / "checkpoints").is_dir():
         found += _brought(f"resume_from {resumed}", heard_by_run(Path(resumed)))
     return list({json.dumps(one, sort_keys=True): one for one in found}.values())
 

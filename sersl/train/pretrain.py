@@ -115,7 +115,9 @@ def pretrain(
         if first:
             corpora = describe_corpora(sources, labels_used="category" in task.needs)
             write_json(workdir / "corpora.json", corpora)
-            write_json(workdir / ORIGIN, origin)
+            if not (start_step and (workdir / ORIGIN).is_file()):
+                # Later starts add nothing, and what the first was made from may be gone by then.
+                write_json(workdir / ORIGIN, origin)
             record_start(workdir, start_step=start_step, mesh=mesh, data=data)
         board = open_board(config.train.wandb, workdir, config=to_dict(config), enabled=first)
         metrics = Metrics(workdir, start_step=start_step, enabled=first, board=board)

@@ -42,6 +42,8 @@ def test_origin_when_weights_teachers_and_another_run_are_taken_then_all_they_he
     (tmp_path / "corpora.json").write_text(json.dumps([own]))
     (tmp_path / "origin.json").write_text(json.dumps([{"by": "annotator x", **inherited}]))
     config = PretrainConfig(resume_from=str(tmp_path))
+    assert gather_origin(config, [], weights=None) == []  # it holds no run
+    (tmp_path / "checkpoints").mkdir()
     listed = gather_origin(
         config,
         [],
