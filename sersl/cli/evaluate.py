@@ -70,7 +70,7 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
             f"the model knows {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
-    known = [*model.about["corpora"], *model.about.get("origin", ())]
+    known = [*model.about["corpora"], *model.about["origin"]]
     trained_on = index.fingerprint in [corpus["fingerprint"] for corpus in known]
     if trained_on:
         _say(

@@ -231,11 +231,17 @@ def labels_of(fitted: Fitted) -> list[dict]:
 
     Returns:
       {"corpus", "version", "fingerprint"} of each.
+
+    Raises:
+      UserError: it does not say.
     """
     if "labels_of" in fitted.about:
         return list(fitted.about["labels_of"])
-    # Earlier versions told only what it heard.
-    heard = fitted.about.get("trained_on", ())
+    if "trained_on" not in fitted.about:
+        raise UserError(
+            f"the annotator {fitted.folder} does not say whose labels it knows: fit it again"
+        )
+    heard = fitted.about["trained_on"]  # earlier versions told only this
     return [{key: one[key] for key in ("corpus", "version", "fingerprint")} for one in heard]
 
 

@@ -129,7 +129,7 @@ Not scored.
 {% endfor %}
 
 {% endif %}
-{% if about.get("origin") %}
+{% if about.origin %}
 What the training itself was made from:
 
 | by | corpus | version | labels used | licence | fingerprint |

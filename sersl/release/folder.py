@@ -108,8 +108,8 @@ def write_model(
         categories=tuple(categories),
         dimensions=tuple(dimensions),
     )
-    about = _about(architecture, config=config, results=results, corpora=corpora, licence=licence)
-    about["origin"] = [dict(other) for other in origin]
+    heard = {"corpora": corpora, "origin": origin}
+    about = _about(architecture, config=config, results=results, heard=heard, licence=licence)
     return _write(Path(folder), architecture, params, about)
 
 
@@ -140,8 +140,8 @@ def write_encoder(
       UserError: as `write_model`.
     """
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
-    about = _about(architecture, config=config, results=None, corpora=corpora, licence=licence)
-    about["origin"] = [dict(other) for other in origin]
+    heard = {"corpora": corpora, "origin": origin}
+    about = _about(architecture, config=config, results=None, heard=heard, licence=licence)
     return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about)
 
 
@@ -180,6 +180,7 @@ def read_model(folder: str | Path) -> ReleasedModel:
             if not np.isfinite(array).all():
                 raise UserError(f"{path}: tensor {tensor!r} has values that are NaN or infinite")
         flat[name] = to_parameter(where[name], *arrays)
+    about = {"origin": [], **about}  # of which earlier versions do not say anything
     return ReleasedModel(
         folder=folder, architecture=architecture, params=unflatten(flat), about=about
     )
@@ -270,12 +271,12 @@ def about_model(architecture: Architecture, *, name: str, licence: str) -> dict:
     }
 
 
-def _about(architecture: Architecture, *, config, results, corpora, licence) -> dict:
+def _about(architecture: Architecture, *, config, results, heard, licence) -> dict:
     kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
     return {
         **about_model(architecture, name=config.name, licence=licence),
         "results": None if results is None else {key: results[key] for key in kept},
-        "corpora": [dict(corpus) for corpus in corpora],
+        **{key: [dict(corpus) for corpus in corpora] for key, corpora in heard.items()},
         "init_from": config.init_from,
         "imported": None,
         "versions": versions(),

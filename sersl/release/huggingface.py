@@ -263,6 +263,7 @@ def _about(source, architecture, layout, report, licence) -> dict:
         "layout": dataclasses.asdict(layout),
         "results": None,
         "corpora": [],
+        "origin": [],
         "init_from": "",
         "imported": {
             "source": source.resolve().name,

@@ -74,7 +74,7 @@ def heard_by(released: ReleasedModel) -> tuple[dict, ...]:
     # Earlier versions did not write whether labels were used; whoever predicts them used them.
     predicts = released.architecture.heads is not None
     corpora = [{"labels_used": predicts, **corpus} for corpus in released.about["corpora"]]
-    return (*corpora, *released.about.get("origin", ()))
+    return (*corpora, *released.about["origin"])
 
 
 def labels_of(corpora: Sequence[Mapping]) -> list[dict]:

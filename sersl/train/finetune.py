@@ -106,8 +106,8 @@ def finetune(
         run = _Run(config, workdir, sources, view, mesh, progress.say)
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
-        data = fingerprints(sources, config)
         origin = gather_origin(config, sources, weights=weights)
+        data = fingerprints(sources, origin)
         open_workdir(workdir, config, data=data, first=first)
         if first:
             write_folds(workdir, folds, config, sources, view)

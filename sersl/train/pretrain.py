@@ -75,8 +75,8 @@ def pretrain(
     task = PretrainTask(config, frozen=frozen)
     mesh = make_mesh(config.mesh, devices)
     sources = open_sources(config, needs=task.needs)
-    data = fingerprints(sources, config)
     origin = gather_origin(config, sources, weights=weights, frozen=frozen)
+    data = fingerprints(sources, origin)
     plan = make_plan(
         [source.num_samples for source in sources], data=config.data, seed=config.train.seed
     )

@@ -9,15 +9,15 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
 
 from sersl import __version__
+from sersl.audio.augment import RECORDED
 from sersl.corpora.index import read_summary
-from sersl.data.recordings import recording_sources
 from sersl.data.sources import CorpusSource
 from sersl.parallel.mesh import describe
 
@@ -64,21 +64,19 @@ def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict
         file.write(json.dumps(line) + "\n")
 
 
-def fingerprints(sources: Sequence[CorpusSource], config) -> dict[str, str]:
-    """Names the prepared data that a run depends on.
+def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> dict[str, str]:
+    """Names the prepared data that a run reads.
 
     Args:
       sources: corpora that are trained on.
-      config: of the run, whose distortions may take recordings.
+      origin: of `sersl.train.heard.gather_origin`, which lists recorded noise and rooms.
 
     Returns:
       Corpus to fingerprint.
-
-    Raises:
-      UserError: a corpus of recordings is not prepared.
     """
-    recorded = [source for found in recording_sources(config).values() for source in found]
-    return {source.index.corpus: source.index.fingerprint for source in [*sources, *recorded]}
+    recorded = [one for one in origin if one["by"] in RECORDED]
+    known = [*(source.index.names() for source in sources), *recorded]
+    return {corpus["corpus"]: corpus["fingerprint"] for corpus in known}
 
 
 def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> list[dict]:

@@ -34,8 +34,10 @@ def test_origin_when_noise_and_rooms_are_recorded_then_they_are_listed(tmp_path)
         ("noise", "alpha", False),
         ("reverb", "beta", False),
     ]
-    assert fingerprints(sources, config) == {"alpha": "print-alpha", "beta": "print-beta"}
-    assert list(fingerprints(sources, PretrainConfig())) == ["alpha"]
+    assert fingerprints(sources, listed) == {"alpha": "print-alpha", "beta": "print-beta"}
+    assert list(fingerprints(sources, gather_origin(PretrainConfig(), sources, weights=None))) == [
+        "alpha"
+    ]
 
 
 @pytest.mark.corpora
