@@ -1,12 +1,12 @@
 """sersl: emotion-aware self-supervised speech pretraining, fine-tuning and prediction in JAX."""
 
-__version__ = "0.1.0"
+from sersl.core.version import __version__ as __version__
 
 
 def __getattr__(name: str):
     # `sersl --help` must not import jax, so the Python entry point loads on first use.
     if name == "load":
-        from sersl.release.predictor import load
+        from sersl.release.predict.predictor import load
 
         return load
     raise AttributeError(f"module 'sersl' has no attribute {name!r}")

@@ -32,6 +32,26 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"tests on real speech were deselected: {CORPORA} is not there")
 
 
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> Path:
+    """Four synthetic speakers of 16 utterances each, prepared and annotated once per process."""
+    # Imported here: most tests need no training code.
+    from tests.tiny_runs import prepare_four_voices
+
+    folder = tmp_path_factory.mktemp("four_voices")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        prepare_four_voices(folder, monkeypatch)
+    return folder
+
+
+@pytest.fixture
+def quick_compilation():
+    """Compiles in less than half of the time; what is computed stays the same."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture
 def corpora_dir() -> Path:
     """The folder of real speech; a test that asks for it fails where it is missing."""

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 
 from sersl.config.schema import MeshConfig
-from sersl.parallel.collectives import KINDS
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
+from sersl.planning.collectives import KINDS
 from tests.tolerances import FP32_DEEP
 
 

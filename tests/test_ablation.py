@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import recall_score
 
 from sersl.core.errors import UserError
-from tests.train.tiny_runs import PRETRAIN, prepare_four_voices
+from tests.tiny_runs import PRETRAIN, prepare_four_voices
 
 ROOT = Path(__file__).parents[1]
 

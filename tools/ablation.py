@@ -64,14 +64,14 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.seeds import generator
 from sersl.corpora.labels import make_view
-from sersl.corpora.protocols import make_folds
+from sersl.corpora.protocols.protocol import make_folds
 from sersl.data.sources import CorpusSource
 from sersl.eval.metrics import confusion_matrix, uar
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.random import fold, run_key
-from sersl.release.initial import read_weights
-from sersl.train.pretrain import pretrain
-from sersl.train.pretrain_task import ENCODER
+from sersl.pretraining.run import pretrain
+from sersl.pretraining.task import ENCODER
+from sersl.release.starting_weights import read_weights
 
 UNTRAINED = "untrained"  # the same encoder with its initial weights
 # Contrast alone; whatever the preset says of the parts is taken back.

@@ -25,8 +25,8 @@ from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.labels import make_view
+from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.pipeline import training_batches
-from sersl.data.plan import BatchPlan, make_plan
 from sersl.data.sources import CorpusSource
 
 GOAL = 0.85  # of what bare soundfile decoding of the same bytes reaches with the same threads

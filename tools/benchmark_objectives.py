@@ -18,10 +18,10 @@ from sersl.data.buckets import Bucket
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.flops import count_flops
 from sersl.parallel.random import run_key
-from sersl.train.pretrain import example_batch
-from sersl.train.pretrain_task import PretrainTask
-from sersl.train.startup import InitialWeights
-from sersl.train.student import run_student
+from sersl.pretraining.run import example_batch
+from sersl.pretraining.student import run_student
+from sersl.pretraining.task import PretrainTask
+from sersl.runs.initial_weights import InitialWeights
 
 ENCODER = {"num_layers": 6, "width": 256, "num_heads": 4, "mlp_width": 1024}
 TRANSFORMER = {"encoder": ENCODER}

@@ -17,8 +17,8 @@ import jax
 
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
-from sersl.train.checkpoint import Checkpoints
-from sersl.train.pretrain import pretrain
+from sersl.pretraining.run import pretrain
+from sersl.runs.checkpoint import Checkpoints
 
 CONFIG = str(Path(__file__).parents[1] / "configs/pretrain/emotion_aware.py")
 

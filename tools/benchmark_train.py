@@ -17,9 +17,9 @@ from sersl.config.presets import encoder_preset, frontend_preset
 from sersl.config.schema import PretrainConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.train.optimizer import make_optimizer
-from sersl.train.pretrain_task import PretrainTask
-from sersl.train.step import make_step, new_state, param_shapes
+from sersl.pretraining.task import PretrainTask
+from sersl.training.optimizer import make_optimizer
+from sersl.training.step import make_step, new_state, param_shapes
 
 GOAL = 1.1  # times as many steps as torch in float32
 DROPOUT = 0.1  # everywhere, and of layers (transformers' defaults for wav2vec2-base)

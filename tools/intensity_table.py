@@ -17,22 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
+from sersl.annotation.annotate import annotate_corpus
+from sersl.annotation.annotator_folder import write_annotator
+from sersl.annotation.annotators import RULES, Annotator
+from sersl.annotation.category_ranker import fit_category_ranker
+from sersl.annotation.fit import Portion, learn_strength
+from sersl.annotation.fitted import VERSIONS, open_fitted
+from sersl.annotation.speakers import measure_all, measure_speakers
+from sersl.annotation.utterance_features import corpus_functionals, measure_rows
 from sersl.audio.prosody import log_rms
 from sersl.cli.main import main as sersl
-from sersl.config.knowledge import RankerConfig, SpeakerConfig, StrengthConfig
+from sersl.config.annotation import RankerConfig, SpeakerConfig, StrengthConfig
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.published_folds import EMOBOX_TEST_SPEAKERS
+from sersl.corpora.protocols.published_folds import EMOBOX_TEST_SPEAKERS
 from sersl.data.sources import CorpusSource
-from sersl.eval.intensity import compare, draw, is_active, utterance_intensity
-from sersl.knowledge.annotate import annotate_corpus
-from sersl.knowledge.annotators import RULES, Annotator
-from sersl.knowledge.category_ranker import fit_category_ranker
-from sersl.knowledge.fit import Portion, learn_strength
-from sersl.knowledge.fitted import VERSIONS, open_fitted
-from sersl.knowledge.folder import write_annotator
-from sersl.knowledge.hearing import corpus_functionals, measure_rows
-from sersl.knowledge.speakers import measure_all, measure_speakers
-from sersl.release.intensity import ModelAnnotator
+from sersl.eval.intensity_agreement import compare, draw, is_active, utterance_intensity
+from sersl.release.model_annotator import ModelAnnotator
 
 CORPUS = "ravdess"
 FOLDS = EMOBOX_TEST_SPEAKERS[CORPUS]
@@ -106,20 +106,20 @@ class Crossed:
         self.networks = [open_fitted(workdir / f"strength-neutral-{i}") for i in range(len(FOLDS))]
 
     def identity(self) -> dict:
-        """See `sersl.knowledge.annotators.Annotator`."""
+        """See `sersl.annotation.annotators.Annotator`."""
         return {"folds": [network.identity() for network in self.networks]}
 
     def listen(self, source: CorpusSource) -> None:
-        """See `sersl.knowledge.annotators.Annotator`."""
+        """See `sersl.annotation.annotators.Annotator`."""
         for fold in np.unique(self._folds(source, range(len(source)))):
             self.networks[fold].listen(source)
 
     def labels_of(self, index: CorpusIndex) -> list[dict]:
-        """See `sersl.knowledge.annotators.Annotator`."""
+        """See `sersl.annotation.annotators.Annotator`."""
         return self.networks[0].labels_of(index)
 
     def intensities(self, source, rows, waveforms, tracks):
-        """See `sersl.knowledge.annotators.Annotator`."""
+        """See `sersl.annotation.annotators.Annotator`."""
         folds, found = self._folds(source, rows), [None] * len(rows)
         for fold in np.unique(folds):
             own = np.flatnonzero(folds == fold)

@@ -18,10 +18,10 @@ from sersl.config.schema import FrontendConfig, MeshConfig
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.models.convolution import CHOICES, FORMULATIONS
 from sersl.models.waveform import WaveformFrontend
-from sersl.parallel.hlo import read
 from sersl.parallel.mesh import make_mesh
-from sersl.parallel.topology import describe_topology
-from sersl.parallel.traffic import memory_traffic
+from sersl.planning.hlo import read
+from sersl.planning.topology import describe_topology
+from sersl.planning.traffic import memory_traffic
 
 WIDTH = 768  # of the projection
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sersl.parallel.topology import GPUS
+from sersl.planning.topology import GPUS
 
 CONFIG = "configs/pretrain/emotion_aware.py"
 PRESETS = ("base", "base_waveform", "large", "large_waveform", "xlarge", "xlarge_waveform")

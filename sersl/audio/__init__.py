@@ -1,1 +1,1 @@
-"""Room 2: decoding, resampling, prosody and features of audio."""
+"""Decoding, resampling, prosody, augmentation and log-mel features."""

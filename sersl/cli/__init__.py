@@ -1,1 +1,1 @@
-"""Room 12: the command line, one thin file per verb."""
+"""The command line: one thin file per verb."""

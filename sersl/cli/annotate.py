@@ -10,20 +10,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sersl.annotation.annotate import annotate_corpus, find_sidecar, sidecar_folder
+from sersl.annotation.annotator_folder import is_annotator
+from sersl.annotation.annotators import RULES, Annotator
+from sersl.annotation.fit import Portion, fit_annotator
+from sersl.annotation.fitted import open_fitted
 from sersl.cli.arguments import read_shard
-from sersl.config.knowledge import FitConfig
+from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import load_index
 from sersl.data.sources import CorpusSource
-from sersl.eval import intensity
-from sersl.knowledge.annotate import annotate_corpus, find_sidecar, sidecar_folder
-from sersl.knowledge.annotators import RULES, Annotator
-from sersl.knowledge.fit import Portion, fit_annotator
-from sersl.knowledge.fitted import open_fitted
-from sersl.knowledge.folder import is_annotator
-from sersl.release.intensity import MEASURES, ModelAnnotator, is_model
+from sersl.eval import intensity_agreement
+from sersl.release.model_annotator import MEASURES, ModelAnnotator, is_model
 
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
@@ -48,10 +48,10 @@ def run(arguments) -> int:
     finished = _annotate(annotator, arguments)
     if arguments.check and finished:
         source = CorpusSource(arguments.data_dir, arguments.corpus, annotator=annotator.name)
-        check = intensity.check(source)
-        print(intensity.as_text(check))
+        check = intensity_agreement.check(source)
+        print(intensity_agreement.as_text(check))
         if arguments.output is not None:
-            for path in intensity.write(check, source, Path(arguments.output)):
+            for path in intensity_agreement.write(check, source, Path(arguments.output)):
                 print(f"wrote {path}")
     return 0
 

@@ -2,8 +2,8 @@
 
 import argparse
 
-from sersl import __version__
 from sersl.core.errors import UserError
+from sersl.core.version import __version__
 
 
 class _Parser(argparse.ArgumentParser):
@@ -143,7 +143,7 @@ def _annotate(verbs) -> None:
         "--config.KEY=VALUE",
         dest="overrides",
         metavar="",
-        help="of --fit, e.g. --config.ranker.supervision=intensity; see sersl/config/knowledge.py",
+        help="of --fit, e.g. --config.ranker.supervision=intensity; see sersl/config/annotation.py",
     )
 
 

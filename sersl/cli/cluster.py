@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sersl.annotation.codebook import Fit, fit_codebook, write_codes
+from sersl.annotation.frame_features import FrameFeatures, layer_features, mfcc_features
 from sersl.core.errors import UserError
 from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource
-from sersl.knowledge.codebook import Fit, fit_codebook, write_codes
-from sersl.knowledge.frame_features import FrameFeatures, layer_features, mfcc_features
-from sersl.release.initial import labels_of, read_weights
+from sersl.release.starting_weights import labels_of, read_weights
 
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 

@@ -13,10 +13,10 @@ from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
 from sersl.parallel import distributed
-from sersl.parallel.cluster import Cluster, detect
+from sersl.parallel.environment import Cluster, detect
 from sersl.parallel.watchdog import ends_together
-from sersl.train.lock import locks_hold
-from sersl.train.record import versions
+from sersl.runs.lock import locks_hold
+from sersl.runs.record import versions
 
 _REACH_SECONDS = 5
 _GIB = 2**30

@@ -8,7 +8,7 @@ import numpy as np
 
 from sersl.cli.audio_files import find_audio, progress
 from sersl.core.errors import UserError
-from sersl.release.predictor import load
+from sersl.release.predict.predictor import load
 
 
 def run(arguments) -> int:

@@ -16,8 +16,8 @@ from sersl.data.sources import CorpusSource
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import score_table, score_workdir, write_report
 from sersl.eval.results import score, write_json
-from sersl.release.answers import OK, Answer
-from sersl.release.predictor import Model, load
+from sersl.release.predict.outputs import OK, Answer
+from sersl.release.predict.predictor import Model, load
 
 FOLD = "all"  # a released model is tested on everything at once
 

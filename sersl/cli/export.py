@@ -10,11 +10,11 @@ from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import read_corpora, read_json
 from sersl.release.folder import copy_model, read_model, write_encoder, write_model
-from sersl.release.onnx import write_onnx
-from sersl.release.onnx_graph import Graph
+from sersl.release.onnx.exporting import write_onnx
+from sersl.release.onnx.graph import Graph
 from sersl.release.staging import ONNX_FOLDER
-from sersl.train.checkpoint import has_item, load_params
-from sersl.train.heard import read_origin
+from sersl.runs.checkpoint import has_item, load_params
+from sersl.runs.heard import read_origin
 
 
 def run(arguments) -> int:

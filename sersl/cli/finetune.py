@@ -11,16 +11,16 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.index import load_index
 from sersl.corpora.prepare import prepare
+from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
 from sersl.eval.results import read_json
+from sersl.finetuning.folds import choose_view
+from sersl.finetuning.run import check_settings, finetune
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
-from sersl.release.initial import read_weights
-from sersl.train.answers import Answers
-from sersl.train.finetune import check_settings, finetune
-from sersl.train.folds import choose_view
-from sersl.train.loop import Preempted
+from sersl.release.starting_weights import read_weights
+from sersl.training.loop import Preempted
 
 
 @ends_together

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sersl.release.huggingface import import_folder
+from sersl.release.huggingface.importing import import_folder
 
 
 def run(arguments) -> int:

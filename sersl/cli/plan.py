@@ -9,10 +9,10 @@ import jax
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.parallel.topology import describe_topology
-from sersl.train.plan import make_plan
-from sersl.train.plan_fit import cheapest, fit
-from sersl.train.plan_report import choices_text, plan_record, plan_text
+from sersl.planning.largest_batch import cheapest, fit
+from sersl.planning.plan import make_plan
+from sersl.planning.summary import choices_text, plan_record, plan_text
+from sersl.planning.topology import describe_topology
 
 
 def run(arguments) -> int:

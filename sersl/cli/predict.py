@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sersl.cli.audio_files import find_audio, growing_file, progress
 from sersl.core.errors import UserError, unknown_name
-from sersl.release.answers import OK, UNREADABLE, Answer, Scores
-from sersl.release.predictor import Model, load
+from sersl.release.predict.outputs import OK, UNREADABLE, Answer, Scores
+from sersl.release.predict.predictor import Model, load
 
 FORMATS = (".csv", ".jsonl")
 

@@ -10,8 +10,8 @@ from sersl.cli.arguments import read_shard
 from sersl.core.errors import UserError
 from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
-from sersl.corpora.quality import QUALITY_PAGE, read_faults
 from sersl.corpora.utterance import short_reason
+from sersl.corpora.writing.quality import QUALITY_PAGE, read_faults
 
 _LISTED = 5  # files printed per reason; prepare.json lists all
 _LINE_SECONDS = 10.0  # between progress lines where there is no terminal

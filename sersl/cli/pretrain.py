@@ -5,10 +5,10 @@ from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
-from sersl.release.initial import read_weights
-from sersl.train.loop import Preempted
-from sersl.train.pretrain import pretrain
-from sersl.train.startup import with_sizes
+from sersl.pretraining.run import pretrain
+from sersl.release.starting_weights import read_weights
+from sersl.runs.initial_weights import with_sizes
+from sersl.training.loop import Preempted
 
 
 @ends_together

@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 from sersl.parallel import distributed
-from sersl.train.loop import Preempted
-from sersl.train.startup import STOPPED
+from sersl.runs.startup import STOPPED
+from sersl.training.loop import Preempted
 
 
 def stopped(stop: Preempted, workdir: str | Path) -> int:

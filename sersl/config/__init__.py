@@ -1,1 +1,1 @@
-"""Room 1: every setting with its default, and the door through which settings come in."""
+"""Every setting with its default, range and meaning, and the strict loader."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sersl.config import knowledge, objectives, schema
+from sersl.config import annotation, objectives, schema
 from sersl.core.errors import UserError
 
 
@@ -293,8 +293,8 @@ RANGES: dict[type, dict[str, Range]] = {
         "encoder_learning_rate_scale": AT_LEAST_0,
         "evaluate_every_steps": AT_LEAST_1,
     },
-    knowledge.SpeakerConfig: {"utterances": AT_LEAST_1, "prior": AT_LEAST_0},
-    knowledge.RankerConfig: {
+    annotation.SpeakerConfig: {"utterances": AT_LEAST_1, "prior": AT_LEAST_0},
+    annotation.RankerConfig: {
         "order_weight": ABOVE_0,
         "similar_weight": AT_LEAST_0,
         "max_pairs": AT_LEAST_1,
@@ -303,7 +303,7 @@ RANGES: dict[type, dict[str, Range]] = {
         "category_weight": ABOVE_0,
         "seed": SEED,
     },
-    knowledge.StrengthConfig: {
+    annotation.StrengthConfig: {
         "num_mels": AT_LEAST_1,
         "width": AT_LEAST_1,
         "num_convolutions": AT_LEAST_0,

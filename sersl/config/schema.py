@@ -248,7 +248,7 @@ class LabelsConfig:
 class ProtocolConfig:
     """Who is tested on whom."""
 
-    name: str = "k-fold-by-speaker"  # see sersl/corpora/protocols.py
+    name: str = "k-fold-by-speaker"  # see sersl/corpora/protocols/protocol.py
     num_folds: int = 4  # of k-fold-by-speaker and few-shot
     file: str = ""  # of file: folds by utterance; of emobox-<corpus>: EmoBox's data/<corpus>
     shots: int = 8  # of few-shot: training utterances per class, and at most so many to validate

@@ -1,1 +1,1 @@
-"""Room 0: errors, the length arithmetic and addressed seeds. Standard library and numpy only."""
+"""Errors, lengths, seeds, files and processes: standard library and NumPy only."""

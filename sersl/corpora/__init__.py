@@ -1,1 +1,1 @@
-"""Room 3: corpora as TFDS builders, labels, protocols, and the embedded synthetic corpus."""
+"""Corpora as TFDS builders: labels, parsers, manifests, protocols and record writing."""

@@ -1,4 +1,4 @@
-"""Downloads the corpora of `sersl.corpora.archives`: resumed, checked, unpacked all or nothing."""
+"""Downloads the corpora of `catalog.archives`: resumed, checked, unpacked whole or not at all."""
 
 import contextlib
 import errno
@@ -17,9 +17,9 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sersl import __version__
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.archives import ARCHIVES, Archive
+from sersl.core.version import __version__
+from sersl.corpora.catalog.archives import ARCHIVES, Archive
 
 Progress = Callable[[str, int, int | None], None]  # (file, bytes there, bytes in all or None)
 

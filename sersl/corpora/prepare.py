@@ -17,17 +17,14 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora import beam
-from sersl.corpora.archives import ARCHIVES
-from sersl.corpora.builder import Builder, FolderBuilder, Progress
-from sersl.corpora.encoding import encode_all
+from sersl.corpora.catalog.archives import ARCHIVES
+from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
-from sersl.corpora.manifest import ManifestBuilder, corpus_name
-from sersl.corpora.parts import Parts, check_shard
-from sersl.corpora.quality import write_quality
-from sersl.corpora.registry import CORPORA
+from sersl.corpora.manifests.manifest import ManifestBuilder, corpus_name
 from sersl.corpora.remote import refuse_remote
-from sersl.corpora.staging import (
+from sersl.corpora.writing import beam
+from sersl.corpora.writing.builder import Builder, FolderBuilder, Progress
+from sersl.corpora.writing.claim import (
     STAGING,
     alone,
     begin_work,
@@ -36,6 +33,9 @@ from sersl.corpora.staging import (
     parts_folder,
     together,
 )
+from sersl.corpora.writing.encoding import encode_all
+from sersl.corpora.writing.parts import Parts, check_shard
+from sersl.corpora.writing.quality import write_quality
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def prepare(
       corpus: name of a known corpus; or give `manifest`.
       audio_dir: the corpus's folder as downloaded, for corpora that have one; with a manifest,
         the folder that its paths are in, "" for its own.
-      manifest: file or folder in one of `sersl.corpora.formats.FORMATS`.
+      manifest: file or folder in one of `sersl.corpora.manifests.formats.FORMATS`.
       name: of the manifest's corpus; "" takes the file's name.
       format: of the manifest; "" looks into it.
       overwrite: prepare again what is finished; with `shard` only where the source has changed,

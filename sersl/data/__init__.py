@@ -1,1 +1,1 @@
-"""Room 4: from a step number to a global batch of arrays."""
+"""From a step number to a global batch of arrays."""

@@ -16,9 +16,9 @@ from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.labels import LabelView
+from sersl.data.batch_plan import BatchPlan
 from sersl.data.buckets import Bucket
 from sersl.data.distortion import Distorter
-from sersl.data.plan import BatchPlan
 from sersl.data.references import BatchRefs, evaluation_plan, locate_rows
 from sersl.data.sources import CorpusSource, DamagedRecordError
 from sersl.data.transforms import BatchMaker

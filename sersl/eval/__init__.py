@@ -1,1 +1,1 @@
-"""Room 10: metrics, evaluation and reports."""
+"""Answers of a model, metrics, confidence intervals and the report."""

@@ -15,7 +15,7 @@ def validation_scores(answers) -> dict[str, float]:
     """Scores the validation side; "selection" is what the best step is chosen by.
 
     Args:
-      answers: `sersl.train.answers.Answers` of n utterances.
+      answers: `sersl.eval.answers.Answers` of n utterances.
 
     Returns:
       uar and accuracy where categories are labelled, ccc_<name> where dimensions are, and

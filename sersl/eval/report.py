@@ -19,7 +19,7 @@ from sersl.eval.results import read_json, score_workdir
 __all__ = ["score_table", "score_workdir", "write_report"]
 
 SCORES = {"uar": "UAR (UA)", "accuracy": "accuracy (WA)", "macro_f1": "macro F1"}
-# What two sides of a fold may have in common, see sersl.corpora.protocols.check_overlap.
+# What two sides of a fold may have in common, see sersl.corpora.protocols.protocol.check_overlap.
 CHECKS = {"speakers": "speakers", "audio": "recordings", "texts": "sentences"}
 NONE = "–"
 

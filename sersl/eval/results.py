@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sersl import __version__
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import compare, metrics
 from sersl.eval.predictions import Predictions, read_predictions

@@ -1,1 +1,1 @@
-"""Room 6: frontends, encoders, pooling and heads as Flax NNX modules."""
+"""Frontends, encoders, pooling and heads as Flax NNX modules."""

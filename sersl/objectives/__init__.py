@@ -1,1 +1,1 @@
-"""Room 8: losses as pure functions of arrays."""
+"""Losses as pure functions of arrays."""

@@ -7,7 +7,7 @@ from sersl.config.objectives import ContrastiveConfig
 from sersl.core.errors import UserError
 from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
-from sersl.objectives.parts import over_batch, over_batch_constant
+from sersl.objectives.whole_batch import over_batch, over_batch_constant
 
 
 def contrastive(

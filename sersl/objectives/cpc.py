@@ -6,7 +6,7 @@ import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
 from sersl.objectives.mean import Mean, at_least_float32, average
-from sersl.objectives.parts import need_whole_batch
+from sersl.objectives.whole_batch import need_whole_batch
 
 
 def predictive_coding(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from sersl.core.errors import UserError
 from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
-from sersl.objectives.parts import need_whole_batch
+from sersl.objectives.whole_batch import need_whole_batch
 
 
 def soft_contrast(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sersl.objectives.parts import num_parts, over_batch_constant
+from sersl.objectives.whole_batch import num_parts, over_batch_constant
 
 
 class Mean(NamedTuple):
@@ -47,7 +47,7 @@ class Mean(NamedTuple):
           empty: what to say when nothing was counted; a loss says 0.
 
         Returns:
-          A scalar. Of a batch in parts (`sersl.objectives.parts`), this part's share of the
+          A scalar. Of a batch in parts (`sersl.objectives.whole_batch`), this part's share of the
           batch's mean, such that the mean over the parts is that mean; weights then carry no
           gradient.
         """

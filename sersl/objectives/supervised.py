@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.objectives.mean import Mean, at_least_float32, average
-from sersl.objectives.parts import num_parts, over_batch, over_batch_constant
+from sersl.objectives.whole_batch import num_parts, over_batch, over_batch_constant
 
 # In the denominator of the concordance: two equal constants give 0 agreement, not NaN. Dimensions
 # lie in 0..1 and vary by 0.01 to 0.05 (variance), so it moves a score by less than 1e-6.
@@ -68,7 +68,7 @@ def concordance(
     """Computes 1 - CCC, the mean over the dimensions that have at least two labels.
 
     CCC is no mean over rows: its moments are sums over the rows of the whole batch, also where the
-    batch comes in parts (`sersl.objectives.parts`).
+    batch comes in parts (`sersl.objectives.whole_batch`).
 
     Args:
       predicted: [B, D].

@@ -1,1 +1,1 @@
-"""Room 5: processes, mesh and shardings."""
+"""Processes, mesh, shardings and addressed randomness."""

@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
 from sersl.parallel import meeting, relay, watchdog
-from sersl.parallel.cluster import Cluster, detect
+from sersl.parallel.environment import Cluster, detect
 
 T = TypeVar("T")
 
@@ -26,8 +26,8 @@ _SHUTDOWN_SECONDS = 3600  # those who are done wait for the first to score and r
 def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) -> None:
     """Joins the other processes of the run, before any device is used.
 
-    The environment says how, see `sersl.parallel.cluster`. A run of one process joins itself: only
-    so does jax hear SIGTERM.
+    The environment says how, see `sersl.parallel.environment`. A run of one process joins too:
+    jax sees SIGTERM only then.
 
     Args:
       timeout_seconds: how long to wait for the others.

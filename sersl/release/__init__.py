@@ -1,1 +1,1 @@
-"""Room 11: released model folders and prediction."""
+"""Released model folders, model cards, import, export and prediction."""

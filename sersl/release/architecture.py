@@ -10,8 +10,8 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.heads import EmotionModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sersl import __version__
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
     EncoderConfig,
@@ -32,11 +31,12 @@ from sersl.config.schema import (
 )
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.version import __version__
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
-from sersl.release.huggingface_names import (
+from sersl.release.huggingface.tensor_names import (
     Layout,
     places,
     stored_shapes,
@@ -91,7 +91,7 @@ def write_model(
       dimensions: names in the order of the outputs.
       results: content of `results.json`, or None when it was not scored.
       corpora: {"corpus", "version", "fingerprint", "licence", ...} of the training data.
-      origin: what else it has heard or knows labels of, see `sersl.train.origin.gather_origin`.
+      origin: what else it has heard or knows labels of, see `sersl.runs.origin.gather_origin`.
       licence: of the model; "" when it is not decided.
 
     Returns:

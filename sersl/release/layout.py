@@ -1,9 +1,9 @@
 """What the files of a released model look like: of a family of transformers, or our own."""
 
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
-from sersl.release import huggingface_config
 from sersl.release.architecture import Architecture
-from sersl.release.huggingface_names import Layout
+from sersl.release.huggingface import json_files
+from sersl.release.huggingface.tensor_names import Layout
 
 
 def layout_for(architecture: Architecture) -> Layout | None:
@@ -16,11 +16,11 @@ def layout_for(architecture: Architecture) -> Layout | None:
       The layout of the family of transformers that computes the same, with its classification head
       where that computes the same too; None where there is no such family.
     """
-    family = huggingface_config.family_of(architecture.frontend, architecture.encoder)
+    family = json_files.family_of(architecture.frontend, architecture.encoder)
     if family is None:
         return None
     output = _expressible_output(architecture)
-    prefix = huggingface_config.PREFIXES[family] if output else ""
+    prefix = json_files.PREFIXES[family] if output else ""
     return Layout(
         model_type=family,
         prefix="encoder." if family == "whisper" else prefix,
@@ -65,7 +65,7 @@ def config_json(architecture: Architecture, layout: Layout | None) -> dict:
             "dtype": "float32",
         }
     else:
-        sizes = huggingface_config.config_json(
+        sizes = json_files.config_json(
             layout,
             architecture.frontend,
             encoder,
@@ -95,7 +95,7 @@ def preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict
       Content of the file.
     """
     if layout is not None:
-        return huggingface_config.preprocessor_json(architecture.frontend)
+        return json_files.preprocessor_json(architecture.frontend)
     return {
         "feature_extractor_type": "SerslFeatureExtractor",
         "sampling_rate": SAMPLE_RATE,

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from sersl.cli.doctor import describe, environment_problems
-from sersl.parallel.cluster import VARIABLES, detect
+from sersl.parallel.environment import VARIABLES, detect
 from tests.multi_process.processes import finish, free_port
-from tests.train.tiny_runs import ROOT, start
+from tests.tiny_runs import ROOT, start
 
 TASK = {
     "SLURM_JOB_ID": "7",

@@ -11,7 +11,7 @@ from sersl.config import load, schema
 from sersl.core.errors import UserError
 from sersl.corpora.prepare import prepare
 from sersl.release.folder import read_model, write_model
-from sersl.train.checkpoint import Checkpoints
+from sersl.runs.checkpoint import Checkpoints
 from tests.eval.fake_run import write_run
 from tests.release import fake_model
 

@@ -5,13 +5,13 @@ import typing
 
 import pytest
 
-from sersl.config import knowledge, load, objectives, schema
+from sersl.config import annotation, load, objectives, schema
 from sersl.config.ranges import RANGES
 from sersl.core.errors import UserError
 
 GROUPS = [
     c
-    for module in (schema, objectives, knowledge)
+    for module in (schema, objectives, annotation)
     for c in vars(module).values()
     if isinstance(c, type) and c.__module__ == module.__name__
 ]

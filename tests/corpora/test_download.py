@@ -13,9 +13,10 @@ import soundfile
 
 from sersl.cli.prepare import run
 from sersl.core.errors import UserError
-from sersl.corpora import archives, download
-from sersl.corpora.archives import ARCHIVES, Archive
-from sersl.corpora.registry import CORPORA
+from sersl.corpora import download
+from sersl.corpora.catalog import archives
+from sersl.corpora.catalog.archives import ARCHIVES, Archive
+from sersl.corpora.catalog.registry import CORPORA
 
 
 class Server:

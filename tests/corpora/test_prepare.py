@@ -14,10 +14,11 @@ from tensorflow_datasets.core.utils import gcs_utils
 from sersl.audio.decode import decode_flac
 from sersl.cli.prepare import run
 from sersl.core.errors import UserError
-from sersl.corpora import builder, registry
+from sersl.corpora.catalog import registry
 from sersl.corpora.index import INDEX_SCHEMA, load_index
 from sersl.corpora.prepare import prepare
-from sersl.corpora.synthetic_builder import SyntheticBuilder
+from sersl.corpora.synthetic.corpus import SyntheticBuilder
+from sersl.corpora.writing import builder
 
 
 def corpus_of(make_manifest, tmp_path, rows, **more):

@@ -6,7 +6,7 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import canonical, make_view, soft_label_table
-from sersl.corpora.manifest import ManifestBuilder
+from sersl.corpora.manifests.manifest import ManifestBuilder
 from sersl.corpora.ratings import (
     annotator_labels,
     check_scale,

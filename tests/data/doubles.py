@@ -13,8 +13,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from sersl.audio.decode import encode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import num_frames
-from sersl.corpora.builder import Info
 from sersl.corpora.index import INDEX_SCHEMA, SPLIT
+from sersl.corpora.writing.builder import Info
 
 CATEGORIES = ("angry", "sad", "", "neutral")
 

@@ -7,8 +7,8 @@ import pytest
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.data.batch_plan import make_plan
 from sersl.data.buckets import choose_buckets, evaluation_buckets
-from sersl.data.plan import make_plan
 
 
 def padded(lengths, bucket_lengths, most):

@@ -7,9 +7,9 @@ import pytest
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import make_view
+from sersl.data.batch_plan import make_plan
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.pipeline import evaluation_batches, training_batches
-from sersl.data.plan import make_plan
 from sersl.data.sources import CorpusSource
 from tests.data import doubles
 from tests.data.doubles import CATEGORIES, waveform_of

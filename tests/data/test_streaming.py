@@ -13,12 +13,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
-from sersl.corpora import builder, remote
+from sersl.corpora import remote
 from sersl.corpora.labels import make_view
 from sersl.corpora.prepare import prepare
 from sersl.corpora.remote import Bucket, UnreachableError
+from sersl.corpora.writing import builder
+from sersl.data.batch_plan import make_plan
 from sersl.data.pipeline import training_batches
-from sersl.data.plan import make_plan
 from sersl.data.sources import CorpusSource, DamagedRecordError
 from sersl.data.streaming import ShardCache
 from tests.data import doubles

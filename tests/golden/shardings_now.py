@@ -14,11 +14,11 @@ from jax.sharding import AbstractMesh, AxisType
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.parallel.layout import left_whole
+from sersl.finetuning.task import FinetuneTask
 from sersl.parallel.mesh import AXES
 from sersl.parallel.sharding import logical_axes, param_shardings, path_name
-from sersl.train.finetune_task import FinetuneTask
-from sersl.train.pretrain_task import PretrainTask
+from sersl.planning.replicated import left_whole
+from sersl.pretraining.task import PretrainTask
 from tests.golden.configs_now import config_files, presets
 
 STORED = Path(__file__).parent / "shardings"

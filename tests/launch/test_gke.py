@@ -8,7 +8,7 @@ import time
 import pytest
 import yaml
 
-from tests.train.tiny_runs import ROOT
+from tests.tiny_runs import ROOT
 
 MANIFESTS = sorted((ROOT / "launch" / "gke").glob("*.yaml"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny_runs import ROOT
+from tests.tiny_runs import ROOT
 
 
 def write_script(path: Path, text: str) -> None:

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from sersl.train.observe import read_metrics
-from sersl.train.pretrain import pretrain
+from sersl.pretraining.run import pretrain
+from sersl.training.observe import read_metrics
 from tests.launch.slurm_cluster import missing, running
+from tests.tiny_runs import PRETRAIN_SETTINGS, ROOT, never, pretrain_config
 from tests.tolerances import LOSS_ACROSS_MESHES
-from tests.train.conftest import data_dir, quick_compilation  # noqa: F401 - fixtures
-from tests.train.tiny_runs import PRETRAIN_SETTINGS, ROOT, never, pretrain_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SETTINGS = ("mesh.data=2", "optimizer.schedule=constant", "optimizer.warmup_fraction=0")
 
@@ -26,7 +27,7 @@ def get_config():
 @pytest.mark.slow
 @pytest.mark.slurm
 def test_job_when_told_to_stop_then_requeued_resumed_and_its_losses_are_those_of_an_unbroken_run(
-    data_dir,  # noqa: F811
+    data_dir,
     tmp_path,
 ):
     assert not missing(), f"install slurm-wlm and munge: {missing()} are missing"

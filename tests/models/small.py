@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
-from sersl.models.heads import EmotionModel
+from sersl.models.emotion_model import EmotionModel
 
 ENCODER = EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64)
 LENGTHS = (6500, 16080, 9999)  # samples

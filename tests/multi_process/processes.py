@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from sersl.train.observe import read_metrics
-from tests.train.tiny_runs import ROOT, start
+from sersl.training.observe import read_metrics
+from tests.tiny_runs import ROOT, start
 
 
 def free_port() -> int:

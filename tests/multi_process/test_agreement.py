@@ -17,9 +17,9 @@ from sersl.core.errors import UserError
 from sersl.parallel import distributed
 from sersl.parallel.agreement import all_agree, check_same, of_first
 from sersl.parallel.mesh import make_mesh
-from sersl.train import lock
-from sersl.train.checkpoint import Checkpoints
-from sersl.train.same_run import check_processes
+from sersl.runs import lock
+from sersl.runs.checkpoint import Checkpoints
+from sersl.runs.same_run import check_processes
 from tests.multi_process.processes import found_by_two
 
 

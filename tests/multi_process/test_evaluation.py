@@ -11,12 +11,11 @@ from sersl.config.schema import DataConfig, MeshConfig
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.sources import CorpusSource
+from sersl.eval.answers import Answerer
 from sersl.parallel import distributed
 from sersl.parallel.mesh import make_mesh
-from sersl.train.answers import Answerer
 from tests.multi_process.processes import found_by_two
 from tests.tolerances import LOSS_ACROSS_MESHES
-from tests.train.conftest import data_dir  # noqa: F401 - a fixture
 
 SIZES = (0, 1, 2, 7, 9, 33, 64)  # of 64 utterances; batches have 4 rows or 8
 
@@ -66,7 +65,7 @@ def main() -> None:
 
 
 def test_sets_of_any_size_when_two_processes_answer_then_both_know_every_row_as_one_does(
-    data_dir,  # noqa: F811
+    data_dir,
 ):
     module = "tests.multi_process.test_evaluation"
     both = found_by_two(module, str(data_dir), devices=2, timeout=240)

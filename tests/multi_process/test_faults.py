@@ -6,12 +6,13 @@ import time
 import numpy as np
 import pytest
 
-from sersl.train.observe import read_metrics
-from sersl.train.pretrain import pretrain
+from sersl.pretraining.run import pretrain
+from sersl.training.observe import read_metrics
 from tests.multi_process.processes import finish, start_all, wait_for_steps
+from tests.tiny_runs import arguments, never, pretrain_config
 from tests.tolerances import LOSS_ACROSS_MESHES
-from tests.train.conftest import data_dir, quick_compilation  # noqa: F401 - fixtures
-from tests.train.tiny_runs import arguments, never, pretrain_config
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SETTINGS = (
     "mesh.data=2",
@@ -25,7 +26,7 @@ SETTINGS = (
 
 @pytest.mark.slow
 def test_processes_when_the_first_is_killed_then_the_others_name_it_and_another_number_goes_on(
-    data_dir,  # noqa: F811
+    data_dir,
     tmp_path,
 ):
     # The first is the coordinator: without the relay jax would abort the others.

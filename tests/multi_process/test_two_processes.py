@@ -8,19 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from sersl.train.checkpoint import load_params, newest_step
-from sersl.train.observe import read_metrics
+from sersl.runs.checkpoint import load_params, newest_step
+from sersl.training.observe import read_metrics
 from tests.multi_process.processes import finish, free_port, start_all, wait_for_steps
+from tests.tiny_runs import ROOT, arguments, run, values_of
 from tests.tolerances import LOSS_ACROSS_MESHES
-from tests.train.conftest import data_dir  # noqa: F401 - a fixture
-from tests.train.tiny_runs import ROOT, arguments, run, values_of
 
 SETTINGS = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every_steps=3")
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_one(
-    data_dir,  # noqa: F811
+    data_dir,
     tmp_path,
 ):
     two, one = tmp_path / "two", tmp_path / "one"
@@ -52,7 +51,7 @@ def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_on
 
 @pytest.mark.slow
 def test_sigterm_to_one_process_saves_in_both_at_one_step_and_both_exit_0(
-    data_dir,  # noqa: F811
+    data_dir,
     tmp_path,
 ):
     words = arguments("pretrain", data_dir, tmp_path, *SETTINGS, "train.num_steps=100000")
@@ -99,7 +98,7 @@ def test_coordinator_that_is_not_there_is_one_sentence():
     assert f"did not reach the coordinator {environment['SERSL_COORDINATOR']}" in done.stdout
 
 
-def test_incomplete_variables_are_one_sentence(data_dir, tmp_path):  # noqa: F811
+def test_incomplete_variables_are_one_sentence(data_dir, tmp_path):
     code, out, err = run(arguments("pretrain", data_dir, tmp_path), SERSL_PROCESS_ID="1")
     assert code == 2, out + err
     (sentence,) = err.strip().splitlines()

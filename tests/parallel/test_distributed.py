@@ -7,7 +7,7 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.parallel import distributed
-from sersl.parallel.cluster import JAX_VARIABLES, VARIABLES, Cluster, detect
+from sersl.parallel.environment import JAX_VARIABLES, VARIABLES, Cluster, detect
 from sersl.parallel.metadata import attribute
 
 

@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 
 from sersl.config import schema
 from sersl.core.lengths import num_frames
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.heads import EmotionModel
-from sersl.release import predictor
 from sersl.release.folder import read_model, write_encoder, write_model
+from sersl.release.predict import predictor
 from tests.parity import peers
 from tests.parity.test_hidden_states import run
 from tests.release.fake_model import CORPORA, NAMES

@@ -8,11 +8,11 @@ import torch
 
 from sersl.core.lengths import num_frames
 from sersl.models.whisper import whisper_log_mel
-from sersl.release import predictor
 from sersl.release.folder import read_model
-from sersl.release.huggingface import import_folder
-from sersl.release.onnx import write_onnx
-from sersl.release.predictor import padded_batch
+from sersl.release.huggingface.importing import import_folder
+from sersl.release.onnx.exporting import write_onnx
+from sersl.release.predict import predictor
+from sersl.release.predict.predictor import padded_batch
 from tests.parity import peers
 
 MOST = 1e-4

@@ -4,9 +4,9 @@ import pytest
 import transformers
 
 from sersl.config.schema import EncoderConfig, FrontendConfig
-from sersl.release.huggingface_config import config_json, family_of, preprocessor_json
-from sersl.release.huggingface_names import Layout
-from sersl.release.huggingface_settings import DEFAULTS, complete, settings
+from sersl.release.huggingface.json_files import config_json, family_of, preprocessor_json
+from sersl.release.huggingface.settings import DEFAULTS, complete, settings
+from sersl.release.huggingface.tensor_names import Layout
 
 CLASSES = {
     "wav2vec2": transformers.Wav2Vec2Config,

@@ -5,8 +5,8 @@ import numpy as np
 from flax import nnx
 
 from sersl.config import schema
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.heads import EmotionModel
 from sersl.release.folder import write_encoder, write_model
 
 NAMES = ("angry", "happy", "sad", "neutral")

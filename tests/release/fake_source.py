@@ -6,8 +6,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from sersl.release.architecture import Architecture
-from sersl.release.huggingface_names import Layout, places, stored_shapes
-from sersl.release.huggingface_settings import complete, settings
+from sersl.release.huggingface.settings import complete, settings
+from sersl.release.huggingface.tensor_names import Layout, places, stored_shapes
 
 CONFIG = {
     "model_type": "wav2vec2",

@@ -1,4 +1,4 @@
-from sersl.release.huggingface import import_folder
+from sersl.release.huggingface.importing import import_folder
 from tests.release.fake_source import write_source
 
 

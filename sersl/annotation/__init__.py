@@ -1,0 +1,1 @@
+"""Annotators of emotion intensity and prosody, code books, and their sidecars."""

@@ -1,0 +1,295 @@
+"""Code books: clusters of frames, fitted on a sample of corpora, and the codes of whole corpora.
+
+Both are done in parts and go on where they were interrupted. A code book is a folder with
+`codebook.safetensors` (centroids [K, D]) and `codebook.json`; the codes of a corpus lie beside its
+records and are read by `data.codes`.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from sersl.annotation import kmeans
+from sersl.annotation.frame_features import FrameFeatures
+from sersl.annotation.sidecar_parts import SidecarParts
+from sersl.annotation.stretches import make_batches
+from sersl.core.errors import UserError
+from sersl.core.lengths import num_frames
+from sersl.core.seeds import generator
+from sersl.data.codes import CODES_DTYPE, CODES_SCHEMA, codes_folder
+from sersl.data.sources import CorpusSource
+
+CODEBOOK_SCHEMA = 1
+MAX_ITERATIONS = 100
+TOLERANCE = 1e-4  # of the inertia, relative; sklearn's default
+_WEIGHTS, _SUMMARY = "codebook.safetensors", "codebook.json"
+_ROWS_PER_PART = 256  # utterances whose sampled frames are kept at once
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CodeBook:
+    """Centroids and what they were made of.
+
+    Attributes:
+      name: of the folder, and of the codes.
+      centroids: float32 [K, D].
+      about: content of codebook.json.
+    """
+
+    name: str
+    centroids: np.ndarray
+    about: dict
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a code book is fitted.
+
+    Attributes:
+      num_codes: K.
+      max_frames: frames of the sample at most, drawn evenly from all corpora.
+      seed: of the sample and of the start.
+    """
+
+    num_codes: int
+    max_frames: int = 1_000_000
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 2 <= self.num_codes <= np.iinfo(CODES_DTYPE).max + 1:
+            raise UserError(
+                f"--num_codes {self.num_codes} is not in 2..65536: choose another number"
+            )
+        if self.max_frames < self.num_codes:
+            raise UserError(
+                f"--max_frames {self.max_frames} is less than --num_codes {self.num_codes}: "
+                "raise it"
+            )
+
+
+def read_codebook(folder: str | Path) -> CodeBook | None:
+    """Reads a code book.
+
+    Args:
+      folder: of it.
+
+    Returns:
+      The code book; None where the folder holds none.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    folder = Path(folder)
+    if not (folder / _SUMMARY).is_file():
+        return None
+    try:
+        about = dict(json.loads((folder / _SUMMARY).read_text(encoding="utf-8")))
+        centroids = safetensors.numpy.load_file(folder / _WEIGHTS)["centroids"]
+        whole = about["schema"] == CODEBOOK_SCHEMA and len(centroids) == about["num_codes"]
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise UserError(
+            f"the code book {folder} is damaged ({error}): delete the folder and fit it again"
+        ) from error
+    if not whole:
+        raise UserError(f"the code book {folder} is of another layout: fit it again elsewhere")
+    return CodeBook(folder.name, centroids, about)
+
+
+def fit_codebook(
+    folder: str | Path,
+    sources: Sequence[CorpusSource],
+    features: FrameFeatures,
+    fit: Fit,
+    *,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = print,
+) -> CodeBook:
+    """Fits a code book by k-means, unless the folder holds the one that was asked for.
+
+    Args:
+      folder: where it goes.
+      sources: corpora to draw frames from.
+      features: what is clustered.
+      fit: codes, frames and seed.
+      progress: called with (utterances done, all utterances) while frames are collected.
+      say: told a line per ten iterations.
+
+    Returns:
+      The code book.
+
+    Raises:
+      UserError: the folder holds another code book, or there are too few frames.
+    """
+    folder = Path(folder)
+    wanted = {"num_codes": fit.num_codes, "identity": features.identity}
+    found = read_codebook(folder)
+    if found is not None:
+        for key, value in wanted.items():
+            if found.about[key] != value:
+                raise UserError(
+                    f"{folder} holds a code book with another {key} ({found.about[key]}, not "
+                    f"{value}): give another --output"
+                )
+        return found
+    about = {
+        "schema": CODEBOOK_SCHEMA,
+        **wanted,
+        "max_frames": fit.max_frames,
+        "seed": fit.seed,
+        "corpora": {source.index.corpus: source.index.fingerprint for source in sources},
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    partial = folder.with_name(f".{folder.name}-{digest}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    frames = _sample(partial, sources, features, fit, progress)
+    if len(frames) < fit.num_codes:
+        raise UserError(
+            f"{len(frames)} frames are fewer than --num_codes {fit.num_codes}: give more corpora "
+            "or fewer codes"
+        )
+    last = _iterations(partial, frames, fit, say)
+    about |= {
+        "num_frames": len(frames),
+        "iterations": last.number,
+        "inertia": last.inertia,
+        "fingerprint": hashlib.sha256(last.centroids.tobytes()).hexdigest()[:16],
+    }
+    done = partial / "done"
+    shutil.rmtree(done, ignore_errors=True)
+    done.mkdir()
+    safetensors.numpy.save_file({"centroids": last.centroids}, done / _WEIGHTS)
+    (done / _SUMMARY).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    done.rename(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    return CodeBook(folder.name, last.centroids, about)
+
+
+def write_codes(
+    book: CodeBook,
+    source: CorpusSource,
+    features: FrameFeatures,
+    *,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes the code of every frame of a corpus, unless they are there.
+
+    Args:
+      book: the code book.
+      source: the corpus.
+      features: those that the book was fitted on.
+      progress: called with (utterances done, all utterances).
+
+    Returns:
+      The folder of the codes.
+
+    Raises:
+      UserError: no room to write, or a damaged record.
+    """
+    index = source.index
+    folder = codes_folder(index, book.name)
+    ids = "\n".join(index.column("utterance_id"))
+    summary = {
+        "schema": CODES_SCHEMA,
+        "book": book.name,
+        "num_codes": len(book.centroids),
+        "fingerprint": book.about["fingerprint"],
+        "identity": book.about["identity"],
+        "corpus_fingerprint": index.fingerprint,
+        "num_utterances": len(index),
+        "num_frames": int(num_frames(index.column("num_samples")).sum()),
+        "utterance_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+    }
+    if features.labels_of:  # whoever learns these codes has learned from these labels
+        summary["labels_of"] = list(features.labels_of)
+    if _is_there(folder, summary):
+        return folder
+    centroids = jnp.asarray(book.centroids)
+    encode = jax.jit(lambda values: kmeans.nearest(values, centroids)[0])
+    parts = SidecarParts(folder, summary, source.num_samples)
+    for part in parts.missing():
+        rows = parts.rows[part]
+        codes = [np.zeros(n, CODES_DTYPE) for n in num_frames(source.num_samples[rows])]
+        for stretches, values in _computed(source, rows, features):
+            found = np.asarray(encode(values.reshape(-1, values.shape[-1])))
+            found = found.reshape(values.shape[:2])
+            for line, (owner, start, count) in zip(found, stretches, strict=False):
+                codes[owner][start : start + count] = line[:count]
+        parts.write(part, (one.tobytes() for one in codes))
+        if progress is not None:
+            progress(rows.stop, len(index))
+    parts.join()
+    return folder
+
+
+def _is_there(folder: Path, summary: dict) -> bool:
+    try:
+        return json.loads((folder / "sidecar.json").read_text(encoding="utf-8")) == summary
+    except (OSError, ValueError):
+        return False
+
+
+def _computed(source: CorpusSource, rows: Sequence[int], features: FrameFeatures) -> Iterator:
+    """Yields stretches of the rows and the features [B, T, D] of their batch."""
+    for batch in make_batches([source.waveform(row) for row in rows]):
+        yield batch.stretches, features.compute(batch.waveform, batch.num_samples)
+
+
+def _sample(partial, sources, features, fit: Fit, progress) -> np.ndarray:
+    """Collects frames, each with the same chance, in parts that are kept."""
+    counts = [num_frames(source.num_samples) for source in sources]
+    share = min(1.0, fit.max_frames / max(sum(int(c.sum()) for c in counts), 1))
+    total, done, files = sum(map(len, sources)), 0, []
+    for number, source in enumerate(sources):
+        for first in range(0, len(source), _ROWS_PER_PART):
+            rows = range(first, min(first + _ROWS_PER_PART, len(source)))
+            file = partial / f"frames-{number:03d}-{first:08d}.npy"
+            if not file.is_file():
+                draws = [
+                    generator(fit.seed, "code book", number, row).random(counts[number][row])
+                    for row in rows
+                ]
+                found = [
+                    np.asarray(values)[line, :count][draws[owner][start : start + count] < share]
+                    for stretches, values in _computed(source, rows, features)
+                    for line, (owner, start, count) in enumerate(stretches)
+                ]
+                temporary = file.with_suffix(".tmp.npy")
+                np.save(temporary, np.concatenate(found) if found else np.zeros((0, 0), np.float32))
+                temporary.replace(file)
+            files.append(file)
+            done += len(rows)
+            if progress is not None:
+                progress(done, total)
+    kept = [np.load(file) for file in files]
+    return np.concatenate([part for part in kept if len(part)] or [np.zeros((0, 1), np.float32)])
+
+
+def _iterations(partial, frames: np.ndarray, fit: Fit, say) -> kmeans.Iteration:
+    """Runs k-means from the last iteration that was kept."""
+    file = partial / "iteration.npz"
+    if file.is_file():
+        kept = np.load(file)
+        last = kmeans.Iteration(int(kept["number"]), kept["centroids"], float(kept["inertia"]))
+    else:
+        last = kmeans.Iteration(0, kmeans.start(frames, fit.num_codes, seed=fit.seed), np.inf)
+    steps = kmeans.iterate(
+        kmeans.place(frames), last, max_iterations=MAX_ITERATIONS, tolerance=TOLERANCE
+    )
+    for last in steps:
+        temporary = file.with_suffix(".tmp.npz")
+        np.savez(temporary, number=last.number, centroids=last.centroids, inertia=last.inertia)
+        temporary.replace(file)
+        if last.number % 10 == 0:
+            say(f"k-means: {last.number} iterations, mean squared distance {last.inertia:.4g}")
+    return last

@@ -1,0 +1,132 @@
+"""Features of whole utterances of a corpus, and what is usual for each of its speakers."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
+from sersl.annotation.sidecar_records import read_waveforms
+from sersl.annotation.speakers import Measure, Standard, measure_speakers, rows_to_hear
+from sersl.annotation.strength import strength_input
+from sersl.annotation.stretches import make_batches
+from sersl.config.annotation import SpeakerConfig
+from sersl.core.lengths import num_frames
+from sersl.data.sources import CorpusSource
+
+_ROWS_AT_ONCE = 256  # utterances held in memory while speakers are heard
+
+
+def corpus_functionals(waveforms: Sequence[np.ndarray]) -> np.ndarray:
+    """Computes the functionals of utterances of any length.
+
+    Args:
+      waveforms: [N] float32 each, at 16 kHz.
+
+    Returns:
+      float32 [n, F]; of what is longer than 30 s the mean over stretches, by their duration; 0 of
+      what is shorter than a frame.
+    """
+    return _over_stretches(waveforms, utterance_functionals, len(FUNCTIONALS))
+
+
+def spectral_moments(waveforms: Sequence[np.ndarray], *, num_mels: int) -> np.ndarray:
+    """Computes mean and mean square of the log-mel of active frames, of utterances of any length.
+
+    Args:
+      waveforms: [N] float32 each, at 16 kHz.
+      num_mels: M.
+
+    Returns:
+      float32 [n, 4 M], first the means of the 2 M features; 0 of what is shorter than a frame.
+    """
+    return _over_stretches(waveforms, functools.partial(_moments, num_mels), 4 * num_mels)
+
+
+def mean_spectra(waveforms: Sequence[np.ndarray], *, num_mels: int) -> np.ndarray:
+    """Computes the means alone of `spectral_moments`.
+
+    Args:
+      waveforms: [N] float32 each, at 16 kHz.
+      num_mels: M.
+
+    Returns:
+      float32 [n, 2 M].
+    """
+    return spectral_moments(waveforms, num_mels=num_mels)[:, : 2 * num_mels]
+
+
+def hear_speakers(
+    source: CorpusSource, everyone: Standard, measure: Measure, config: SpeakerConfig
+) -> Standard:
+    """Measures the speakers of a corpus by some of their utterances.
+
+    Args:
+      source: the corpus.
+      everyone: mean and deviation of the training data.
+      measure: [N] waveforms to [n, F] features.
+      config: whether, and how many.
+
+    Returns:
+      `everyone`, with the corpus's speakers where that is wanted.
+
+    Raises:
+      UserError: an utterance cannot be read.
+    """
+    if not config.normalize:
+        return everyone
+    speakers = source.index.column("speaker")
+    long_enough = num_frames(source.num_samples) > 0
+    rows = rows_to_hear(np.where(long_enough, speakers, ""), config)
+    if not len(rows):
+        return everyone
+    features = measure_rows(source, rows, measure)
+    return measure_speakers(features, speakers[rows], everyone=everyone, prior=config.prior)
+
+
+def measure_rows(source: CorpusSource, rows: Sequence[int], measure: Measure) -> np.ndarray:
+    """Computes features of many utterances, some at a time.
+
+    Args:
+      source: the corpus.
+      rows: of its index.
+      measure: [N] waveforms to [n, F] features.
+
+    Returns:
+      float32 [len(rows), F].
+
+    Raises:
+      UserError: an utterance cannot be read.
+    """
+    return np.concatenate(
+        [
+            measure(read_waveforms(source, rows[i : i + _ROWS_AT_ONCE]))
+            for i in range(0, len(rows), _ROWS_AT_ONCE)
+        ]
+    )
+
+
+def _over_stretches(waveforms, function, num_features: int) -> np.ndarray:
+    total = np.zeros((len(waveforms), num_features))
+    frames = np.zeros(len(waveforms))
+    for batch in make_batches(waveforms):
+        features = np.asarray(function(batch.waveform, batch.num_samples))
+        for row, (owner, _, count) in enumerate(batch.stretches):
+            total[owner] += count * features[row].astype(np.float64)
+            frames[owner] += count
+    return (total / np.maximum(frames, 1)[:, None]).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moments(num_mels, waveform, num_samples):
+    heard = strength_input(waveform, num_samples, num_mels=num_mels)
+    share = heard.active / jnp.maximum(heard.active.sum(1, keepdims=True), 1)
+    # Of silence from end to end: what silence has, rather than the loudness of 1 that 0 would be.
+    silent = ~heard.active.any(1, keepdims=True)
+    share = jnp.where(
+        silent, heard.valid / jnp.maximum(heard.valid.sum(1, keepdims=True), 1), share
+    )
+    both = jnp.concatenate([heard.features, jnp.square(heard.features)], axis=-1)
+    return jnp.einsum("bt,btd->bd", share, both)

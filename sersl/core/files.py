@@ -1,0 +1,281 @@
+"""Files and folders written whole or not at all, strict JSON, and names that become paths."""
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from sersl.core.errors import UserError
+
+# Of JSON from outside: sersl's own files hold at most some megabytes, nested less than ten deep.
+MOST_JSON_BYTES = 256 * 2**20
+MOST_JSON_DEPTH = 100
+
+# Flag of renameat2(2): swap two names atomically.
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_STAGING = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9_-]+)-(?P<pid>\d+)\.partial")
+
+
+@contextlib.contextmanager
+def whole_path(path: str | Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; it takes the place of `path` on success.
+
+    Args:
+      path: of a file; its folder is made where it is missing.
+
+    Yields:
+      The path to write to: the same folder and suffix, named by host and process.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clear_stale(path)
+    partial = staging_path(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Opens a file that appears whole when the block ends well, and not at all otherwise.
+
+    Args:
+      path: of the file.
+      mode: "w" for UTF-8 text with line ends as written, "wb" for bytes.
+
+    Yields:
+      The open file.
+    """
+    text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
+    with whole_path(path) as partial, open(partial, mode, **text) as file:
+        yield file
+        # Closed before it is renamed, so that a full disk is found first.
+        file.close()
+
+
+@contextlib.contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """Gives an empty folder to fill, which takes the place of `folder` on success.
+
+    An older `folder` stays until the new one is complete: the two swap names.
+
+    Args:
+      folder: to write.
+
+    Yields:
+      An empty folder on the same file system.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clear_stale(folder)
+    partial = staging_path(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        swap_in(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def swap_in(new: Path, folder: Path) -> None:
+    """Puts the folder `new` in the place of `folder`; afterwards `new` holds the old one, if any.
+
+    Args:
+      new: a complete folder on the same file system.
+      folder: its place; may exist.
+    """
+    if not os.path.lexists(folder):
+        os.rename(new, folder)
+    elif not _exchange(new, folder):
+        old = staging_path(folder.with_name(folder.name + ".old"))
+        os.rename(folder, old)
+        os.rename(new, folder)
+        os.rename(old, new)
+
+
+def staging_path(path: Path) -> Path:
+    """Names the unfinished form of a file or folder: hidden, beside it, by host and process."""
+    # The suffix stays, since some writers append their own to any other.
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.partial{path.suffix}")
+
+
+def clear_stale(path: Path) -> None:
+    """Removes unfinished forms of `path` whose process on this machine has died."""
+    for left in path.parent.glob(f".{glob_escape(path.name)}*.partial*"):
+        found = _STAGING.match(left.name)
+        if found is None or found["host"] != _host() or _is_alive(int(found["pid"])):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def glob_escape(name: str) -> str:
+    """Escapes what `Path.glob` would take for a pattern."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes a value as JSON for people to read, whole or not at all.
+
+    Args:
+      path: of the file.
+      content: of strings, finite numbers, lists and mappings; NaN is refused, JSON has none.
+    """
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    with whole_file(path) as file:
+        file.write(text)
+
+
+def read_json(path: str | Path, *, what: str, remedy: str) -> dict[str, Any]:
+    """Reads a JSON object that may come from outside.
+
+    Args:
+      path: of the file.
+      what: the file is, for the sentence, e.g. "settings of a model".
+      remedy: what to do about a damaged one, e.g. "export the model again".
+
+    Returns:
+      The object.
+
+    Raises:
+      UserError: it cannot be read, or is not one JSON object with finite numbers, every key once.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MOST_JSON_BYTES or not path.is_file():
+            raise ValueError(f"not a file of at most {MOST_JSON_BYTES // 2**20} MiB")
+        return parse_json(path.read_bytes())
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f"{path} ({what}) cannot be read: {reason}; {remedy}")
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """Parses one JSON object strictly.
+
+    Args:
+      text: UTF-8.
+
+    Returns:
+      The object.
+
+    Raises:
+      ValueError: not JSON, not an object, a key twice, a number that is not finite, or nested
+        deeper than `MOST_JSON_DEPTH`.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        value = json.loads(
+            text,
+            object_pairs_hook=_each_key_once,
+            parse_float=_finite,
+            parse_constant=_finite,
+            parse_int=_integer,
+        )
+    except RecursionError:
+        raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    if _depth(value) > MOST_JSON_DEPTH:
+        raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep")
+    return value
+
+
+def check_name(name: Any, *, what: str) -> str:
+    """Checks a name from outside that becomes part of a path.
+
+    Args:
+      name: e.g. of a fold, a corpus or an annotator.
+      what: it names, for the sentence.
+
+    Returns:
+      The name.
+
+    Raises:
+      UserError: it is empty, too long, or would leave its folder.
+    """
+    if not isinstance(name, str) or not name or name in (".", "..") or name != name.strip():
+        raise UserError(f"{what} {name!r} cannot be the name of a folder: give it a plain name")
+    bad = next((c for c in name if c in '/\\:*?"<>|' or not c.isprintable()), None)
+    if bad is not None or name.startswith("."):
+        raise UserError(
+            f"{what} {name!r} cannot be the name of a folder because of "
+            f"{'a leading dot' if bad is None else repr(bad)}: rename it"
+        )
+    if len(os.fsencode(name)) > 200:
+        raise UserError(f"{what} {name[:40]!r}... is longer than 200 bytes: shorten it")
+    return name
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swaps two names atomically where the system can; says whether it did."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    return not renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60] or "host"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key[:80]!r} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 40:
+        raise ValueError(f"the number {text[:20]}... has {len(text)} digits")
+    return int(text)
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+    return deepest

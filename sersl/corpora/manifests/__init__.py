@@ -1,0 +1,1 @@
+"""A user's own list of audio, in any of the supported formats."""

@@ -1,0 +1,1 @@
+"""Evaluation protocols: the folds, and the proof that no fold leaks."""

@@ -1,0 +1,1 @@
+"""The embedded corpus: synthetic speech whose emotion is known exactly."""

@@ -1,0 +1,1 @@
+"""Records, shards, Apache Beam and the quality report of a preparation."""

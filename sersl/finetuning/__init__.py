@@ -1,0 +1,1 @@
+"""Fine-tuning: the task, the folds of a protocol, and the run."""

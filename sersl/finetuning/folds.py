@@ -1,0 +1,188 @@
+"""What a fine-tuning run divides: its labels, its folds, and the files that say so."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.index import CorpusIndex
+from sersl.corpora.labels import DIMENSIONS, LabelView, make_view, soft_label_table
+from sersl.corpora.protocols.file import write_protocol
+from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
+from sersl.corpora.ratings import describe_view, view_report
+from sersl.data.sources import CorpusSource
+from sersl.runs.checkpoint import write_json
+from sersl.runs.record import describe_corpora
+
+FINAL = "final"  # name of the fold that trains on all speakers, for release
+
+
+def choose_view(name: str, indexes: Sequence[CorpusIndex]) -> LabelView:
+    """Makes the view of a run over all its corpora.
+
+    Args:
+      name: `labels.view`.
+      indexes: of the corpora.
+
+    Returns:
+      The view.
+
+    Raises:
+      UserError: see `make_view`.
+    """
+    return make_view(name, {index.corpus: index.column("category") for index in indexes})
+
+
+def has_dimensions(sources: Sequence[CorpusSource]) -> bool:
+    """Says whether any utterance has arousal, dominance or valence."""
+    return any(
+        np.isfinite(source.index.column(name)).any() for source in sources for name in DIMENSIONS
+    )
+
+
+def choose_folds(
+    config: FinetuneConfig, sources: Sequence[CorpusSource], view: LabelView
+) -> list[Fold]:
+    """Lists the folds to run: those of the protocol, or some of them, and the final one.
+
+    Args:
+      config: protocol, seed.
+      sources: corpora in order.
+      view: classes, which few-shot and cross-corpus protocols count by.
+
+    Returns:
+      Folds in order.
+
+    Raises:
+      UserError: unknown protocol or fold, or see `make_folds`.
+    """
+    protocol, indexes = config.protocol, [source.index for source in sources]
+    folds = make_folds(
+        protocol.name,
+        indexes,
+        num_folds=protocol.num_folds,
+        validation_fraction=protocol.validation_fraction,
+        seed=config.train.seed,
+        allow_speaker_overlap=protocol.allow_speaker_overlap,
+        file=protocol.file,
+        shots=protocol.shots,
+        test_corpora=protocol.test_corpora,
+        view=view,
+    )
+    if protocol.final_model:
+        folds.append(
+            final_fold(
+                FINAL,
+                indexes,
+                validation_fraction=protocol.validation_fraction,
+                seed=config.train.seed,
+                allow_speaker_overlap=protocol.allow_speaker_overlap,
+            )
+        )
+    names = [fold.name for fold in folds]
+    for name in protocol.folds:
+        if name not in names:
+            raise unknown_name("fold in protocol.folds", name, names)
+    return [fold for fold in folds if not protocol.folds or fold.name in protocol.folds]
+
+
+def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
+    """Says what the view makes of each corpus.
+
+    Args:
+      sources: corpora in order.
+      view: classes.
+
+    Returns:
+      Lines for people.
+    """
+    return describe_view(view_report(view, _categories(sources))) if view.names else []
+
+
+def find_votes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
+    """Finds the utterances whose raters voted for a class.
+
+    Args:
+      sources: corpora in order.
+      view: classes.
+
+    Returns:
+      Bool [n], over the indexes one after the other.
+
+    Raises:
+      UserError: there are no classes, or nobody voted.
+    """
+    tables = [soft_label_table(source.index.column("votes"), view) for source in sources]
+    voted = np.concatenate([~np.isnan(table).any(axis=1) for table in tables])
+    if not view.names or not voted.any():
+        raise UserError(
+            "labels.soft needs raters' votes for the categories of labels.view, and "
+            f"{', '.join(source.index.corpus for source in sources)} has none: set it to False, "
+            "or prepare the corpus with a column votes or annotators"
+        )
+    return voted
+
+
+def warnings(folds: Sequence[Fold]) -> list[str]:
+    """Lists what a reader of the scores must know of the folds.
+
+    Args:
+      folds: with their checks.
+
+    Returns:
+      Sentences, each once.
+    """
+    said = [sentence for fold in folds for sentence in fold.checks["warnings"]]
+    return [f"WARNING: {sentence}" for sentence in dict.fromkeys(said)]
+
+
+def write_folds(
+    workdir: Path,
+    folds: Sequence[Fold],
+    config: FinetuneConfig,
+    sources: Sequence[CorpusSource],
+    view: LabelView,
+) -> None:
+    """Writes corpora.json, folds.json and protocol.json, which `protocol.file` reads back.
+
+    Args:
+      workdir: of the run.
+      folds: in order.
+      config: of the run.
+      sources: corpora in order.
+      view: classes.
+    """
+    speaker = np.concatenate([source.index.column("speaker") for source in sources])
+    tested = [fold for fold in folds if len(fold.test)]
+    indexes = [source.index for source in sources]
+    checksum = write_protocol(workdir / "protocol.json", config.protocol.name, tested, indexes)
+    write_json(
+        workdir / "corpora.json",
+        {
+            "corpora": describe_corpora(sources, labels_used=True),
+            "categories": list(view.names),
+            "view": view_report(view, _categories(sources)),
+            "protocol_sha256": checksum,
+        },
+    )
+    write_json(
+        workdir / "folds.json",
+        [
+            {
+                "fold": fold.name,
+                "test_speakers": sorted(set(speaker[fold.test])),
+                "validation_speakers": sorted(set(speaker[fold.validation])),
+                "num_train": len(fold.train),
+                "num_validation": len(fold.validation),
+                "num_test": len(fold.test),
+                "checks": fold.checks,
+            }
+            for fold in folds
+        ],
+    )
+
+
+def _categories(sources: Sequence[CorpusSource]) -> dict[str, np.ndarray]:
+    return {source.index.corpus: source.index.column("category") for source in sources}

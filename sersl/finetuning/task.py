@@ -1,0 +1,155 @@
+"""Fine-tuning as a task: the emotion model, its supervised losses, and its answers."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
+from sersl.core.errors import UserError
+from sersl.corpora.labels import DIMENSIONS
+from sersl.models.combine import combine_rows
+from sersl.models.emotion_model import EmotionModel
+from sersl.objectives.mean import Mean
+from sersl.objectives.supervised import concordance, cross_entropy
+from sersl.parallel.random import fold, run_key
+
+
+class FinetuneTask:
+    """What the training step needs to know of fine-tuning.
+
+    Attributes:
+      graph: graph definition of the model.
+      abstract: state of the model with shapes instead of arrays.
+    """
+
+    def __init__(self, config: FinetuneConfig, *, num_categories: int):
+        """Checks the settings and lays out the model without making an array.
+
+        Args:
+          config: the run; its encoder has the sizes of the weights it starts from.
+          num_categories: classes to tell apart; 0 for none.
+
+        Raises:
+          UserError: nothing to predict, or a name or a size is wrong.
+        """
+        self.config = config
+        self.num_categories = num_categories
+        self.num_dimensions = len(DIMENSIONS) if config.labels.dimensions else 0
+        if num_categories < 2 and not self.num_dimensions:
+            raise UserError(
+                f"there is nothing to predict: {num_categories} categories are labelled and "
+                "labels.dimensions is false; check labels.view and the corpus's labels"
+            )
+        self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
+
+    def make_model(self) -> EmotionModel:
+        """Makes the model with the initial weights of the run's seed."""
+        config = self.config
+        return EmotionModel(
+            config.frontend,
+            config.encoder,
+            config.pooling,
+            config.heads,
+            num_categories=self.num_categories,
+            num_dimensions=self.num_dimensions,
+            key=run_key(config.train.seed, "init"),
+            augment=None if config.augment == AugmentConfig() else config.augment,
+        )
+
+    def teacher_part(self, params: dict) -> None:
+        """Fine-tuning has no teacher."""
+        del params
+
+    def make_teacher(self, params: dict) -> None:
+        """Fine-tuning has no teacher."""
+        del params
+
+    def update_teacher(self, teacher: None, params: dict, step: jax.Array) -> None:
+        """Fine-tuning has no teacher.
+
+        Args:
+          teacher: None.
+          params: unused.
+          step: unused.
+        """
+        del teacher, params, step
+
+    def loss(
+        self,
+        params: dict,
+        teacher: None,
+        batch: dict,
+        *,
+        constants: dict,
+        step: jax.Array,
+        key: jax.Array,
+    ) -> tuple[jax.Array, dict[str, Mean]]:
+        """Computes cross-entropy and concordance on one global batch, each over its labelled rows.
+
+        Args:
+          params: of the model.
+          teacher: None.
+          batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3], and with
+            labels.soft category_probabilities [B, C].
+          constants: {"class_weights": float32 [C]}.
+          step: unused.
+          key: PRNG key of dropout and augmentation.
+
+        Returns:
+          (loss, every term as a Mean).
+        """
+        del teacher, step
+        heads = self.config.heads
+        model = nnx.merge(self.graph, nnx.State(params))
+        combined = self.config.combine != CombineConfig()
+        if combined:
+            batch = combine_rows(
+                batch,
+                self.config.combine,
+                num_categories=self.num_categories,
+                key=fold(key, "combine"),
+            )
+        output = model(batch["waveform"], batch["valid"], key=key)
+        total, metrics = jnp.float32(0.0), {}
+        if self.num_categories:
+            loss, found = cross_entropy(
+                output.category,
+                batch["category"],
+                probabilities=(
+                    batch["category_probabilities"] if self.config.labels.soft or combined else None
+                ),
+                class_weights=constants["class_weights"],
+                label_smoothing=heads.label_smoothing,
+            )
+            total, metrics = total + heads.category_weight * loss, metrics | found
+        if self.num_dimensions:
+            loss, found = concordance(output.dimensions, batch["dimensions"], names=DIMENSIONS)
+            total, metrics = total + heads.dimensions_weight * loss, metrics | found
+        return total, metrics
+
+    def answer(self, params: dict, batch: dict) -> dict[str, jax.Array]:
+        """Predicts a batch without dropout.
+
+        Args:
+          params: of the model.
+          batch: waveform [B, N], valid [B, N], utterance_index [B] and more.
+
+        Returns:
+          scores [B, C] (probabilities), dimensions [B, 3 or 0], utterance_index [B].
+        """
+        model = nnx.merge(self.graph, nnx.State(params))
+        output = model(batch["waveform"], batch["valid"])
+        return {
+            "scores": jax.nn.softmax(output.category, axis=-1),
+            "dimensions": output.dimensions,
+            "utterance_index": batch["utterance_index"],
+        }
+
+    def diagnose(self, step: int, values: dict[str, float]) -> None:
+        """A supervised loss has no collapse of its own to look for.
+
+        Args:
+          step: unused.
+          values: unused.
+        """
+        del step, values

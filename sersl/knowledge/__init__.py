@@ -1,1 +1,0 @@
-"""Room 7: emotion knowledge: annotators, their sidecars, and the frames they choose to hide."""

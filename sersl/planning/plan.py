@@ -1,0 +1,295 @@
+"""A plan: the real training step compiled for hardware that need not be there, and its costs."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from sersl.config.schema import MeshConfig, PretrainConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import SAMPLE_RATE
+from sersl.data.buckets import Bucket, choose_buckets
+from sersl.models.attention import chosen
+from sersl.parallel.flops import count_flops
+from sersl.parallel.mesh import make_mesh
+from sersl.parallel.random import run_key
+from sersl.parallel.sharding import bytes_per_device, logical_axes
+from sersl.planning.ahead import Compiled, compile_ahead
+from sersl.planning.replicated import Whole, left_whole
+from sersl.planning.topology import Topology
+from sersl.pretraining.run import example_batch
+from sersl.pretraining.task import PretrainTask
+from sersl.training.optimizer import make_optimizer
+from sersl.training.state import TrainState
+from sersl.training.step import abstract_state, make_step, param_shapes, shardings_of, trace_steps
+
+
+class Memory(NamedTuple):
+    """Bytes of one device, by kind.
+
+    Attributes:
+      params: float32 parameters.
+      optimizer: moments.
+      teacher: exponential average.
+      batch: input of a step.
+      activations: what the forward pass keeps for the backward pass, as traced; the compiler may
+        keep less.
+      temporaries: the rest of the peak: gradients, gathered parameters, what a layer works on.
+    """
+
+    params: int
+    optimizer: int
+    teacher: int
+    batch: int
+    activations: int
+    temporaries: int
+
+
+class Plan(NamedTuple):
+    """What a run would be on a topology.
+
+    Attributes:
+      config: of the run, with the batch that was planned.
+      topology: the devices.
+      mesh_sizes: devices along each axis.
+      bucket: the longest batch shape.
+      attention: implementation that the step uses, and why where it is not the platform's own.
+      num_params: values in the parameters, by their first name.
+      memory: of one device.
+      compiled: what the compiler says.
+      whole: parameters that are not cut and could be.
+      model_flops: products and sums of a step that the model asks for, over all devices.
+      hardware_flops: those of the step as it is, recomputation included.
+    """
+
+    config: PretrainConfig
+    topology: Topology
+    mesh_sizes: dict[str, int]
+    bucket: Bucket
+    attention: tuple[str, str]
+    num_params: dict[str, int]
+    memory: Memory
+    compiled: Compiled
+    whole: list[Whole]
+    model_flops: float
+    hardware_flops: float
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of the topology."""
+        return math.prod(self.mesh_sizes.values())
+
+    @property
+    def rows_per_device(self) -> int:
+        """Rows of the batch that one device holds; tensor peers hold the same ones."""
+        return self.bucket.rows // (self.mesh_sizes["data"] * self.mesh_sizes["fsdp"])
+
+
+def make_plan(
+    config: PretrainConfig, topology: Topology, *, rows_per_device: int | None = None
+) -> Plan:
+    """Compiles the training step of a config for a topology.
+
+    Args:
+      config: of the run; no corpus is needed, the batch is that of the longest bucket.
+      topology: the devices.
+      rows_per_device: rows of the batch on each device (each group of tensor peers); None: what
+        `data.seconds_per_batch` gives.
+
+    Returns:
+      The plan, also where the step does not fit.
+
+    Raises:
+      UserError: a setting, the mesh or the batch does not work with the topology.
+    """
+    mesh = make_mesh(config.mesh, topology.devices)
+    bucket = longest_bucket(config, mesh, rows_per_device=rows_per_device)
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data, seconds_per_batch=bucket.rows * bucket.seconds, row_multiple=bucket.rows
+        ),
+    )
+    with jax.set_mesh(mesh):
+        task, state, traced = _trace(config, mesh, bucket)
+        compiled = compile_ahead(traced.lower(), topology, mesh)
+        hardware = count_flops(traced.jaxpr)
+        attention = chosen(config.encoder)
+        # What the model asks for: nothing computed again, no frames filled up to blocks.
+        plain = dataclasses.replace(config.encoder, remat="none", attention="xla")
+        model = hardware
+        if plain != dataclasses.replace(config.encoder, attention=attention[0]):
+            asked = dataclasses.replace(config, encoder=plain)
+            model = count_flops(_trace(asked, mesh, bucket)[2].jaxpr)
+        kept = kept_per_row(task, state, bucket) * bucket.rows / _num_row_holders(mesh)
+    kept /= config.train.accumulate_steps
+    shapes = param_shapes(task)
+    return Plan(
+        config=config,
+        topology=topology,
+        mesh_sizes=dict(mesh.shape),
+        bucket=bucket,
+        attention=attention,
+        num_params={name: _num_values(part) for name, part in shapes.items()},
+        memory=_memory(state, bucket, task, mesh, compiled, kept),
+        compiled=compiled,
+        whole=left_whole(shapes, logical_axes(task.abstract), shardings_of(state.params), mesh),
+        model_flops=model,
+        hardware_flops=hardware,
+    )
+
+
+def longest_bucket(config: PretrainConfig, mesh: Mesh, *, rows_per_device: int | None) -> Bucket:
+    """Gives the batch shape of the longest utterances.
+
+    Args:
+      config: with `data.max_seconds` and the budget of a batch.
+      mesh: over whose data and fsdp axes the rows are cut.
+      rows_per_device: rows of each of these parts; None: as many as the budget holds.
+
+    Returns:
+      The bucket.
+
+    Raises:
+      UserError: the budget holds too few rows.
+    """
+    longest = round(config.data.max_seconds * SAMPLE_RATE)
+    own = rows_per_device is not None
+    (bucket,) = choose_buckets(
+        np.array([longest]),
+        num_buckets=1,
+        max_samples=longest,
+        seconds_per_batch=config.data.max_seconds + 1 if own else config.data.seconds_per_batch,
+        row_multiple=1 if own else config.data.row_multiple,
+    )
+    if not own:
+        return bucket
+    parts = config.train.accumulate_steps
+    if rows_per_device < 1 or rows_per_device % parts:
+        raise UserError(
+            f"--rows_per_device {rows_per_device} is no multiple of train.accumulate_steps={parts}"
+            ": give one"
+        )
+    return dataclasses.replace(bucket, rows=rows_per_device * _num_row_holders(mesh))
+
+
+def _trace(config: PretrainConfig, mesh: Mesh, bucket: Bucket):
+    """Traces the step of `sersl pretrain`: (task, abstract state, traced step)."""
+    task, optimizer, state = _prepare(config, mesh)
+    step = make_step(
+        task,
+        optimizer,
+        seed=config.train.seed,
+        accumulate_steps=config.train.accumulate_steps,
+    )
+    (traced,) = trace_steps(
+        step,
+        state,
+        buckets=[bucket],
+        example=functools.partial(example_batch, needs=task.needs),
+        constants={},
+        mesh=mesh,
+    )
+    return task, state, traced
+
+
+def _prepare(config: PretrainConfig, mesh: Mesh):
+    """Makes what is trained, without its numbers: (task, optimizer, abstract state)."""
+    if config.frozen_teachers:
+        raise UserError(
+            "a plan does not know the size of frozen_teachers before they are read: plan without "
+            "them, with --config.frozen_teachers=()"
+        )
+    task = PretrainTask(config)
+    optimizer = make_optimizer(
+        config.optimizer, param_shapes(task), num_steps=config.train.num_steps
+    )
+    return task, optimizer, abstract_state(task, optimizer, mesh)[0]
+
+
+def traced_per_row(config: PretrainConfig, topology: Topology, bucket: Bucket) -> float:
+    """Says how many bytes each row of a device adds to what a step keeps, without compiling.
+
+    Args:
+      config: of the run.
+      topology: the devices.
+      bucket: for the length of a row.
+
+    Returns:
+      Bytes per row of a device; of several parts of a batch only one is kept at a time.
+    """
+    mesh = make_mesh(config.mesh, topology.devices)
+    with jax.set_mesh(mesh):
+        task, _, state = _prepare(config, mesh)
+        return kept_per_row(task, state, bucket) / config.train.accumulate_steps
+
+
+def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float:
+    """Counts the bytes that the forward pass of one row keeps for the backward pass.
+
+    Run where the mesh of the plan is set: what is kept depends on the platform.
+
+    Args:
+      task: of the run.
+      state: abstract.
+      bucket: for the length of a row.
+
+    Returns:
+      Bytes per row: from the difference of what four rows and two rows keep, so that what does
+      not grow with the batch (parameters, codebooks) falls out.
+    """
+
+    params, teacher = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (state.params, state.teacher)
+    )
+
+    def backward(params, teacher, batch):
+        def loss(params):
+            key, step = run_key(0, "step"), jnp.int32(0)
+            return task.loss(params, teacher, batch, constants={}, step=step, key=key)[0]
+
+        return jax.vjp(loss, params)[1]
+
+    # A few rows do not divide over all devices of the plan.
+    mesh = jax.sharding.get_mesh()
+    one_device = None if mesh.empty else make_mesh(MeshConfig(), [mesh.devices.flat[0]])
+
+    def kept(rows: int) -> int:
+        batch = example_batch(Bucket(bucket.num_samples, rows), needs=task.needs)
+        with jax.set_mesh(one_device):
+            residuals = jax.eval_shape(backward, params, teacher, batch)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
+
+    return kept(4) / 2 - kept(2) / 2
+
+
+def _memory(state, bucket, task, mesh: Mesh, compiled: Compiled, kept: float) -> Memory:
+    def held(tree: Any) -> int:
+        return bytes_per_device(tree, shardings_of(tree))
+
+    batch = sum(
+        leaf.size * leaf.dtype.itemsize for leaf in example_batch(bucket, needs=task.needs).values()
+    ) // _num_row_holders(mesh)
+    fixed = held(state.params) + held(state.opt_state) + held(state.teacher) + batch
+    rest = max(compiled.peak_bytes - fixed, 0)
+    return Memory(
+        params=held(state.params),
+        optimizer=held(state.opt_state),
+        teacher=held(state.teacher),
+        batch=batch,
+        activations=min(int(kept), rest),
+        temporaries=rest - min(int(kept), rest),
+    )
+
+
+def _num_row_holders(mesh: Mesh) -> int:
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _num_values(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

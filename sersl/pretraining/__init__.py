@@ -1,0 +1,1 @@
+"""Self-supervised pretraining: the task, the student's input, masking and the run."""

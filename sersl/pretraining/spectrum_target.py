@@ -1,0 +1,34 @@
+"""The log-mel spectrum as a target, whatever frontend the student has."""
+
+import jax
+import jax.numpy as jnp
+
+from sersl.audio.features import WINDOWS_PER_FRAME, log_mel
+from sersl.config.schema import PretrainConfig
+from sersl.models.frontend import FIXED_MEAN, FIXED_STD
+from sersl.pretraining.terms.term import View
+
+
+def spectrum(view: View, config: PretrainConfig) -> jax.Array:
+    """Gives the normalised log-mel features of the clean audio.
+
+    Those of a log-mel frontend are taken as they are; with another frontend, whose features learn
+    and so could make themselves easy to predict, they are computed.
+
+    Args:
+      view: the batch.
+      config: of the run.
+
+    Returns:
+      float32 [B, T, F], 0 at padding, without gradient.
+    """
+    if config.frontend.kind == "log_mel":
+        return jax.lax.stop_gradient(view.features)
+    waveform = jnp.where(view.batch["valid"], view.batch["waveform"], 0.0)
+    features = log_mel(waveform, num_mels=config.frontend.num_mels)
+    return jnp.where(view.valid[..., None], (features - FIXED_MEAN) / FIXED_STD, 0.0)
+
+
+def num_spectrum_features(config: PretrainConfig) -> int:
+    """Counts the features of a frame of `spectrum`."""
+    return WINDOWS_PER_FRAME * config.frontend.num_mels

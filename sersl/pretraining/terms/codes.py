@@ -1,0 +1,169 @@
+"""Objectives that predict a code of each hidden frame: clusters, and random projections."""
+
+import jax
+from flax import nnx
+
+from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.data.codes import NEED
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.layers import Linear
+from sersl.models.pretraining_heads import Projection, RegressionHead
+from sersl.objectives.code_prediction import (
+    code_prediction,
+    code_usage,
+    cosine_logits,
+    random_codes,
+    random_projection,
+)
+from sersl.objectives.mean import Mean
+from sersl.parallel.random import run_key
+from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
+from sersl.pretraining.terms.term import Term, View
+
+SIMILARITIES = ("cosine", "linear")
+
+
+class CodewordHead(nnx.Module):
+    """A map into the space of comparison, and one learned codeword per code."""
+
+    def __init__(self, num_inputs: int, width: int, num_codes: int, *, key: jax.Array):
+        """Makes both; codewords uniform in [0, 1) as in fairseq.
+
+        Args:
+          num_inputs: width of the encoder.
+          width: of the space.
+          num_codes: codewords.
+          key: PRNG key of the initial weights.
+        """
+        keys = jax.random.split(key)
+        self.projection = Projection(num_inputs, width, key=keys[0])
+        self.codewords = nnx.Param(
+            jax.random.uniform(keys[1], (num_codes, width)), axes=("codes", None)
+        )
+
+
+class Clusters(Term):
+    """HuBERT: name the clusters of hidden frames, in one or several code books."""
+
+    masking = "needed"
+
+    def __init__(self, config: PretrainConfig):
+        """Checks the code books.
+
+        Raises:
+          UserError: none, one twice, or sizes that do not match.
+        """
+        super().__init__(config)
+        self.settings = settings = config.objectives.clusters
+        if settings.similarity not in SIMILARITIES:
+            raise unknown_name("objectives.clusters.similarity", settings.similarity, SIMILARITIES)
+        if not settings.books or len(set(settings.books)) < len(settings.books):
+            raise UserError(
+                f"objectives.clusters.books={list(settings.books)} must name one or more code "
+                "books, each once: run `sersl cluster` to make one"
+            )
+        if len(settings.codes) != len(settings.books) or min(settings.codes) < 2:
+            raise UserError(
+                f"objectives.clusters.codes={list(settings.codes)} must give the number of codes, "
+                f"2 or more, of each of {list(settings.books)}"
+            )
+        self.needs = frozenset(NEED + book for book in settings.books)
+
+    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> nnx.List:
+        """Makes a head for each code book.
+
+        Args:
+          encoder: unused; its width is in the config.
+          key: PRNG key.
+
+        Returns:
+          The heads, in the order of the books.
+        """
+        make = CodewordHead if self.settings.similarity == "cosine" else RegressionHead
+        width = self.config.encoder.width
+        keys = jax.random.split(key, len(self.settings.books))
+        return nnx.List(
+            [
+                make(width, self.settings.width, codes, key=k)
+                for codes, k in zip(self.settings.codes, keys, strict=True)
+            ]
+        )
+
+    def loss(self, heads: nnx.List, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Predicts the codes of hidden frames.
+
+        Args:
+          heads: one for each book.
+          view: the batch, with codes.
+
+        Returns:
+          See `code_prediction`.
+        """
+        logits, codes = {}, {}
+        for book, head in zip(self.settings.books, heads, strict=True):
+            codes[book] = view.batch[NEED + book]
+            if self.settings.similarity == "linear":
+                logits[book] = head(view.last)
+                continue
+            logits[book] = cosine_logits(
+                head.projection(view.last),
+                head.codewords[...],
+                temperature=self.settings.temperature,
+            )
+        return code_prediction(logits, codes, weights=view.weights, name="clusters")
+
+
+class BestRq(Term):
+    """BEST-RQ: name the nearest random codeword of a random projection of hidden frames."""
+
+    masking = "needed"
+
+    def __init__(self, config: PretrainConfig):
+        """Reads the settings."""
+        super().__init__(config)
+        self.settings = config.objectives.best_rq
+
+    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Linear:
+        """Makes the logits of all code books.
+
+        Args:
+          encoder: unused; its width is in the config.
+          key: PRNG key.
+
+        Returns:
+          One linear map.
+        """
+        num_logits = self.settings.books * self.settings.codes
+        return Linear(self.config.encoder.width, num_logits, axes=("embed", "codes"), key=key)
+
+    def loss(self, heads: Linear, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Quantises the spectrum at random and predicts the codes of hidden frames.
+
+        Args:
+          heads: the map.
+          view: the batch.
+
+        Returns:
+          See `code_prediction`; and best_rq_perplexity, codes in use.
+        """
+        settings = self.settings
+        # A function of the seed: never trained, never saved, the same after every restart.
+        projections, codewords = random_projection(
+            num_spectrum_features(self.config),
+            num_books=settings.books,
+            num_codes=settings.codes,
+            width=settings.width,
+            key=run_key(self.config.train.seed, "best_rq"),
+        )
+        codes = random_codes(spectrum(view, self.config), projections, codewords, valid=view.valid)
+        scores = heads(view.last).reshape(*codes.shape, settings.codes)
+        books = {str(number): number for number in range(settings.books)}
+        loss, metrics = code_prediction(
+            {book: scores[:, :, number] for book, number in books.items()},
+            {book: codes[..., number] for book, number in books.items()},
+            weights=view.weights,
+            name="best_rq",
+        )
+        usage = code_usage(codes, num_codes=settings.codes)
+        return loss, metrics | {"best_rq_perplexity": usage}

@@ -1,0 +1,193 @@
+"""Language supervision: utterances meet embeddings of texts that describe them."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sersl.annotation.functionals import FUNCTIONALS
+from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.labels import CANONICAL
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.pretraining_heads import RegressionHead
+from sersl.objectives.language import label_targets, soft_contrast
+from sersl.objectives.mean import Mean
+from sersl.objectives.whole_batch import need_whole_batch
+from sersl.parallel.random import fold
+from sersl.pretraining.terms.contrast import describe_utterances, pool
+from sersl.pretraining.terms.term import Term, View
+
+DESCRIPTIONS = ("category", "acoustics", "both")
+# What is heard of an utterance: property to the functional that measures it.
+PROPERTIES = {
+    "pitch": "f0_voiced_p50",
+    "loudness": "level_active_mean",
+    "rate": "voiced_per_second",
+    "variation": "f0_voiced_std",
+}
+LEVELS = ("low", "middle", "high")  # thirds of the batch
+
+
+def read_texts(path: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Reads the embeddings of texts.
+
+    Args:
+      path: of an .npz with `names` [K] and `embeddings` [K, E].
+
+    Returns:
+      (names, float32 [K, E]).
+
+    Raises:
+      UserError: no such file, or it holds something else.
+    """
+    if not path:
+        raise UserError(
+            "objectives.language.file is not given: set it to an .npz with names [K] and "
+            "embeddings [K, E] of the texts that describe utterances"
+        )
+    if not Path(path).is_file():
+        raise UserError(f"objectives.language.file={path!r} is no file: give an .npz")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, embeddings = file["names"], np.asarray(file["embeddings"], np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"objectives.language.file={path!r} must be an .npz with names [K] and embeddings "
+            f"[K, E] of the texts ({error})"
+        ) from error
+    names = tuple(str(name) for name in np.ravel(names))
+    fits = embeddings.ndim == 2 and len(names) == len(embeddings) == len(set(names))
+    if not (fits and np.isfinite(embeddings).all()):
+        raise UserError(
+            f"objectives.language.file={path!r} has {len(names)} names and embeddings of shape "
+            f"{embeddings.shape}: give one finite row for each name, and each name once"
+        )
+    return names, embeddings
+
+
+class LanguageHeads(nnx.Module):
+    """Projections of speech and of texts, and the scale of their cosines."""
+
+    def __init__(self, config: PretrainConfig, num_inputs: int, *, key: jax.Array):
+        """Makes them for embeddings of texts of this width."""
+        settings = config.objectives.language
+        self.speech = RegressionHead(
+            config.encoder.width, settings.hidden, settings.width, key=fold(key, "speech")
+        )
+        self.text = RegressionHead(
+            num_inputs, settings.hidden, settings.width, key=fold(key, "text")
+        )
+        self.scale = nnx.Param(jnp.float32(settings.scale).reshape(1), axes=(None,))
+
+
+class Language(Term):
+    """GEmo-CLAP: soft-target contrast with texts of the category or of what is heard."""
+
+    reads_hidden = False
+
+    def __init__(self, config: PretrainConfig):
+        """Reads the texts and checks their names."""
+        super().__init__(config)
+        settings = config.objectives.language
+        if settings.describe not in DESCRIPTIONS:
+            raise unknown_name("objectives.language.describe", settings.describe, DESCRIPTIONS)
+        names, self.embeddings = read_texts(settings.file)
+        acoustic = [f"{name}={level}" for name in PROPERTIES for level in LEVELS]
+        known = {"category": CANONICAL, "acoustics": acoustic}.get(
+            settings.describe, (*CANONICAL, *acoustic)
+        )
+        for name in names:
+            if name not in known:
+                raise unknown_name(f"name in {settings.file}", name, known)
+        if settings.describe != "category":
+            missing = [name for name in acoustic if name not in names]
+            if missing:
+                raise UserError(
+                    f"objectives.language.file={settings.file!r} has no embedding of "
+                    f"{missing[0]!r}: describing acoustics takes {', '.join(acoustic)}"
+                )
+            self._acoustic = np.array([names.index(name) for name in acoustic])
+        if settings.describe != "acoustics":
+            self._category = np.array(
+                [names.index(name) if name in names else -1 for name in CANONICAL]
+            )
+            self.needs = frozenset({"category"})
+
+    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> LanguageHeads:
+        """Makes the projections.
+
+        Args:
+          encoder: unused; its width is in the config.
+          key: PRNG key.
+
+        Returns:
+          The heads.
+        """
+        return LanguageHeads(self.config, self.embeddings.shape[1], key=key)
+
+    def loss(self, heads: LanguageHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Describes the rows and compares.
+
+        Args:
+          heads: the projections.
+          view: the batch.
+
+        Returns:
+          See `soft_contrast`; rows without a description are not counted.
+
+        Raises:
+          UserError: a batch of one row, or one that comes in parts.
+        """
+        need_whole_batch("objectives.language")
+        text, targets, counted = self._describe(view)
+        return soft_contrast(
+            heads.speech(pool(view.last, view.present)),
+            heads.text(text),
+            targets,
+            log_scale=heads.scale[0],
+            counted=counted & (view.batch["utterance_index"] >= 0),
+        )
+
+    def _describe(self, view):
+        """(embedding of each row's text [B, E], targets [B, B], bool [B]: rows that have one)."""
+        settings, num_rows = self.config.objectives.language, len(view.valid)
+        texts, targets, counted = [], [], jnp.ones(num_rows, bool)
+        if settings.describe != "acoustics":
+            category = view.batch["category"]
+            text = jnp.where(category >= 0, jnp.asarray(self._category)[category], -1)
+            counted = text >= 0
+            texts.append(jnp.asarray(self.embeddings)[text])
+            targets.append(label_targets(text))
+        if settings.describe != "category":
+            levels = acoustic_levels(describe_utterances(view))
+            at = self._acoustic.reshape(len(PROPERTIES), len(LEVELS))
+            rows = jnp.take_along_axis(jnp.asarray(at), levels.T, axis=1)
+            texts.append(jnp.asarray(self.embeddings)[rows].mean(0))
+            targets.append((levels[:, None] == levels[None]).mean(-1))
+        shares = (
+            [1.0] if len(texts) == 1 else [settings.category_share, 1.0 - settings.category_share]
+        )
+        return (
+            sum(texts) / len(texts),
+            sum(share * each for share, each in zip(shares, targets, strict=True)),
+            counted,
+        )
+
+
+def acoustic_levels(functionals: jax.Array) -> jax.Array:
+    """Says of each property in which third of the batch an utterance lies.
+
+    Args:
+      functionals: [B, F], in the order of FUNCTIONALS.
+
+    Returns:
+      int32 [B, P], positions in LEVELS, properties in the order of PROPERTIES.
+    """
+    columns = np.array([FUNCTIONALS.index(name) for name in PROPERTIES.values()])
+    values = functionals[:, columns]
+    # Rank by the number of smaller ones, so that equal values have one level.
+    rank = (values[None] < values[:, None]).sum(1)
+    return (rank * len(LEVELS) // len(values)).astype(jnp.int32)

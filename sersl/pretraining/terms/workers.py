@@ -1,0 +1,279 @@
+"""Multi-task workers: what is known of the clean signal, and what belongs to the same utterance."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.audio.prosody import PROSODY_NAMES
+from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.pretraining_heads import RegressionHead
+from sersl.models.spectra import DESCRIPTORS, deltas, describe_frames, num_values
+from sersl.objectives.mean import Mean
+from sersl.objectives.mutual_information import discriminate, draw_pairs, take_chunks
+from sersl.objectives.regression import (
+    balance,
+    chunk_deviations,
+    chunk_means,
+    regression,
+    with_context,
+)
+from sersl.objectives.whole_batch import need_whole_batch
+from sersl.parallel.random import fold
+from sersl.pretraining.terms.term import Term, View
+
+FUNCTIONALS, PROSODY = "functionals", "prosody"
+WORKERS = (*DESCRIPTORS, PROSODY, FUNCTIONALS)
+# Losses of errors that are not squared: PASE's, and one that an octave error does not lead.
+ERRORS = {"waveform": "l1", PROSODY: "huber"}
+BALANCES = ("fixed", "uncertainty")
+FRAMES = ("real", "hidden")
+_DESCRIBED = "mfcc"  # what functionals are statistics of
+
+
+class WorkerHeads(nnx.Module):
+    """One small network per worker and, with `balance=uncertainty`, how much each counts."""
+
+    def __init__(self, config: PretrainConfig, *, key: jax.Array):
+        """Makes them."""
+        settings = config.objectives.workers
+        for name in settings.names:
+            head = RegressionHead(
+                config.encoder.width,
+                settings.hidden,
+                num_outputs(name, config),
+                key=fold(key, name),
+            )
+            setattr(self, name, head)
+        if settings.balance == "uncertainty":
+            # log-variances; called scale, which weight decay leaves alone
+            self.scale = nnx.Param(jnp.zeros(len(settings.names)), axes=(None,))
+
+
+def num_outputs(name: str, config: PretrainConfig) -> int:
+    """Counts what a worker predicts: values, their slopes, and the same of neighbouring frames.
+
+    Args:
+      name: one of WORKERS.
+      config: of the run.
+
+    Returns:
+      Values per frame, or per chunk of functionals.
+    """
+    settings = config.objectives.workers
+    if name == FUNCTIONALS:
+        return 2 * num_values(_DESCRIBED)
+    if name == "waveform":
+        return num_values(name)
+    if name == PROSODY:
+        return len(PROSODY_NAMES) * (2 * settings.context + 1)
+    return num_values(name) * (3 if settings.deltas else 1) * (2 * settings.context + 1)
+
+
+class Workers(Term):
+    """PASE+: regress descriptors of the clean signal, whatever the student hears."""
+
+    def __init__(self, config: PretrainConfig):
+        """Checks names, shares, balance and frames."""
+        super().__init__(config)
+        settings = config.objectives.workers
+        for name in settings.names:
+            if name not in WORKERS:
+                raise unknown_name("worker of objectives.workers.names", name, WORKERS)
+        if not settings.names or len(set(settings.names)) < len(settings.names):
+            raise UserError(
+                f"objectives.workers.names={list(settings.names)} must name one or more workers, "
+                f"each once: choose from {', '.join(WORKERS)}"
+            )
+        if settings.shares and (
+            len(settings.shares) != len(settings.names) or min(settings.shares) < 0
+        ):
+            raise UserError(
+                f"objectives.workers.shares={list(settings.shares)} must give a number of 0 or "
+                f"more for each of the {len(settings.names)} workers, or be empty"
+            )
+        if settings.balance not in BALANCES:
+            raise unknown_name("objectives.workers.balance", settings.balance, BALANCES)
+        if settings.balance == "uncertainty" and 0 in settings.shares:
+            # Its loss would be its log-variance alone, which would fall for ever.
+            raise UserError(
+                f"objectives.workers.shares={list(settings.shares)} has a worker of no weight, and "
+                "balance 'uncertainty' learns weights: leave that worker out of "
+                "objectives.workers.names"
+            )
+        if settings.frames not in FRAMES:
+            raise unknown_name("objectives.workers.frames", settings.frames, FRAMES)
+        if PROSODY in settings.names:
+            self.needs = frozenset({"annotation"})
+        self.masking = "needed" if settings.frames == "hidden" else "any"
+
+    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> WorkerHeads:
+        """Makes the workers.
+
+        Args:
+          encoder: unused; its width is in the config.
+          key: PRNG key.
+
+        Returns:
+          The heads.
+        """
+        return WorkerHeads(self.config, key=key)
+
+    def loss(self, heads: WorkerHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Compares what the workers predict with the clean signal.
+
+        Args:
+          heads: the workers.
+          view: the batch.
+
+        Returns:
+          (sum over workers of share times loss, or balanced by uncertainty; metrics: workers,
+          workers_<name>).
+        """
+        settings = self.config.objectives.workers
+        weights = view.weights if settings.frames == "hidden" else view.frame_weights
+        waveform = jnp.where(view.batch["valid"], view.batch["waveform"], 0.0)
+        found = {}
+        for name in settings.names:
+            metric = f"workers_{name}"
+            if name == FUNCTIONALS:
+                predicted, target, counted = self._functionals(heads.functionals, waveform, view)
+            else:
+                predicted = getattr(heads, name)(view.last)
+                target, counted = self._target(name, waveform, view), weights
+            error = ERRORS.get(name, "squared")
+            found |= regression(predicted, target, weights=counted, loss=error, name=metric)[1]
+        means = list(found.values())
+        losses = jnp.stack([mean.value(empty=0.0) for mean in means])
+        losses = losses * jnp.array(settings.shares or (1.0,) * len(means))
+        present = jnp.stack([mean.is_counted() for mean in means])
+        if settings.balance == "uncertainty":
+            total = balance(losses, heads.scale[...], counted=present)
+        else:
+            total = losses.sum()
+        return total, {"workers": Mean.of(total, jnp.any(present)), **found}
+
+    def _target(self, name, waveform, view):
+        """[B, T, num_outputs] of a descriptor, NaN where a neighbour is not real."""
+        settings = self.config.objectives.workers
+        if name == PROSODY:  # has slopes of its own
+            return with_context(view.batch[PROSODY], view.valid, radius=settings.context)
+        values = describe_frames(name, waveform)
+        if name == "waveform":
+            return values
+        if settings.deltas:
+            values = deltas(values, view.valid)
+        return with_context(values, view.valid, radius=settings.context)
+
+    def _functionals(self, head, waveform, view):
+        """(predicted [B, C, F], statistics of the chunks, bool [B, C]: chunks that are real)."""
+        chunk = self.config.objectives.workers.chunk
+        values = describe_frames(_DESCRIBED, waveform)
+        mean, real = chunk_means(values, view.valid, frames=chunk)
+        deviation = chunk_deviations(values, view.valid, frames=chunk)
+        hidden, _ = chunk_means(view.last.astype(jnp.float32), view.valid, frames=chunk)
+        predicted = head(jnp.where(real[..., None], hidden, 0.0))
+        return predicted, jnp.concatenate([mean, deviation], axis=-1), real
+
+
+class Discriminators(nnx.Module):
+    """Says whether two vectors are of one utterance: of frames (local), of chunks (global)."""
+
+    def __init__(self, width: int, hidden: int, *, key: jax.Array):
+        """Makes both, each over two vectors of this width side by side."""
+        self.local_pair = RegressionHead(2 * width, hidden, 1, key=fold(key, "local"))
+        self.global_pair = RegressionHead(2 * width, hidden, 1, key=fold(key, "global"))
+
+
+class Information(Term):
+    """PASE's LIM and GIM: tell frames and chunks of the utterance from those of another."""
+
+    def __init__(self, config: PretrainConfig):
+        """Checks that one of the two has a share."""
+        super().__init__(config)
+        settings = config.objectives.information
+        if not (settings.local_share or settings.global_share):
+            raise UserError(
+                "objectives.information has local_share=0 and global_share=0: give one of them a "
+                "share, or set its weight to 0"
+            )
+
+    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Discriminators:
+        """Makes the discriminators.
+
+        Args:
+          encoder: unused; its width is in the config.
+          key: PRNG key.
+
+        Returns:
+          The heads.
+        """
+        hidden = self.config.objectives.information.hidden
+        return Discriminators(self.config.encoder.width, hidden, key=key)
+
+    def loss(self, heads: Discriminators, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Draws pairs and discriminates.
+
+        Args:
+          heads: the discriminators.
+          view: the batch.
+
+        Returns:
+          (sum of both with their shares; metrics: information, local_information and
+          global_information, the latter two with _accuracy).
+
+        Raises:
+          UserError: a batch of one row, or one that comes in parts.
+        """
+        need_whole_batch("objectives.information")
+        settings = self.config.objectives.information
+        local, found = self._local(heads.local_pair, view)
+        over_chunks, found_global = self._global(heads.global_pair, view)
+        total = settings.local_share * local + settings.global_share * over_chunks
+        return total, {"information": Mean.of(total), **found, **found_global}
+
+    def _local(self, head, view):
+        """Each real frame with another of its utterance, and with one of another utterance."""
+        hidden = view.last
+        pairs = draw_pairs(
+            view.valid,
+            view.batch["utterance_index"],
+            num_anchors=hidden.shape[1],
+            key=view.draw("local pairs"),
+        )
+        own = jnp.take_along_axis(hidden, pairs.positive[..., None], axis=1)
+        other = jnp.take_along_axis(hidden[pairs.other], pairs.negative[..., None], axis=1)
+        return discriminate(
+            _score(head, hidden, own),
+            _score(head, hidden, other),
+            counted=view.valid & pairs.counted[:, None],
+            name="local_information",
+        )
+
+    def _global(self, head, view):
+        """Means of two chunks of an utterance, and of a chunk of another, in either order."""
+        chunk = self.config.objectives.information.chunk
+        pairs = draw_pairs(
+            view.valid,
+            view.batch["utterance_index"],
+            num_anchors=2,
+            chunk=chunk,
+            key=view.draw("global pairs"),
+        )
+        anchor, own = (take_chunks(view.last, pairs.positive[:, i], chunk=chunk) for i in (0, 1))
+        other = take_chunks(view.last[pairs.other], pairs.negative[:, 0], chunk=chunk)
+        # Anchor and context change places as well (PASE+).
+        first, second, wrong = (
+            jnp.concatenate(x) for x in ((anchor, own), (own, anchor), (other,) * 2)
+        )
+        return discriminate(
+            _score(head, first, second),
+            _score(head, first, wrong),
+            counted=jnp.tile(pairs.counted, 2),
+            name="global_information",
+        )
+
+
+def _score(head, first, second):
+    return head(jnp.concatenate([first, second], axis=-1))[..., 0]

@@ -1,0 +1,196 @@
+"""The frontends as graphs of ONNX operations: waveform in, projected frames and what is real out.
+
+Each mirrors a file of `sersl.models`, whose docstrings hold the sources; spectra are a product with
+sines and cosines in float64, since quiet bands next to loud ones need more digits than float32 has.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from sersl.audio import features
+from sersl.config.schema import FrontendConfig
+from sersl.core import lengths
+from sersl.models import frontend as log_mel_frontend
+from sersl.models import waveform as waveform_frontend
+from sersl.models import whisper
+from sersl.models.layers import EPSILON
+from sersl.release.onnx.graph import Graph
+
+
+class Frames(NamedTuple):
+    """What a frontend hands on; names of values.
+
+    Attributes:
+      x: float32 [B, T, D], projected.
+      valid: bool [B, T], the frames of real audio.
+      attended: bool [B, T], those to look at, or None: all.
+    """
+
+    x: str
+    valid: str
+    attended: str | None
+
+
+def frames_of(
+    graph: Graph, waveform: str, num_samples: str, config: FrontendConfig, params: Mapping
+) -> Frames:
+    """Adds a frontend to a graph.
+
+    Args:
+      graph: to add to.
+      waveform: float32 [B, N].
+      num_samples: int64 [B], the real samples of each row, at least 400.
+      config: of the frontend.
+      params: of the frontend, nested, float32.
+
+    Returns:
+      The frames.
+    """
+    real = graph.first(num_samples, graph.size(waveform, 1))
+    waveform = graph.zero_unless(real, waveform)
+    return FRONTENDS[config.kind](graph, waveform, real, num_samples, config, params)
+
+
+def num_frames(graph: Graph, num_samples: str) -> str:
+    """Counts frames as `lengths.num_frames` does.
+
+    Args:
+      graph: to add to.
+      num_samples: int64 of any shape.
+
+    Returns:
+      Int64 of that shape.
+    """
+    count = graph.op("Div", graph.op("Sub", num_samples, lengths.WINDOW - lengths.HOP), lengths.HOP)
+    return graph.op("Max", count, 0)
+
+
+def _power_spectrum(graph, waveform, num_windows, *, shift, window, fft_length):
+    """Power of Hann windows of [B, N] every `shift` samples: float32 [B, W, F]."""
+    starts = graph.op("Mul", graph.op("Range", 0, graph.squeeze(num_windows, 0), 1), shift)
+    places = graph.op("Add", graph.expand(starts, 1), np.arange(window)[None])
+    windows = graph.as_double(graph.op("Gather", waveform, places, axis=1))
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    bins = np.arange(fft_length // 2 + 1)
+    angles = 2 * np.pi * np.arange(window)[:, None] * bins / fft_length
+    # As the models: the window is rounded to float32.
+    hann = hann.astype(np.float32)[:, None]
+    real = graph.op("MatMul", windows, graph.double(hann * np.cos(angles)))
+    imaginary = graph.op("MatMul", windows, graph.double(hann * np.sin(angles)))
+    squares = [graph.op("Mul", part, part) for part in (real, imaginary)]
+    return graph.as_float(graph.op("Add", *squares))
+
+
+def _log_mel(graph, waveform, real, num_samples, config, params):
+    length = num_frames(graph, graph.size(waveform, 1))
+    windows = graph.op("Mul", length, [features.WINDOWS_PER_FRAME])
+    half_shift = lengths.HOP // features.WINDOWS_PER_FRAME // 2
+    padded = graph.op("Pad", waveform, [0, half_shift, 0, half_shift], 0.0)
+    power = _power_spectrum(
+        graph,
+        padded,
+        windows,
+        shift=lengths.HOP // features.WINDOWS_PER_FRAME,
+        window=lengths.WINDOW,
+        fft_length=features.FFT_LENGTH,
+    )
+    mel = graph.op("MatMul", power, features.mel_filters(config.num_mels))
+    log_mel = graph.op("Log", graph.op("Add", mel, features.FLOOR))
+    x = graph.reshape(log_mel, 0, length, features.WINDOWS_PER_FRAME * config.num_mels)
+    valid = graph.first(num_frames(graph, num_samples), length)
+    if config.normalize == "utterance":
+        x = _standardized_over_time(graph, x, valid)
+    else:
+        x = graph.op("Sub", x, log_mel_frontend.FIXED_MEAN)
+        x = graph.op("Div", x, log_mel_frontend.FIXED_STD)
+    x = graph.zero_unless(graph.expand(valid, 2), x)
+    x = graph.layer_norm(graph.linear(x, params["projection"]), params["norm"])
+    return Frames(x, valid, valid)
+
+
+def _standardized_over_time(graph, x, valid):
+    real = graph.as_float(graph.expand(valid, 2))
+    count = graph.op("Max", graph.sum(real, 1, keep=True), 1.0)
+    mean = graph.op("Div", graph.sum(graph.op("Mul", x, real), 1, keep=True), count)
+    centred = graph.op("Sub", x, mean)
+    squares = graph.op("Mul", graph.op("Mul", centred, centred), real)
+    variance = graph.op("Div", graph.sum(squares, 1, keep=True), count)
+    deviation = graph.op("Sqrt", graph.op("Add", variance, log_mel_frontend.MIN_STD**2))
+    return graph.op("Div", centred, deviation)
+
+
+def _waveform(graph, waveform, real, num_samples, config, params):
+    if config.normalize == "utterance":
+        waveform = _normalized(graph, waveform, real, num_samples)
+    x = graph.expand(waveform, 1)  # [B, C, T] from here on
+    for i, (taps, stride) in enumerate(lengths.CONVOLUTIONS):
+        layer = params["convolutions"][i]
+        x = graph.convolution(x, layer, strides=[stride])
+        if config.conv_norm == "layer":
+            x = graph.transpose(
+                graph.layer_norm(graph.transpose(x, 0, 2, 1), layer["norm"]), 0, 2, 1
+            )
+        elif i == 0:
+            count = graph.op("Div", graph.op("Sub", num_samples, taps), stride)
+            x = _norm_over_time(graph, x, graph.op("Add", count, 1), layer["norm"])
+        x = graph.gelu(x)
+    x = graph.transpose(x, 0, 2, 1)
+    if config.feature_norm:
+        x = graph.layer_norm(x, params["feature_norm"])
+    valid = graph.first(num_frames(graph, num_samples), graph.size(x, 1))
+    x = graph.zero_unless(graph.expand(valid, 2), x)
+    return Frames(graph.linear(x, params["projection"]), valid, valid)
+
+
+def _normalized(graph, waveform, real, num_samples):
+    count = graph.expand(graph.op("Max", graph.as_float(num_samples), 1.0), 1)
+    mean = graph.op("Div", graph.sum(waveform, 1, keep=True), count)
+    centred = graph.zero_unless(real, graph.op("Sub", waveform, mean))
+    squares = graph.sum(graph.op("Mul", centred, centred), 1, keep=True)
+    variance = graph.op("Add", graph.op("Div", squares, count), waveform_frontend.SILENCE)
+    return graph.op("Div", centred, graph.op("Sqrt", variance))
+
+
+def _norm_over_time(graph, x, num_real, params):
+    real = graph.expand(graph.first(num_real, graph.size(x, 2)), 1)
+    count = graph.op("Max", graph.as_float(num_real), 1.0)
+    count = graph.expand(count, 1, 2)
+    mean = graph.op("Div", graph.sum(graph.zero_unless(real, x), 2, keep=True), count)
+    centred = graph.op("Sub", x, mean)
+    squares = graph.zero_unless(real, graph.op("Mul", centred, centred))
+    variance = graph.op("Div", graph.sum(squares, 2, keep=True), count)
+    deviation = graph.op("Sqrt", graph.op("Add", variance, EPSILON))
+    scaled = graph.op("Mul", graph.op("Div", centred, deviation), params["scale"][:, None])
+    return graph.op("Add", scaled, params["bias"][:, None])
+
+
+def _whisper(graph, waveform, real, num_samples, config, params):
+    window = round(config.window_seconds * lengths.SAMPLE_RATE)
+    length = num_frames(graph, graph.size(waveform, 1))
+    waveform = graph.cut(graph.op("Pad", waveform, [0, 0, 0, window], 0.0), 0, window, axis=1)
+    half = whisper.FFT_LENGTH // 2
+    padded = graph.op("Pad", waveform, [0, half, 0, half], mode="reflect")
+    power = _power_spectrum(
+        graph,
+        padded,
+        graph.constant([window // whisper.SHIFT]),
+        shift=whisper.SHIFT,
+        window=whisper.FFT_LENGTH,
+        fft_length=whisper.FFT_LENGTH,
+    )
+    mel = graph.op("MatMul", power, whisper.slaney_filters(config.num_mels))
+    log_power = graph.op("Log", graph.op("Max", mel, whisper.FLOOR))
+    log_power = graph.op("Mul", log_power, float(1 / np.log(10.0)))
+    loudest = graph.op("ReduceMax", log_power, axes=[1, 2], keepdims=1)
+    log_power = graph.op("Max", log_power, graph.op("Sub", loudest, whisper.RANGE))
+    x = graph.op("Div", graph.op("Add", log_power, 4.0), 4.0)
+    x = graph.transpose(x, 0, 2, 1)
+    for name, stride in (("conv1", 1), ("conv2", whisper.WINDOWS_PER_FRAME)):
+        x = graph.gelu(graph.convolution(x, params[name], strides=[stride], pads=[1, 1]))
+    valid = graph.first(num_frames(graph, num_samples), length)
+    return Frames(graph.transpose(x, 0, 2, 1), valid, None)
+
+
+FRONTENDS = {"log_mel": _log_mel, "waveform": _waveform, "whisper": _whisper}

@@ -1,0 +1,203 @@
+"""What a model says of recordings, by name, and the averages over their windows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from sersl.core import lengths
+from sersl.core.errors import UserError
+from sersl.release.predict.windows import MIN_SECONDS, Window
+
+OK, SILENT, TOO_SHORT, UNREADABLE = "ok", "silent", "too_short", "unreadable"
+
+Source = str | Path | bytes | np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a model says of one window, or of a whole recording.
+
+    Attributes:
+      start: seconds.
+      end: seconds.
+      status: "ok", or "silent": nothing to be heard, so nothing is scored.
+      category: {name: probability}; empty when silent or without categories.
+      dimensions: {name: 0..1}; empty when silent or without dimensions.
+      embedding: float32 [E]; [0] when silent.
+      frames: {name: float32 [T]} probabilities 50 times a second and "time", seconds of the
+        frames' centres; None unless asked for.
+    """
+
+    start: float
+    end: float
+    status: str
+    category: dict[str, float] = field(default_factory=dict)
+    dimensions: dict[str, float] = field(default_factory=dict)
+    embedding: np.ndarray
+    frames: dict[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of one source.
+
+    Attributes:
+      source: as given.
+      status: "ok", "silent", "too_short" or "unreadable: cause".
+      end: seconds of audio that were read.
+      rows: one per window, or a single one; empty unless something could be read.
+    """
+
+    source: Source
+    status: str
+    end: float
+    rows: list[Scores]
+
+    def checked(self) -> "Answer":
+        """Gives itself where there are scores.
+
+        Raises:
+          UserError: there are none.
+        """
+        if self.status.startswith(UNREADABLE):
+            raise UserError(self.status.removeprefix(f"{UNREADABLE}: "))
+        if self.status == TOO_SHORT:
+            raise UserError(
+                f"{source_name(self.source)} is shorter than {MIN_SECONDS:g} s: give longer audio"
+            )
+        if self.status == SILENT:
+            raise UserError(f"{source_name(self.source)} is silent: there is nothing to score")
+        return self
+
+
+class Recording:
+    """A source on its way: windows that wait for the network, and those that are done."""
+
+    def __init__(self, source: Source):
+        """Starts without windows."""
+        self.source = source
+        self.pending: list[Window] = []
+        self._done: dict[int, Scores] = {}
+        self._end = 0.0
+        self._error = ""
+
+    def add(self, window: Window) -> None:
+        """Takes a window in; a silent one is done at once."""
+        times = _times(window)
+        self._end = times["end"]
+        if window.silent:
+            nothing = np.zeros(0, np.float32)
+            self._done[window.start] = Scores(**times, status=SILENT, embedding=nothing)
+        else:
+            self.pending.append(window)
+
+    def take(self) -> list[Window]:
+        """Hands out the windows that wait."""
+        taken, self.pending = self.pending, []
+        return taken
+
+    def fail(self, cause: str) -> None:
+        """Forgets all windows: half a recording is no answer."""
+        self._error, self.pending, self._done = cause, [], {}
+
+    def finish(
+        self,
+        window: Window,
+        output: Mapping[str, np.ndarray],
+        *,
+        categories: Sequence[str],
+        dimensions: Sequence[str],
+    ) -> None:
+        """Writes down what the network says of a window.
+
+        Args:
+          window: one that was handed out.
+          output: "category" [C] and "dimensions" [D] scores, "embedding" [E], and "frames" [T, C]
+            if asked for, padding included.
+          categories: C names.
+          dimensions: D names.
+        """
+        frames = None
+        if "frames" in output:
+            values = output["frames"][: lengths.num_frames(len(window.waveform))]
+            # Frame t is centred on sample 320 t + 200 (sersl.core.lengths).
+            centres = window.start + np.arange(len(values)) * lengths.HOP + lengths.WINDOW // 2
+            frames = {"time": (centres / lengths.SAMPLE_RATE).astype(np.float32)}
+            frames.update({name: values[:, i] for i, name in enumerate(categories)})
+        self._done[window.start] = Scores(
+            **_times(window),
+            status=OK,
+            category=dict(zip(categories, output["category"].tolist(), strict=True)),
+            dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
+            embedding=output["embedding"],
+            frames=frames,
+        )
+
+    def answer(self, *, whole: bool) -> Answer:
+        """Sums up when no window waits.
+
+        Args:
+          whole: one row for the recording instead of one per window.
+
+        Returns:
+          The answer.
+        """
+        rows = [self._done[start] for start in sorted(self._done)]
+        audible = [row for row in rows if row.status == OK]
+        if self._error:
+            status = f"{UNREADABLE}: {self._error}"
+        elif not rows:
+            status = TOO_SHORT
+        else:
+            status = OK if audible else SILENT
+        if whole and audible:
+            rows = [mean_scores(audible, start=0.0, end=self._end)]
+        elif whole:
+            rows = []
+        return Answer(source=self.source, status=status, end=self._end, rows=rows)
+
+
+def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
+    """Averages scores by the duration of their windows.
+
+    Args:
+      rows: at least one, none silent.
+      start: seconds, of the result.
+      end: seconds, of the result.
+
+    Returns:
+      The mean; frames are put one after the other.
+    """
+    weights = [row.end - row.start for row in rows]
+
+    def mean(values):
+        return np.average(np.array(list(values)), axis=0, weights=weights)
+
+    frames = None
+    if rows[0].frames is not None:
+        frames = {
+            name: np.concatenate([row.frames[name] for row in rows]) for name in rows[0].frames
+        }
+    return Scores(
+        start=start,
+        end=end,
+        status=OK,
+        category={name: float(mean(r.category[name] for r in rows)) for name in rows[0].category},
+        dimensions={
+            name: float(mean(r.dimensions[name] for r in rows)) for name in rows[0].dimensions
+        },
+        embedding=mean(row.embedding for row in rows).astype(np.float32),
+        frames=frames,
+    )
+
+
+def source_name(source: Source) -> str:
+    """Names a source in a message."""
+    return str(source) if isinstance(source, str | Path) else "audio in memory"
+
+
+def _times(window: Window) -> dict[str, float]:
+    end = window.start + len(window.waveform)
+    return {"start": window.start / lengths.SAMPLE_RATE, "end": end / lengths.SAMPLE_RATE}

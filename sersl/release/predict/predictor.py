@@ -1,0 +1,320 @@
+"""A released model at work: audio in, emotions and embeddings by name out."""
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sersl.core import lengths
+from sersl.core.errors import UserError
+from sersl.release.folder import ReleasedModel, read_model
+from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores, Source
+from sersl.release.predict.windows import MAX_SECONDS, check_window, windows
+
+# Audio in one batch, and audio that is read before the network runs.
+_BATCH_SAMPLES = 4 * lengths.num_samples(1500)  # four stretches of 30 s
+_SECONDS_PER_RUN = 480.0
+_RECORDINGS_PER_RUN = 256
+_ROWS = (16, 4, 1)  # few sizes, so that few programs are compiled
+
+
+def load(folder: str | Path) -> "Model":
+    """Loads a released model.
+
+    Args:
+      folder: that `sersl export` wrote.
+
+    Returns:
+      The model, ready to predict.
+
+    Raises:
+      UserError: the folder is missing, incomplete or damaged.
+    """
+    return Model(read_model(folder))
+
+
+class Model:
+    """Predicts emotions and gives embeddings; every answer carries names.
+
+    Batches have a few fixed lengths, so that few programs are compiled; padding changes no answer.
+    What is longer than 30 s is cut into stretches of 30 s whose probabilities, dimensions and
+    embeddings are averaged by their duration, so that an hour needs no more memory than a minute.
+    """
+
+    def __init__(self, released: ReleasedModel):
+        """Puts the parameters on the default device.
+
+        Args:
+          released: from `read_model`.
+        """
+        self.about = released.about
+        self.categories = released.architecture.categories
+        self.dimensions = released.architecture.dimensions
+        self.num_layers = released.architecture.encoder.num_layers
+        self.has_heads = released.architecture.heads is not None
+        params = released.params if self.has_heads else released.params["encoder"]
+        self._graph = nnx.graphdef(released.architecture.build())
+        self._params = jax.tree.map(jnp.asarray, params)
+        self._compiled = {
+            frames: jax.jit(functools.partial(self._forward, frames=frames))
+            for frames in (False, True)
+        }
+        self._hidden = jax.jit(self._hidden_states, static_argnames=("layers", "frames"))
+
+    def predict(
+        self,
+        source: Source | Sequence[Source],
+        *,
+        sample_rate: int | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        frames: bool = False,
+    ) -> dict | list:
+        """Predicts the emotions of a recording, or of each of a list.
+
+        Args:
+          source: path, bytes of an audio file, waveform [N] or [N, channels], or a list of these.
+          sample_rate: Hz of the waveforms; None for files.
+          window: seconds; None: one answer for the whole recording.
+          hop: seconds between the starts of windows; None: windows side by side.
+          frames: also scores per frame, 50 a second.
+
+        Returns:
+          {"status", "start", "end", "category": {name: probability}, "dimensions": {name: 0..1},
+          "embedding": float32 [E]} and "frames": {"time": [T], name: [T]} if asked for; with a
+          window a list of these; for a list of sources a list of either. The scale of the
+          dimensions also stands in `about["scale"]`.
+
+        Raises:
+          UserError: audio that cannot be read, is shorter than 0.1 s or silent, or wrong arguments.
+        """
+        several = isinstance(source, list | tuple)
+        answers = self.answers(
+            source if several else [source],
+            sample_rate=sample_rate,
+            window=window,
+            hop=hop,
+            frames=frames,
+        )
+        results = []
+        for answer in answers:
+            rows = [_as_dict(row) for row in answer.checked().rows]
+            results.append(rows[0] if window is None else rows)
+        return results if several else results[0]
+
+    def answers(
+        self,
+        sources: Iterable[Source],
+        *,
+        sample_rate: int | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        frames: bool = False,
+    ) -> Iterator[Answer]:
+        """Predicts many recordings, whatever is wrong with some of them.
+
+        Args:
+          sources: read one after the other, when their turn comes.
+          sample_rate: as `predict`.
+          window: as `predict`.
+          hop: as `predict`.
+          frames: as `predict`.
+
+        Yields:
+          One answer per source, in order, while later ones are still to be read.
+
+        Raises:
+          UserError: wrong arguments, or a model without heads.
+        """
+        if not self.has_heads:
+            raise UserError(
+                "this model is an encoder without heads, which predicts nothing: fine-tune it "
+                "(`sersl finetune --config.init_from=...`), or take its embeddings"
+            )
+        check_window(window, hop)
+        waiting: list[Recording] = []
+        seconds = 0.0
+        for source in sources:
+            waiting.append(Recording(source))
+            try:
+                for part in windows(source, sample_rate=sample_rate, window=window, hop=hop):
+                    waiting[-1].add(part)
+                    seconds += len(part.waveform) / lengths.SAMPLE_RATE
+                    if seconds >= _SECONDS_PER_RUN:
+                        self._run(waiting, frames=frames)
+                        seconds = 0.0
+            except UserError as error:
+                waiting[-1].fail(str(error))
+            if seconds >= _SECONDS_PER_RUN / 2 or len(waiting) >= _RECORDINGS_PER_RUN:
+                self._run(waiting, frames=frames)
+                yield from (recording.answer(whole=window is None) for recording in waiting)
+                waiting, seconds = [], 0.0
+        self._run(waiting, frames=frames)
+        yield from (recording.answer(whole=window is None) for recording in waiting)
+
+    def embed(
+        self,
+        source: Source,
+        *,
+        sample_rate: int | None = None,
+        layers: str | int | None = None,
+        frames: bool = False,
+    ) -> np.ndarray:
+        """Gives the embedding of a recording.
+
+        Args:
+          source: path, bytes of an audio file, or waveform.
+          sample_rate: Hz of a waveform; None for files.
+          layers: None: the vector that the heads read (of an encoder alone: "last"); "last",
+            "all", or a number: hidden states of those layers, 0 being the input of the first.
+          frames: hidden states per frame, 50 a second, instead of their mean.
+
+        Returns:
+          float32 [E], or [D], [T, D]; with layers "all" a leading dimension of L + 1.
+
+        Raises:
+          UserError: as `predict`, or no such layer.
+        """
+        if layers is None and (frames or not self.has_heads):
+            layers = "last"
+        if layers is None:
+            return self.predict(source, sample_rate=sample_rate)["embedding"]
+        wanted = self.layer_numbers(layers)
+        parts, weights, num_windows = [], [], 0
+        for part in windows(source, sample_rate=sample_rate):
+            num_windows += 1
+            if part.silent and not frames:
+                continue  # as in predict: silence has no share in the mean
+            length = fixed_length(len(part.waveform))
+            waveform, valid = padded_batch([part.waveform], rows=1, length=length)
+            states = self._hidden(self._params, waveform, valid, layers=wanted, frames=frames)
+            num_frames = lengths.num_frames(len(part.waveform))
+            parts.append(np.asarray(states)[:, 0, :num_frames] if frames else states[:, 0])
+            weights.append(num_frames)
+        if not parts:
+            status = SILENT if num_windows else TOO_SHORT
+            Answer(source=source, status=status, end=0.0, rows=[]).checked()
+        if frames:
+            result = np.concatenate(parts, axis=1)
+        else:
+            result = np.average(np.stack(parts), axis=0, weights=weights).astype(np.float32)
+        return result if layers == "all" else result[0]
+
+    def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
+        """Finds the hidden states that "all", "last" or a number means.
+
+        Args:
+          layers: as `embed`.
+
+        Returns:
+          Their numbers, 0 to L.
+
+        Raises:
+          UserError: there is no such layer.
+        """
+        if layers == "all":
+            return tuple(range(self.num_layers + 1))
+        if layers == "last":
+            return (self.num_layers,)
+        if isinstance(layers, str) and layers.isdigit():
+            layers = int(layers)
+        if not isinstance(layers, int) or not 0 <= layers <= self.num_layers:
+            raise UserError(
+                f"layers {layers!r} is not there: give all, last, or a number from 0 (input of the "
+                f"first layer) to {self.num_layers}"
+            )
+        return (layers,)
+
+    def _run(self, recordings: Sequence[Recording], *, frames: bool) -> None:
+        pending = [(recording, part) for recording in recordings for part in recording.take()]
+        # Alike lengths side by side; a batch ends where the fixed length changes.
+        pending.sort(key=lambda pair: len(pair[1].waveform))
+        while pending:
+            length = fixed_length(len(pending[0][1].waveform))
+            fitting = [size for size in _ROWS if size * length <= _BATCH_SAMPLES]
+            same = [p for p in pending[: fitting[0]] if fixed_length(len(p[1].waveform)) == length]
+            rows = min(size for size in fitting if size >= len(same))
+            waveform, valid = padded_batch(
+                [part.waveform for _, part in same], rows=rows, length=length
+            )
+            output = self._compiled[frames](self._params, waveform, valid)
+            output = {name: np.asarray(value) for name, value in output.items()}
+            for i, (recording, part) in enumerate(same):
+                recording.finish(
+                    part,
+                    {name: value[i] for name, value in output.items()},
+                    categories=self.categories,
+                    dimensions=self.dimensions,
+                )
+            pending = pending[len(same) :]
+
+    def _forward(self, params, waveform, valid, *, frames: bool) -> dict:
+        output = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
+        result = {
+            "category": jax.nn.softmax(output.category, axis=-1),
+            "dimensions": output.dimensions,
+            "embedding": output.embedding,
+        }
+        # What is not returned is not computed.
+        return {**result, "frames": jax.nn.softmax(output.frames, axis=-1)} if frames else result
+
+    def _hidden_states(self, params, waveform, valid, *, layers, frames):
+        model = nnx.merge(self._graph, nnx.State(params))
+        encoder = model.encoder if self.has_heads else model
+        output = encoder(waveform, valid)
+        states = output.hidden_states[jnp.array(layers)].astype(jnp.float32)
+        if frames:
+            return states
+        real = output.valid[None, :, :, None]
+        return jnp.where(real, states, 0).sum(2) / jnp.maximum(real.sum(2), 1)
+
+
+def fixed_length(num_samples: int) -> int:
+    """Gives the length to which a stretch of audio is padded.
+
+    Args:
+      num_samples: at 16 kHz, up to 30 s.
+
+    Returns:
+      The least of 0.64 s, 0.92 s, ... 30 s that holds it: powers of sqrt(2), even in frames
+      (cuDNN attention refuses odd counts).
+    """
+    top = 2 * -(-round(MAX_SECONDS * lengths.FRAME_RATE) // 2)
+    frames, power = 32, 5.0
+    while lengths.num_samples(frames) < num_samples:
+        power += 0.5
+        frames = min(2 * round(2**power / 2), top)
+    return lengths.num_samples(frames)
+
+
+def padded_batch(
+    waveforms: Sequence[np.ndarray], *, rows: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays waveforms side by side.
+
+    Args:
+      waveforms: up to `rows` of float32 [N], N at most `length`.
+      rows: B; those too many repeat the first waveform, since a row of padding means nothing.
+      length: N of the batch.
+
+    Returns:
+      (waveform float32 [B, N], valid bool [B, N]).
+    """
+    waveform = np.zeros((rows, length), np.float32)
+    valid = np.zeros((rows, length), bool)
+    for i in range(rows):
+        source = waveforms[i] if i < len(waveforms) else waveforms[0]
+        waveform[i, : len(source)] = source
+        valid[i, : len(source)] = True
+    return waveform, valid
+
+
+def _as_dict(row: Scores) -> dict:
+    values = {name: getattr(row, name) for name in Scores.__dataclass_fields__}
+    if row.frames is None:
+        del values["frames"]
+    return values

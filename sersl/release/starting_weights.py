@@ -1,0 +1,93 @@
+"""Weights to start training from: those of a run, of a released or of an imported folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sersl.config.load import from_mapping
+from sersl.config.schema import EncoderConfig, FrontendConfig
+from sersl.core.errors import UserError
+from sersl.models.transformer import unstack_layers
+from sersl.release.folder import ReleasedModel, read_model
+from sersl.runs.checkpoint import has_item, load_params
+from sersl.runs.heard import heard_by_run
+from sersl.runs.initial_weights import InitialWeights
+
+
+def read_weights(source: str | Path) -> InitialWeights:
+    """Reads the weights of a run (its teacher where it has one) or of a model folder.
+
+    Args:
+      source: workdir of `sersl pretrain`, or a folder that `sersl export` or `sersl import` wrote;
+        of an imported one the encoder alone, since its heads answer to other names.
+
+    Returns:
+      The weights and the settings of frontend and encoder.
+
+    Raises:
+      UserError: the folder is neither, or is damaged.
+    """
+    source = Path(source)
+    if (source / "model.safetensors").is_file():
+        if not (source / "sersl.json").is_file():
+            raise UserError(
+                f"init_from={str(source)!r} is a model of Hugging Face: import it first, with "
+                f"`sersl import --source {source} --output DIR`, and give that DIR"
+            )
+        released = read_model(source)
+        params = released.params
+        if released.about["imported"] is not None:
+            params = {"encoder": params["encoder"]}
+        return InitialWeights(
+            params=params,
+            frontend=released.architecture.frontend,
+            encoder=released.architecture.encoder,
+            source=str(source),
+            corpora=heard_by(released),
+        )
+    if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
+        raise UserError(
+            f"init_from={str(source)!r} is neither the workdir of a `sersl pretrain` run nor a "
+            "released model folder: it has neither checkpoints/ nor model.safetensors"
+        )
+    teacher = has_item(source, "teacher")
+    params = load_params(source, "teacher") if teacher else load_params(source)
+    config = json.loads((source / "config.json").read_text())
+    return InitialWeights(
+        params=unstack_layers(params),
+        frontend=from_mapping(FrontendConfig, config["frontend"]),
+        encoder=from_mapping(EncoderConfig, config["encoder"]),
+        source=str(source),
+        corpora=heard_by_run(source),
+    )
+
+
+def heard_by(released: ReleasedModel) -> tuple[dict, ...]:
+    """Lists what a released model was trained on, and what that was made from.
+
+    Args:
+      released: the model.
+
+    Returns:
+      {"corpus", "version", "fingerprint", "labels_used", ...} of each.
+    """
+    # Earlier versions did not write whether labels were used; whoever predicts them used them.
+    predicts = released.architecture.heads is not None
+    corpora = [{"labels_used": predicts, **corpus} for corpus in released.about["corpora"]]
+    return (*corpora, *released.about["origin"])
+
+
+def labels_of(corpora: Sequence[Mapping]) -> list[dict]:
+    """Chooses the corpora whose labels were used.
+
+    Args:
+      corpora: of `InitialWeights`.
+
+    Returns:
+      {"corpus", "version", "fingerprint"} of each.
+    """
+    return [
+        {key: corpus[key] for key in ("corpus", "version", "fingerprint") if key in corpus}
+        for corpus in corpora
+        if corpus["labels_used"]
+    ]

@@ -1,0 +1,323 @@
+"""The one file that knows Orbax: saving, falling back, and reading parameters elsewhere.
+
+A checkpoint folder `<step>/` holds one item per subtree (`params`, `teacher`, `optimizer`) and
+`config`, JSON with whatever the caller adds and the shape, dtype and checksum of every array. The
+checkpoint at `step` holds the state after `step` updates.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from sersl.config.schema import CheckpointConfig
+from sersl.core.errors import UserError
+from sersl.parallel.agreement import all_agree, of_first
+from sersl.runs.integrity import check_same, check_unchanged, checksums, describe
+from sersl.runs.retention import Retention
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config"
+
+
+class _Manager(ocp.CheckpointManager):
+    """Leaves it to the loop to ask whether the machine is being taken away.
+
+    Whoever asks jax for the agreed step uses it up: asked by Orbax too, the loop may miss it.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        del step
+        return False
+
+
+class Checkpoints:
+    """Checkpoints of one run in one folder; saving is asynchronous and atomic."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        keep_last: int,
+        keep_best: int = 0,
+        keep_every_hours: float = 0.0,
+        own: bool = True,
+    ):
+        """Opens or makes the folder.
+
+        Args:
+          folder: e.g. `<workdir>/checkpoints`; on many hosts all must see it.
+          keep_last: how many to keep; others go once a newer one is complete.
+          keep_best: how many to keep besides, by the "loss" that is saved with them.
+          keep_every_hours: one to keep besides every so many hours; 0 for none.
+          own: whether this run alone writes here, and so removes what a killed one left half.
+        """
+        self.folder = Path(folder).absolute()
+        self._losses: dict[int, float | None] = {}
+        retention = Retention(
+            self._loss,
+            keep_last=keep_last,
+            keep_best=keep_best,
+            keep_every_hours=keep_every_hours,
+        )
+        self._manager = _Manager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=retention,
+                enable_async_checkpointing=True,
+                cleanup_tmp_directories=own,
+            ),
+        )
+
+    @classmethod
+    def of(cls, folder: str | Path, config: CheckpointConfig) -> "Checkpoints":
+        """Opens or makes the folder of a run.
+
+        Args:
+          folder: as above.
+          config: what to keep.
+
+        Returns:
+          The checkpoints.
+        """
+        return cls(
+            folder,
+            keep_last=config.keep_last,
+            keep_best=config.keep_best,
+            keep_every_hours=config.keep_every_hours,
+        )
+
+    def steps(self) -> list[int]:
+        """Lists the complete checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, items: Mapping, *, config: Mapping) -> None:
+        """Starts to write a checkpoint; the arrays may be donated as soon as this returns.
+
+        Args:
+          step: updates done.
+          items: name to pytree of global arrays; None values are left out.
+          config: JSON-able, written beside the arrays; "loss" says how good it is, if it does.
+
+        Raises:
+          UserError: this save or the one before it could not be written (a full disk, no
+            permission); earlier complete checkpoints are untouched.
+        """
+        items = {name: tree for name, tree in items.items() if tree is not None}
+        arrays = {name: describe(tree) for name, tree in items.items()}
+        arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+        sums = {name: checksums(tree) for name, tree in items.items()}
+        arguments[CONFIG] = ocp.args.JsonSave(
+            {**config, "step": step, "arrays": arrays, "checksums": sums}
+        )
+        self._losses[step] = config.get("loss")
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**arguments), force=True)
+        except Exception as error:
+            raise self._unwritten(error) from error
+
+    def wait(self) -> None:
+        """Waits until everything started is on disk.
+
+        Raises:
+          UserError: as `save`.
+        """
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise self._unwritten(error) from error
+
+    def close(self) -> None:
+        """Waits and releases the folder."""
+        self.wait()
+        self._manager.close()
+
+    def restore(self, items: Mapping) -> tuple[int, dict] | None:
+        """Reads the newest checkpoint that is whole, in the shardings asked for.
+
+        Args:
+          items: name to pytree of `jax.ShapeDtypeStruct` with shardings; None values are left out.
+
+        Returns:
+          (step, name to pytree of arrays), or None when there is no checkpoint at all. A damaged
+          one is skipped with a line in the log.
+
+        Raises:
+          UserError: there are checkpoints but none can be read, or one holds another model.
+        """
+        items = {name: tree for name, tree in items.items() if tree is not None}
+        left = steps = self.steps()
+        # A process alone may miss a file, or fail to read its part: all go back together.
+        while (step := of_first(max(left, default=-1))) >= 0:
+            left = [earlier for earlier in left if earlier < step]
+            restored, problem = self._read(step, items)
+            if all_agree(problem is None):
+                return step, restored
+            logger.warning(
+                "checkpoint %s is damaged (%s): falling back to the one before it",
+                self.folder / str(step),
+                problem or "another process says how",
+            )
+        if steps:
+            raise UserError(
+                f"none of the checkpoints {steps} in {self.folder} can be read: "
+                "remove the folder to start from scratch, or restore it from a copy"
+            )
+        return None
+
+    def _read(self, step: int, items: Mapping) -> tuple[dict, str | None]:
+        """Reads the arrays of one checkpoint: (them, None), or (nothing, what is wrong with it)."""
+        restored, problem = {}, None
+        try:
+            stored = self.read_config(step)
+            check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
+            # Not by the manager, which would wait here for a process that has failed to read.
+            handler = ocp.StandardCheckpointHandler()
+            for name, tree in items.items():
+                arguments = ocp.args.StandardRestore(tree)
+                restored[name] = handler.restore(self.folder / str(step) / name, args=arguments)
+        except UserError:
+            raise
+        except Exception as error:
+            problem = _first_line(error)
+        # The sums are of all processes' parts together.
+        if all_agree(problem is None):
+            try:
+                for name, tree in restored.items():
+                    check_unchanged(tree, stored["checksums"][name], item=name)
+            except Exception as error:
+                problem = _first_line(error)
+        return restored, problem
+
+    def forget_after(self, step: int) -> None:
+        """Removes checkpoints newer than `step`: damaged ones that would be in the way."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
+    def read_config(self, step: int) -> dict:
+        """Reads the JSON saved beside the arrays of one checkpoint."""
+        return json.loads((self.folder / str(step) / CONFIG / "metadata").read_text())
+
+    def _loss(self, step: int) -> float | None:
+        if step not in self._losses:
+            try:
+                stored = self.read_config(step)
+            except (OSError, ValueError):  # damaged: not among the best
+                stored = {}
+            self._losses[step] = stored.get("loss")
+        return self._losses[step]
+
+    def _unwritten(self, error: Exception) -> UserError:
+        # On disk: Orbax has forgotten what it would have removed after this save.
+        there = self.folder.is_dir()
+        steps = sorted(ocp.utils.checkpoint_steps(self.folder)) if there else []
+        kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
+        return UserError(
+            f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "
+            "make room or mend the permissions and start the same command again"
+        )
+
+
+def newest_step(folder: str | Path) -> int:
+    """Finds the newest complete checkpoint.
+
+    Raises:
+      UserError: there is none.
+    """
+    folder = Path(folder)
+    steps = ocp.utils.checkpoint_steps(folder) if folder.is_dir() else []
+    if not steps:
+        raise UserError(f"no checkpoint in {folder}: give the workdir of a run that has saved one")
+    return max(steps)
+
+
+def load_params(run: str | Path, item: str = "params") -> dict:
+    """Reads parameters into host memory, whatever mesh they were saved from.
+
+    Args:
+      run: workdir of a pretraining run or one fold's folder; `best/` is read where there is one,
+        else the newest of `checkpoints/`.
+      item: "params", or "teacher".
+
+    Returns:
+      Nested dict of numpy arrays; list positions are int keys.
+
+    Raises:
+      UserError: no such checkpoint or item, or it is damaged.
+    """
+    run = Path(run).absolute()
+    folder = run / "best" if (run / "best").is_dir() else run / "checkpoints"
+    path = folder / str(newest_step(folder)) / item
+    if not path.is_dir():
+        raise UserError(f"{path.parent} has no item {item!r}")
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            shapes = checkpointer.metadata(path).item_metadata.tree
+            restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+            tree = _int_keys(checkpointer.restore(path, restore_args=restore_args))
+        stored = json.loads((path.parent / CONFIG / "metadata").read_text())
+        check_unchanged(tree, stored["checksums"][item], item=item)
+    except Exception as error:
+        raise UserError(
+            f"checkpoint {path.parent} is damaged ({_first_line(error)}): restore it from a copy, "
+            "or remove it to use the one before it"
+        ) from error
+    return tree
+
+
+def has_item(run: str | Path, item: str) -> bool:
+    """Says whether the newest checkpoint of a run holds an item.
+
+    Args:
+      run: workdir with checkpoints/.
+      item: "params", "teacher" or "optimizer".
+
+    Returns:
+      True where it does.
+
+    Raises:
+      UserError: there is no checkpoint.
+    """
+    folder = Path(run).absolute() / "checkpoints"
+    return (folder / str(newest_step(folder)) / item).is_dir()
+
+
+def _int_keys(tree):
+    if isinstance(tree, Mapping):
+        return {
+            int(key) if isinstance(key, str) and key.isdigit() else key: _int_keys(value)
+            for key, value in tree.items()
+        }
+    return np.asarray(tree)
+
+
+def _first_line(error: Exception) -> str:
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    # What was done comes first and why it failed last.
+    return line if len(line) < 200 else f"{line[:80]} ... {line[-120:]}"
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never half of one.
+
+    Args:
+      path: the file.
+      value: JSON-able; NaN is refused because JSON has none.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def finite_or_none(value: float) -> float | None:
+    """Turns NaN and infinity into None, which JSON can say."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,133 @@
+"""What a run has heard, or learned labels of, besides the corpora that it trains on.
+
+Weights to start from, annotators, code books, teachers and recorded noise bring what they were made
+from into a run. It is written into `origin.json` beside `corpora.json`, and goes with the weights.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sersl.annotation.annotate import load_sidecar_info
+from sersl.core.errors import UserError
+from sersl.corpora.index import read_summary
+from sersl.data.recordings import recording_sources
+from sersl.data.sources import CorpusSource
+
+ORIGIN = "origin.json"
+_KEPT = ("corpus", "version", "fingerprint", "licence")
+
+
+class Ancestor(Protocol):
+    """Weights that a run is made from, see `sersl.runs.initial_weights.InitialWeights`."""
+
+    source: str
+    corpora: tuple[Mapping, ...]
+
+
+def gather_origin(
+    config,
+    sources: Sequence[CorpusSource],
+    *,
+    weights: Ancestor | None,
+    frozen: Sequence[Ancestor] = (),
+) -> list[dict]:
+    """Lists what a run gets from elsewhere.
+
+    Args:
+      config: of the run.
+      sources: corpora that it trains on.
+      weights: that it starts from.
+      frozen: its teachers.
+
+    Returns:
+      {"by", "corpus", "version", "fingerprint", "labels_used", "licence" where it is known}: `by`
+      is "noise" or "reverb" for recordings, else "annotator NAME", "codes NAME", "init_from
+      FOLDER", "teacher FOLDER" or "resume_from FOLDER".
+
+    Raises:
+      UserError: what one of them says of itself is damaged.
+    """
+    found = []
+    for name, recorded in recording_sources(config).items():
+        for source in recorded:
+            licence = read_summary(source.index.folder)["licence"]
+            found += _brought(name, [source.index.names() | {"licence": licence}], labels=False)
+    for source in sources:
+        if source.annotator is not None:
+            corpus, data_dir = source.index.corpus, config.data.data_dir
+            info = load_sidecar_info(source.annotator, corpus, data_dir=data_dir)
+            by = f"annotator {source.annotator}"
+            found += _brought(by, info.get("labels_of", ()), labels=True)
+        for reader in source.books:
+            found += _brought(f"codes {reader.book}", reader.labels_of, labels=True)
+    if weights is not None:
+        found += _brought(f"init_from {weights.source}", weights.corpora)
+    for teacher in frozen:
+        found += _brought(f"teacher {teacher.source}", teacher.corpora)
+    resumed = getattr(config, "resume_from", "")
+    # Where there is no such run, `startup.start` says so, if it still needs it.
+    if resumed and (Path(resumed) / "checkpoints").is_dir():
+        found += _brought(f"resume_from {resumed}", heard_by_run(Path(resumed)))
+    return list({json.dumps(one, sort_keys=True): one for one in found}.values())
+
+
+def read_origin(workdir: Path) -> list[dict]:
+    """Reads what a run got from elsewhere.
+
+    Args:
+      workdir: of the run.
+
+    Returns:
+      As `gather_origin`; nothing where an earlier version wrote nothing.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    path = workdir / ORIGIN
+    if not path.is_file():
+        return []
+    return _read(path)
+
+
+def heard_by_run(workdir: Path) -> tuple[dict, ...]:
+    """Lists what a run was trained on, and what it got from elsewhere.
+
+    Args:
+      workdir: of pretraining.
+
+    Returns:
+      {"corpus", "version", "fingerprint", "labels_used", ...} of each.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    # Earlier versions did not write whether labels were used: none were.
+    own = [{"labels_used": False, **corpus} for corpus in _read(workdir / "corpora.json")]
+    return (*own, *read_origin(workdir))
+
+
+def _brought(by: str, corpora: Iterable[Mapping], *, labels: bool | None = None) -> list[dict]:
+    """Makes entries; `labels` says whether labels were used, None: as each entry says."""
+    return [
+        {
+            "by": by,
+            **{key: corpus[key] for key in _KEPT if key in corpus},
+            "labels_used": corpus["labels_used"] if labels is None else labels,
+        }
+        for corpus in corpora
+    ]
+
+
+def _read(path: Path) -> list[dict]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for corpus in content:
+            corpus["corpus"], corpus["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): it says what a run has heard, which a start from "
+            "its weights must know"
+        ) from error
+    return content

@@ -1,0 +1,139 @@
+"""What every start of a run writes down: when, where, from which code, with what, on which data."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from sersl.audio.augment import RECORDED
+from sersl.core.version import __version__
+from sersl.corpora.index import read_summary
+from sersl.data.sources import CorpusSource
+from sersl.parallel.mesh import describe
+
+NAME = "starts.jsonl"
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "libtpu",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "array-record",
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+)
+_ROOT = Path(__file__).parents[2]  # of the source tree, where there is one
+
+
+def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict[str, str]) -> None:
+    """Appends one line to `starts.jsonl`.
+
+    Args:
+      workdir: of the run.
+      start_step: updates done before this start.
+      mesh: of the run.
+      data: of `fingerprints`.
+    """
+    line = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "step": start_step,
+        "command": sys.argv,
+        "host": socket.gethostname(),
+        "processes": jax.process_count(),
+        "mesh": describe(mesh),
+        "device": mesh.devices.flat[0].device_kind,
+        "git": git_state(_ROOT),
+        "versions": versions(),
+        "data": data,
+    }
+    with (Path(workdir) / NAME).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> dict[str, str]:
+    """Names the prepared data that a run reads.
+
+    Args:
+      sources: corpora that are trained on.
+      origin: of `sersl.runs.heard.gather_origin`, which lists recorded noise and rooms.
+
+    Returns:
+      Corpus to fingerprint.
+    """
+    recorded = [one for one in origin if one["by"] in RECORDED]
+    known = [*(source.index.names() for source in sources), *recorded]
+    return {corpus["corpus"]: corpus["fingerprint"] for corpus in known}
+
+
+def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> list[dict]:
+    """Lists what is trained on.
+
+    Args:
+      sources: corpora in order.
+      labels_used: whether training sees their categories or dimensions.
+
+    Returns:
+      Name, version, fingerprint, size, licence and `labels_used` of each.
+    """
+    return [
+        {
+            **source.index.names(),
+            "num_utterances": len(source.index),
+            "num_speakers": len(set(source.index.column("speaker")) - {""}),
+            "licence": read_summary(source.index.folder)["licence"],
+            "labels_used": labels_used,
+        }
+        for source in sources
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Lists the versions that numbers may depend on, of what is installed."""
+    found = {"sersl": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(root: Path) -> dict[str, str] | None:
+    """Says which commit a source tree is at, and what has changed in it since.
+
+    Args:
+      root: of the tree.
+
+    Returns:
+      {"commit"}, with "changes", the SHA-256 of the uncommitted difference, where there is one;
+      None where there is no git or no repository.
+    """
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+    commit = _git(root, "rev-parse", "HEAD")
+    difference = _git(root, "diff", "HEAD")
+    if commit is None or difference is None:
+        return None
+    state = {"commit": commit.decode().strip()}
+    if difference:
+        state["changes"] = hashlib.sha256(difference).hexdigest()
+    return state
+
+
+def _git(root: Path, *words: Sequence[str]) -> bytes | None:
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+    return None if done.returncode else done.stdout

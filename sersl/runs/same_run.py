@@ -1,0 +1,90 @@
+"""Whether a start belongs to its run: alike in all processes, and on the data of earlier starts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sersl.audio.augment import RECORDED
+from sersl.config.load import to_dict
+from sersl.core.errors import UserError
+from sersl.parallel.agreement import check_same
+from sersl.runs.heard import read_origin
+from sersl.runs.record import versions
+
+# What each host may have its own of: where the data is, and how it is read.
+_PER_HOST = ("data.data_dir", "data.threads", "data.processes", "data.prefetch")
+# Other versions may compile another program, which would wait for other messages.
+_VERSIONS = ("sersl", "jax", "jaxlib", "libtpu")
+
+
+def check_processes(config, data: Mapping[str, str]) -> None:
+    """Refuses processes that were started with other settings, data or versions than the first.
+
+    Args:
+      config: of the run.
+      data: corpus to the fingerprint of its prepared data.
+
+    Raises:
+      UserError: naming one difference and the host that has it.
+    """
+    values = {
+        key: value for key, value in flat(to_dict(config)).items() if not key.startswith(_PER_HOST)
+    }
+    found = versions()
+    check_same(
+        {
+            **values,
+            **{f"records of corpus {name}": fingerprint for name, fingerprint in data.items()},
+            **{f"version of {name}": found.get(name) for name in _VERSIONS},
+        }
+    )
+
+
+def check_data(workdir: Path, data: Mapping[str, str]) -> None:
+    """Refuses to go on with a run on other records than it has begun with.
+
+    Args:
+      workdir: of a run that has trained; its corpora.json says on what.
+      data: corpus to the fingerprint of its prepared data, of the same corpora.
+
+    Raises:
+      UserError: a corpus has changed, or corpora.json is damaged.
+    """
+    path = workdir / "corpora.json"
+    if not path.exists():
+        return
+    try:
+        content = json.loads(path.read_text())
+        listed = content["corpora"] if isinstance(content, dict) else content
+        listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in RECORDED)]
+        before = {corpus["corpus"]: corpus["fingerprint"] for corpus in listed}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error!r}): remove it to go on, if the data is as it was"
+        ) from error
+    for name, fingerprint in data.items():
+        if before.get(name, fingerprint) != fingerprint:
+            raise UserError(
+                f"workdir {workdir} holds a run on other records of corpus {name} (fingerprint "
+                f"{before[name][:12]}, now {fingerprint[:12]}): prepare it as it was, or use "
+                "another workdir"
+            )
+
+
+def flat(values: Mapping, prefix: str = "") -> dict:
+    """Gives nested settings one dotted name each, such as "train.seed".
+
+    Args:
+      values: nested settings.
+      prefix: of every name.
+
+    Returns:
+      Name to value.
+    """
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

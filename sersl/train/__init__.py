@@ -1,1 +1,0 @@
-"""Room 9: state, optimizer, step, loop and checkpoints."""

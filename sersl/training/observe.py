@@ -1,0 +1,146 @@
+"""What a run says of itself: metrics.jsonl, TensorBoard, and lines or a bar to look at."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sersl.core.errors import UserError
+from sersl.training.events import EventFile
+
+
+class Metrics:
+    """Appends one JSON object a log step to metrics.jsonl, and the same to TensorBoard."""
+
+    def __init__(self, folder: str | Path, *, start_step: int, enabled: bool, board=None):
+        """Opens the files and drops what a killed run logged beyond its last checkpoint.
+
+        Args:
+          folder: where metrics.jsonl and the TensorBoard events lie.
+          start_step: updates already done; later lines are dropped.
+          enabled: False in all processes but the first.
+          board: is shown the same and closed with the files, see `sersl.training.boards`; or None.
+        """
+        self._file = self._events = None
+        self._board = board
+        if not enabled:
+            return
+        path = Path(folder) / "metrics.jsonl"
+        kept = [line for line in read_metrics(path) if line["step"] <= start_step]
+        # A kill at any moment leaves the old file or the new one.
+        part = path.with_name(path.name + ".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(part, path)
+        self._file = path.open("a")
+        self._events = EventFile(folder, purge_step=start_step + 1 if kept else None)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one log step; a value that is not finite becomes null.
+
+        Args:
+          step: updates done.
+          values: name to value.
+
+        Raises:
+          UserError: the disk is full.
+        """
+        if self._file is None:
+            return
+        finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
+        known = {name: value for name, value in finite.items() if value is not None}
+        try:
+            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.flush()
+            self._events.add(step, known)
+        except OSError as error:
+            raise UserError(
+                f"{self._file.name} and the events beside it cannot be written ({error.strerror}): "
+                "make room and start the same command again to go on from the last checkpoint"
+            ) from error
+        if self._board is not None:
+            self._board.log(step, known)
+
+    def close(self) -> None:
+        """Flushes everything to disk; a failure to write was said when it happened."""
+        for one in (self._file, self._events, self._board):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.close()
+
+
+def read_metrics(path: str | Path) -> list[dict]:
+    """Reads metrics.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+class Progress:
+    """A bar on a terminal, plain lines otherwise, nothing in processes but the first."""
+
+    def __init__(self, title: str, *, total: int, start: int = 0, enabled: bool = True):
+        """Starts the clock.
+
+        Args:
+          title: what is going on.
+          total: steps in all.
+          start: steps already done.
+          enabled: False says nothing.
+        """
+        self._title, self._total, self._start = title, total, start
+        self._begin = time.monotonic()
+        self._enabled = enabled
+        self._bar = None
+        if enabled and sys.stdout.isatty():
+            self._bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout)
+
+    def show(self, step: int, values: Mapping[str, float]) -> None:
+        """Says how far it is and a few numbers.
+
+        Args:
+          step: steps done.
+          values: name to value, already few.
+        """
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix_str(numbers)
+        elif self._enabled:
+            elapsed = time.monotonic() - self._begin
+            left = elapsed / max(1, step - self._start) * (self._total - step)
+            clock = f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}"
+            self._print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}")
+
+    def say(self, line: str) -> None:
+        """Prints a line without tearing the bar."""
+        if self._bar is not None:
+            self._bar.write(line)
+        elif self._enabled:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # `... | tee log` whose tee has died, say of a full disk: that ends no training.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with contextlib.suppress(OSError):
+                print("sersl: nobody reads the output any more: going on", file=sys.stderr)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()

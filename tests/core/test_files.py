@@ -1,0 +1,117 @@
+"""Files appear whole or not at all, JSON is read strictly, and no name leaves its folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sersl.core import files
+from sersl.core.errors import UserError
+
+
+def test_file_when_the_block_ends_well_then_stands_alone(tmp_path):
+    with files.whole_file(tmp_path / "new" / "a.csv") as file:
+        file.write("a,b\r\n")
+    assert (tmp_path / "new" / "a.csv").read_bytes() == b"a,b\r\n"
+    assert os.listdir(tmp_path / "new") == ["a.csv"]
+
+
+def test_file_when_the_block_fails_then_the_old_one_stays(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), files.whole_file(path, "wb") as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "rename"])
+def test_folder_when_replaced_then_holds_only_the_new_files(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda a, b: False)
+    folder = tmp_path / "model"
+    for name in ("old", "new"):
+        with files.whole_folder(folder) as partial:
+            (partial / name).write_text(name)
+    assert os.listdir(folder) == ["new"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_folder_when_the_block_fails_then_the_old_one_stays(tmp_path):
+    folder = tmp_path / "model"
+    with files.whole_folder(folder) as partial:
+        (partial / "old").write_text("")
+    with pytest.raises(ZeroDivisionError), files.whole_folder(folder) as partial:
+        raise ZeroDivisionError
+    assert os.listdir(folder) == ["old"] and os.listdir(tmp_path) == ["model"]
+
+
+def test_folder_when_its_writer_was_killed_then_the_next_clears_what_it_left(tmp_path):
+    code = (
+        "import os, sys\nfrom sersl.core import files\n"
+        "with files.whole_folder(sys.argv[1]) as partial:\n"
+        "    (partial / 'half').write_text('x')\n    os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    with files.whole_folder(tmp_path / "model") as partial:
+        (partial / "whole").write_text("")
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_json_when_written_then_reads_back(tmp_path):
+    content = {"name": "Ärger", "values": [1, 2.5, None, True], "more": {"a": {}}}
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json", what="test", remedy="-") == content
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert files.read_json(tmp_path / "a.json", what="test", remedy="-") == content
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[1]",
+        b"null",
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 10_000 + b"}",
+        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}",
+        b'{"a": "\xff"}',
+        json.dumps({"a": 1}).encode("utf-16"),
+    ],
+)
+def test_json_when_odd_then_is_refused_in_one_sentence(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=r"cannot be read: .*; export it again") as caught:
+        files.read_json(path, what="settings", remedy="export it again")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_json_when_it_is_no_plain_file_then_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "missing", "/dev/zero"):
+        with pytest.raises(UserError, match="cannot be read"):
+            files.read_json(path, what="settings", remedy="export it again")
+
+
+@pytest.mark.parametrize("name", ["ravdess", "Session 1", "speaker-01", "früh", "a.b"])
+def test_name_when_plain_then_is_taken(name):
+    assert files.check_name(name, what="fold") == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "/etc", "a/b", "a\\b", "a\nb", "\x1b[31m", " a", ".git", "x" * 300, 3],
+)
+def test_name_when_it_could_leave_its_folder_then_is_refused(name):
+    with pytest.raises(UserError, match="fold"):
+        files.check_name(name, what="fold")
