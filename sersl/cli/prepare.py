@@ -98,6 +98,8 @@ def table(prepared: Prepared) -> str:
     lines = [f"corpus {summary['corpus']} {summary['version']} {done}"]
     lines += [f"  {name:<12} {value}" for name, value in rows]
     lines += [f"  difference: {text}" for text in summary["differences"]]
+    # Summaries of older versions have no notes.
+    lines += [f"  note: {text}" for text in summary.get("notes", ())]
     lines += _files("skipped", summary["skipped"])
     lines += _files("left out", summary["left_out"])
     for key, text in (("silent", "silent (kept)"), ("short", "under 0.1 s (kept, not trained on)")):

@@ -175,26 +175,52 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
       The object.
 
     Raises:
-      ValueError: not JSON, not an object, a key twice, a number that is not finite, or nested
-        deeper than `MOST_JSON_DEPTH`.
+      ValueError: see `parse_value`; or it is another value than an object.
     """
-    try:
-        if isinstance(text, bytes):
-            text = text.decode("utf-8")
-        value = json.loads(
-            text,
-            object_pairs_hook=_each_key_once,
-            parse_float=_finite,
-            parse_constant=_finite,
-            parse_int=_integer,
-        )
-    except RecursionError:
-        raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep") from None
+    value = parse_value(text)
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+def parse_value(text: str | bytes, *, allow_nan: bool = False) -> Any:
+    """Parses any JSON value strictly.
+
+    Args:
+      text: UTF-8.
+      allow_nan: read NaN, which Python writes and JSON does not have, as None.
+
+    Returns:
+      The value.
+
+    Raises:
+      ValueError: not JSON, a key twice, a number that is not finite, or nested deeper than
+        `MOST_JSON_DEPTH`.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json_decoder(allow_nan=allow_nan).decode(text)
+    except RecursionError:
+        raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep") from None
+    check_depth(value)
+    return value
+
+
+def json_decoder(*, allow_nan: bool = False) -> json.JSONDecoder:
+    """Makes the decoder of `parse_value`, for values inside a longer text."""
+    return json.JSONDecoder(
+        object_pairs_hook=_each_key_once,
+        parse_float=_finite,
+        parse_constant=_nan_is_none if allow_nan else _finite,
+        parse_int=_integer,
+    )
+
+
+def check_depth(value: Any) -> None:
+    """Raises ValueError where a value is nested deeper than `MOST_JSON_DEPTH`."""
     if _depth(value) > MOST_JSON_DEPTH:
         raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep")
-    return value
 
 
 def check_name(name: Any, *, what: str) -> str:
@@ -260,6 +286,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is not a finite number")
     return value
+
+
+def _nan_is_none(text: str) -> None:
+    if text != "NaN":
+        _finite(text)
 
 
 def _integer(text: str) -> int:

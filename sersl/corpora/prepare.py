@@ -280,6 +280,7 @@ def _account(builder: Builder, source: str) -> dict:
         "left_out": [dataclasses.asdict(item) for item in account.left_out],
         "silent": account.silent,
         "short": account.short,
+        "notes": list(account.notes),
         "licence": about.licence,
         "citation": about.citation,
         "homepage": about.homepage,

@@ -1,4 +1,4 @@
-"""What a corpus says of each utterance and of itself, before any audio is read."""
+"""Utterances and descriptions of corpora, before any audio is read."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One utterance as a corpus knows it, before its audio is read.
+    """The labels of one utterance and where its audio is.
 
     Attributes:
       utterance_id: unique within the corpus.
       source: audio file, or [N] float32 at 16 kHz.
-      path: how to call the source: relative to the corpus's folder.
-      start, end: seconds within the source; None: from the first or to the last sample.
-      channel: to take, from 0; None: mean of all.
+      path: name of the source, relative to the corpus's folder.
+      start, end: seconds within the source; None: the first or the last sample.
+      channel: index from 0; None: mean of all channels.
       category: canonical name or ""; category_raw: as the corpus spells it.
       votes: number of raters by canonical category, or None.
-      intensity, arousal, dominance, valence: 0..1, NaN where not known.
-      scale_low, scale_high: of the corpus's own ratings of the three dimensions.
-      fold: official split; extra: anything else, kept as JSON.
+      intensity, arousal, dominance, valence: 0..1, NaN where unknown.
+      scale_low, scale_high: scale of the corpus's own ratings of the three dimensions.
+      fold: official split; extra: anything else, stored as JSON.
     """
 
     utterance_id: str
@@ -51,34 +51,29 @@ class Utterance:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that gives no record, and why."""
+    """A file without a record, and the reason."""
 
     path: str
     reason: str
 
 
 def short_reason(item: Mapping[str, str]) -> str:
-    """Says why a file gives no record, without its name, so that equal reasons are equal text.
-
-    Args:
-      item: of `LeftOut`: path and reason.
-
-    Returns:
-      The reason; where it starts with the file's whole name, what follows.
-    """
+    """Gives the reason of a `LeftOut` without the file's name, so that reasons can be counted."""
     _, found, rest = item["reason"].partition(item["path"])
     return rest.strip() if found else item["reason"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a reader of the prepared corpus must know.
+    """Description of a corpus.
 
     Attributes:
       description: one or two sentences.
-      citation: BibTeX or plain text; licence: its name; homepage: where to get or ask for it.
-      folder: how the folder given as --audio_dir must look.
-      num_utterances: of a complete copy; None where the corpus has no one size.
+      citation: BibTeX or plain text.
+      licence: its name.
+      homepage: URL of the download or of the request form.
+      folder: layout that --audio_dir must have.
+      num_utterances: in a complete copy; None if copies differ.
       how_to_get: a clause on what to sign and whom to ask; "": free at the homepage.
     """
 
@@ -93,11 +88,12 @@ class About:
 
 @dataclass
 class Account:
-    """The books of one preparation, complete once all records are written."""
+    """What one preparation counted, complete once all records are written."""
 
-    left_out: list[LeftOut] = field(default_factory=list)  # by the corpus's own rules
-    skipped: list[LeftOut] = field(default_factory=list)  # could not be used
+    left_out: list[LeftOut] = field(default_factory=list)  # by the rules of the corpus
+    skipped: list[LeftOut] = field(default_factory=list)  # unusable audio
     silent: list[str] = field(default_factory=list)  # every sample is zero; kept
     short: list[str] = field(default_factory=list)  # kept
+    notes: list[str] = field(default_factory=list)  # sentences for the user, e.g. unused columns
     num_utterances: int = 0
     fingerprint: str = ""

@@ -97,6 +97,15 @@ def test_json_when_odd_then_is_refused_in_one_sentence(tmp_path, text):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+def test_value_when_python_wrote_nan_then_is_none_if_allowed():
+    assert files.parse_value("[1, NaN]", allow_nan=True) == [1, None]
+    for text in ("NaN", "[Infinity]"):
+        with pytest.raises(ValueError, match="is not a finite number"):
+            files.parse_value(text)
+    with pytest.raises(ValueError, match="Infinity is not a finite number"):
+        files.parse_value("[Infinity]", allow_nan=True)
+
+
 def test_json_when_it_is_no_plain_file_then_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "missing", "/dev/zero"):
         with pytest.raises(UserError, match="cannot be read"):

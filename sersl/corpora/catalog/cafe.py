@@ -31,7 +31,7 @@ _SENTENCES = {
 _AGES = ("46", "64", "18", "50", "22", "34", "15", "25", "42", "20", "35", "37")  # actors 1 to 12
 
 
-class Cafe(FolderBuilder, skip_registration=True):
+class Cafe(FolderBuilder):
     """CaFE from its 48 kHz or 192 kHz download.
 
     Source: names, sentences and ages as in EmoBox `EmoBox/preprocess/scripts/cafe.py`, folders as

@@ -29,7 +29,7 @@ _SENTIMENT = (-3.0, 3.0)  # very negative to very positive
 _STRONGEST = 3.0  # strengths are 0 to 3
 
 
-class CmuMosei(FolderBuilder, skip_registration=True):
+class CmuMosei(FolderBuilder):
     """Segments of CMU-MOSEI's full recordings, as its label file cuts them.
 
     Reads the owner's CMU_MOSEI_Labels.csd, with the folds of the SDK's cmu_mosei_std_folds.py

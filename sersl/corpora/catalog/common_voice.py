@@ -20,7 +20,7 @@ _GENDERS = {
 }
 
 
-class CommonVoice(FolderBuilder, skip_registration=True):
+class CommonVoice(FolderBuilder):
     """The validated clips of one or more languages, with the official sets as folds.
 
     Source: layout and columns as in lhotse `recipes/commonvoice.py`.

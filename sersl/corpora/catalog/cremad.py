@@ -39,7 +39,7 @@ _VOTES_FILE = "processedResults/tabulatedVotes.csv"
 _ACTORS_FILE = "VideoDemographics.csv"
 
 
-class Cremad(FolderBuilder, skip_registration=True):
+class Cremad(FolderBuilder):
     """CREMA-D as its repository has it; the category is what the actor was asked for."""
 
     name = "cremad"

@@ -35,7 +35,7 @@ _TEXTS = {
 }
 
 
-class Emodb(FolderBuilder, skip_registration=True):
+class Emodb(FolderBuilder):
     """EMO-DB from the folder `wav`."""
 
     name = "emodb"

@@ -19,7 +19,7 @@ _EMOTIONS = {
 }
 
 
-class Emovo(FolderBuilder, skip_registration=True):
+class Emovo(FolderBuilder):
     """EMOVO; its files are stereo at 48 kHz, the mean of both channels is kept."""
 
     name = "emovo"

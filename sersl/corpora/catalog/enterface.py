@@ -20,7 +20,7 @@ _EMOTIONS = {
 }
 
 
-class Enterface(FolderBuilder, skip_registration=True):
+class Enterface(FolderBuilder):
     """The audio beside eNTERFACE'05's videos, or in them where there is none beside.
 
     Source: folders and odd names as in nkululeko `data/enterface/process_database.py` and the

@@ -15,7 +15,7 @@ _NAME = re.compile(
 _MEN = frozenset((4, 5, 6, 8, 10, 11, 12, 13, 14, 20))
 
 
-class Esd(FolderBuilder, skip_registration=True):
+class Esd(FolderBuilder):
     """ESD; the split of its folders is kept as `fold`, and shares speakers."""
 
     name = "esd"

@@ -13,7 +13,7 @@ _LIST = "GigaSpeech.json"
 _NO_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
 
 
-class Gigaspeech(FolderBuilder, skip_registration=True):
+class Gigaspeech(FolderBuilder):
     """The segments that GigaSpeech.json lists, of the recordings that are there.
 
     The list is read one recording at a time: the full one has several gigabytes.

@@ -29,7 +29,7 @@ _SCALE = SCALES["iemocap"]
 _WORDS = {"neutral state": "neutral"}  # as raters choose it; the others are spelt as elsewhere
 
 
-class Iemocap(FolderBuilder, skip_registration=True):
+class Iemocap(FolderBuilder):
     """IEMOCAP's turns with the votes of all raters.
 
     The speaker is the session and the letter of the *turn*; the letter of the dialogue says who

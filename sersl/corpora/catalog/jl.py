@@ -14,7 +14,7 @@ _PRIMARY = ("angry", "sad", "neutral", "happy", "excited")  # canonical names al
 _SECONDARY = ("anxious", "apologetic", "assertive", "concerned", "encouraging")
 
 
-class Jl(FolderBuilder, skip_registration=True):
+class Jl(FolderBuilder):
     """The raw part of the JL-corpus, with its transcripts.
 
     Source: names as in nkululeko `data/jl/process_database.py`; 2400 files as in EmoBox.

@@ -11,7 +11,7 @@ from sersl.corpora.writing.builder import FolderBuilder
 _LONGEST = 30.0  # seconds; neighbouring pieces of speech are joined up to here, as evaluation takes
 
 
-class Librilight(FolderBuilder, skip_registration=True):
+class Librilight(FolderBuilder):
     """Pieces of Libri-Light's recordings, from the voice activity in the file beside each.
 
     Source: layout and fields as in lhotse `recipes/librilight.py`. The release's own

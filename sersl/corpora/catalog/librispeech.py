@@ -16,7 +16,7 @@ _GENDERS = {"F": "female", "M": "male"}
 _FOLDS = {"train": "train", "dev": "validation", "test": "test"}
 
 
-class Librispeech(FolderBuilder, skip_registration=True):
+class Librispeech(FolderBuilder):
     """Any subsets of LibriSpeech; the transcripts say how many utterances they have.
 
     Source: folders, `*.trans.txt` and SPEAKERS.TXT as in lhotse `recipes/librispeech.py`.

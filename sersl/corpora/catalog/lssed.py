@@ -16,7 +16,7 @@ _GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male", "": 
 _KNOWN = {*_COLUMNS, "speaker", "gender", "age"}
 
 
-class Lssed(FolderBuilder, skip_registration=True):
+class Lssed(FolderBuilder):
     """LSSED's label file and audio.
 
     Source: file, folder and columns as in Vesper `utils/dataset.py` and `configs/dataset_config.py`

@@ -18,7 +18,7 @@ _FOLDS = {"train": "train", "dev": "validation", "test": "test"}
 _ABSENT = {("train", "dia125_utt3"), ("dev", "dia110_utt7")}
 
 
-class Meld(FolderBuilder, skip_registration=True):
+class Meld(FolderBuilder):
     """The sound of MELD's clips; an extracted one is read rather than the video.
 
     Source: folders, tables and odd names as in EmoBox `EmoBox/preprocess/scripts/meld.py` and

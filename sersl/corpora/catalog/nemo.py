@@ -22,7 +22,7 @@ _SPEAKERS = {  # counted in the corpus's own table
 }
 
 
-class Nemo(FolderBuilder, skip_registration=True):
+class Nemo(FolderBuilder):
     """nEMO's audio."""
 
     name = "nemo"

@@ -27,7 +27,7 @@ _STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by 
 _MODALITIES = {"01": "video with sound", "02": "video"}
 
 
-class Ravdess(FolderBuilder, skip_registration=True):
+class Ravdess(FolderBuilder):
     """Speech of RAVDESS, from any of its downloads; songs and video copies are left out."""
 
     name = "ravdess"

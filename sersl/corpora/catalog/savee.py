@@ -19,7 +19,7 @@ _EMOTIONS = {
 }
 
 
-class Savee(FolderBuilder, skip_registration=True):
+class Savee(FolderBuilder):
     """SAVEE's audio."""
 
     name = "savee"

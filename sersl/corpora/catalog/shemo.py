@@ -19,7 +19,7 @@ _EMOTIONS = {
 _GENDERS = {"M": "male", "F": "female"}
 
 
-class Shemo(FolderBuilder, skip_registration=True):
+class Shemo(FolderBuilder):
     """ShEMO from its folders `female` and `male`.
 
     Source: names as in nkululeko `data/shemo/process_database.py` and the file list of EmoBox

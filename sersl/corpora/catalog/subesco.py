@@ -19,7 +19,7 @@ _EMOTIONS = {
 }
 
 
-class Subesco(FolderBuilder, skip_registration=True):
+class Subesco(FolderBuilder):
     """SUBESCO's audio."""
 
     name = "subesco"

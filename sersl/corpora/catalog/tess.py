@@ -19,7 +19,7 @@ _EMOTIONS = {
 }
 
 
-class Tess(FolderBuilder, skip_registration=True):
+class Tess(FolderBuilder):
     """TESS; with two speakers it can test one against the other and no more."""
 
     name = "tess"

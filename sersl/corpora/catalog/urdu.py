@@ -17,7 +17,7 @@ _EMOTIONS = {
 _GENDERS = {"M": "male", "F": "female"}
 
 
-class Urdu(FolderBuilder, skip_registration=True):
+class Urdu(FolderBuilder):
     """The URDU dataset.
 
     Source: names as in nkululeko `data/urdu/process_database.py` and the file list of EmoBox

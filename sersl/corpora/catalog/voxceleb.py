@@ -13,7 +13,7 @@ _GENDERS = {"f": "female", "m": "male"}
 _FOLDS = {"dev": "train", "test": "test"}
 
 
-class _Voxceleb(FolderBuilder, skip_registration=True):
+class _Voxceleb(FolderBuilder):
     """What both releases share: id10001/1zcIwhmdeo4/00001.wav and a table of speakers."""
 
     META = ""  # file of the speakers
@@ -58,7 +58,7 @@ class _Voxceleb(FolderBuilder, skip_registration=True):
         )
 
 
-class Voxceleb1(_Voxceleb, skip_registration=True):
+class Voxceleb1(_Voxceleb):
     """VoxCeleb 1.
 
     Source: layout and columns as in lhotse `recipes/voxceleb.py`.
@@ -85,7 +85,7 @@ class Voxceleb1(_Voxceleb, skip_registration=True):
     )
 
 
-class Voxceleb2(_Voxceleb, skip_registration=True):
+class Voxceleb2(_Voxceleb):
     """VoxCeleb 2; a converted file is read rather than the .m4a it came from.
 
     Source: layout and columns as in lhotse `recipes/voxceleb.py`.

@@ -17,7 +17,7 @@ _TRANSCRIBED = re.compile(r"(?:.*/)?transcribed_data/[a-z]{2}/asr_(train|dev|tes
 _FOLDS = {"train": "train", "dev": "validation", "test": "test"}
 
 
-class Voxpopuli(FolderBuilder, skip_registration=True):
+class Voxpopuli(FolderBuilder):
     """VoxPopuli's raw audio cut by its list of segments, or what its own scripts cut.
 
     Source: folders, names and columns as in facebookresearch/voxpopuli

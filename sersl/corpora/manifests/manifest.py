@@ -31,7 +31,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")  # what TFDS allows in the names of recor
 _ABOVE = 4  # folders above a manifest that its paths may start from: EmoBox's data/<corpus>/fold_1
 
 
-class ManifestBuilder(Builder, skip_registration=True):
+class ManifestBuilder(Builder):
     """The utterances of one manifest; `name` is given per instance."""
 
     name = "manifest"

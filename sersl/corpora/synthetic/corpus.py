@@ -10,7 +10,7 @@ from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
 
-class SyntheticBuilder(Builder, skip_registration=True):
+class SyntheticBuilder(Builder):
     """Made-up speech with known emotion; needs no download."""
 
     name = "synthetic"

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,7 +42,9 @@ class Info(tfds.core.DatasetInfo):
         """
 
 
-class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keyword
+    tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True
+):
     """Base of every corpus.
 
     Subclasses set `name`, `about`, `VERSION` and define `listing` and `source_fingerprint`.
@@ -52,8 +54,12 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
 
     name = "corpus"
     VERSION = tfds.core.Version("1.0.0")
-    about: ClassVar[About]
+    about: About
     SETTINGS: ClassVar[tuple[str, ...]] = ("allow_unexpected_count",)  # set after it is made
+
+    def __init_subclass__(cls, **settings):
+        """Keeps every corpus out of the registry of TFDS."""
+        super().__init_subclass__(skip_registration=True, **settings)
 
     def __new__(cls, **arguments):
         """Remembers the arguments: another process makes the builder again from them."""
@@ -231,7 +237,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
         self.quality.add(one.row, one.levels, one.info)
 
 
-class FolderBuilder(Builder, skip_registration=True):
+class FolderBuilder(Builder):
     """Base of a corpus whose labels are in its file names, or in tables beside the audio.
 
     Subclasses define `parse`; those with tables read them in `read_tables`.
@@ -249,7 +255,7 @@ class FolderBuilder(Builder, skip_registration=True):
         super().__init__(data_dir=data_dir)
 
     @abc.abstractmethod
-    def parse(self, file: str) -> Utterance | LeftOut | list[Utterance | LeftOut]:
+    def parse(self, file: str) -> Utterance | LeftOut | Sequence[Utterance | LeftOut]:
         """Reads what one file is from its path relative to the corpus's folder.
 
         A recording of many utterances gives a list.
@@ -275,7 +281,7 @@ class FolderBuilder(Builder, skip_registration=True):
         seen = {}
         for file in self.files():
             found = self.parse(file)
-            for item in found if isinstance(found, list) else [found]:
+            for item in found if isinstance(found, Sequence) else [found]:
                 if isinstance(item, Utterance):
                     # Repackaged downloads hold the whole corpus twice.
                     if item.utterance_id in seen:
