@@ -35,7 +35,7 @@ FINETUNE_SETTINGS = (
 )
 
 
-class FourVoices(SyntheticBuilder, skip_registration=True):
+class FourVoices(SyntheticBuilder):
     """The embedded corpus with 64 utterances."""
 
     name = "synthetic"

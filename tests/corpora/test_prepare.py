@@ -252,7 +252,7 @@ def test_run_when_done_then_a_plain_table_and_progress_on_standard_error(
 
 
 def test_synthetic_when_prepared_small_then_labels_and_dimensions(tmp_path, monkeypatch):
-    class Small(SyntheticBuilder, skip_registration=True):
+    class Small(SyntheticBuilder):
         name = "synthetic"
 
         def __init__(self, *, data_dir):
