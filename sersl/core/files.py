@@ -127,6 +127,33 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
+@contextlib.contextmanager
+def writing(what: str, folder: str | Path) -> Iterator[None]:
+    """Turns a full disk or a missing permission into one sentence.
+
+    Libraries in C++, such as ArrayRecord, raise RuntimeError for either. Put this around their
+    calls alone, not around work that may raise one for another reason.
+
+    Args:
+      what: is written, for the sentence.
+      folder: that it is written into.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{what} cannot be written in {folder} ({reason}): free some space or check the "
+            "folder's permissions, then run again"
+        ) from error
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Writes a value as JSON for people to read, whole or not at all.
 

@@ -1,21 +1,34 @@
-"""Reads what `sersl prepare` wrote: one row per utterance, in the order of the records."""
+"""Reads what `sersl prepare` wrote: one row per utterance, in the order of the records.
 
-import json
+The index and the JSON files beside it are compared with the digests of the folder when a corpus is
+opened; `sersl doctor --data_dir` compares the records as well.
+"""
+
+import functools
+import logging
 import re
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sersl.core.digests import check_digests
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.remote import is_remote, local_folder, mirror
+from sersl.core.files import glob_escape, read_json
+from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
+
+logger = logging.getLogger(__name__)
 
 INDEX_FILE = "index.parquet"
 SUMMARY_FILE = "prepare.json"
 SPLIT = "utterances"  # the only TFDS split; TFDS reserves the name "all" for the union of splits
+_TFDS_FILES = ("dataset_info.json", "features.json")
+_COMMAND_DAMAGED = "prepare the corpus again with `sersl prepare ... --overwrite`"
 
 # Columns of the index. The records hold the same fields, and the audio.
 INDEX_SCHEMA = pa.schema(
@@ -104,48 +117,73 @@ class CorpusIndex:
         if name not in INDEX_SCHEMA.names:
             raise unknown_name("index column", name, INDEX_SCHEMA.names)
         if name not in self._columns:
-            table = pq.read_table(self.folder / INDEX_FILE, columns=[name])
-            values = table.column(name).to_numpy(zero_copy_only=False)
+            values = self._read(name)
             values.flags.writeable = False
             self._columns[name] = values
         return self._columns[name]
 
+    def _read(self, name: str) -> np.ndarray:
+        path = self.folder / INDEX_FILE
+        try:
+            table = pq.read_table(path, columns=[name])
+            values = table.column(name).to_numpy(zero_copy_only=False)
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+        else:
+            kind = INDEX_SCHEMA.field(name).type
+            if len(values) == len(self) and table.schema.field(name).type == kind:
+                return values
+            reason = f"it does not hold {len(self)} rows of {name!r} as {kind}"
+        raise UserError(f"{path} is damaged ({reason}): {_remedy(self.folder)}")
 
-def read_summary(folder: Path) -> dict:
-    """Reads the summary of a prepared corpus.
+
+# What `prepare.json` holds, and what every program that reads it relies on.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("corpus", "version", "fingerprint", "source_fingerprint", "licence"), str),
+    "num_utterances": int,
+    "num_speakers": int,
+    "hours": (int, float),
+    **dict.fromkeys(("categories", "genders", "languages", "source"), dict),
+    **dict.fromkeys(("differences", "skipped", "left_out", "silent", "short"), list),
+    "identical_audio": list,
+}
+_REQUIRED = ("corpus", "version", "fingerprint", "licence", "num_utterances")
+SUMMARY_KEYS = tuple(key for key in _KINDS if key != "source")
+
+
+def read_summary(folder: Path, *, required: Collection[str] = _REQUIRED) -> dict[str, Any]:
+    """Reads the summary of a prepared corpus, `prepare.json`.
 
     Args:
       folder: `data_dir/<corpus>/<version>`.
+      required: keys that must be there.
 
     Returns:
       What `sersl.corpora.prepare.prepare` returned when it wrote the folder.
+
+    Raises:
+      UserError: it cannot be read, or a value is missing or of another type.
     """
-    return json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    path = folder / SUMMARY_FILE
+    summary = read_json(path, what="summary of a prepared corpus", remedy=_COMMAND_DAMAGED)
+    for key, kind in _KINDS.items():
+        if key not in summary and key not in required:
+            continue
+        value = summary.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"{path} is damaged ({key} is {value!r:.80}): {_COMMAND_DAMAGED}")
+    return summary
 
 
 def find_corpus(data_dir: str | Path, corpus: str) -> Path | None:
-    """Finds the newest finished version of a corpus.
-
-    Args:
-      data_dir: where `sersl prepare` wrote.
-      corpus: name.
-
-    Returns:
-      Its folder, or None.
-    """
-    folders = [path.parent for path in Path(data_dir).glob(f"{corpus}/*/{SUMMARY_FILE}")]
+    """Finds the folder of the newest finished version of a corpus."""
+    found = Path(data_dir).glob(f"{glob_escape(corpus)}/*/{SUMMARY_FILE}")
+    folders = [path.parent for path in found]
     return max(folders, key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)], default=None)
 
 
 def prepared_corpora(data_dir: str | Path) -> list[str]:
-    """Lists the finished corpora of a data folder.
-
-    Args:
-      data_dir: where `sersl prepare` wrote.
-
-    Returns:
-      Sorted names.
-    """
+    """Lists the finished corpora of a data folder by name, sorted."""
     paths = Path(data_dir).glob(f"*/*/{SUMMARY_FILE}")
     names = {path.parents[1].name for path in paths}
     return sorted(name for name in names if not name.startswith("."))
@@ -155,32 +193,35 @@ def prepare_command(folder: Path, data_dir: str | Path) -> str:
     """Writes the command that prepares a corpus again, for sentences about damage.
 
     Args:
-      folder: of the prepared corpus, with its summary.
+      folder: of the prepared corpus.
       data_dir: that it is in.
 
     Returns:
-      The command, with what it was prepared from.
+      The command, with what it was prepared from, as far as the folder still tells.
     """
-    summary = read_summary(folder)
-    # Older summaries do not say; a known corpus needs its --audio_dir then.
+    try:
+        summary = read_summary(folder)
+    except UserError:
+        summary = {"corpus": folder.parent.name}
+    # Older summaries have no source; a corpus with a folder needs its --audio_dir then.
     source = summary["source"] if "source" in summary else {"corpus": summary["corpus"]}
-    options = [f"--{name} {shlex.quote(value)}" for name, value in source.items() if value]
+    options = [f"--{name} {shlex.quote(str(value))}" for name, value in source.items() if value]
     return f"sersl prepare {' '.join(options)} --data_dir {data_dir} --overwrite"
 
 
 def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
-    """Opens the index of a prepared corpus.
+    """Opens the index of the newest version of a prepared corpus.
 
     Args:
       data_dir: where `sersl prepare` wrote, or a copy of it in a bucket, as gs://bucket/data.
       corpus: name.
 
     Returns:
-      The index of its newest version.
+      The index; it and the JSON files beside it are those that `sersl prepare` wrote.
 
     Raises:
       UserError: the corpus is not there; the sentence names the command that makes it, or the
-        nearest corpus that is there; or a bucket has none.
+        nearest corpus that is there; a bucket has none; or a file is damaged.
     """
     local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir
     known = prepared_corpora(local)
@@ -198,7 +239,13 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
             f"{given}`{after or ' first'}, or with --manifest FILE --name {corpus} if it is your "
             f"own list ({hint})"
         )
-    summary = read_summary(folder)
+    try:
+        check_prepared(folder, data_dir)
+        summary = read_summary(folder)
+    except UserError:
+        if is_remote(data_dir):
+            forget(folder)  # so that the next run copies them again
+        raise
     return CorpusIndex(
         corpus=summary["corpus"],
         version=summary["version"],
@@ -206,4 +253,45 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
         fingerprint=summary["fingerprint"],
         num_utterances=summary["num_utterances"],
         remote=f"{data_dir}/{corpus}/{folder.name}" if is_remote(data_dir) else "",
+    )
+
+
+def check_prepared(folder: Path, data_dir: str | Path) -> None:
+    """Compares the index and the JSON files of a prepared corpus with their digests.
+
+    Records are not read, only found: they have checksums of their own.
+
+    Args:
+      folder: `data_dir/<corpus>/<version>`, or its local copy.
+      data_dir: as given, for the sentence.
+
+    Raises:
+      UserError: a file is missing or damaged.
+    """
+    given, after = local_folder(data_dir)
+    remote = is_remote(data_dir)
+    digests = check_digests(
+        folder,
+        what=f"corpus {folder.parent.name!r}",
+        remedy=f"run `{prepare_command(folder, given)}`{after}",
+        hashed=lambda name: not is_records(name) and not name.endswith(".html"),
+        expected=lambda name: not (remote and is_records(name)),
+    )
+    if not digests:
+        for name in _TFDS_FILES:
+            read_json(folder / name, what="layout of the records", remedy=_remedy(folder))
+        _warn_once(folder)
+
+
+def _remedy(folder: Path) -> str:
+    return f"run `{prepare_command(folder, folder.parents[1])}`"
+
+
+@functools.cache
+def _warn_once(folder: Path) -> None:
+    logger.warning(
+        "%s was prepared by an older version, without digests, so damaged labels would not be "
+        "noticed: check it with `sersl doctor --data_dir %s`, or prepare it again",
+        folder,
+        folder.parents[1],
     )

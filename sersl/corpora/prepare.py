@@ -9,17 +9,24 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from sersl.core.digests import write_digests
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import swap_in, write_json
 from sersl.corpora.catalog.archives import ARCHIVES
 from sersl.corpora.catalog.registry import CORPORA
-from sersl.corpora.index import SUMMARY_FILE, CorpusIndex, read_summary
+from sersl.corpora.index import (
+    SUMMARY_FILE,
+    SUMMARY_KEYS,
+    CorpusIndex,
+    check_prepared,
+    read_summary,
+)
 from sersl.corpora.manifests.manifest import ManifestBuilder, corpus_name
 from sersl.corpora.remote import refuse_remote
 from sersl.corpora.writing import beam
@@ -153,11 +160,11 @@ def prepare(
         written = staging / builder.name / str(builder.version)
         given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
         summary = _account(builder, source) | {"source": given} | _contents(builder, written)
-        (written / SUMMARY_FILE).write_text(
-            json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_json(written / SUMMARY_FILE, summary)
         write_quality(written, builder.quality, summary)
-        _move(written, final, staging)
+        write_digests(written, known=builder.record_digests)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        swap_in(written, final)  # readers see the old corpus or the new one
         end_work(data_dir, builder.name)
     return Prepared(final, summary, False)
 
@@ -178,7 +185,13 @@ def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict | None:
     """Reads the summary of a corpus that is there and was prepared from this source."""
     if not (final / SUMMARY_FILE).is_file():
         return None
-    summary = read_summary(final)
+    try:
+        check_prepared(final, final.parents[1])
+        summary = read_summary(final, required=SUMMARY_KEYS)
+    except UserError:
+        if overwrite:
+            return None
+        raise
     if summary["source_fingerprint"] == source:
         return summary
     if overwrite:
@@ -316,11 +329,3 @@ def _contents(builder: Builder, folder: Path) -> dict:
 def _count(values) -> dict[str, int]:
     counts = collections.Counter(values.tolist())
     return {value: counts[value] for value in sorted(counts)}
-
-
-def _move(written: Path, final: Path, staging: Path) -> None:
-    """Puts a finished corpus in its place; readers see the old one or the new one."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    if final.exists():
-        os.rename(final, staging / "old")
-    os.rename(written, final)

@@ -8,16 +8,17 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
 from sersl.core.errors import UserError
+from sersl.core.files import check_name, parse_json, write_json
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # protocol -> our extra
 _TRIES = 4
@@ -28,7 +29,7 @@ _TALKATIVE = ("gcsfs", "fsspec.prefetcher")
 # By name: only one of these libraries is installed, as a rule.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
 _KEYS = ".keys.json"  # what the bucket said of each copied file
-_RECORDS = ".array_record-"  # in the name of each file of audio records
+_RECORDS = ".array_record"  # in the name of each file of records
 # What buckets say of a file that changes when it does: the first that is there counts. Times are
 # for those that have nothing better: S3 tells them in milliseconds of a list, in seconds of a file.
 _STATE = (
@@ -39,6 +40,11 @@ _STATE = (
 
 class UnreachableError(UserError):
     """A bucket or the cache of it cannot be used: no fault of the record that was asked for."""
+
+
+def is_records(name: str) -> bool:
+    """Tells by its name whether a file holds records."""
+    return _RECORDS in name
 
 
 def is_remote(data_dir: str | Path) -> bool:
@@ -187,7 +193,7 @@ class Bucket:
 
 
 def mirror(data_dir: str, corpus: str) -> Path:
-    """Copies what is small of one corpus: everything but records.
+    """Copies all files of one corpus but records into the cache.
 
     Args:
       data_dir: remote.
@@ -199,18 +205,19 @@ def mirror(data_dir: str, corpus: str) -> Path:
     Raises:
       UserError: the bucket or the cache cannot be used.
     """
+    check_name(corpus, what="corpus")
     bucket = Bucket(data_dir)
     name = hashlib.sha256(bucket.url.encode()).hexdigest()[:16]
     local = cache_folder() / "corpora" / name
-    # The names of other corpora are for the sentence that is due when this one is not there.
-    patterns = (f"{corpus}/*/*", f"{corpus}/*/*/*/sidecar.json", "*/*/prepare.json")
+    # The names of other corpora are for the error message if this one is not there.
+    patterns = (f"{corpus}/*/*", f"{corpus}/*/*/*/*.json", "*/*/prepare.json")
     wanted = {file: key for pattern in patterns for file, key in bucket.glob(pattern).items()}
-    copy_files(bucket, {f: key for f, key in wanted.items() if _RECORDS not in f}, local)
+    copy_files(bucket, {f: key for f, key in wanted.items() if not is_records(f)}, local)
     return local
 
 
 def copy_beside(remote: str, local: Path, folders: Sequence[Path]) -> None:
-    """Copies what lies beside the records of a corpus, as sidecars do, in whole.
+    """Copies folders beside the records of a corpus, such as sidecars, with all their files.
 
     Args:
       remote: URL of the corpus's folder.
@@ -234,19 +241,37 @@ def copy_files(bucket: Bucket, files: Mapping[str, str], local: Path) -> None:
       local: where they go, under the same relative names.
 
     Raises:
-      UserError: the bucket or the cache cannot be used.
+      UserError: the bucket or the cache cannot be used, or a name would leave `local`.
     """
     with _alone(local):
-        book = local / _KEYS
-        keys = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
+        keys = _read_keys(local / _KEYS)
         for file, key in files.items():
+            if {"", ".", ".."} & set(file.split("/")):
+                raise UserError(
+                    f"{bucket.url} has a file {file!r}, which leaves its folder: rename it"
+                )
             if (local / file).is_file() and keys.get(file) == key:
                 continue
             bucket.fetch(file, local / file)
             keys[file] = key
-            part = book.with_name(f"{_KEYS}.part")
-            part.write_text(json.dumps(keys), encoding="utf-8")
-            os.replace(part, book)
+            try:
+                write_json(local / _KEYS, keys)
+            except OSError as error:
+                raise _no_cache(local, error) from error
+
+
+def forget(folder: Path) -> None:
+    """Removes the cached copies of a folder's files, so that they are copied again."""
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
+    try:
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError):  # none yet, or damaged: everything is copied again
+        return {}
 
 
 @contextlib.contextmanager

@@ -75,6 +75,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
         self.allow_unexpected_count = False  # True: a part of the corpus is prepared as well
         self.processes = 1  # that encode
         self.parts: Parts | None = None  # encoded by others, or to be encoded by Beam
+        self.record_digests: dict[str, str] = {}  # of the files of records, once written
         super().__init__(data_dir=os.fspath(data_dir), file_format="array_record")
 
     @abc.abstractmethod
@@ -164,7 +165,9 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
                 writer.add(record)
         if own is not None:
             own.remove()
-        return [writer.finish()]
+        split = writer.finish()
+        self.record_digests = writer.digests
+        return [split]
 
     def _generate_examples(self):
         """Gives records as they are written: serialized, with their number."""

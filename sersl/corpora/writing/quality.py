@@ -6,7 +6,6 @@ distributions are counted in bins, and of every kind of fault the worst are kept
 
 import collections
 import heapq
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from sersl.audio.decode import AudioInfo
 from sersl.audio.levels import CLIPPED_ABOVE, FULL_SCALE, SILENT_BELOW, SILENT_UNDER, Levels
 from sersl.core.errors import UserError
+from sersl.core.files import read_json, whole_file, write_json
 from sersl.corpora.writing.quality_page import render
 
 QUALITY_FILE = "quality.json"
@@ -218,9 +218,9 @@ def write_quality(folder: Path, quality: Quality, summary: Mapping) -> None:
         "short": summary["short"],
         "duplicates": summary["identical_audio"],
     }
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / QUALITY_FILE).write_text(text, encoding="utf-8")
-    (folder / QUALITY_PAGE).write_text(render(content), encoding="utf-8")
+    write_json(folder / QUALITY_FILE, content)
+    with whole_file(folder / QUALITY_PAGE) as file:
+        file.write(render(content))
 
 
 _COPIED = (
@@ -241,18 +241,21 @@ def read_faults(folder: Path) -> list[tuple[str, int]]:
     Raises:
       UserError: there is no report; the corpus was prepared by an earlier version.
     """
-    try:
-        content = json.loads((folder / QUALITY_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    remedy = "add --overwrite to `sersl prepare` to prepare it again"
+    if not (folder / QUALITY_FILE).exists():
         raise UserError(
-            f"{folder} has no {QUALITY_FILE}: it was prepared by an earlier version of sersl; add "
-            "--overwrite to prepare it again"
-        ) from error
+            f"{folder} has no {QUALITY_FILE}: it was prepared by an earlier version of sersl; "
+            f"{remedy}"
+        )
+    content = read_json(folder / QUALITY_FILE, what="quality report", remedy=remedy)
     names = {
         "clipping": "clipped",
         "mostly_silent": "mostly silent",
         "dc_offset": "with a DC offset",
         "low_snr": f"under {LOW_SNR:g} dB SNR",
     }
-    counts = {text: content["faults"][fault]["count"] for fault, text in names.items()}
+    try:
+        counts = {text: int(content["faults"][fault]["count"]) for fault, text in names.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / QUALITY_FILE} is damaged ({error!r}): {remedy}") from error
     return [(text, count) for text, count in counts.items() if count]

@@ -17,6 +17,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from sersl.core.digests import file_digest
+from sersl.core.files import writing
 from sersl.corpora.index import INDEX_SCHEMA
 
 SHARD_BYTES = 512 << 20  # of records per file, about; between 64 MiB and 1 GiB in TFDS's own
@@ -60,42 +62,48 @@ def serialize(example: Mapping) -> bytes:
 
 
 class ShardWriter:
-    """Writes the records of one split into as many files as they need."""
+    """Writes the records of one split into as many files as they need.
+
+    Attributes:
+      digests: {name of a file: SHA-256}, once it is finished.
+    """
 
     def __init__(self, template: tfds.core.ShardedFileTemplate, *, shard_bytes: int):
+        self.digests: dict[str, str] = {}
         self._template = template
+        self._folder = Path(template.data_dir)
         self._shard_bytes = shard_bytes
-        self._writer = None
+        self._writer: ArrayRecordWriter | None = None
         self._in_shard = 0
         self._num_bytes = 0
-        self._lengths = []
-        self._files = []
+        self._lengths: list[int] = []
+        self._files: list[Path] = []
+        self._hashes: list[str] = []
 
     def add(self, record: bytes) -> None:
         """Writes one record."""
         if self._writer is None or self._in_shard >= self._shard_bytes:
             self._close()
             # The file's name holds the number of files, which is known at the end.
-            file = os.fspath(self._template.data_dir / f"shard-{len(self._files):05d}.partial")
-            self._writer = ArrayRecordWriter(file, RECORD_OPTIONS)
+            file = self._folder / f"shard-{len(self._files):05d}.partial"
+            with writing("records", self._folder):
+                self._writer = ArrayRecordWriter(os.fspath(file), RECORD_OPTIONS)
             self._files.append(file)
             self._lengths.append(0)
             self._in_shard = 0
-        self._writer.write(record)
+        with writing("records", self._folder):
+            self._writer.write(record)
         self._lengths[-1] += 1
         self._in_shard += len(record)
         self._num_bytes += len(record)
 
     def finish(self) -> tfds.core.SplitInfo:
-        """Closes and names the files.
-
-        Returns:
-          What TFDS must know of the split.
-        """
+        """Closes and names the files, and gives what TFDS stores about the split."""
         self._close()
         paths = self._template.sharded_filepaths(len(self._files))
-        for file, path in zip(self._files, paths, strict=True):
+        for file, path, digest in zip(self._files, paths, self._hashes, strict=True):
             os.rename(file, path)
+            self.digests[Path(path).name] = digest
         return tfds.core.SplitInfo(
             name=self._template.split,
             shard_lengths=self._lengths,
@@ -105,7 +113,10 @@ class ShardWriter:
 
     def _close(self) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with writing("records", self._folder):
+                self._writer.close()
+                # Still in the memory of the system: cheaper now than at the end.
+                self._hashes.append(file_digest(self._files[-1]))
         self._writer = None
 
 
@@ -113,10 +124,12 @@ class IndexWriter:
     """Writes the index beside the records."""
 
     def __init__(self, path: str | Path):
-        self._writer = pq.ParquetWriter(path, INDEX_SCHEMA)
-        self._rows = []
+        self._folder = Path(path).parent
+        with writing("the index", self._folder):
+            self._writer = pq.ParquetWriter(path, INDEX_SCHEMA)
+        self._rows: list[Mapping] = []
 
-    def add(self, row: dict) -> None:
+    def add(self, row: Mapping) -> None:
         """Adds one row; keys as in `INDEX_SCHEMA`."""
         self._rows.append(row)
         if len(self._rows) >= _ROWS_PER_GROUP:
@@ -125,9 +138,12 @@ class IndexWriter:
     def close(self) -> None:
         """Writes what is left."""
         self._flush()
-        self._writer.close()
+        with writing("the index", self._folder):
+            self._writer.close()
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
+            table = pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA)
+            with writing("the index", self._folder):
+                self._writer.write_table(table)
         self._rows = []
