@@ -21,8 +21,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "apc": {"weight": 1.0, "frames": 3},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 1e-4, "schedule": "constant", "weight_decay": 0.0}
     config.optimizer.update({"beta2": 0.999, "clip_norm": 5.0})

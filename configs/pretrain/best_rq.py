@@ -24,8 +24,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "uniform", "fraction": 0.33, "span": 20}
     config.objectives = {
         "best_rq": {"weight": 1.0, "codes": 8192, "width": 16},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 4e-4, "warmup_fraction": 0.06}
     config.train = {"num_steps": STEPS[preset]}

@@ -26,8 +26,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "instances": {"weight": 1.0, "loss": "nt_xent" if kind == "simclr" else "bootstrap"},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.distortion = {
         "pitch_probability": 0.3,

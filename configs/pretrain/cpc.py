@@ -23,8 +23,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "cpc": {"weight": 1.0, "steps": 12, "num_negatives": 128, "negatives": "speaker"},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 2e-4, "schedule": "constant", "weight_decay": 0.0}
     config.optimizer.beta2 = 0.999

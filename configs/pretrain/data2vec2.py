@@ -34,8 +34,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     }
     config.objectives = {
         "distill": {"weight": 1.0, "decoder": "convolution"},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.teacher = {"decay_start": 0.999, "decay_end": 0.99999, "decay_steps": 75_000}
     config.collapse = {"after_steps": 5_000}

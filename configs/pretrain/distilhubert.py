@@ -29,8 +29,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.frozen_teachers = ("models/hubert",)
     config.objectives = {
         "layers": {"weight": 1.0, "layers": (4, 8, 12), "cosine_weight": 1.0},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 2e-4, "schedule": "linear", "warmup_fraction": 0.07}
     config.optimizer.update({"weight_decay": 1e-6, "clip_norm": 5.0})

@@ -37,8 +37,6 @@ def get_config(preset: str = "base") -> ConfigDict:
         "distill": {"weight": 1.0, "decoder": "convolution"},
         "utterance": {"weight": 1.0, "kind": "chunk", "tokens": 10},
         "supervised": {"weight": 1.0, "pairs": "category"},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.teacher = {"decay_start": 0.999, "decay_end": 0.9999, "decay_steps": STEPS[preset]}
     config.collapse = {"after_steps": 5_000}

@@ -33,13 +33,12 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     config.name = f"emotion_aware_{preset}"
     config.frontend = frontend_preset(size, frontend=frontend)
     config.encoder = encoder_preset(size, frontend=frontend)
+    config.objectives = {"contrastive": {"weight": 1.0}, "prosody": {"weight": 1.0}}
     config.train = {"num_steps": STEPS[size]}
     if size == "nano":
         config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
-        config.objectives = {
-            "contrastive": {"width": 32, "codes": 16, "num_negatives": 20},
-            "prosody": {"hidden": 32},
-        }
+        config.objectives.contrastive.update({"width": 32, "codes": 16, "num_negatives": 20})
+        config.objectives.prosody.hidden = 32
     if size == "tiny":
         config.data = {"seconds_per_batch": 64.0, "max_seconds": 3.2, "num_buckets": 2}
         config.train.log_every_steps = 20
@@ -47,7 +46,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     if size in ("small", "base", "large", "xlarge"):
         config.data = {"seconds_per_batch": 1600.0, "max_seconds": 15.6, "num_buckets": 6}
         config.encoder.dtype = "bfloat16"
-        config.objectives = {"contrastive": {"width": 256, "codes": 320}}
+        config.objectives.contrastive.update({"width": 256, "codes": 320})
     if size == "base":
         config.data.seconds_per_batch = 5_760.0
         config.encoder.remat = "dots"

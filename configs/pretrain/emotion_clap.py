@@ -39,8 +39,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "language": {"weight": 1.0, "file": "texts.npz", "describe": describe or "category"},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 1e-4}
     config.train = {"num_steps": STEPS[preset]}

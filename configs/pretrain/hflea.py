@@ -35,8 +35,6 @@ def get_config(preset: str = "align") -> ConfigDict:
     config.objectives = {
         "clusters": {"weight": 1.0, "books": (book,), "codes": (codes,)},
         "penalty": {"weight": 10.0},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 5e-4, "schedule": "linear", "warmup_fraction": 0.2}
     config.optimizer.clip_norm = 10.0

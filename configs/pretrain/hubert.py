@@ -33,8 +33,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.objectives = {
         "clusters": {"weight": 1.0, "books": (book,), "codes": (codes,)},
         "penalty": {"weight": 10.0},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 5e-4, "schedule": "linear", "clip_norm": 10.0}
     config.train = {"num_steps": STEPS[preset]}

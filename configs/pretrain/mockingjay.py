@@ -32,8 +32,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "uniform", "fraction": 0.15, "span": 4, "replace": "features"}
     config.objectives = {
         "reconstruction": {"weight": 1.0, "hidden": 768},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {
         "learning_rate": 2e-4,

@@ -27,8 +27,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "multiview": {"weight": 1.0, "views": ("speech", "mel", "functionals")},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 5e-4 if preset != "base" else 1e-4}
     config.train = {"num_steps": STEPS[preset]}

@@ -26,8 +26,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {
         "denoise": {"weight": 1.0},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.distortion = {"noise_probability": 0.8, "reverb_probability": 0.3}
     config.optimizer = {"learning_rate": 1e-4}

@@ -32,8 +32,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.objectives = {
         "workers": {"weight": 1.0, "names": ("waveform", *spectra, *cepstra)},
         "information": {"weight": 1.0},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.distortion = {
         "reverb_probability": 0.5,

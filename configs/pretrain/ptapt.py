@@ -34,8 +34,6 @@ def get_config(preset: str = "base") -> ConfigDict:
             "similarity": "linear",
             "width": 256,
         },
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 1e-4, "schedule": "linear", "warmup_fraction": 0.005}
     config.optimizer.update({"beta2": 0.999, "weight_decay": 0.0})

@@ -30,8 +30,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.alteration = {"band_share": 0.2}
     config.objectives = {
         "reconstruction": {"weight": 1.0, "hidden": 768},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {
         "learning_rate": 2e-4,

@@ -36,8 +36,6 @@ def get_config(preset: str = "four") -> ConfigDict:
     config.frozen_teachers = ("models/wavlm_large",)
     config.objectives = {
         "vesper": {"weight": 1.0, "middle": 12, "last": 24, "span": 40, "fraction": 0.64},
-        "contrastive": {"weight": 0.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 5e-4, "beta2": 0.999, "end_fraction": 0.01}
     config.train = {"num_steps": STEPS[preset]}

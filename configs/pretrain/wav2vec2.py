@@ -24,7 +24,6 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.objectives = {
         "contrastive": {"weight": 1.0, "width": 256, "codes": 320, "num_negatives": 100},
         "penalty": {"weight": 10.0},
-        "prosody": {"weight": 0.0},
     }
     config.optimizer = {"learning_rate": 5e-4, "schedule": "linear", "clip_norm": 10.0}
     config.train = {"num_steps": STEPS[preset]}

@@ -1,248 +1,331 @@
-"""Settings of the objectives of pretraining; each is logged, and a weight of 0 leaves it out."""
+"""Settings of the objectives of pretraining; each has weight 0 unless a config sets it."""
 
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, kw_only=True)
-class ContrastiveConfig:
-    """InfoNCE over quantised frames (wav2vec 2.0, sec. 3.2)."""
-
-    weight: float = 1.0
-    temperature: float = 0.1  # of the cosine similarity
-    num_negatives: int = 100  # from other masked frames of the same utterance
-    diversity_weight: float = 0.1
-    width: int = 128  # of the space of comparison; 256 in wav2vec 2.0 BASE
-    groups: int = 2
-    codes: int = 64  # per group; 320 in wav2vec 2.0 BASE
-    gumbel_start: float = 2.0
-    gumbel_end: float = 0.5
-    gumbel_decay: float = 0.999995  # per step
+from sersl.config.setting import Settings, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProsodyConfig:
+class Objective(Settings):
+    """One term of the pretraining loss."""
+
+    weight: float = setting(
+        0.0, "Weight of the objective in the loss; 0 leaves it out.", at_least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveConfig(Objective):
+    """InfoNCE over quantized frames (wav2vec 2.0, sec. 3.2)."""
+
+    temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
+    num_negatives: int = setting(
+        100, "Negatives from other masked frames of the utterance.", at_least=1
+    )
+    diversity_weight: float = setting(0.1, "Weight of the diversity loss.", at_least=0)
+    width: int = setting(
+        128, "Width of the compared vectors; 256 in wav2vec 2.0 BASE.", at_least=1, at_most=65_536
+    )
+    groups: int = setting(2, "Groups of the quantizer.", at_least=1, at_most=1024)
+    codes: int = setting(
+        64, "Codes per group; 320 in wav2vec 2.0 BASE.", at_least=2, at_most=1_048_576
+    )
+    gumbel_start: float = setting(2.0, "Gumbel temperature at step 0.", above=0)
+    gumbel_end: float = setting(0.5, "Lowest Gumbel temperature.", above=0)
+    gumbel_decay: float = setting(
+        0.999995, "Factor on the Gumbel temperature per step.", above=0, at_most=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProsodyConfig(Objective):
     """Regression of log-F0, voicing, energy and their deltas at masked frames."""
 
-    weight: float = 1.0
-    hidden: int = 128
+    hidden: int = setting(128, "Hidden units of the head.", at_least=1, at_most=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntensityConfig:
+class IntensityConfig(Objective):
     """Regression of the intensity of masked frames (EMS)."""
 
-    weight: float = 0.0
-    hidden: int = 128
+    hidden: int = setting(128, "Hidden units of the head.", at_least=1, at_most=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig:
-    """Regression of an EMA teacher's averaged layers (data2vec)."""
+class DistillConfig(Objective):
+    """Regression of the averaged layers of an EMA teacher (data2vec)."""
 
-    weight: float = 0.0
-    top_layers: int = 8  # averaged targets; at most the encoder's layers
-    # linear: of the last layer (data2vec); convolution: over frames (data2vec 2.0, sec. 3.2)
-    decoder: str = "linear"
-    decoder_width: int = 384
-    decoder_layers: int = 4
-    decoder_kernel: int = 7  # frames
-    decoder_groups: int = 16
+    top_layers: int = setting(
+        8, "Averaged layers of the teacher, at most the encoder's.", at_least=1, at_most=1000
+    )
+    decoder: str = setting(
+        "linear",
+        "linear: of the last layer (data2vec). convolution: over frames (data2vec 2.0, sec. 3.2).",
+        choices=("linear", "convolution"),
+    )
+    decoder_width: int = setting(
+        384, "Channels of the convolution decoder.", at_least=1, at_most=65_536
+    )
+    decoder_layers: int = setting(4, "Layers of the decoder.", at_least=1, at_most=1000)
+    decoder_kernel: int = setting(7, "Kernel of the decoder in frames.", at_least=1, at_most=65_536)
+    decoder_groups: int = setting(
+        16, "Groups of channels of the decoder.", at_least=1, at_most=65_536
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class UtteranceConfig:
+class UtteranceConfig(Objective):
     """Regression of the teacher's mean over the utterance (emotion2vec)."""
 
-    weight: float = 0.0
-    # token: by one learned token in front of the frames; chunk: by the mean of several; global: by
-    # the mean of the frames
-    kind: str = "chunk"
-    tokens: int = 10  # of chunk
-    top_layers: int = 8  # averaged targets; at most the encoder's layers
+    kind: str = setting(
+        "chunk",
+        "token: predict it from one learned token before the frames. chunk: from the mean of "
+        "several tokens. global: from the mean of the frames.",
+        choices=("token", "chunk", "global"),
+    )
+    tokens: int = setting(10, "chunk: number of tokens.", at_least=1, at_most=10_000)
+    top_layers: int = setting(
+        8, "Averaged layers of the teacher, at most the encoder's.", at_least=1, at_most=1000
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClustersConfig:
-    """Prediction of the codes of hidden frames (HuBERT), which `sersl cluster` wrote."""
+class ClustersConfig(Objective):
+    """Prediction of the codes of hidden frames (HuBERT), written by `sersl cluster`."""
 
-    weight: float = 0.0
-    books: tuple[str, ...] = ()  # names of code sidecars; several are predicted at once (P-TAPT)
-    codes: tuple[int, ...] = ()  # codes in each of them
-    similarity: str = "cosine"  # cosine: with learned codewords (HuBERT); linear: logits (P-TAPT)
-    width: int = 256  # of the space of comparison, or of the hidden layer
-    temperature: float = 0.1  # of the cosine similarity
+    books: tuple[str, ...] = setting(
+        (), "Names of code books; several are predicted at once (P-TAPT)."
+    )
+    codes: tuple[int, ...] = setting((), "Number of codes of each of them.", at_least=2)
+    similarity: str = setting(
+        "cosine",
+        "cosine: to learned codewords (HuBERT). linear: logits (P-TAPT).",
+        choices=("cosine", "linear"),
+    )
+    width: int = setting(
+        256, "Width of the compared vectors, or of the hidden layer.", at_least=1, at_most=65_536
+    )
+    temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestRqConfig:
+class BestRqConfig(Objective):
     """Prediction of the codes of a random projection of hidden frames (BEST-RQ, sec. 3.1)."""
 
-    weight: float = 0.0
-    books: int = 1  # independent projections
-    codes: int = 8192  # of each
-    width: int = 16  # of the projections
+    books: int = setting(1, "Number of independent projections.", at_least=1, at_most=1024)
+    codes: int = setting(8192, "Codes of each projection.", at_least=2, at_most=1_048_576)
+    width: int = setting(16, "Width of the projections.", at_least=1, at_most=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionConfig:
+class ReconstructionConfig(Objective):
     """L1 reconstruction of hidden or altered log-mel features (MockingJay, TERA)."""
 
-    weight: float = 0.0
-    hidden: int = 768  # units of the head
+    hidden: int = setting(768, "Hidden units of the head.", at_least=1, at_most=65_536)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApcConfig:
-    """L1 prediction of later log-mel features (APC); takes a causal encoder."""
+class ApcConfig(Objective):
+    """L1 prediction of later log-mel features (APC); needs a causal encoder."""
 
-    weight: float = 0.0
-    frames: int = 3  # ahead, 60 ms (5 frames of 10 ms in s3prl)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NpcConfig:
-    """L1 reconstruction of every frame from its surroundings (NPC); takes masked_conv."""
-
-    weight: float = 0.0
-    groups: int = 4  # of the bottleneck's codes
-    codes: int = 64  # per group
-    width: int = 512  # of the bottleneck
-    gumbel: float = 1.0  # temperature
+    frames: int = setting(3, "Frames ahead; 3 = 60 ms (5 frames of 10 ms in s3prl).", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CpcConfig:
-    """InfoNCE over the frames to come (CPC); takes a causal encoder."""
+class NpcConfig(Objective):
+    """L1 reconstruction of each frame from its surroundings (NPC); needs masked_conv."""
 
-    weight: float = 0.0
-    steps: int = 12  # frames ahead, each predicted
-    num_negatives: int = 128
-    negatives: str = "speaker"  # speaker: of all rows of the same speaker; utterance: of the row
-
-
-@dataclass(frozen=True, kw_only=True)
-class PenaltyConfig:
-    """Mean square of the waveform frontend's features (wav2vec 2.0; fairseq's features_pen)."""
-
-    weight: float = 0.0
+    groups: int = setting(4, "Groups of the quantized bottleneck.", at_least=1, at_most=1024)
+    codes: int = setting(64, "Codes per group.", at_least=2, at_most=1_048_576)
+    width: int = setting(512, "Width of the bottleneck.", at_least=1, at_most=65_536)
+    gumbel: float = setting(1.0, "Gumbel temperature.", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkersConfig:
-    """Regression of what is known of the clean signal, by many small workers (PASE, PASE+)."""
+class CpcConfig(Objective):
+    """InfoNCE over future frames (CPC); needs a causal encoder."""
 
-    weight: float = 0.0
-    # waveform, power, power_long, mel, mel_long, gammatone, gammatone_long, mfcc, mfcc_long,
-    # prosody (of the annotation), functionals (mean and deviation of mfcc over chunks)
-    names: tuple[str, ...] = ("waveform", "power", "mel", "gammatone", "mfcc", "functionals")
-    shares: tuple[float, ...] = ()  # weight of each; empty: 1
-    balance: str = "fixed"  # fixed: by shares; uncertainty: learned as well (1705.07115)
-    frames: str = "real"  # real: every real frame is predicted; hidden: masked ones only
-    context: int = 3  # frames on each side predicted too; 7 of 10 ms in PASE+
-    deltas: bool = True  # slopes beside spectra, filterbanks and cepstra
-    hidden: int = 256  # units of a worker (PASE+)
-    chunk: int = 50  # frames of functionals
+    steps: int = setting(
+        12, "Frames ahead, each with a predictor of its own.", at_least=1, at_most=10_000
+    )
+    num_negatives: int = setting(128, "Negatives per frame.", at_least=1)
+    negatives: str = setting(
+        "speaker",
+        "speaker: from all rows of the same speaker. utterance: from the row.",
+        choices=("utterance", "speaker"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class InformationConfig:
-    """Telling what is of the same utterance from what is not (PASE's LIM and GIM)."""
-
-    weight: float = 0.0
-    local_share: float = 1.0  # of frames with frames
-    global_share: float = 1.0  # of chunks with chunks
-    chunk: int = 50  # frames
-    hidden: int = 256  # units of the discriminators
+class PenaltyConfig(Objective):
+    """Mean square of the features of frontend waveform (features_pen of fairseq)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiviewConfig:
-    """Contrast between views of an utterance, over the whole batch (2406.07900)."""
+class WorkersConfig(Objective):
+    """Regression of descriptors of the clean signal by many small heads (PASE, PASE+)."""
 
-    weight: float = 0.0
-    views: tuple[str, ...] = ("speech", "mel", "functionals")
-    hidden: int = 256  # units of the encoders of mel and functionals, and of the projections
-    width: int = 128  # of the space of comparison
-    temperature: float = 0.1  # of the cosine similarity
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisedConfig:
-    """Contrast of utterances that belong together with the others (2004.11362)."""
-
-    weight: float = 0.0
-    # category: of one (pseudo-)label; intensity: about equally intense; both: the two at once
-    pairs: str = "category"
-    tolerance: float = 0.1  # largest difference of mean intensity, in 0..1
-    hidden: int = 256
-    width: int = 128
-    temperature: float = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class InstancesConfig:
-    """An utterance and its distortions are one (SimCLR, BYOL); takes distortions."""
-
-    weight: float = 0.0
-    loss: str = "nt_xent"  # nt_xent: against the batch; bootstrap: of an EMA teacher's view (BYOL)
-    hidden: int = 512  # units of projection and predictor
-    width: int = 128
-    temperature: float = 0.1  # of nt_xent
+    names: tuple[str, ...] = setting(
+        ("waveform", "power", "mel", "gammatone", "mfcc", "functionals"),
+        "waveform, power, power_long, mel, mel_long, gammatone, gammatone_long, mfcc, mfcc_long, "
+        "prosody (of the annotation) and functionals (mean and deviation of mfcc over chunks).",
+    )
+    shares: tuple[float, ...] = setting((), "Weight of each; empty: 1.", at_least=0)
+    balance: str = setting(
+        "fixed",
+        "fixed: weights by shares. uncertainty: learned weights too (1705.07115).",
+        choices=("fixed", "uncertainty"),
+    )
+    frames: str = setting(
+        "real",
+        "real: predict every real frame. hidden: masked frames only.",
+        choices=("real", "hidden"),
+    )
+    context: int = setting(
+        3,
+        "Frames predicted on each side; 7 frames of 10 ms in PASE+.",
+        at_least=0,
+        at_most=1000,
+    )
+    deltas: bool = setting(True, "Also predict slopes of spectra, filterbanks and cepstra.")
+    hidden: int = setting(256, "Hidden units of a worker (PASE+).", at_least=1, at_most=65_536)
+    chunk: int = setting(50, "Frames per chunk of functionals.", at_least=2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageConfig:
+class InformationConfig(Objective):
+    """Discrimination of the same from another utterance (PASE's LIM and GIM)."""
+
+    local_share: float = setting(1.0, "Weight of frames against frames.", at_least=0)
+    global_share: float = setting(1.0, "Weight of chunks against chunks.", at_least=0)
+    chunk: int = setting(50, "Frames per chunk.", at_least=1)
+    hidden: int = setting(256, "Hidden units of the discriminators.", at_least=1, at_most=65_536)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiviewConfig(Objective):
+    """Contrast between views of an utterance over the whole batch (2406.07900)."""
+
+    views: tuple[str, ...] = setting(
+        ("speech", "mel", "functionals"), "speech, and one or more of mel and functionals."
+    )
+    hidden: int = setting(
+        256,
+        "Hidden units of the encoders of mel and functionals and of the projections.",
+        at_least=1,
+        at_most=65_536,
+    )
+    width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
+    temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(Objective):
+    """Supervised contrast between utterances (2004.11362)."""
+
+    pairs: str = setting(
+        "category",
+        "Positives have the same (pseudo-)category, a similar mean intensity, or both.",
+        choices=("category", "intensity", "both"),
+    )
+    tolerance: float = setting(
+        0.1, "Largest difference of the mean intensity of positives.", at_least=0, at_most=1
+    )
+    hidden: int = setting(256, "Hidden units of the projection.", at_least=1, at_most=65_536)
+    width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
+    temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstancesConfig(Objective):
+    """Two distortions of an utterance are a pair (SimCLR, BYOL); needs distortions."""
+
+    loss: str = setting(
+        "nt_xent",
+        "nt_xent: contrast with the batch (SimCLR). bootstrap: an EMA teacher's view (BYOL).",
+        choices=("nt_xent", "bootstrap"),
+    )
+    hidden: int = setting(
+        512, "Hidden units of projection and predictor.", at_least=1, at_most=65_536
+    )
+    width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
+    temperature: float = setting(0.1, "nt_xent: temperature of the cosine similarity.", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig(Objective):
     """Contrast with embeddings of texts that describe the utterance (GEmo-CLAP, 2306.07848)."""
 
-    weight: float = 0.0
-    file: str = ""  # .npz with names [K] and embeddings [K, E]
-    # category: names are categories; acoustics: they are "pitch=high" and the like; both: each row
-    # is described by the mean of the two
-    describe: str = "category"
-    category_share: float = 0.8  # of both: of the targets, the rest goes by acoustics
-    hidden: int = 256
-    width: int = 128
-    scale: float = 2.66  # log of the cosines' first factor (CLIP: 1 / 0.07)
+    file: str = setting("", "An .npz with names [K] and embeddings [K, E] of the texts.")
+    describe: str = setting(
+        "category",
+        "category: the names are categories. acoustics: they are such as pitch=high. both: each "
+        "row has the mean of the two.",
+        choices=("category", "acoustics", "both"),
+    )
+    category_share: float = setting(
+        0.8, "both: share of the category in the targets.", at_least=0, at_most=1
+    )
+    hidden: int = setting(256, "Hidden units of the projection.", at_least=1, at_most=65_536)
+    width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
+    scale: float = setting(
+        2.66, "Initial log of the factor on the cosines (CLIP: 1 / 0.07).", at_least=0, at_most=80
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayersConfig:
+class LayersConfig(Objective):
     """Regression of layers of the frozen teachers (DistilHuBERT, 2110.01900)."""
 
-    weight: float = 0.0
-    layers: tuple[int, ...] = (4, 8, 12)  # of each teacher
-    cosine_weight: float = 1.0
+    layers: tuple[int, ...] = setting((4, 8, 12), "Layers of each teacher.", at_least=1)
+    cosine_weight: float = setting(1.0, "Weight of the cosine loss beside L1.", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class VesperConfig:
+class VesperConfig(Objective):
     """Hierarchical and cross-layer regression of one frozen teacher (Vesper, 2307.10757)."""
 
-    weight: float = 0.0
-    middle: int = 12  # layer of the teacher, for the student's middle layer
-    last: int = 24  # layer of the teacher, for the student's last layer
-    low_share: float = 1.0  # of frames hidden from the input, at the middle layer
-    high_share: float = 0.1  # of frames hidden from the upper half, at the last layer
-    cross_share: float = 1.0  # of every frame, last layer with the teacher's middle one
-    span: int = 40  # frames hidden together from the upper half
-    fraction: float = 0.5  # of real frames, hidden from the upper half
+    middle: int = setting(
+        12, "Layer of the teacher that the student's middle layer predicts.", at_least=1
+    )
+    last: int = setting(
+        24, "Layer of the teacher that the student's last layer predicts.", at_least=1
+    )
+    low_share: float = setting(
+        1.0, "Weight of frames hidden from the input, at the middle layer.", at_least=0
+    )
+    high_share: float = setting(
+        0.1, "Weight of frames hidden from the upper half, at the last layer.", at_least=0
+    )
+    cross_share: float = setting(
+        1.0, "Weight of the last layer against the teacher's middle one.", at_least=0
+    )
+    span: int = setting(40, "Frames hidden together from the upper half.", at_least=1)
+    fraction: float = setting(
+        0.5, "Share of real frames hidden from the upper half.", above=0, at_most=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenoiseConfig:
-    """What the student says of distorted speech is what a teacher says of clean speech."""
+class DenoiseConfig(Objective):
+    """Agreement of distorted speech with a teacher's output for clean speech."""
 
-    weight: float = 0.0
-    teacher: str = "average"  # average: of the student (EMA); frozen: the first frozen teacher
-    frame_share: float = 1.0  # of the distance between frames
-    contrast_share: float = 1.0  # of the contrast between utterances of the batch
-    width: int = 128
-    temperature: float = 0.1
+    teacher: str = setting(
+        "average",
+        "average: the EMA of the student. frozen: the first frozen teacher.",
+        choices=("average", "frozen"),
+    )
+    frame_share: float = setting(1.0, "Weight of the distance between frames.", at_least=0)
+    contrast_share: float = setting(
+        1.0, "Weight of the contrast between utterances of the batch.", at_least=0
+    )
+    width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
+    temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectivesConfig:
-    """The terms of the pretraining loss; each is logged, a weight of 0 leaves one out."""
+class ObjectivesConfig(Settings):
+    """The objectives by name."""
 
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     prosody: ProsodyConfig = field(default_factory=ProsodyConfig)

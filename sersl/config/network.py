@@ -1,0 +1,175 @@
+"""Settings of the networks: frontend, encoder, pooling and heads."""
+
+from dataclasses import dataclass
+
+from sersl.config.setting import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontendConfig(Settings):
+    """From a waveform to frames at 50 Hz."""
+
+    kind: str = setting("log_mel", "log_mel, waveform (the conv stack of wav2vec 2.0) or whisper.")
+    num_mels: int = setting(
+        80,
+        "Mel filters between 20 and 8000 Hz (HTK scale); Whisper has 80 or 128 of its own.",
+        at_least=1,
+        at_most=1024,
+    )
+    normalize: str = setting(
+        "fixed",
+        "fixed: one constant map of log-mel features, none of a waveform. utterance: zero mean and "
+        "unit standard deviation over the utterance, of each mel band or of the waveform.",
+        choices=("fixed", "utterance"),
+    )
+    dropout: float = setting(
+        0.0, "Dropout on the projected features, before masking.", at_least=0, below=1
+    )
+    conv_width: int = setting(
+        512, "waveform: channels of each of the seven layers.", at_least=1, at_most=65_536
+    )
+    conv_norm: str = setting(
+        "group",
+        "waveform: group normalizes the first layer over time, layer every layer over channels.",
+        choices=("group", "layer"),
+    )
+    conv_bias: bool = setting(False, "waveform: whether the convolutions have biases.")
+    feature_norm: bool = setting(True, "waveform: LayerNorm before the projection.")
+    gradient_scale: float = setting(
+        1.0,
+        "waveform: factor on the gradient of the conv stack; 0.1 in wav2vec 2.0 BASE.",
+        at_least=0,
+    )
+    window_seconds: float = setting(
+        30.0, "whisper: audio is padded or cut to this length.", above=0, at_most=3600
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig(Settings):
+    """Context network over frames."""
+
+    kind: str = setting("transformer", "transformer, gru (causal) or masked_conv (NPC).")
+    num_layers: int = setting(4, "Number of layers.", at_least=1, at_most=1000)
+    width: int = setting(128, "Channels of a frame.", at_least=1, at_most=65_536)
+    num_heads: int = setting(4, "Attention heads.", at_least=1, at_most=4096)
+    mlp_width: int = setting(
+        512, "Hidden units of the feed-forward block.", at_least=1, at_most=1_048_576
+    )
+    norm: str = setting(
+        "pre",
+        "LayerNorm before (pre) or after (post) each residual branch.",
+        choices=("pre", "post"),
+    )
+    positions: str = setting(
+        "rotary",
+        "rotary, convolution (wav2vec 2.0), convolution_stack (data2vec), learned, sinusoidal or "
+        "none.",
+    )
+    position_kernel: int = setting(
+        128,
+        "Kernel of convolution in frames; 19 in data2vec's convolution_stack.",
+        at_least=1,
+        at_most=65_536,
+    )
+    position_groups: int = setting(
+        16,
+        "Groups of channels of convolution and convolution_stack.",
+        at_least=1,
+        at_most=65_536,
+    )
+    position_layers: int = setting(5, "Layers of convolution_stack.", at_least=1, at_most=1000)
+    max_frames: int = setting(
+        1500, "Longest input of learned positions; 1500 frames = 30 s.", at_least=1, at_most=10**7
+    )
+    relative_bias: bool = setting(False, "Gated bias by distance on the attention scores (WavLM).")
+    relative_buckets: int = setting(
+        320, "Buckets of distances of relative_bias.", at_least=4, at_most=65_536
+    )
+    relative_distance: int = setting(
+        800, "Distance in frames from which all share one bucket.", at_least=2, at_most=10**7
+    )
+    key_bias: bool = setting(True, "Bias of the attention keys; Whisper has none.")
+    dropout: float = setting(
+        0.1, "Dropout on the input and on the residual branches.", at_least=0, below=1
+    )
+    attention_dropout: float = setting(0.0, "Dropout on attention weights.", at_least=0, below=1)
+    activation_dropout: float = setting(
+        0.0, "Dropout on the hidden units of the feed-forward block.", at_least=0, below=1
+    )
+    layer_drop: float = setting(
+        0.0, "Probability of skipping a layer (1909.11556).", at_least=0, below=1
+    )
+    attention: str = setting(
+        "auto",
+        "auto: on TPUs the splash kernel, which never stores the scores, unless something needs "
+        "them; elsewhere xla. xla: plain matrix products. jax, cudnn: "
+        "jax.nn.dot_product_attention.",
+        choices=("auto", "xla", "jax", "cudnn"),
+    )
+    scan_layers: bool = setting(
+        False, "Compile one layer and scan it over stacked parameters, which compiles faster."
+    )
+    remat: str = setting("none", "What the backward pass recomputes: none, dots or full.")
+    dtype: str = setting(
+        "float32", "Type of the computation, float32 or bfloat16; parameters stay float32."
+    )
+    kernel_frames: int = setting(
+        15, "masked_conv: frames that each convolution spans (NPC).", at_least=1, at_most=65_536
+    )
+    hidden_frames: int = setting(
+        5,
+        "masked_conv: frames around each frame that never reach its output (NPC).",
+        at_least=1,
+        at_most=65_536,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig(Settings):
+    """From the frames of all layers to one vector per utterance."""
+
+    kind: str = setting("attentive_statistics", "mean or attentive_statistics.")
+    layers: str = setting(
+        "weighted",
+        "weighted: learned weighted sum of all layers. last: the last layer alone.",
+        choices=("weighted", "last"),
+    )
+    standardize_layers: bool = setting(
+        True, "Standardize each layer before the sum; false as in transformers."
+    )
+    projection: int = setting(
+        0,
+        "Width of a linear map of each frame before pooling; 0 for none.",
+        at_least=0,
+        at_most=65_536,
+    )
+    hidden: int = setting(
+        64, "Hidden units of the attention of attentive_statistics.", at_least=1, at_most=65_536
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadsConfig(Settings):
+    """From the pooled vector to categories and dimensions."""
+
+    kind: str = setting(
+        "gelu",
+        "gelu: LayerNorm and one hidden layer. tanh: one hidden layer. linear: the output layer "
+        "alone.",
+    )
+    bounded: bool = setting(
+        True, "Dimensions pass a sigmoid, so they are in 0..1; false leaves them unbounded."
+    )
+    hidden: int = setting(128, "Hidden units of gelu and tanh.", at_least=1, at_most=65_536)
+    dropout: float = setting(0.2, "Dropout before each layer.", at_least=0, below=1)
+    category_weight: float = setting(1.0, "Weight of the cross-entropy.", at_least=0)
+    label_smoothing: float = setting(
+        0.1, "Share of each target spread over all categories.", at_least=0, below=1
+    )
+    class_weighting: bool = setting(
+        True, "Weight categories by their inverse frequency in the fold's training rows."
+    )
+    dimensions_weight: float = setting(
+        1.0, "Weight of 1 - CCC over the global batch, averaged over dimensions.", at_least=0
+    )
