@@ -106,9 +106,8 @@ def objectives(arguments) -> dict:
 
 def _measure(arguments, objective: str, own: dict, whole: dict) -> dict:
     """Times one objective and its plain pass, in turns."""
-    weights = {name: {"weight": 0.0} for name in ("contrastive", "prosody")}
     values = {"masking": {"rule": "uniform"}, **whole}
-    values["objectives"] = weights | {objective: {"weight": 1.0, **own}}
+    values["objectives"] = {objective: {"weight": 1.0, **own}}
     with tempfile.TemporaryDirectory() as folder:
         if objective == "language":
             values["objectives"][objective]["file"] = _texts(folder)

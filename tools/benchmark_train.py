@@ -135,8 +135,12 @@ def _sersl(waveform, size):
             },
             "masking": {"rule": "uniform", "fraction": MASKED_SHARE, "span": SPAN},
             "objectives": {
-                "contrastive": {"width": 256, "codes": 320, "num_negatives": NEGATIVES},
-                "prosody": {"weight": 0.0},
+                "contrastive": {
+                    "weight": 1.0,
+                    "width": 256,
+                    "codes": 320,
+                    "num_negatives": NEGATIVES,
+                },
             },
         },
     )

@@ -1,9 +1,10 @@
-"""Writes tests/golden anew: every preset of every experiment, and how its parameters are cut.
+"""Stores the settings of every preset and the shardings of its parameters in tests/golden.
 
-`tests/golden/configs` has every setting with its default, `tests/golden/shardings` every parameter
-with the mesh axes it is cut along.
+`tests/golden/configs/defaults` holds every setting with its default, the other files of
+`tests/golden/configs` what a preset changes, and `tests/golden/shardings` every parameter with the
+mesh axes that shard it.
 
-Command: python tools/golden.py, then look at `git diff tests/golden`.
+Command: python tools/golden.py, then check `git diff tests/golden`.
 """
 
 import sys
@@ -15,7 +16,7 @@ from tests.golden import configs_now, shardings_now
 
 
 def main() -> int:
-    """Writes what changed, removes what has no experiment, and says both."""
+    """Stores what changed, removes files without a config, and prints both."""
     refresh(configs_now.STORED, configs_now.stored(), configs_now.resolved())
     refresh(
         shardings_now.STORED, shardings_now.shardings_stored(), shardings_now.shardings_resolved()
@@ -24,13 +25,7 @@ def main() -> int:
 
 
 def refresh(folder: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Makes a folder hold exactly these texts.
-
-    Args:
-      folder: of the stored files.
-      before: file name to text, as stored.
-      now: file name to text, as it should be.
-    """
+    """Makes a folder hold exactly the texts of `now`, by file name; `before` are the old ones."""
     for name in sorted(before.keys() - now.keys()):
         (folder / name).unlink()
         print(f"removed {name}")

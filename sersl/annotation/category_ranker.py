@@ -14,10 +14,9 @@ from sklearn.linear_model import LogisticRegression
 
 from sersl.annotation.ranker import at_most, fit_ranking, ordered_pairs, similar_pairs
 from sersl.config.annotation import RankerConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError
 
 RANKER_VERSION = 1  # of everything below
-SUPERVISIONS = ("neutral", "intensity")
 ANY = "any"  # the ranker of all categories together; for neutral and where there is no other
 _NEUTRAL = "neutral"
 _DRAWN = 20  # times more pairs than are wanted are drawn, before those without order are left out
@@ -92,8 +91,6 @@ def fit_category_ranker(
       UserError: unknown supervision, or nothing to order: no neutral or nothing else, or no
         two intensities in a category.
     """
-    if config.supervision not in SUPERVISIONS:
-        raise unknown_name("ranker.supervision", config.supervision, SUPERVISIONS)
     labels = np.asarray(categories, dtype=object)
     features = np.clip(features, -_LARGEST, _LARGEST)
     groups = {name: np.flatnonzero(labels == name) for name in sorted(set(labels) - {"", ANY})}

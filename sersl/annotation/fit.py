@@ -201,8 +201,6 @@ def _fit_ranker(portions, config: RankerConfig) -> tuple[dict, dict]:
 
 def _targets(portion: Portion, config: StrengthConfig) -> np.ndarray:
     """Gives the intensity [n] that the network shall learn for each utterance."""
-    if config.supervision not in ("ranker", "intensity"):
-        raise unknown_name("strength.supervision", config.supervision, ("ranker", "intensity"))
     if config.supervision == "intensity":
         return portion.column("intensity")
     if not config.ranker:

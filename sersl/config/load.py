@@ -175,7 +175,7 @@ def _sentence_for_failure(path: str, preset: str) -> Iterator[None]:
         if preset and isinstance(error, KeyError) and error.args == (preset,):
             known = _presets(error)
             if known:
-                raise unknown_name(f"preset of {path}", preset, known) from error
+                raise unknown_name("preset", preset, known) from error
         where = f" line {at[-1][0]}" if at else ""
         cause = " ".join(str(error).split())
         raise UserError(

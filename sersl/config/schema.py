@@ -34,7 +34,7 @@ class DataConfig(Settings):
     data_dir: str = setting("", "Folder that `sersl prepare` wrote to.")
     corpora: tuple[str, ...] = setting(("synthetic",), "Names of prepared corpora in data_dir.")
     weights: tuple[float, ...] = setting(
-        (), "Share of rows of each corpus; empty: in proportion to its utterances.", at_least=0
+        (), "Share of rows of each corpus; empty: in proportion to its utterances.", above=0
     )
     annotator: str = setting(
         "signal", "Annotator whose intensity and prosody are used, see `sersl annotate`."
@@ -99,9 +99,7 @@ class ProtocolConfig(Settings):
     """Which speakers are trained on and which are tested."""
 
     name: str = setting("k-fold-by-speaker", "The evaluation protocol, see docs/protocols.md.")
-    num_folds: int = setting(
-        4, "k-fold-by-speaker and few-shot: number of folds.", at_least=2, at_most=100_000
-    )
+    num_folds: int = setting(4, "k-fold-by-speaker and few-shot: number of folds.", at_least=2)
     file: str = setting(
         "",
         "file: JSON with the fold of each utterance. emobox-<corpus>: EmoBox's folder "

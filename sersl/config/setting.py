@@ -9,6 +9,7 @@ however the group is made: by `sersl.config.load`, by its constructor, or by `da
 
 import dataclasses
 import math
+import re
 import struct
 import typing
 from collections.abc import Callable, Sequence
@@ -83,8 +84,11 @@ class Settings:
         Raises:
           UserError: a value that its setting does not take.
         """
+        # EncoderConfig.norm is encoder.norm.
+        words = re.findall("[A-Z][a-z]*", type(self).__name__.removesuffix("Config"))
+        group = "_".join(words).lower()
         for name in settings_of(type(self)):
-            check_setting(type(self), name, getattr(self, name), f"{type(self).__name__}.{name}")
+            check_setting(type(self), name, getattr(self, name), f"{group}.{name}")
 
 
 def settings_of(cls: type) -> dict[str, Allowed]:
@@ -154,12 +158,14 @@ def _check_number(allowed: Allowed, value: int | float, key: str) -> None:
     if allowed.also is not None and value == allowed.also[0]:
         return
     largest = MOST_INTEGER if isinstance(value, int) else MOST_NUMBER
-    if allowed.at_most is None and abs(value) > largest:
-        words = f"a number of at most {largest:.10g}"
-    elif math.isfinite(value) and _fits(allowed, value):
+    too_large = abs(value) > largest and (allowed.at_most is None or value < 0)
+    if not too_large and math.isfinite(value) and _fits(allowed, value):
         return
-    else:
-        words = _words(allowed, isinstance(value, int))
+    words = _words(allowed, isinstance(value, int))
+    if too_large and allowed.at_least is None and allowed.above is None:
+        words = f"a number from {-largest:.10g} to {largest:.10g}"
+    elif too_large and value > 0:
+        words = f"a number of at most {largest:.10g}"
     raise UserError(f"configuration key {key!r} takes {words}, not {shown(value)}")
 
 

@@ -128,12 +128,10 @@ def check_settings(config: FinetuneConfig) -> None:
       config: of the run.
 
     Raises:
-      UserError: the mesh does not divide the devices, a name is not known, or the distortions make
-        no sense.
+      UserError: the mesh does not divide the devices, or the distortions make no sense.
     """
     make_mesh(config.mesh)
     check_distortion(config.distortion, keep_time=False)
-    skips(config.train.on_nan)
 
 
 class _Run:

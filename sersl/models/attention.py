@@ -186,5 +186,4 @@ ATTENTION = {
 }
 AUTO = "auto"
 PLATFORMS = {"tpu": "splash"}  # what auto is by the platform of the mesh; elsewhere xla
-SETTINGS = (AUTO, "xla", "jax", "cudnn")  # of encoder.attention; splash runs on TPUs alone
 WITH_DROPOUT = (AUTO, "xla")

@@ -7,7 +7,6 @@ from flax import nnx
 from sersl.audio.features import WINDOWS_PER_FRAME, log_mel
 from sersl.config.schema import AugmentConfig, FrontendConfig
 from sersl.core import lengths
-from sersl.core.errors import unknown_name
 from sersl.models.layers import LayerNorm, Linear
 
 # Mean and deviation of log mel power over all filters and frames, padding excluded, of RAVDESS
@@ -32,8 +31,6 @@ class LogMelFrontend(nnx.Module):
         Raises:
           UserError: unknown normalisation.
         """
-        if config.normalize not in NORMALIZATIONS:
-            raise unknown_name("frontend.normalize", config.normalize, NORMALIZATIONS)
         self.config = config
         self.num_features = WINDOWS_PER_FRAME * config.num_mels
         # Features have unit variance, so this keeps it: deviation 1 / sqrt(inputs) (LeCun).

@@ -12,7 +12,6 @@ from sersl.models.layers import Linear, standardize
 LOCAL_FRAMES = 51
 MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
 KINDS = ("mean", "attentive_statistics")
-LAYERS = ("weighted", "last")
 
 
 class Pooling(nnx.Module):
@@ -41,8 +40,6 @@ class Pooling(nnx.Module):
         """
         if config.kind not in KINDS:
             raise unknown_name("pooling.kind", config.kind, KINDS)
-        if config.layers not in LAYERS:
-            raise unknown_name("pooling.layers", config.layers, LAYERS)
         self.config = config
         if config.layers == "weighted":
             self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))

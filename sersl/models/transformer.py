@@ -6,13 +6,12 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.attention import SETTINGS, WITH_DROPOUT, Attention, residual_std
+from sersl.models.attention import WITH_DROPOUT, Attention, residual_std
 from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
 from sersl.models.positions import RelativeBias
 
 LAYERS = "layers"  # name of the subtree that differs between the two layouts, and of its axis
 DTYPES = ("float32", "bfloat16")
-NORMS = ("pre", "post")
 REMAT_POLICIES = {
     "none": None,  # keep everything
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep matrix products
@@ -232,10 +231,8 @@ def _convert_layers(params, convert):
 
 def _check(config: EncoderConfig) -> None:
     for kind, name, known in (
-        ("encoder.attention", config.attention, SETTINGS),
         ("encoder.remat", config.remat, REMAT_POLICIES),
         ("encoder.dtype", config.dtype, DTYPES),
-        ("encoder.norm", config.norm, NORMS),
     ):
         if name not in known:
             raise unknown_name(kind, name, known)

@@ -6,12 +6,9 @@ from flax import nnx
 
 from sersl.config.schema import FrontendConfig
 from sersl.core import lengths
-from sersl.core.errors import unknown_name
 from sersl.models.convolution import convolve
 from sersl.models.layers import LayerNorm, Linear, inverse_deviation, shard_rows
 
-NORMALIZATIONS = ("fixed", "utterance")
-NORMS = ("group", "layer")
 SILENCE = 1e-7  # added to an utterance's variance (transformers' feature extractor)
 
 
@@ -121,10 +118,6 @@ class WaveformFrontend(nnx.Module):
         Raises:
           UserError: unknown norm or normalisation.
         """
-        if config.conv_norm not in NORMS:
-            raise unknown_name("frontend.conv_norm", config.conv_norm, NORMS)
-        if config.normalize not in NORMALIZATIONS:
-            raise unknown_name("frontend.normalize", config.normalize, NORMALIZATIONS)
         self.config = config
         self.num_features = config.conv_width
         *keys, projection_key = jax.random.split(key, len(lengths.CONVOLUTIONS) + 1)

@@ -156,12 +156,6 @@ RULES = {
 def _check(cfg: MaskingConfig, intensity: jax.Array | None) -> None:
     if cfg.rule not in RULES:
         raise unknown_name("masking.rule", cfg.rule, RULES)
-    if not 0.0 < cfg.fraction <= 1.0:
-        raise UserError(f"masking.fraction is {cfg.fraction}: set it above 0 and at most to 1")
-    if cfg.span < 1:
-        raise UserError(f"masking.span is {cfg.span}: set it to 1 frame or more")
-    if cfg.temperature < 0.0:
-        raise UserError(f"masking.temperature is {cfg.temperature}: set it to 0 or more")
     if cfg.rule != "uniform" and intensity is None:
         raise UserError(
             f"masking.rule {cfg.rule!r} has no frame intensity to go by: run `sersl annotate` on "

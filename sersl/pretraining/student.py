@@ -16,8 +16,6 @@ from sersl.pretraining.alteration import alter_features
 from sersl.pretraining.masking import NO_RULE, RULES, choose_masked, span_budget
 from sersl.pretraining.mixing import mix_utterances
 
-REPLACEMENTS = ("embedding", "features", "remove")
-
 
 class Student(NamedTuple):
     """What the student saw and said, each row as often as `masking.clones` asks.
@@ -54,8 +52,6 @@ def check_student(config: PretrainConfig) -> None:
     rule, replace = config.masking.rule, config.masking.replace
     if rule != NO_RULE and rule not in RULES:
         raise unknown_name("masking.rule", rule, (*RULES, NO_RULE))
-    if replace not in REPLACEMENTS:
-        raise unknown_name("masking.replace", replace, REPLACEMENTS)
     if rule == NO_RULE and (replace != "embedding" or config.masking.clones > 1):
         raise UserError(
             f"masking.rule 'none' hides nothing, so masking.replace={replace!r} and masking.clones="

@@ -147,7 +147,7 @@ def test_file_when_missing_broken_or_without_get_config_then_says_which(tmp_path
     assert "cannot be run: ModuleNotFoundError" in message(PretrainConfig, broken)
     empty = tmp_path / "empty.py"
     empty.write_text("x = 1\n")
-    assert "defines no get_config(arg)" in message(PretrainConfig, empty)
+    assert "defines no get_config(preset)" in message(PretrainConfig, empty)
 
 
 def test_settings_of_one_verb_when_given_to_the_other_then_are_unknown(config_file):

@@ -126,8 +126,8 @@ def test_choose_masked_when_intensity_is_unknown_then_draws_like_uniform():
     ],
 )
 def test_choose_masked_when_config_is_wrong_then_user_error(changes, sentence):
-    config = dataclasses.replace(MaskingConfig(rule="uniform"), **changes)
     with pytest.raises(UserError, match=sentence):
+        config = dataclasses.replace(MaskingConfig(rule="uniform"), **changes)
         choose_masked(VALID, None, jax.random.key(0), config)
 
 

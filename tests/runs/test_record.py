@@ -80,13 +80,11 @@ def test_board_when_asked_for_then_is_shown_the_values_and_closed(tmp_path, monk
     assert wandb.logged == [(1, {"loss": 2.0})] and wandb.finished
 
 
-def test_board_when_off_or_another_process_then_none_and_when_wrong_then_one_sentence(
+def test_board_when_off_or_another_process_then_none_and_when_not_installed_then_one_sentence(
     tmp_path, monkeypatch
 ):
     assert open_board("off", tmp_path, config={}, enabled=True) is None
     assert open_board("online", tmp_path, config={}, enabled=False) is None
-    with pytest.raises(UserError, match=r"unknown train\.wandb 'ofline'"):
-        open_board("ofline", tmp_path, config={}, enabled=True)
     monkeypatch.setitem(sys.modules, "wandb", None)  # not installed
     with pytest.raises(UserError, match=r"pip install 'sersl\[wandb\]'"):
         open_board("offline", tmp_path, config={}, enabled=True)

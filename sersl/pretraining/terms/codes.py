@@ -4,7 +4,7 @@ import jax
 from flax import nnx
 
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError
 from sersl.data.codes import NEED
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import Linear
@@ -20,8 +20,6 @@ from sersl.objectives.mean import Mean
 from sersl.parallel.random import run_key
 from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
 from sersl.pretraining.terms.term import Term, View
-
-SIMILARITIES = ("cosine", "linear")
 
 
 class CodewordHead(nnx.Module):
@@ -56,17 +54,15 @@ class Clusters(Term):
         """
         super().__init__(config)
         self.settings = settings = config.objectives.clusters
-        if settings.similarity not in SIMILARITIES:
-            raise unknown_name("objectives.clusters.similarity", settings.similarity, SIMILARITIES)
         if not settings.books or len(set(settings.books)) < len(settings.books):
             raise UserError(
                 f"objectives.clusters.books={list(settings.books)} must name one or more code "
                 "books, each once: run `sersl cluster` to make one"
             )
-        if len(settings.codes) != len(settings.books) or min(settings.codes) < 2:
+        if len(settings.codes) != len(settings.books):
             raise UserError(
-                f"objectives.clusters.codes={list(settings.codes)} must give the number of codes, "
-                f"2 or more, of each of {list(settings.books)}"
+                f"objectives.clusters.codes={list(settings.codes)} must give the number of codes "
+                f"of each of {list(settings.books)}"
             )
         self.needs = frozenset(NEED + book for book in settings.books)
 

@@ -28,8 +28,6 @@ from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
 from sersl.pretraining.terms.term import Term, View
 
 VIEWS = ("speech", "mel", "functionals")
-PAIRS = ("category", "intensity", "both")
-LOSSES = ("nt_xent", "bootstrap")
 
 
 def pool(hidden: jax.Array, valid: jax.Array) -> jax.Array:
@@ -147,8 +145,6 @@ class Supervised(Term):
         """Checks the name of the pairs."""
         super().__init__(config)
         pairs = config.objectives.supervised.pairs
-        if pairs not in PAIRS:
-            raise unknown_name("objectives.supervised.pairs", pairs, PAIRS)
         needs = {"category": {"category"}, "intensity": {"annotation"}}
         self.needs = frozenset(needs.get(pairs, {"category", "annotation"}))
 
@@ -218,8 +214,6 @@ class Instances(Term):
         """Checks the loss, and that there are distortions."""
         super().__init__(config)
         loss = config.objectives.instances.loss
-        if loss not in LOSSES:
-            raise unknown_name("objectives.instances.loss", loss, LOSSES)
         if not is_on(config.distortion):
             raise UserError(
                 "objectives.instances compares two distortions of each utterance, and every "

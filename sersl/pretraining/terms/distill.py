@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError
 from sersl.models.decoder import Decoder
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import truncated_normal
@@ -16,9 +16,6 @@ from sersl.objectives.mean import Mean
 from sersl.pretraining.student import repeat_rows
 from sersl.pretraining.terms.contrast import pool
 from sersl.pretraining.terms.term import Term, View
-
-DECODERS = ("linear", "convolution")
-KINDS = ("token", "chunk", "global")
 
 
 class Distill(Term):
@@ -31,8 +28,6 @@ class Distill(Term):
         """Checks the name of the decoder."""
         super().__init__(config)
         self.settings = config.objectives.distill
-        if self.settings.decoder not in DECODERS:
-            raise unknown_name("objectives.distill.decoder", self.settings.decoder, DECODERS)
         self.reads_hidden = self.settings.decoder == "linear"
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection | Decoder:
@@ -130,8 +125,6 @@ class Utterance(Term):
         super().__init__(config)
         self.settings = config.objectives.utterance
         kind = self.settings.kind
-        if kind not in KINDS:
-            raise unknown_name("objectives.utterance.kind", kind, KINDS)
         self.num_tokens = {"token": 1, "chunk": self.settings.tokens, "global": 0}[kind]
         if self.num_tokens and config.encoder.kind != "transformer":
             raise UserError(

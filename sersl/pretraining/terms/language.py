@@ -20,7 +20,6 @@ from sersl.parallel.random import fold
 from sersl.pretraining.terms.contrast import describe_utterances, pool
 from sersl.pretraining.terms.term import Term, View
 
-DESCRIPTIONS = ("category", "acoustics", "both")
 # What is heard of an utterance: property to the functional that measures it.
 PROPERTIES = {
     "pitch": "f0_voiced_p50",
@@ -92,8 +91,6 @@ class Language(Term):
         """Reads the texts and checks their names."""
         super().__init__(config)
         settings = config.objectives.language
-        if settings.describe not in DESCRIPTIONS:
-            raise unknown_name("objectives.language.describe", settings.describe, DESCRIPTIONS)
         names, self.embeddings = read_texts(settings.file)
         acoustic = [f"{name}={level}" for name in PROPERTIES for level in LEVELS]
         known = {"category": CANONICAL, "acoustics": acoustic}.get(

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError
 from sersl.models.encoder import CAUSAL, SpeechEncoder
 from sersl.models.pretraining_heads import Projection, SpectrumHead
 from sersl.models.quantizer import Quantizer
 from sersl.objectives.code_prediction import code_usage
 from sersl.objectives.contrastive import feature_penalty
-from sersl.objectives.cpc import NEGATIVES, negative_pool, predictive_coding
+from sersl.objectives.cpc import negative_pool, predictive_coding
 from sersl.objectives.mean import Mean
 from sersl.objectives.reconstruct import predict_ahead, reconstruct
 from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
@@ -171,8 +171,6 @@ class Cpc(Term):
         super().__init__(config)
         self.settings = config.objectives.cpc
         _check_causal(config, "cpc")
-        if self.settings.negatives not in NEGATIVES:
-            raise unknown_name("objectives.cpc.negatives", self.settings.negatives, NEGATIVES)
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection:
         """Makes W_1, ..., W_K as one linear map.

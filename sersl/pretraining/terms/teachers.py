@@ -9,7 +9,7 @@ from flax import nnx
 
 from sersl.audio.augment import is_on
 from sersl.config.schema import EncoderConfig, PretrainConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import truncated_normal
 from sersl.models.pretraining_heads import Projection, RegressionHead
@@ -21,8 +21,6 @@ from sersl.parallel.random import fold
 from sersl.pretraining.masking import choose_masked
 from sersl.pretraining.terms.contrast import pool
 from sersl.pretraining.terms.term import Term, View
-
-TEACHERS = ("average", "frozen")
 
 
 def _need_teachers(name: str, teachers: Sequence[EncoderConfig], layers: Sequence[int]) -> None:
@@ -244,8 +242,6 @@ class Denoise(Term):
         """Checks the teacher's name, and that there are distortions."""
         super().__init__(config)
         settings = config.objectives.denoise
-        if settings.teacher not in TEACHERS:
-            raise unknown_name("objectives.denoise.teacher", settings.teacher, TEACHERS)
         if not is_on(config.distortion) and not config.mixing.probability:
             raise UserError(
                 "objectives.denoise compares distorted with clean speech, and every probability "

@@ -27,8 +27,6 @@ FUNCTIONALS, PROSODY = "functionals", "prosody"
 WORKERS = (*DESCRIPTORS, PROSODY, FUNCTIONALS)
 # Losses of errors that are not squared: PASE's, and one that an octave error does not lead.
 ERRORS = {"waveform": "l1", PROSODY: "huber"}
-BALANCES = ("fixed", "uncertainty")
-FRAMES = ("real", "hidden")
 _DESCRIBED = "mfcc"  # what functionals are statistics of
 
 
@@ -86,15 +84,11 @@ class Workers(Term):
                 f"objectives.workers.names={list(settings.names)} must name one or more workers, "
                 f"each once: choose from {', '.join(WORKERS)}"
             )
-        if settings.shares and (
-            len(settings.shares) != len(settings.names) or min(settings.shares) < 0
-        ):
+        if settings.shares and len(settings.shares) != len(settings.names):
             raise UserError(
-                f"objectives.workers.shares={list(settings.shares)} must give a number of 0 or "
-                f"more for each of the {len(settings.names)} workers, or be empty"
+                f"objectives.workers.shares={list(settings.shares)} must give a number for each "
+                f"of the {len(settings.names)} workers, or be empty"
             )
-        if settings.balance not in BALANCES:
-            raise unknown_name("objectives.workers.balance", settings.balance, BALANCES)
         if settings.balance == "uncertainty" and 0 in settings.shares:
             # Its loss would be its log-variance alone, which would fall for ever.
             raise UserError(
@@ -102,8 +96,6 @@ class Workers(Term):
                 "balance 'uncertainty' learns weights: leave that worker out of "
                 "objectives.workers.names"
             )
-        if settings.frames not in FRAMES:
-            raise unknown_name("objectives.workers.frames", settings.frames, FRAMES)
         if PROSODY in settings.names:
             self.needs = frozenset({"annotation"})
         self.masking = "needed" if settings.frames == "hidden" else "any"

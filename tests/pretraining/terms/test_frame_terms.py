@@ -27,7 +27,6 @@ SMALL = {
     "encoder": {"num_layers": 1, "width": 16, "num_heads": 2, "mlp_width": 16},
     "frontend": {"num_mels": 20},
     "masking": {"rule": "uniform", "span": 4},
-    "objectives": {"contrastive": {"weight": 0.0}, "prosody": {"weight": 0.0}},
 }
 GRU = {"encoder": {"kind": "gru"}, "masking": {"rule": "none"}}
 TEACHER = {"decoder_width": 8, "decoder_groups": 4, "decoder_layers": 2}

@@ -30,7 +30,6 @@ SMALL = {
     "encoder": {"num_layers": 2, "width": 16, "num_heads": 2, "mlp_width": 16, "dropout": 0.0},
     "frontend": {"num_mels": 20},
     "masking": {"rule": "none", "span": 4},
-    "objectives": {"contrastive": {"weight": 0.0}, "prosody": {"weight": 0.0}},
 }
 NOISY = {"distortion": {"noise_probability": 1.0}}
 SPACE = {"hidden": 12, "width": 8}
