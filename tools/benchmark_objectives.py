@@ -18,10 +18,11 @@ from sersl.data.buckets import Bucket
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.flops import count_flops
 from sersl.parallel.random import run_key
-from sersl.pretraining.run import example_batch
 from sersl.pretraining.student import run_student
 from sersl.pretraining.task import PretrainTask
 from sersl.runs.initial_weights import InitialWeights
+from sersl.training.step import example_batch, make_teacher
+from sersl.training.task import StepContext
 
 ENCODER = {"num_layers": 6, "width": 256, "num_heads": 4, "mlp_width": 1024}
 TRANSFORMER = {"encoder": ENCODER}
@@ -119,14 +120,14 @@ def _measure_task(arguments, config: PretrainConfig) -> dict:
     frozen = [_teacher()] if config.frozen_teachers else []
     task = PretrainTask(config, frozen=frozen)
     params = nnx.to_pure_dict(nnx.split(task.make_model())[1])
-    teacher = task.make_teacher(params)
+    teacher = make_teacher(task, params)
     constants = {"frozen": {i: one.params["encoder"] for i, one in enumerate(frozen)}}
     batch = _batch(arguments, task)
     key = run_key(0, "step")
 
     def full(params, teacher, batch, constants):
         def loss(p):
-            return task.loss(p, teacher, batch, constants=constants, step=0, key=key)[0]
+            return task.loss(p, batch, StepContext(teacher, constants, 0, key))[0]
 
         return jax.value_and_grad(loss)(params)
 

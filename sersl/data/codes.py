@@ -13,7 +13,6 @@ from sersl.corpora.index import CorpusIndex
 
 CODES_SCHEMA = 1  # layout that this file reads
 CODES_DTYPE = np.dtype("<u2")
-NEED = "codes/"  # in front of a code book's name: its codes in a batch, and the need of them
 _RECORDS = "sidecar-00000-of-00001.array_record"
 _SUMMARY = "sidecar.json"
 

@@ -10,8 +10,6 @@ from sersl.config.schema import DistortionConfig
 from sersl.core.seeds import generator
 from sersl.data.recordings import Recordings, recording_sources
 
-DISTORTED, SECOND = "distorted", "second"  # beside the waveform: what is heard, and once more
-
 
 def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
     """Makes what distorts the batches of a run.

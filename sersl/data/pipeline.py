@@ -126,7 +126,7 @@ def training_batches(
         max_corrupted=data.max_corrupted,
         distorter=distorter,
     )
-    return _keep_books(_read_ahead(batches, data), sources, data.max_corrupted)
+    return _take_batches(_read_ahead(batches, data), sources, data.max_corrupted)
 
 
 def evaluation_batches(
@@ -173,7 +173,17 @@ def evaluation_batches(
     return _read_ahead(source, data if data is not None else DataConfig())
 
 
-def _keep_books(elements, sources: Sequence[CorpusSource], max_corrupted: int):
+def damage(sources: Sequence[CorpusSource]) -> list[str]:
+    """Says for each corpus how many damaged records training replaced by others."""
+    return [
+        f"{len(source.damaged)} damaged records of corpus {source.index.corpus} were replaced by "
+        f"the plan's next: prepare it again ({'; '.join(source.damaged.values())})"
+        for source in sources
+        if source.damaged
+    ]
+
+
+def _take_batches(elements, sources: Sequence[CorpusSource], max_corrupted: int):
     """Takes the batches out, and counts what was replaced here, where all workers' batches meet."""
     for element in elements:
         for corpus, row, sentence in element["damaged"]:

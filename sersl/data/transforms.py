@@ -1,14 +1,14 @@
 """From the references of a batch to its arrays."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import HOP, num_frames
 from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
-from sersl.data.codes import NEED
+from sersl.data.batch import ANNOTATION, CODES, VOTES, Shaped, batch_arrays
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
@@ -29,22 +29,29 @@ class BatchMaker:
           soft: whether batches also hold the shares of the raters' votes.
         """
         self._sources = tuple(sources)
-        self._annotated = all(source.annotator is not None for source in sources)
-        if not self._annotated and any(source.annotator is not None for source in sources):
+        annotated = self._sources[0].annotator is not None
+        if any((source.annotator is not None) != annotated for source in sources):
             raise ValueError("either all sources have an annotator or none")
+        self._needs = {CODES + book.book for book in self._sources[0].books}
+        if annotated:
+            self._needs.add(ANNOTATION)
+        self._num_categories = len(view.names)
         indexes = [source.index for source in sources]
         self._offset = np.cumsum([0, *map(len, indexes)])
-        categories = [view.indices(index.column("category")) for index in indexes]
-        self._category = np.concatenate(categories)
-        self._dimensions = np.stack(
-            [np.concatenate([index.column(name) for index in indexes]) for name in DIMENSIONS],
-            axis=1,
-        ).astype(np.float32)
-        self._probabilities = None
+        self.speakers, speaker = _number_speakers(sources)
+        # By row of the indexes one after the other.
+        self._labels = {
+            "category": np.concatenate([view.indices(i.column("category")) for i in indexes]),
+            "dimensions": np.stack(
+                [np.concatenate([index.column(name) for index in indexes]) for name in DIMENSIONS],
+                axis=1,
+            ).astype(np.float32),
+            "speaker": speaker,
+        }
         if soft:
+            self._needs.add(VOTES)
             tables = [soft_label_table(index.column("votes"), view) for index in indexes]
-            self._probabilities = np.concatenate(tables)
-        self.speakers, self._speaker = _number_speakers(sources)
+            self._labels["category_probabilities"] = np.concatenate(tables)
 
     def make(self, refs: BatchRefs, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Reads and assembles rows of one batch.
@@ -54,73 +61,84 @@ class BatchMaker:
           rows: sorted rows of the batch to make; None: all.
 
         Returns:
-          Arrays [B, ...] where B is the number of `rows`, N = refs.num_samples and T its frames:
-          waveform [B, N] f32 (0 after the end), valid [B, N] bool, category [B] i32 (-1 none),
-          dimensions [B, 3] f32 (arousal, dominance, valence in 0..1, NaN none), speaker [B] i32
-          (-1 unknown), utterance_index [B] i32 (row in the concatenation of the indexes, -1
-          padding), with soft labels category_probabilities [B, C] f32 (shares of the votes, NaN
-          where there are none), and with an annotator intensity [B, T] f32 and prosody [B, T, 6]
-          f32 (NaN where there is no value and after the end), and of each code book codes/<name>
-          [B, T] i32 (-1 after the end).
+          The arrays of `sersl.data.batch.ARRAYS` that the sources have and the caller asked for,
+          [B, ...] with B the number of `rows` and N = `refs.num_samples`.
 
         Raises:
           DamagedRecordError: one cannot be read.
         """
         rows = np.arange(len(refs.row)) if rows is None else np.asarray(rows)
-        corpus, row, start, length = (
-            array[rows] for array in (refs.corpus, refs.row, refs.start, refs.length)
+        picked = dataclasses.replace(
+            refs,
+            corpus=refs.corpus[rows],
+            row=refs.row[rows],
+            start=refs.start[rows],
+            length=refs.length[rows],
         )
-        real = corpus >= 0
-        position = np.where(real, self._offset[corpus] + row, -1)
-        # Not zeros: most is decoded into, and memory of an earlier batch is taken as it is.
-        waveform = np.empty((len(rows), refs.num_samples), np.float32)
-        valid = np.empty(waveform.shape, np.bool_)
-        for i, end in enumerate(length):
-            waveform[i, end:], valid[i, :end], valid[i, end:] = 0, True, False
-        for i in np.flatnonzero(real):
-            self._sources[corpus[i]].waveform(
-                row[i],
-                start=int(start[i]),
-                num_samples=int(length[i]),
-                out=waveform[i, : length[i]],
+        arrays = batch_arrays(
+            self._needs,
+            rows=len(rows),
+            num_samples=refs.num_samples,
+            num_categories=self._num_categories,
+        )
+        waveform, valid = self._audio(picked, arrays)
+        batch = {"waveform": waveform, "valid": valid}
+        real = picked.corpus >= 0
+        position = self._offset[picked.corpus[real]] + picked.row[real]
+        for name, values in self._labels.items():
+            batch[name] = arrays[name].filled()
+            batch[name][real] = values[position]
+        batch["utterance_index"] = arrays["utterance_index"].filled()
+        batch["utterance_index"][real] = position
+        if ANNOTATION in self._needs:
+            batch |= self._annotation(picked, arrays)
+        return batch | self._codes(picked, arrays)
+
+    def _audio(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> tuple[np.ndarray, ...]:
+        """(waveform, valid). Not filled first: most is decoded into, and memory is reused."""
+        waveform, valid = (
+            np.empty(arrays[n].shape, arrays[n].dtype) for n in ("waveform", "valid")
+        )
+        for i, end in enumerate(refs.length):
+            waveform[i, end:], valid[i, :end] = arrays["waveform"].padding, True
+            valid[i, end:] = arrays["valid"].padding
+        for i in np.flatnonzero(refs.corpus >= 0).tolist():
+            self._sources[refs.corpus[i]].waveform(
+                refs.row[i],
+                start=int(refs.start[i]),
+                num_samples=int(refs.length[i]),
+                out=waveform[i, : refs.length[i]],
             )
-        batch = {
-            "waveform": waveform,
-            "valid": valid,
-            "category": np.where(real, self._category[position], -1).astype(np.int32),
-            "dimensions": np.where(real[:, None], self._dimensions[position], np.float32("nan")),
-            "speaker": np.where(real, self._speaker[position], -1).astype(np.int32),
-            "utterance_index": position.astype(np.int32),
-        }
-        if self._probabilities is not None:
-            shares = self._probabilities[position]
-            batch["category_probabilities"] = np.where(real[:, None], shares, np.float32("nan"))
-        if self._annotated:
-            frames = num_frames(refs.num_samples)
-            intensity = np.full((len(rows), frames), np.nan, np.float32)
-            prosody = np.full((len(rows), frames, len(PROSODY_NAMES)), np.nan, np.float32)
-            for i in np.flatnonzero(real):
-                part = slice(0, num_frames(int(length[i])))
-                intensity[i, part], prosody[i, part] = self._sources[corpus[i]].frames(
-                    row[i], start_frame=int(start[i]) // HOP, num_frames=part.stop
-                )
-            batch |= {"intensity": intensity, "prosody": prosody}
+        return waveform, valid
+
+    def _annotation(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
+        intensity, prosody = (arrays[name].filled() for name in ("intensity", "prosody"))
+        for i in np.flatnonzero(refs.corpus >= 0):
+            count = num_frames(int(refs.length[i]))
+            intensity[i, :count], prosody[i, :count] = self._sources[refs.corpus[i]].frames(
+                refs.row[i], start_frame=int(refs.start[i]) // HOP, num_frames=count
+            )
+        return {"intensity": intensity, "prosody": prosody}
+
+    def _codes(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
+        found = {}
         for number, book in enumerate(self._sources[0].books):
-            codes = np.full((len(rows), num_frames(refs.num_samples)), -1, np.int32)
-            for i in np.flatnonzero(real):
-                count = num_frames(int(length[i]))
-                codes[i, :count] = (
-                    self._sources[corpus[i]]
+            name = CODES + book.book
+            found[name] = arrays[name].filled()
+            for i in np.flatnonzero(refs.corpus >= 0):
+                count = num_frames(int(refs.length[i]))
+                found[name][i, :count] = (
+                    self._sources[refs.corpus[i]]
                     .books[number]
-                    .codes(row[i], start_frame=int(start[i]) // HOP, num_frames=count)
+                    .codes(refs.row[i], start_frame=int(refs.start[i]) // HOP, num_frames=count)
                 )
-            batch[NEED + book.book] = codes
-        return batch
+        return found
 
 
 def _number_speakers(sources: Sequence[CorpusSource]) -> tuple[tuple[str, ...], np.ndarray]:
     """Numbers speakers in the order in which they first appear; "" is -1."""
-    names, numbers = [], []
+    names: list[str] = []
+    numbers = []
     for source in sources:
         coded = pa.array(source.index.column("speaker"), pa.string()).dictionary_encode()
         of_corpus = coded.dictionary.to_pylist()

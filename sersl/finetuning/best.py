@@ -47,7 +47,7 @@ class BestKeeper:
           step: updates done.
 
         Returns:
-          validation_<name> per score; nothing where nobody validates.
+          The scores; nothing where nobody validates.
         """
         answers = self._answer(state.params)
         if not len(answers.rows):
@@ -57,7 +57,7 @@ class BestKeeper:
             self._selection = scores["selection"]
             self._best.save(step, {"params": state.params}, config={"selection": self._selection})
             self._best.wait()
-        return {f"validation_{name}": value for name, value in scores.items()}
+        return scores
 
     def params(self, state: TrainState) -> dict:
         """Gives the best parameters.

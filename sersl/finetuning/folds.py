@@ -7,13 +7,13 @@ import numpy as np
 
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import write_json
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, LabelView, make_view, soft_label_table
 from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
 from sersl.data.sources import CorpusSource
-from sersl.runs.checkpoint import write_json
 from sersl.runs.record import describe_corpora
 
 FINAL = "final"  # name of the fold that trains on all speakers, for release

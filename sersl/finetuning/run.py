@@ -12,16 +12,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from sersl.audio.augment import check_distortion
-from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.core.files import write_json
 from sersl.corpora.labels import DIMENSIONS, LabelView
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
-from sersl.data.pipeline import training_batches
+from sersl.data.pipeline import damage, training_batches
 from sersl.data.references import split_rows
+from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.folds import (
@@ -38,21 +39,21 @@ from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import local_rows
-from sersl.pretraining.run import damage, example_batch, open_sources
-from sersl.runs.checkpoint import Checkpoints, write_json
+from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.heard import ORIGIN, gather_origin
 from sersl.runs.initial_weights import InitialWeights, with_sizes
+from sersl.runs.inputs import open_sources
 from sersl.runs.lock import only_run
 from sersl.runs.origin import check_origin
+from sersl.runs.output import open_output
 from sersl.runs.record import fingerprints, record_start
 from sersl.runs.startup import open_workdir, sizes, start
-from sersl.training.boards import open_board
-from sersl.training.finite import BadUpdates, skips, without_bad_updates
-from sersl.training.loop import Loop
-from sersl.training.observe import Metrics, Progress
+from sersl.training.finite import BadUpdates
+from sersl.training.loop import Evaluator, Guards, Intervals, Loop
+from sersl.training.observe import Progress
 from sersl.training.optimizer import by_pattern, make_optimizer, table
-from sersl.training.profile import Profile
-from sersl.training.step import abstract_state, compile_steps, make_step, param_shapes
+from sersl.training.program import Program, build_program
+from sersl.training.step import Layout, abstract_state, param_shapes
 
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
 
@@ -85,7 +86,7 @@ def finetune(
     if weights is not None:
         config = with_sizes(config, weights)
     mesh = make_mesh(config.mesh, devices)
-    sources = open_sources(config)
+    sources = open_sources(config.data)
     view = choose_view(config.labels.view, [source.index for source in sources])
     if config.labels.dimensions and not has_dimensions(sources):
         config = dataclasses.replace(
@@ -135,13 +136,20 @@ def check_settings(config: FinetuneConfig) -> None:
 
 
 class _Run:
-    """What all folds share: the model, its compiled steps, and where things lie."""
+    """What all folds share: the model, its compiled steps, and where things are."""
 
-    def __init__(self, config, workdir, sources, view: LabelView, mesh: Mesh, say):
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        workdir: Path,
+        sources: list[CorpusSource],
+        view: LabelView,
+        mesh: Mesh,
+        say: Callable[[str], None],
+    ):
         self.config, self.workdir, self.sources = config, workdir, sources
         self.view, self.mesh, self.say = view, mesh, say
         self.first = is_first_process()
-        self.skip = skips(config.train.on_nan)
         self.sizes = [len(source) for source in sources]
         self.category = np.concatenate(
             [view.indices(source.index.column("category")) for source in sources]
@@ -186,7 +194,7 @@ class _Run:
             ),
             mesh=mesh,
         )
-        self._compiled = None
+        self._program: Program | None = None
         decay = by_pattern(config.optimizer.decay, shapes, setting="optimizer.decay")
         say(table(shapes, decay, self.starts))
 
@@ -210,12 +218,9 @@ class _Run:
             weights=weights,
             say=progress.say,
         )
-        if self._compiled is None:
+        if self._program is None:
             progress.say(f"model: {sizes(state.params, self.mesh)}")
-            self._compile(progress.say)
-        settings = to_dict(self.config)
-        board = open_board(self.config.train.wandb, folder, config=settings, enabled=self.first)
-        metrics = Metrics(folder, start_step=start_step, enabled=self.first, board=board)
+            self._program = self._build(progress.say)
         keeper = BestKeeper(
             functools.partial(self.answer, rows=fold.validation),
             self.abstract.params,
@@ -223,27 +228,31 @@ class _Run:
             score,
             start_step=start_step,
         )
-        loop = Loop(
-            compiled=self._compiled,
-            rows={bucket.num_samples: bucket.rows for bucket in self.buckets},
-            constants=self._constants(fold),
-            mesh=self.mesh,
-            checkpoints=checkpoints,
-            metrics=metrics,
-            progress=progress,
-            save_config=lambda: {"config": settings},
-            preempted=preempted,
-            diagnose=self.task.diagnose,
-            evaluate=keeper,
-            shown=SHOWN,
-            num_steps=self.config.train.num_steps,
-            log_every_steps=self.config.train.log_every_steps,
-            save_every_steps=self.config.checkpoint.every_steps,
-            evaluate_every_steps=self.config.evaluate_every_steps,
-            bad_updates=BadUpdates(skip=self.skip, max_in_a_row=self.config.train.max_skipped),
-            profile=Profile.of(folder / "profile", self.config.train),
-        )
-        try:
+        with (
+            contextlib.closing(best),
+            open_output(
+                folder,
+                self.config,
+                start_step=start_step,
+                checkpoints=checkpoints,
+                progress=progress,
+                shown=SHOWN,
+                first=self.first,
+            ) as output,
+        ):
+            loop = Loop(
+                program=dataclasses.replace(self._program, constants=self._constants(fold)),
+                output=output,
+                intervals=Intervals.of(self.config.train, self.config.checkpoint),
+                guards=Guards(preempted=preempted, bad_updates=BadUpdates.of(self.config.train)),
+                evaluators=[
+                    Evaluator(
+                        name="validation",
+                        every_steps=self.config.evaluate_every_steps,
+                        evaluate=keeper,
+                    )
+                ],
+            )
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
             for line in damage(self.sources):
                 progress.say(line)
@@ -251,11 +260,6 @@ class _Run:
             answers = self.answer(params, rows=fold.test)
             if self.first:
                 answers.save(folder / "answers.npz")
-        finally:
-            metrics.close()
-            progress.close()
-            checkpoints.close()
-            best.close()
         if self.first:
             # The best parameters are kept; the state to go on from is not needed any more.
             shutil.rmtree(folder / "checkpoints")
@@ -313,28 +317,14 @@ class _Run:
             weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
         return {"class_weights": weights}
 
-    def _example(self, bucket) -> dict:
-        shapes = example_batch(bucket, needs=frozenset())
-        if self.config.labels.soft:
-            shares = (bucket.rows, len(self.view.names))
-            shapes["category_probabilities"] = jax.ShapeDtypeStruct(shares, np.float32)
-        return shapes
-
-    def _compile(self, say) -> None:
-        constants = {"class_weights": np.ones(len(self.view.names), np.float32)}
-        step = make_step(
-            self.task,
-            self.optimizer,
-            seed=self.config.train.seed,
-            starts=self.starts,
-            accumulate_steps=self.config.train.accumulate_steps,
-        )
-        self._compiled = compile_steps(
-            without_bad_updates(step) if self.skip else step,
-            self.abstract,
-            buckets=self.buckets,
-            example=self._example,
-            constants=constants,
+    def _build(self, say: Callable[[str], None]) -> Program:
+        layout = Layout(
             mesh=self.mesh,
-            report=say,
+            buckets=self.buckets,
+            needs=self.task.needs,
+            num_categories=len(self.view.names),
+            constants={"class_weights": np.ones(len(self.view.names), np.float32)},
+        )
+        return build_program(
+            self.task, self.optimizer, self.abstract, layout, train=self.config.train, say=say
         )

@@ -1,5 +1,9 @@
 """Fine-tuning as a task: the emotion model, its supervised losses, and its answers."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,11 +11,13 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
+from sersl.data.batch import VOTES
 from sersl.models.combine import combine_rows
 from sersl.models.emotion_model import EmotionModel
 from sersl.objectives.mean import Mean
 from sersl.objectives.supervised import concordance, cross_entropy
 from sersl.parallel.random import fold, run_key
+from sersl.training.task import Schedule, StepContext
 
 
 class FinetuneTask:
@@ -20,7 +26,11 @@ class FinetuneTask:
     Attributes:
       graph: graph definition of the model.
       abstract: state of the model with shapes instead of arrays.
+      needs: what batches must hold beside audio and labels.
     """
+
+    teacher = None
+    schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     def __init__(self, config: FinetuneConfig, *, num_categories: int):
         """Checks the settings and lays out the model without making an array.
@@ -33,6 +43,7 @@ class FinetuneTask:
           UserError: nothing to predict, or a name or a size is wrong.
         """
         self.config = config
+        self.needs = frozenset({VOTES} if config.labels.soft else ())
         self.num_categories = num_categories
         self.num_dimensions = len(DIMENSIONS) if config.labels.dimensions else 0
         if num_categories < 2 and not self.num_dimensions:
@@ -56,49 +67,21 @@ class FinetuneTask:
             augment=None if config.augment == AugmentConfig() else config.augment,
         )
 
-    def teacher_part(self, params: dict) -> None:
-        """Fine-tuning has no teacher."""
-        del params
-
-    def make_teacher(self, params: dict) -> None:
-        """Fine-tuning has no teacher."""
-        del params
-
-    def update_teacher(self, teacher: None, params: dict, step: jax.Array) -> None:
-        """Fine-tuning has no teacher.
-
-        Args:
-          teacher: None.
-          params: unused.
-          step: unused.
-        """
-        del teacher, params, step
-
     def loss(
-        self,
-        params: dict,
-        teacher: None,
-        batch: dict,
-        *,
-        constants: dict,
-        step: jax.Array,
-        key: jax.Array,
+        self, params: dict[str, Any], batch: dict[str, jax.Array], context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
         """Computes cross-entropy and concordance on one global batch, each over its labelled rows.
 
         Args:
           params: of the model.
-          teacher: None.
           batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3], and with
             labels.soft category_probabilities [B, C].
-          constants: {"class_weights": float32 [C]}.
-          step: unused.
-          key: PRNG key of dropout and augmentation.
+          context: with constants {"class_weights": float32 [C]}.
 
         Returns:
           (loss, every term as a Mean).
         """
-        del teacher, step
+        constants, key = context.constants, context.key
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
         combined = self.config.combine != CombineConfig()
@@ -110,7 +93,8 @@ class FinetuneTask:
                 key=fold(key, "combine"),
             )
         output = model(batch["waveform"], batch["valid"], key=key)
-        total, metrics = jnp.float32(0.0), {}
+        total = jnp.float32(0.0)
+        metrics: dict[str, Mean] = {}
         if self.num_categories:
             loss, found = cross_entropy(
                 output.category,
@@ -144,12 +128,3 @@ class FinetuneTask:
             "dimensions": output.dimensions,
             "utterance_index": batch["utterance_index"],
         }
-
-    def diagnose(self, step: int, values: dict[str, float]) -> None:
-        """A supervised loss has no collapse of its own to look for.
-
-        Args:
-          step: unused.
-          values: unused.
-        """
-        del step, values

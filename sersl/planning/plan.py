@@ -1,7 +1,6 @@
 """A plan: the real training step compiled for hardware that need not be there, and its costs."""
 
 import dataclasses
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -22,11 +21,19 @@ from sersl.parallel.sharding import bytes_per_device, logical_axes
 from sersl.planning.ahead import Compiled, compile_ahead
 from sersl.planning.replicated import Whole, left_whole
 from sersl.planning.topology import Topology
-from sersl.pretraining.run import example_batch
 from sersl.pretraining.task import PretrainTask
 from sersl.training.optimizer import make_optimizer
 from sersl.training.state import TrainState
-from sersl.training.step import abstract_state, make_step, param_shapes, shardings_of, trace_steps
+from sersl.training.step import (
+    Layout,
+    abstract_state,
+    example_batch,
+    make_step,
+    param_shapes,
+    shardings_of,
+    trace_steps,
+)
+from sersl.training.task import StepContext
 
 
 class Memory(NamedTuple):
@@ -187,14 +194,7 @@ def _trace(config: PretrainConfig, mesh: Mesh, bucket: Bucket):
         seed=config.train.seed,
         accumulate_steps=config.train.accumulate_steps,
     )
-    (traced,) = trace_steps(
-        step,
-        state,
-        buckets=[bucket],
-        example=functools.partial(example_batch, needs=task.needs),
-        constants={},
-        mesh=mesh,
-    )
+    (traced,) = trace_steps(step, state, Layout(mesh=mesh, buckets=[bucket], needs=task.needs))
     return task, state, traced
 
 
@@ -250,8 +250,8 @@ def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float
 
     def backward(params, teacher, batch):
         def loss(params):
-            key, step = run_key(0, "step"), jnp.int32(0)
-            return task.loss(params, teacher, batch, constants={}, step=step, key=key)[0]
+            context = StepContext(teacher, {}, jnp.int32(0), run_key(0, "step"))
+            return task.loss(params, batch, context)[0]
 
         return jax.vjp(loss, params)[1]
 

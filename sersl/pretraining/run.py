@@ -1,47 +1,45 @@
-"""A pretraining run, from its config to its last checkpoint."""
+"""A pretraining run, from its config to its last checkpoint: prepare, start, run."""
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from sersl.annotation.annotate import load_sidecar_info
-from sersl.audio.prosody import PROSODY_NAMES
-from sersl.config.load import to_dict
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import num_frames
+from sersl.core.files import write_json
 from sersl.corpora.labels import CANONICAL, LabelView, make_view
+from sersl.data.batch import CATEGORY, CODES, distorted_names
 from sersl.data.batch_plan import BatchPlan, make_plan
-from sersl.data.buckets import Bucket
-from sersl.data.codes import NEED
-from sersl.data.distortion import DISTORTED, SECOND, make_distorter
-from sersl.data.pipeline import training_batches
+from sersl.data.distortion import make_distorter
+from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.all_terms import TERMS
-from sersl.runs.checkpoint import Checkpoints, write_json
+from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.heard import ORIGIN, gather_origin
 from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.inputs import open_sources
 from sersl.runs.lock import only_run
+from sersl.runs.output import open_output
 from sersl.runs.record import describe_corpora, fingerprints, record_start
 from sersl.runs.startup import open_workdir, sizes, start
-from sersl.training.boards import open_board
-from sersl.training.finite import BadUpdates, skips, without_bad_updates
-from sersl.training.loop import Loop
-from sersl.training.observe import Metrics, Progress
-from sersl.training.optimizer import by_pattern, make_optimizer, table
-from sersl.training.profile import Profile
+from sersl.training.finite import BadUpdates
+from sersl.training.loop import Guards, Intervals, Loop
+from sersl.training.observe import Progress
+from sersl.training.optimizer import Optimizer, by_pattern, make_optimizer, table
+from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
-from sersl.training.step import abstract_state, compile_steps, make_step, param_shapes
-from sersl.training.utilization import flops_per_step, peak_flops
+from sersl.training.step import Layout, abstract_state, param_shapes
 
 SHOWN = ("loss", *TERMS, "code_perplexity", "masked_fraction")
 
@@ -53,18 +51,18 @@ def pretrain(
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
     frozen: Sequence[InitialWeights] = (),
-    devices=None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> TrainState:
-    """Runs pretraining, or goes on with it.
+    """Runs pretraining, or resumes it.
 
     Args:
       config: the run.
       workdir: gets config.json, corpora.json, origin.json, metrics.jsonl, TensorBoard events,
         checkpoints/.
-      preempted: says before each step whether to save and leave.
+      preempted: given a step, whether to save and leave before it.
       weights: to start from when the workdir has no checkpoint yet.
       frozen: encoders of `config.frozen_teachers`, in their order.
-      devices: for the mesh; all of them when None.
+      devices: for the mesh; None: all of them.
 
     Returns:
       The last state.
@@ -73,254 +71,186 @@ def pretrain(
       UserError: a setting, a corpus, a sidecar or a checkpoint is wrong, or training collapsed.
       Preempted: the state was saved before the last step.
     """
-    task = PretrainTask(config, frozen=frozen)
-    mesh = make_mesh(config.mesh, devices)
-    sources = open_sources(config, needs=task.needs)
-    origin = gather_origin(config, sources, weights=weights, frozen=frozen)
-    data = fingerprints(sources, origin)
-    plan = make_plan(
-        [source.num_samples for source in sources], data=config.data, seed=config.train.seed
-    )
-    for bucket in plan.buckets:
-        check_rows(bucket.rows, mesh)
+    run = _prepare(config, weights=weights, frozen=frozen, devices=devices)
     first = is_first_process()
-    with jax.set_mesh(mesh), contextlib.ExitStack() as held:
-        progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
-        say = progress.say
-        say(f"mesh: {describe(mesh)}, processes: {jax.process_count()}")
-        say(plan.describe())
-        optimizer = make_optimizer(
-            config.optimizer, param_shapes(task), num_steps=config.train.num_steps
-        )
-        abstract, notes = abstract_state(task, optimizer, mesh)
-        for note in notes:
-            say(f"not sharded: {note}")
+    progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
+    with jax.set_mesh(run.mesh), contextlib.ExitStack() as held:
+        optimizer, abstract = _lay_out(run, progress.say)
         # Only now, when the settings are known to make a run.
-        skip = skips(config.train.on_nan)
         held.enter_context(only_run(workdir, first=first))
-        workdir = open_workdir(workdir, config, data=data, first=first)
+        workdir = open_workdir(workdir, config, data=run.data, first=first)
         checkpoints = Checkpoints.of(workdir / "checkpoints", config.checkpoint)
         state, start_step = start(
-            task,
+            run.task,
             optimizer,
             abstract,
             checkpoints=checkpoints,
             keep_last=config.checkpoint.keep_last,
             resume_from=config.resume_from,
             weights=weights,
-            say=say,
+            say=progress.say,
         )
-        say(f"model: {sizes(state.params, mesh)}")
-        decay = by_pattern(config.optimizer.decay, state.params, setting="optimizer.decay")
-        say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
+        _tell_parameters(run, state, progress.say)
         if first:
-            corpora = describe_corpora(sources, labels_used="category" in task.needs)
-            write_json(workdir / "corpora.json", corpora)
-            if not (start_step and (workdir / ORIGIN).is_file()):
-                # Later starts add nothing, and what the first was made from may be gone by then.
-                write_json(workdir / ORIGIN, origin)
-            record_start(workdir, start_step=start_step, mesh=mesh, data=data)
-        board = open_board(config.train.wandb, workdir, config=to_dict(config), enabled=first)
-        metrics = Metrics(workdir, start_step=start_step, enabled=first, board=board)
-        try:
-            if start_step >= config.train.num_steps:
-                say(f"nothing to do: {start_step} of {config.train.num_steps} steps are done")
-                return state
-            constants = task.constants(mesh)
-            step = _step(task, optimizer, config)
-            layout = {
-                "buckets": plan.buckets,
-                "example": functools.partial(example_batch, needs=task.needs),
-                "constants": constants,
-                "mesh": mesh,
-            }
-            peak = peak_flops(mesh.devices.flat)
-            # Utilisation counts what the model asks for, nothing that is computed twice.
-            encoder = dataclasses.replace(config.encoder, remat="none")
-            plain = _step(
-                PretrainTask(dataclasses.replace(config, encoder=encoder), frozen=frozen),
-                optimizer,
+            _record(run, workdir, start_step)
+        output = held.enter_context(
+            open_output(
+                workdir,
                 config,
-            )
-            loop = Loop(
-                compiled=compile_steps(
-                    without_bad_updates(step) if skip else step, abstract, report=say, **layout
-                ),
-                rows={bucket.num_samples: bucket.rows for bucket in plan.buckets},
-                constants=constants,
-                mesh=mesh,
-                checkpoints=checkpoints,
-                metrics=metrics,
-                progress=progress,
-                save_config=lambda: {"config": to_dict(config), "plan": plan.fingerprint},
-                preempted=preempted,
-                diagnose=task.diagnose,
-                evaluate=None,
-                shown=SHOWN,
-                num_steps=config.train.num_steps,
-                log_every_steps=config.train.log_every_steps,
-                save_every_steps=config.checkpoint.every_steps,
-                evaluate_every_steps=config.train.num_steps,
-                bad_updates=BadUpdates(skip=skip, max_in_a_row=config.train.max_skipped),
-                profile=Profile.of(workdir / "profile", config.train),
-                flops=flops_per_step(plain, abstract, **layout) if peak else {},
-                peak_flops=peak,
-            )
-            state = loop.run(
-                state,
                 start_step=start_step,
-                batches=read_batches(
-                    sources, plan, config, mesh=mesh, start_step=start_step, needs=task.needs
-                ),
+                checkpoints=checkpoints,
+                progress=progress,
+                shown=SHOWN,
+                plan=run.plan.fingerprint,
+                first=first,
             )
-            for line in damage(sources):
-                say(line)
+        )
+        if start_step >= config.train.num_steps:
+            done = f"{start_step} of {config.train.num_steps} steps are done"
+            progress.say(f"nothing to do: {done}")
             return state
-        finally:
-            metrics.close()
-            progress.close()
-            checkpoints.close()
+        loop = Loop(
+            program=_build(run, optimizer, abstract, progress.say),
+            output=output,
+            intervals=Intervals.of(config.train, config.checkpoint),
+            guards=Guards(
+                preempted=preempted,
+                bad_updates=BadUpdates.of(config.train),
+                check=run.task.diagnose,
+            ),
+        )
+        state = loop.run(state, start_step=start_step, batches=run.batches(start_step))
+        for line in damage(run.sources):
+            progress.say(line)
+        return state
 
 
-def _step(task: PretrainTask, optimizer, config: PretrainConfig) -> Callable:
-    return make_step(
-        task,
-        optimizer,
-        seed=config.train.seed,
-        accumulate_steps=config.train.accumulate_steps,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What a run is made from, checked before anything is written."""
+
+    config: PretrainConfig
+    frozen: Sequence[InitialWeights]
+    task: PretrainTask
+    mesh: Mesh
+    sources: list[CorpusSource]
+    origin: list[dict[str, Any]]
+    data: dict[str, str]  # corpus to fingerprint
+    plan: BatchPlan
+
+    def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        """Reads this process's rows of the batches from a step on."""
+        needs = self.task.needs
+        return training_batches(
+            self.sources,
+            self.plan,
+            LabelView(CANONICAL) if CATEGORY in needs else make_view("none", ()),
+            start_step=start_step,
+            num_steps=self.config.train.num_steps - start_step,
+            batch_rows=functools.partial(local_rows, self.mesh),
+            data=self.config.data,
+            distorter=make_distorter(self.config, beside=distorted_names(needs)),
+        )
+
+
+def _prepare(
+    config: PretrainConfig,
+    *,
+    weights: InitialWeights | None,
+    frozen: Sequence[InitialWeights],
+    devices: Sequence[jax.Device] | None,
+) -> _Run:
+    """Checks the settings, opens the corpora and plans the batches."""
+    task = PretrainTask(config, frozen=frozen)
+    mesh = make_mesh(config.mesh, devices)
+    sources = open_inputs(config, task.needs)
+    origin = gather_origin(config, sources, weights=weights, frozen=frozen)
+    lengths = [source.num_samples for source in sources]
+    plan = make_plan(lengths, data=config.data, seed=config.train.seed)
+    for bucket in plan.buckets:
+        check_rows(bucket.rows, mesh)
+    return _Run(
+        config=config,
+        frozen=frozen,
+        task=task,
+        mesh=mesh,
+        sources=sources,
+        origin=origin,
+        data=fingerprints(sources, origin),
+        plan=plan,
     )
 
 
-def open_sources(config, *, needs: frozenset[str] = frozenset()) -> list[CorpusSource]:
-    """Opens the prepared corpora of a config.
+def open_inputs(config: PretrainConfig, needs: frozenset[str]) -> list[CorpusSource]:
+    """Opens the prepared corpora of a pretraining run.
 
     Args:
-      config: with a `data` group.
-      needs: what is read beside audio and labels: "annotation", of the sidecars of
-        `data.annotator`, and "codes/<name>" of a code book.
+      config: the run.
+      needs: of its objectives.
 
     Returns:
       Sources in the order of `data.corpora`.
 
     Raises:
-      UserError: a corpus or its sidecar is missing or out of date.
+      UserError: see `open_sources`; or labels are needed and there are none.
     """
-    names = config.data.corpora
-    if not names or len(set(names)) < len(names):
-        raise UserError(
-            f"data.corpora={list(names)} must name one or more corpora, each once: give "
-            "--config.data.corpora=NAME,NAME"
-        )
-    if not config.data.data_dir:
-        raise UserError(
-            "data.data_dir is not given: add --config.data.data_dir=DIR, the folder that "
-            "`sersl prepare` wrote into"
-        )
-    annotated = "annotation" in needs
-    annotator = config.data.annotator if annotated else None
-    if annotated:
-        for name in config.data.corpora:
-            # The sidecar must also be of today's algorithm, which only `knowledge` can tell.
-            load_sidecar_info(annotator, name, data_dir=config.data.data_dir)
-    books = {}
-    if any(need.startswith(NEED) for need in needs):
-        clusters = config.objectives.clusters
+    clusters, books = config.objectives.clusters, {}
+    if any(need.startswith(CODES) for need in needs):
         books = dict(zip(clusters.books, clusters.codes, strict=True))
-    sources = [
-        CorpusSource(
-            config.data.data_dir,
-            name,
-            annotator=annotator,
-            books=books,
-            cache_gigabytes=config.data.cache_gigabytes,
-        )
-        for name in config.data.corpora
-    ]
-    if "category" in needs and not any((s.index.column("category") != "").any() for s in sources):
+    sources = open_sources(config.data, needs=needs, books=books)
+    if CATEGORY in needs and not any((s.index.column("category") != "").any() for s in sources):
         raise UserError(
-            "objectives.supervised and objectives.language go by categories, and the corpora "
-            f"{list(names)} have none: prepare them with labels"
+            "objectives.supervised and objectives.language use categories, and the corpora "
+            f"{list(config.data.corpora)} have none: prepare them with labels"
         )
-    for readers in zip(*(source.books for source in sources), strict=True):
-        if len({reader.fingerprint for reader in readers}) > 1:
-            raise UserError(
-                f"the codes {readers[0].book!r} of the corpora {list(names)} are of different code "
-                "books: give all of them to one `sersl cluster --corpus`"
-            )
     return sources
 
 
-def damage(sources) -> list[str]:
-    """Counts the records that were damaged and replaced by others while training, per corpus."""
-    return [
-        f"{len(source.damaged)} damaged records of corpus {source.index.corpus} were replaced by "
-        f"the plan's next: prepare it again ({'; '.join(source.damaged.values())})"
-        for source in sources
-        if source.damaged
-    ]
-
-
-def read_batches(
-    sources,
-    plan: BatchPlan,
-    config: PretrainConfig,
-    *,
-    mesh,
-    start_step: int,
-    needs: frozenset[str] = frozenset(),
-):
-    """Reads this process's rows of the batches from a step on.
-
-    Args:
-      sources: corpora in order.
-      plan: of the batches.
-      config: the run.
-      mesh: says which rows are this process's.
-      start_step: updates done.
-      needs: what batches must hold beside audio, see `Term.needs`.
-
-    Returns:
-      Iterator of batch dicts of numpy arrays.
-    """
-    return training_batches(
-        sources,
-        plan,
-        LabelView(CANONICAL) if "category" in needs else make_view("none", ()),
-        start_step=start_step,
-        num_steps=config.train.num_steps - start_step,
-        batch_rows=functools.partial(local_rows, mesh),
-        data=config.data,
-        distorter=make_distorter(config, beside=beside(needs)),
+def _lay_out(run: _Run, say: Callable[[str], None]) -> tuple[Optimizer, TrainState]:
+    """Makes the optimizer, and the state's shapes and shardings."""
+    say(f"mesh: {describe(run.mesh)}, processes: {jax.process_count()}")
+    say(run.plan.describe())
+    optimizer = make_optimizer(
+        run.config.optimizer, param_shapes(run.task), num_steps=run.config.train.num_steps
     )
+    abstract, notes = abstract_state(run.task, optimizer, run.mesh)
+    for note in notes:
+        say(f"not sharded: {note}")
+    return optimizer, abstract
 
 
-def beside(needs: frozenset[str]) -> tuple[str, ...]:
-    """Names the distorted waveforms among the needs of a run, in a fixed order."""
-    return tuple(name for name in (DISTORTED, SECOND) if name in needs)
+def _tell_parameters(run: _Run, state: TrainState, say: Callable[[str], None]) -> None:
+    say(f"model: {sizes(state.params, run.mesh)}")
+    decay = by_pattern(run.config.optimizer.decay, state.params, setting="optimizer.decay")
+    say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
 
 
-def example_batch(bucket: Bucket, *, needs: frozenset[str]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Gives the shapes of a global batch of one bucket.
+def _record(run: _Run, workdir: Path, start_step: int) -> None:
+    """Writes what the run is made from."""
+    corpora = describe_corpora(run.sources, labels_used=CATEGORY in run.task.needs)
+    write_json(workdir / "corpora.json", corpora)
+    if not (start_step and (workdir / ORIGIN).is_file()):
+        # Later starts add nothing, and what the first was made from may be gone by then.
+        write_json(workdir / ORIGIN, run.origin)
+    record_start(workdir, start_step=start_step, mesh=run.mesh, data=run.data)
 
-    Args:
-      bucket: rows and samples.
-      needs: what is in it beside audio and labels: "annotation", intensity and prosody.
 
-    Returns:
-      Name to shape and dtype, as `sersl.data.transforms` makes them.
-    """
-    B, N, T = bucket.rows, bucket.num_samples, num_frames(bucket.num_samples)
-    shapes = {
-        "waveform": ((B, N), np.float32),
-        "valid": ((B, N), np.bool_),
-        "category": ((B,), np.int32),
-        "dimensions": ((B, 3), np.float32),
-        "speaker": ((B,), np.int32),
-        "utterance_index": ((B,), np.int32),
-    }
-    if "annotation" in needs:
-        shapes["intensity"] = ((B, T), np.float32)
-        shapes["prosody"] = ((B, T, len(PROSODY_NAMES)), np.float32)
-    shapes |= {need: ((B, T), np.int32) for need in sorted(needs) if need.startswith(NEED)}
-    shapes |= dict.fromkeys(beside(needs), ((B, N), np.float32))
-    return {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
+def _build(
+    run: _Run, optimizer: Optimizer, abstract: TrainState, say: Callable[[str], None]
+) -> Program:
+    """Compiles the steps."""
+    encoder = dataclasses.replace(run.config.encoder, remat="none")
+    return build_program(
+        run.task,
+        optimizer,
+        abstract,
+        Layout(
+            mesh=run.mesh,
+            buckets=run.plan.buckets,
+            needs=run.task.needs,
+            constants=run.task.constants(run.mesh),
+        ),
+        train=run.config.train,
+        say=say,
+        plain=PretrainTask(dataclasses.replace(run.config, encoder=encoder), frozen=run.frozen),
+    )

@@ -11,9 +11,8 @@ from jax.sharding import Mesh
 
 from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
-from sersl.data.distortion import DISTORTED
+from sersl.data.batch import DISTORTED
 from sersl.models.encoder import SpeechEncoder
-from sersl.objectives.distill import ema_decay, ema_update
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
@@ -23,6 +22,8 @@ from sersl.pretraining.student import check_student, repeat_rows, run_student
 from sersl.pretraining.terms.all_terms import make_terms
 from sersl.pretraining.terms.term import Term, View
 from sersl.runs.initial_weights import InitialWeights
+from sersl.training.ema import EmaTeacher
+from sersl.training.task import StepContext
 
 ENCODER = "encoder"
 
@@ -57,6 +58,8 @@ class PretrainTask:
       abstract: state of the model with shapes instead of arrays.
       terms: name to objective.
       needs: what batches must hold beside the waveform, see `Term.needs`.
+      teacher: how the EMA teacher follows the student; None when no objective has one.
+      schedules: name to setting that changes during training, for the log.
     """
 
     def __init__(self, config: PretrainConfig, *, frozen: Sequence[InitialWeights] = ()):
@@ -84,12 +87,17 @@ class PretrainTask:
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
         model = nnx.merge(self.graph, self.abstract)
         self._teacher_graphs = {}
+        self.teacher: EmaTeacher | None = None
         if any(term.needs_teacher for term in self.terms.values()):
             self._teacher_graphs = {ENCODER: nnx.graphdef(model.encoder)} | {
                 name: nnx.graphdef(getattr(model, name))
                 for name, term in self.terms.items()
                 if term.teaches_heads
             }
+            self.teacher = EmaTeacher(tuple(self._teacher_graphs), config.teacher)
+        self.schedules = {} if self.teacher is None else {"teacher_decay": self.teacher.decay}
+        for term in self.terms.values():
+            self.schedules |= term.schedules
         self._frozen = [_Frozen(weights) for weights in frozen]
 
     def make_model(self) -> PretrainModel:
@@ -109,56 +117,23 @@ class PretrainTask:
             return {}
         return {"frozen": {i: teacher.place(mesh) for i, teacher in enumerate(self._frozen)}}
 
-    def teacher_part(self, params: dict) -> dict | None:
-        """Picks what has a teacher from a tree like the parameters; None when nothing has one."""
-        return {name: params[name] for name in self._teacher_graphs} or None
-
-    def make_teacher(self, params: dict) -> dict | None:
-        """Copies what the teacher starts from, or gives None when no objective has one."""
-        return jax.tree.map(jnp.copy, self.teacher_part(params))
-
-    def update_teacher(self, teacher: dict | None, params: dict, step: jax.Array) -> dict | None:
-        """Moves the teacher after an update.
-
-        Args:
-          teacher: of the step before, or None.
-          params: after the update.
-          step: updates done before this one.
-
-        Returns:
-          The new teacher, or None.
-        """
-        if teacher is None:
-            return None
-        decay = ema_decay(step, self.config.teacher)
-        return ema_update(teacher, self.teacher_part(params), decay)
-
     def loss(
-        self,
-        params: dict,
-        teacher: dict | None,
-        batch: dict,
-        *,
-        constants: dict,
-        step: jax.Array,
-        key: jax.Array,
+        self, params: dict, batch: dict, context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
         """Computes the weighted sum of the objectives on one global batch.
 
         Args:
           params: of the model.
-          teacher: EMA of the encoder (and of some heads), or None.
-          batch: waveform, valid, and what `needs` names; see `sersl.data.transforms`.
-          constants: of `constants`.
-          step: updates done.
-          key: PRNG key of this step.
+          batch: waveform, valid, and what `needs` names; see `sersl.data.batch`.
+          context: with the EMA of the encoder (and of some heads), and the arrays of `constants`.
 
         Returns:
           (loss, every term and guard as a Mean).
         """
         model = nnx.merge(self.graph, nnx.State(params))
-        view = self._look(model, teacher, batch, constants=constants, step=step, key=key)
-        total, metrics = jnp.float32(0.0), {}
+        view = self._look(model, batch, context)
+        total = jnp.float32(0.0)
+        metrics: dict[str, Mean] = {}
         for name, term in self.terms.items():
             loss, found = term.loss(getattr(model, name, None), view)
             total = total + getattr(self.config.objectives, name).weight * loss
@@ -169,9 +144,10 @@ class PretrainTask:
             "feature_variance": _variance(view.last, view.present),
         }
 
-    def _look(self, model, teacher, batch, *, constants, step, key) -> View:
+    def _look(self, model: PretrainModel, batch: dict, context: StepContext) -> View:
         """Runs the student, and the teachers where there are any."""
         config = self.config
+        teacher, constants, step, key = context
         repeat = functools.partial(repeat_rows, clones=config.masking.clones)
         intensity = batch["intensity"] if "annotation" in self.needs else None
         # The student hears the distorted waveform; targets and teachers keep to the other.
@@ -191,7 +167,7 @@ class PretrainTask:
             loss_weight=config.knowledge.loss_weight,
         )
         teachers = {
-            name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient(teacher[name])))
+            name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient((teacher or {})[name])))
             for name, graph in self._teacher_graphs.items()
         }
         taught = None

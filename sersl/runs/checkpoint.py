@@ -7,7 +7,6 @@ checkpoint at `step` holds the state after `step` updates.
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -303,21 +302,3 @@ def _first_line(error: Exception) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     # What was done comes first and why it failed last.
     return line if len(line) < 200 else f"{line[:80]} ... {line[-120:]}"
-
-
-def write_json(path: str | Path, value) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never half of one.
-
-    Args:
-      path: the file.
-      value: JSON-able; NaN is refused because JSON has none.
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
-
-
-def finite_or_none(value: float) -> float | None:
-    """Turns NaN and infinity into None, which JSON can say."""
-    return value if math.isfinite(value) else None

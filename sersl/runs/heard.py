@@ -22,8 +22,13 @@ _KEPT = ("corpus", "version", "fingerprint", "licence")
 class Ancestor(Protocol):
     """Weights that a run is made from, see `sersl.runs.initial_weights.InitialWeights`."""
 
-    source: str
-    corpora: tuple[Mapping, ...]
+    @property
+    def source(self) -> str:
+        """Where the weights come from."""
+
+    @property
+    def corpora(self) -> tuple[Mapping, ...]:
+        """Corpora that they were trained on."""
 
 
 def gather_origin(

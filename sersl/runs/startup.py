@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from sersl.config.load import load_json, save_json, to_dict
@@ -22,8 +21,10 @@ from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.same_run import check_data, check_processes, flat
 from sersl.training.loop import state_items
+from sersl.training.optimizer import Optimizer
 from sersl.training.state import TrainState
-from sersl.training.step import new_state, shardings_of
+from sersl.training.step import make_teacher, new_state, shardings_of
+from sersl.training.task import Task
 
 Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
 # What may change when a run is started again in its workdir: it moves no number of the run, or
@@ -101,8 +102,8 @@ def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first:
 
 
 def start(
-    task,
-    optimizer: optax.GradientTransformation,
+    task: Task,
+    optimizer: Optimizer,
     abstract: TrainState,
     *,
     checkpoints: Checkpoints,
@@ -154,7 +155,8 @@ def start(
         say("started from scratch")
         return state, 0
     params = replace_params(state.params, weights, say=say)
-    teacher = jax.jit(task.make_teacher, out_shardings=shardings_of(abstract.teacher))(params)
+    make = jax.jit(make_teacher, static_argnums=0, out_shardings=shardings_of(abstract.teacher))
+    teacher = make(task, params)
     return dataclasses.replace(state, params=params, teacher=teacher), 0
 
 

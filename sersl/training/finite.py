@@ -6,15 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sersl.config.schema import TrainConfig
 from sersl.core.errors import UserError
 from sersl.objectives.mean import Mean
 
 _WATCHED = ("loss", "gradient_norm")
-
-
-def skips(on_nan: str) -> bool:
-    """Says whether `train.on_nan` keeps a run going."""
-    return on_nan == "skip"
 
 
 def without_bad_updates(step: Callable) -> Callable:
@@ -53,6 +49,11 @@ class BadUpdates:
         self._skip, self._most = skip, max_in_a_row
         self._in_a_row = 0
         self.total = 0
+
+    @classmethod
+    def of(cls, train: TrainConfig) -> "BadUpdates":
+        """Counts as the settings ask for."""
+        return cls(skip=train.on_nan == "skip", max_in_a_row=train.max_skipped)
 
     def check(self, step: int, values: dict[str, float]) -> bool:
         """Looks at the values of a step.

@@ -1,8 +1,8 @@
 """AdamW by pattern: which parameters decay, which train, from when, and how fast."""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,28 +92,23 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 MOMENTS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-class _Count(NamedTuple):
-    count: jax.Array
+class Optimizer(NamedTuple):
+    """AdamW and what else the engine must know of it.
 
+    Attributes:
+      init: params -> optimizer state.
+      update: (gradients, state, params) -> (updates, state).
+      starts: int per parameter, the step from which it trains, or `NEVER`.
+      learning_rate: state -> learning rate of the next update, before scales per parameter.
+      gradient_norm: (gradients, state) -> global norm over the parameters that train by now, which
+        is what is clipped.
+    """
 
-def _scaled_from(scales, starts) -> optax.GradientTransformation:
-    """Multiplies each update by its scale, and by 0 before its first step."""
-
-    def init(params):
-        del params
-        return _Count(jnp.zeros([], jnp.int32))
-
-    def update(updates, state, params=None):
-        del params
-        updates = jax.tree.map(
-            lambda u, scale, start: u * jnp.where(state.count >= start, scale, 0.0).astype(u.dtype),
-            updates,
-            scales,
-            starts,
-        )
-        return updates, _Count(state.count + 1)
-
-    return optax.GradientTransformation(init, update)
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Any], tuple[Any, Any]]
+    starts: Any
+    learning_rate: Callable[[Any], jax.Array]
+    gradient_norm: Callable[[Any, Any], jax.Array]
 
 
 def make_optimizer(
@@ -123,19 +118,20 @@ def make_optimizer(
     num_steps: int,
     starts=None,
     scales=None,
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """Builds clipping, AdamW with decay by pattern, and gradual unfreezing.
 
     Args:
       config: settings.
       params: nested dict of arrays or shapes.
       num_steps: updates of the whole run.
-      starts: int per parameter, the step from which it trains; `NEVER` keeps no moments for it
-        and leaves it out of the gradient norm. None trains everything from the start.
+      starts: int per parameter, the step from which it trains; `NEVER` keeps no moments for it.
+        Before its step a parameter counts for nothing in the gradient norm. None trains everything
+        from the start.
       scales: float per parameter that multiplies its learning rate; None is 1.
 
     Returns:
-      An optax transformation over trees shaped like `params`.
+      An optimizer over trees shaped like `params`.
 
     Raises:
       UserError: see `by_pattern` and `learning_rate`; no parameter trains; or an unknown dtype.
@@ -151,21 +147,76 @@ def make_optimizer(
             f"unfreeze: steps are 0 or more, or {NEVER} for never, and some parameter must train: "
             "give a step from which it does"
         )
-    chain = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate(config, num_steps),
-            b1=config.beta1,
-            b2=config.beta2,
-            eps=config.epsilon,
-            mu_dtype=MOMENTS[config.first_moment],
-            weight_decay=config.weight_decay,
-            mask=_only(decay, trained),
-        ),
-        _scaled_from(_only(scales, trained), _only(starts, trained)),
+    rate = learning_rate(config, num_steps)
+    adamw = optax.adamw(
+        rate,
+        b1=config.beta1,
+        b2=config.beta2,
+        eps=config.epsilon,
+        mu_dtype=MOMENTS[config.first_moment],
+        weight_decay=config.weight_decay,
+        mask=_only(decay, trained),
+    )
+    chain = _clipped_and_scaled(
+        adamw, config.clip_norm, scales=_only(scales, trained), starts=_only(starts, trained)
     )
     labels = jax.tree.map(lambda train: "trained" if train else "frozen", trained)
-    return optax.multi_transform({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+    whole = optax.multi_transform({"trained": chain, "frozen": optax.set_to_zero()}, labels)
+
+    def count(state) -> jax.Array:
+        return state.inner_states["trained"].inner_state[2].count
+
+    return Optimizer(
+        init=whole.init,
+        update=whole.update,
+        starts=starts,
+        learning_rate=lambda state: jnp.asarray(rate(count(state)), jnp.float32),
+        gradient_norm=lambda gradients, state: _norm(gradients, starts, count(state)),
+    )
+
+
+def _clipped_and_scaled(
+    adamw: optax.GradientTransformation, clip_norm: float, *, scales, starts
+) -> optax.GradientTransformation:
+    """Clips, lets AdamW work, and scales its updates; they are 0 before their first step.
+
+    The moments of a parameter are kept before its first step too: after it, AdamW's correction for
+    moments that start at 0 would not fit it.
+    """
+
+    def init(params):
+        counter = optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
+        return optax.EmptyState(), adamw.init(params), counter
+
+    def update(gradients, state, params=None):
+        empty, moments, counter = state
+        norm = _norm(gradients, starts, counter.count)
+        clipped = jax.tree.map(
+            lambda g: jax.lax.select(norm < clip_norm, g, (g / norm.astype(g.dtype)) * clip_norm),
+            gradients,
+        )
+        updates, moments = adamw.update(clipped, moments, params)
+        updates = jax.tree.map(
+            lambda u, scale, start: (
+                u * jnp.where(counter.count >= start, scale, 0.0).astype(u.dtype)
+            ),
+            updates,
+            scales,
+            starts,
+        )
+        return updates, (empty, moments, optax.ScaleByScheduleState(counter.count + 1))
+
+    return optax.GradientTransformation(init, update)
+
+
+def _norm(gradients, starts, count: jax.Array) -> jax.Array:
+    """Global norm of the gradients of the parameters that train after `count` updates."""
+    counted = jax.tree.map(
+        lambda g, start: g if start == 0 else jnp.where((start != NEVER) & (count >= start), g, 0),
+        gradients,
+        starts,
+    )
+    return optax.tree.norm(counted)
 
 
 def _only(tree, kept):

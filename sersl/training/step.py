@@ -1,9 +1,8 @@
-"""One training step as a pure function, and the compiled steps that a loop holds."""
+"""One training step as a pure function, and the shapes and shardings of what it takes."""
 
-import concurrent.futures
 import functools
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.data.batch import batch_arrays
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import run_key
@@ -25,43 +25,79 @@ from sersl.parallel.sharding import (
     param_shardings,
 )
 from sersl.training.accumulate import loss_and_gradient
-from sersl.training.optimizer import NEVER
+from sersl.training.optimizer import NEVER, Optimizer
 from sersl.training.state import TrainState
+from sersl.training.task import StepContext, Task
+
+Batch = dict[str, jax.Array]
+Step = Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, dict[str, Mean]]]
 
 
-def make_step(
-    task,
-    optimizer: optax.GradientTransformation,
-    *,
-    seed: int,
-    starts=None,
-    accumulate_steps: int = 1,
-) -> Callable:
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The arguments of a compiled step beside the state.
+
+    Attributes:
+      mesh: the mesh.
+      buckets: batch shapes; one step is compiled for each.
+      needs: what batches hold beside audio and labels.
+      num_categories: classes, for raters' votes.
+      constants: arrays, or their shapes, that no step changes; without a sharding, every device
+        holds them whole.
+    """
+
+    mesh: Mesh
+    buckets: Sequence[Bucket]
+    needs: frozenset[str]
+    num_categories: int = 0
+    constants: Any = None
+
+    def batch(self, bucket: Bucket) -> dict[str, jax.ShapeDtypeStruct]:
+        """Gives the shapes of a global batch of one bucket, rows over the mesh."""
+        rows = batch_sharding(self.mesh)
+        return {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
+            for name, leaf in example_batch(
+                bucket, needs=self.needs, num_categories=self.num_categories
+            ).items()
+        }
+
+
+def example_batch(
+    bucket: Bucket, *, needs: frozenset[str], num_categories: int = 0
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Gives the shapes of a global batch of one bucket."""
+    arrays = batch_arrays(
+        needs, rows=bucket.rows, num_samples=bucket.num_samples, num_categories=num_categories
+    )
+    return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}
+
+
+def make_step(task: Task, optimizer: Optimizer, *, seed: int, accumulate_steps: int = 1) -> Step:
     """Builds the update.
 
+    No gradient is computed for parameters that never train.
+
     Args:
-      task: `PretrainTask` or `FinetuneTask`.
+      task: with the loss.
       optimizer: over the task's parameters.
       seed: of the run; the randomness of a step is a function of (seed, step).
-      starts: int per parameter, see `make_optimizer`; no gradient is computed for those that
-        never train.
-      accumulate_steps: parts in which the batch is gone through, one after the other, so that
-        activations of one part are kept at a time; see `loss_and_gradient`.
+      accumulate_steps: parts of the batch, processed one after the other; only the activations of
+        one are in memory. See `loss_and_gradient`.
 
     Returns:
       step(state, batch, constants) -> (state, {name: Mean}).
     """
 
     def loss_of(state, constants, params, batch, key):
-        if starts is not None:
-            params = jax.tree.map(
-                lambda p, start: jax.lax.stop_gradient(p) if start == NEVER else p, params, starts
-            )
-        return task.loss(
-            params, state.teacher, batch, constants=constants, step=state.step, key=key
+        params = jax.tree.map(
+            lambda p, start: jax.lax.stop_gradient(p) if start == NEVER else p,
+            params,
+            optimizer.starts,
         )
+        return task.loss(params, batch, StepContext(state.teacher, constants, state.step, key))
 
-    def step(state: TrainState, batch: dict, constants: dict) -> tuple[TrainState, dict]:
+    def step(state: TrainState, batch: Batch, constants: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(run_key(seed, "step"), state.step)
         (loss, metrics), grads = loss_and_gradient(
             functools.partial(loss_of, state, constants),
@@ -72,19 +108,24 @@ def make_step(
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        teacher = task.update_teacher(state.teacher, params, state.step)
+        teacher = state.teacher
+        if task.teacher is not None:
+            teacher = task.teacher.update(teacher, params, state.step)
+        schedules = {name: schedule(state.step) for name, schedule in task.schedules.items()}
+        schedules["learning_rate"] = optimizer.learning_rate(state.opt_state)
         metrics = {
             "loss": Mean.of(loss),
             **metrics,
-            "gradient_norm": Mean.of(optax.global_norm(grads)),
+            "gradient_norm": Mean.of(optimizer.gradient_norm(grads, state.opt_state)),
             "audio_seconds": Mean.of(batch["valid"].sum() / SAMPLE_RATE),
+            **{name: Mean.of(value) for name, value in schedules.items()},
         }
         return TrainState(state.step + 1, params, teacher, opt_state), metrics
 
     return step
 
 
-def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
+def abstract_state(task: Task, optimizer: Optimizer, mesh: Mesh) -> tuple[TrainState, list[str]]:
     """Lays out the train state on a mesh without making an array: shapes, then shardings.
 
     Args:
@@ -101,7 +142,7 @@ def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
     whole = TrainState(
         NamedSharding(mesh, P()),
         shardings,
-        task.teacher_part(shardings),
+        None if task.teacher is None else task.teacher.part(shardings),
         like_params(shapes.opt_state, shapes.params, shardings, mesh),
     )
     placed = jax.tree.map(
@@ -112,25 +153,21 @@ def abstract_state(task, optimizer: optax.GradientTransformation, mesh: Mesh):
     return placed, notes
 
 
-def param_shapes(task) -> dict:
+def param_shapes(task: Task) -> dict[str, Any]:
     """Lays out the parameters of a task: nested dict of `jax.ShapeDtypeStruct`."""
     return nnx.to_pure_dict(task.abstract)
 
 
-def new_state(task, optimizer: optax.GradientTransformation) -> TrainState:
-    """Makes the state before the first update; run it under `jax.jit` with out_shardings.
-
-    Args:
-      task: the task.
-      optimizer: over its parameters.
-
-    Returns:
-      The state at step 0, teacher None where the task has none.
-    """
+def new_state(task: Task, optimizer: Optimizer) -> TrainState:
+    """Makes the state at step 0; run it under `jax.jit` with out_shardings."""
     params = nnx.to_pure_dict(nnx.split(task.make_model())[1])
-    return TrainState(
-        jnp.zeros([], jnp.int32), params, task.make_teacher(params), optimizer.init(params)
-    )
+    teacher = make_teacher(task, params)
+    return TrainState(jnp.zeros([], jnp.int32), params, teacher, optimizer.init(params))
+
+
+def make_teacher(task: Task, params: dict[str, Any]) -> dict[str, Any] | None:
+    """Makes the first teacher from the student; None for a task without one."""
+    return None if task.teacher is None else task.teacher.make(params)
 
 
 def shardings_of(tree):
@@ -138,24 +175,13 @@ def shardings_of(tree):
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
-def trace_steps(
-    step: Callable,
-    state: TrainState,
-    *,
-    buckets: Sequence[Bucket],
-    example: Callable[[Bucket], dict],
-    constants: dict,
-    mesh: Mesh,
-) -> list[jax.stages.Traced]:
+def trace_steps(step: Step, state: TrainState, layout: Layout) -> list[jax.stages.Traced]:
     """Traces one step per batch shape, its arguments laid out on the mesh.
 
     Args:
       step: from `make_step`.
       state: abstract, with shardings.
-      buckets: batch shapes.
-      example: gives the arrays' shapes of a global batch of a bucket, {name: ShapeDtypeStruct}.
-      constants: arrays that no step changes; those without a sharding, every device holds whole.
-      mesh: the mesh.
+      layout: of the other arguments.
 
     Returns:
       One traced step per bucket.
@@ -163,67 +189,14 @@ def trace_steps(
     Raises:
       UserError: the rows of a bucket do not divide over the mesh.
     """
-    rows, whole = batch_sharding(mesh), NamedSharding(mesh, P())
+    whole = NamedSharding(layout.mesh, P())
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings_of(state), whole))
-    fixed = jax.tree.map(
+    constants = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
             leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", whole)
         ),
-        constants,
+        layout.constants or {},
     )
-    traced = []
-    for bucket in buckets:
-        check_rows(bucket.rows, mesh)
-        batch = {
-            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
-            for name, leaf in example(bucket).items()
-        }
-        traced.append(jitted.trace(state, batch, fixed))
-    return traced
-
-
-def compile_steps(
-    step: Callable,
-    state: TrainState,
-    *,
-    buckets: Sequence[Bucket],
-    example: Callable[[Bucket], dict],
-    constants: dict,
-    mesh: Mesh,
-    report: Callable[[str], None],
-) -> dict[int, Any]:
-    """Compiles one step per batch shape, ahead of time: the loop cannot recompile.
-
-    Args:
-      step: from `make_step`.
-      state: abstract, with shardings.
-      buckets: batch shapes.
-      example: gives the arrays' shapes of a global batch of a bucket, {name: ShapeDtypeStruct}.
-      constants: arrays that no step changes; those without a sharding, every device holds whole.
-      mesh: the mesh.
-      report: told one line per compiled step.
-
-    Returns:
-      Samples of a row to compiled step.
-
-    Raises:
-      UserError: the rows of a bucket do not divide over the mesh.
-    """
-    traced = trace_steps(
-        step, state, buckets=buckets, example=example, constants=constants, mesh=mesh
-    )
-    lowered = [one.lower() for one in traced]
-    report(f"compiling the step for {len(lowered)} batch shape{'s' * (len(lowered) > 1)}")
-    begin = time.perf_counter()
-    # XLA compiles outside Python's lock: two shapes take little longer than one.
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        compiled = list(pool.map(lambda one: one.compile(), lowered))
-    report(f"compiled in {time.perf_counter() - begin:.1f} s")
-    for bucket, one in zip(buckets, compiled, strict=True):
-        memory = one.memory_analysis()
-        report(
-            f"  {bucket.rows} rows x {bucket.seconds:.2f} s: per device "
-            f"{memory.argument_size_in_bytes / 2**20:.1f} MiB of state and batch, "
-            f"{memory.temp_size_in_bytes / 2**20:.1f} MiB in between"
-        )
-    return {b.num_samples: one for b, one in zip(buckets, compiled, strict=True)}
+    for bucket in layout.buckets:
+        check_rows(bucket.rows, layout.mesh)
+    return [jitted.trace(state, layout.batch(bucket), constants) for bucket in layout.buckets]

@@ -1,18 +1,16 @@
-"""What share of its chips' published rate a run uses: the model's operations and the peak."""
+"""Utilisation: the operations of the model per second, and the published peak of its chips."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import jax
-from jax.sharding import Mesh
 
-from sersl.data.buckets import Bucket
 from sersl.parallel.chips import CHIPS
 from sersl.parallel.flops import count_flops
 from sersl.training.state import TrainState
-from sersl.training.step import trace_steps
+from sersl.training.step import Layout, Step, trace_steps
 
-# What jax calls a chip.
+# jax's name of a chip to ours.
 _KINDS = {
     "TPU v5 lite": "v5e",
     "TPU v5": "v5p",
@@ -23,45 +21,31 @@ _KINDS = {
 }
 
 
-def peak_flops(devices: Iterable) -> float | None:
+def peak_flops(devices: Iterable[jax.Device]) -> float | None:
     """Adds up the published bfloat16 rates of devices.
 
-    Args:
-      devices: with `device_kind`.
-
     Returns:
-      Operations per second; None where the table has no such chip, e.g. a CPU.
+      Operations per second; None where a device is not in the table, e.g. a CPU.
     """
-    names = [_KINDS.get(device.device_kind) for device in devices]
-    return None if None in names else math.fsum(CHIPS[name].flops for name in names)
+    kinds = [device.device_kind for device in devices]
+    if not set(kinds) <= set(_KINDS):
+        return None
+    return math.fsum(CHIPS[_KINDS[kind]].flops for kind in kinds)
 
 
-def flops_per_step(
-    step: Callable,
-    state: TrainState,
-    *,
-    buckets: Sequence[Bucket],
-    example: Callable[[Bucket], dict[str, jax.ShapeDtypeStruct]],
-    constants: dict,
-    mesh: Mesh,
-) -> dict[int, float]:
+def flops_per_step(step: Step, state: TrainState, layout: Layout) -> dict[int, float]:
     """Counts the operations of a training step for every batch shape, over all devices.
 
     Args:
-      step: of a model that recomputes nothing: utilisation counts what the model asks for.
+      step: of a model that recomputes nothing, since utilisation counts only what the model needs.
       state: abstract, with shardings.
-      buckets: batch shapes.
-      example: gives the shapes of a global batch of a bucket.
-      constants: arrays that no step changes.
-      mesh: the mesh.
+      layout: of the other arguments.
 
     Returns:
       Samples of a row to multiplications plus additions.
     """
-    traced = trace_steps(
-        step, state, buckets=buckets, example=example, constants=constants, mesh=mesh
-    )
+    traced = trace_steps(step, state, layout)
     return {
         bucket.num_samples: count_flops(one.jaxpr)
-        for bucket, one in zip(buckets, traced, strict=True)
+        for bucket, one in zip(layout.buckets, traced, strict=True)
     }

@@ -5,8 +5,9 @@ import pytest
 
 from sersl.config.schema import DistortionConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.data.batch import DISTORTED, SECOND
 from sersl.data.batch_plan import make_plan
-from sersl.data.distortion import DISTORTED, SECOND, Distorter, make_distorter
+from sersl.data.distortion import Distorter, make_distorter
 from sersl.data.sources import CorpusSource
 from tests.data.test_pipeline import DATA, HalfOfTheRows, assert_same, read
 

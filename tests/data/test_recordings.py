@@ -6,7 +6,8 @@ import pytest
 from sersl.config.schema import DataConfig, DistortionConfig, FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.seeds import generator
-from sersl.data.distortion import DISTORTED, make_distorter
+from sersl.data.batch import DISTORTED
+from sersl.data.distortion import make_distorter
 from sersl.data.recordings import Recordings, recording_sources
 from sersl.data.sources import CorpusSource
 from tests.data import doubles

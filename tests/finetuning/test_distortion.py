@@ -13,6 +13,7 @@ from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.run import finetune
 from sersl.finetuning.task import FinetuneTask
 from sersl.parallel.random import run_key
+from sersl.training.task import StepContext
 from tests.tiny_runs import finetune_config, never, values_of
 
 SETTINGS = (
@@ -41,7 +42,7 @@ def loss_of(config: FinetuneConfig):
     }
     constants = {"class_weights": jnp.ones(3)}
     key = run_key(0, "step")
-    return task.loss(params, None, batch, constants=constants, step=0, key=key)[0]
+    return task.loss(params, batch, StepContext(None, constants, 0, key))[0]
 
 
 def test_loss_when_rows_are_never_joined_then_that_of_the_plain_batch():

@@ -1,7 +1,6 @@
 """The same run on every mesh: losses, memory, one trace, and a teacher where there is one."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -10,20 +9,23 @@ import soundfile
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
+from sersl.corpora.labels import make_view
 from sersl.corpora.prepare import prepare
 from sersl.data.batch_plan import make_plan
+from sersl.data.pipeline import training_batches
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.run import finetune
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding, bytes_per_device, path_name
-from sersl.pretraining.run import example_batch, open_sources, pretrain, read_batches
+from sersl.pretraining.run import open_inputs, pretrain
 from sersl.pretraining.task import PretrainTask
 from sersl.runs.checkpoint import load_params, newest_step
 from sersl.runs.startup import MAY_CHANGE
 from sersl.training.optimizer import make_optimizer
+from sersl.training.program import compile_steps
 from sersl.training.step import (
+    Layout,
     abstract_state,
-    compile_steps,
     make_step,
     new_state,
     param_shapes,
@@ -123,16 +125,16 @@ def test_step_over_three_buckets_is_traced_once_for_each(data_dir, tmp_path, mon
         "data.seconds_per_batch=32.0",
         "train.num_steps=24",
     )
-    sources = open_sources(config, needs=ANNOTATION)
+    sources = open_inputs(config, needs=ANNOTATION)
     plan = make_plan([source.num_samples for source in sources], data=config.data, seed=0)
     visits = np.bincount([plan.batch(step).bucket for step in range(24)], minlength=3)
     assert len(plan.buckets) == 3 and visits.min() >= 2, visits
     traced = []
     loss = PretrainTask.loss
 
-    def counted(self, params, teacher, batch, **rest):
+    def counted(self, params, batch, context):
         traced.append(batch["waveform"].shape[1])
-        return loss(self, params, teacher, batch, **rest)
+        return loss(self, params, batch, context)
 
     monkeypatch.setattr(PretrainTask, "loss", counted)
     pretrain(config, tmp_path, preempted=never, devices=ONE)
@@ -147,7 +149,7 @@ class Prepared:
         config, devices = on_mesh(config, sizes)
         self.config, self.mesh = config, make_mesh(config.mesh, devices)
         self.task = PretrainTask(config)
-        self.sources = open_sources(config, needs=ANNOTATION)
+        self.sources = open_inputs(config, needs=ANNOTATION)
         lengths = [source.num_samples for source in self.sources]
         self.plan = make_plan(lengths, data=config.data, seed=0)
         self.optimizer = make_optimizer(config.optimizer, param_shapes(self.task), num_steps=20)
@@ -156,11 +158,8 @@ class Prepared:
             (self.compiled,) = compile_steps(
                 make_step(self.task, self.optimizer, seed=0),
                 self.abstract,
-                buckets=self.plan.buckets,
-                example=functools.partial(example_batch, needs=ANNOTATION),
-                constants={},
-                mesh=self.mesh,
-                report=lambda line: None,
+                Layout(mesh=self.mesh, buckets=self.plan.buckets, needs=ANNOTATION),
+                say=lambda line: None,
             ).values()
 
     def state(self):
@@ -171,8 +170,13 @@ class Prepared:
             return make()
 
     def batches(self):
-        for batch in read_batches(
-            self.sources, self.plan, self.config, mesh=self.mesh, start_step=0
+        for batch in training_batches(
+            self.sources,
+            self.plan,
+            make_view("none", ()),
+            start_step=0,
+            num_steps=self.config.train.num_steps,
+            data=self.config.data,
         ):
             yield jax.device_put(batch, batch_sharding(self.mesh))
 
@@ -289,9 +293,9 @@ def test_sources_when_an_objective_goes_by_categories_that_no_utterance_has_then
     (tmp_path / "few.csv").write_text("path\na.wav\n")
     prepare(data_dir=tmp_path / "data", manifest=tmp_path / "few.csv", name="few")
     config = pretrain_config(tmp_path / "data", "data.corpora=few")
-    assert len(open_sources(config)) == 1
+    assert len(open_inputs(config, frozenset())) == 1
     with pytest.raises(UserError, match=r"the corpora \['few'\] have none: prepare them"):
-        open_sources(config, needs=frozenset({"category"}))
+        open_inputs(config, needs=frozenset({"category"}))
 
 
 def test_workdir_of_another_run_is_refused_and_a_longer_one_goes_on(data_dir, tmp_path):

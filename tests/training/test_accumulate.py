@@ -24,6 +24,7 @@ from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
 from sersl.training.accumulate import loss_and_gradient, split_rows
 from sersl.training.step import new_state
+from sersl.training.task import StepContext
 from tests.tiny_runs import FINETUNE
 from tests.tolerances import FP32
 
@@ -95,7 +96,7 @@ def test_supervised_losses_in_parts_are_those_of_the_whole_batch(num_parts, size
     constants = {"class_weights": jnp.array([0.5, 1.0, 3.0])}
 
     def loss_fn(params, batch, key):
-        return task.loss(params, None, batch, constants=constants, step=jnp.int32(0), key=key)
+        return task.loss(params, batch, StepContext(None, constants, jnp.int32(0), key))
 
     check(*both(loss_fn, state.params, batch, num_parts=num_parts, mesh=on_mesh(*sizes)))
 

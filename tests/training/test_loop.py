@@ -1,6 +1,7 @@
 """The loop: what it logs, saves and stops for; steps are doubles that take no time."""
 
 import json
+from dataclasses import fields
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,10 @@ from sersl.objectives.mean import Mean
 from sersl.parallel.mesh import make_mesh
 from sersl.runs.checkpoint import Checkpoints
 from sersl.training.finite import BadUpdates, without_bad_updates
-from sersl.training.loop import Loop, Preempted, read_means
+from sersl.training.loop import Evaluator, Guards, Intervals, Loop, Output, Preempted, read_means
 from sersl.training.observe import Metrics, Progress, read_metrics
 from sersl.training.profile import Profile
+from sersl.training.program import Program
 from sersl.training.state import TrainState
 
 NUM_SAMPLES = 400
@@ -62,19 +64,32 @@ def make_loop(tmp_path):
             "checkpoints": checkpoints,
             "metrics": metrics,
             "progress": Progress("test", total=10, enabled=False),
-            "save_config": dict,
-            "preempted": lambda step: False,
-            "diagnose": lambda step, values: None,
-            "evaluate": None,
+            "saved": {},
             "shown": ("loss",),
+            "profile": Profile(tmp_path / "profile", first_step=0, num_steps=0),
             "num_steps": 10,
             "log_every_steps": 2,
             "save_every_steps": 3,
-            "evaluate_every_steps": 4,
+            "preempted": lambda step: False,
             "bad_updates": BadUpdates(skip=False, max_in_a_row=10),
-            "profile": Profile(tmp_path / "profile", first_step=0, num_steps=0),
-        }
-        return Loop(**settings | changes)
+            "check": None,
+        } | changes
+        evaluators = settings.pop("evaluators", ())
+
+        def part(kind):
+            return kind(
+                **{f.name: settings.pop(f.name) for f in fields(kind) if f.name in settings}
+            )
+
+        loop = Loop(
+            program=part(Program),
+            output=part(Output),
+            intervals=part(Intervals),
+            guards=part(Guards),
+            evaluators=evaluators,
+        )
+        assert not settings
+        return loop
 
     yield make
     for one in opened:
@@ -107,8 +122,8 @@ def test_loop_logs_one_object_a_log_step_and_tensorboard_events(make_loop, tmp_p
 def test_loop_saves_every_few_steps_and_the_last(make_loop, tmp_path):
     loop = make_loop(num_steps=10)
     loop.run(new_state(), start_step=0, batches=batches())
-    assert loop.checkpoints.steps() == [9, 10]
-    step, items = loop.checkpoints.restore({"params": placed({"w": jnp.zeros([3])})})
+    assert loop.output.checkpoints.steps() == [9, 10]
+    step, items = loop.output.checkpoints.restore({"params": placed({"w": jnp.zeros([3])})})
     assert step == 10
     np.testing.assert_array_equal(items["params"]["w"], np.full(3, 10.0))
 
@@ -121,8 +136,8 @@ def test_loop_when_the_loss_is_not_finite_then_stops_and_keeps_the_last_good_sta
     loop = make_loop(losses=[1.0] * 5 + [bad])
     with pytest.raises(UserError, match=r"diverged at step 6 \(not finite: loss\): lower"):
         loop.run(new_state(), start_step=0, batches=batches())
-    loop.checkpoints.wait()
-    assert loop.checkpoints.steps() == [3]
+    loop.output.checkpoints.wait()
+    assert loop.output.checkpoints.steps() == [3]
     assert [line["step"] for line in logged(tmp_path)] == [2, 4]
 
 
@@ -172,17 +187,20 @@ def test_loop_when_a_profile_is_asked_for_then_it_holds_those_steps(make_loop, t
 def test_loop_when_it_saves_then_the_mean_loss_since_the_last_time_goes_with_it(make_loop):
     loop = make_loop(losses=np.arange(10.0))
     loop.run(new_state(), start_step=0, batches=batches())
-    stored = [loop.checkpoints.read_config(step)["loss"] for step in loop.checkpoints.steps()]
+    stored = [
+        loop.output.checkpoints.read_config(step)["loss"]
+        for step in loop.output.checkpoints.steps()
+    ]
     assert stored == [7.0, 9.0]  # of updates 7 to 9, and of 10
 
 
 def test_loop_when_a_collapse_is_diagnosed_then_stops_with_the_sentence(make_loop, tmp_path):
-    loop = make_loop(diagnose=lambda step, values: "it has collapsed" if step == 4 else None)
+    loop = make_loop(check=lambda step, values: "it has collapsed" if step == 4 else None)
     with pytest.raises(UserError, match="it has collapsed"):
         loop.run(new_state(), start_step=0, batches=batches())
     assert [line["step"] for line in logged(tmp_path)] == [2, 4]  # the evidence is logged
-    loop.checkpoints.wait()
-    assert loop.checkpoints.steps() == [3]
+    loop.output.checkpoints.wait()
+    assert loop.output.checkpoints.steps() == [3]
 
 
 def test_loop_when_preempted_then_saves_that_step_and_leaves(make_loop, tmp_path):
@@ -190,14 +208,14 @@ def test_loop_when_preempted_then_saves_that_step_and_leaves(make_loop, tmp_path
     with pytest.raises(Preempted) as stop:
         loop.run(new_state(), start_step=0, batches=batches())
     assert stop.value.step == 5
-    assert loop.checkpoints.steps() == [3, 5]
+    assert loop.output.checkpoints.steps() == [3, 5]
 
 
 def test_loop_when_preempted_at_a_saved_step_then_does_not_save_it_twice(make_loop):
     loop = make_loop(preempted=lambda step: step == 3)
     with pytest.raises(Preempted):
         loop.run(new_state(), start_step=0, batches=batches())
-    assert loop.checkpoints.steps() == [3]
+    assert loop.output.checkpoints.steps() == [3]
 
 
 def test_loop_evaluates_every_few_steps_and_at_the_end_and_logs_the_scores(make_loop, tmp_path):
@@ -205,9 +223,10 @@ def test_loop_evaluates_every_few_steps_and_at_the_end_and_logs_the_scores(make_
 
     def evaluate(state, step):
         seen.append((step, int(state.params["w"][0])))
-        return {"validation_uar": step / 10}
+        return {"uar": step / 10}
 
-    make_loop(evaluate=evaluate, log_every_steps=5).run(
+    evaluators = [Evaluator(name="validation", every_steps=4, evaluate=evaluate)]
+    make_loop(evaluators=evaluators, log_every_steps=5).run(
         new_state(), start_step=0, batches=batches()
     )
     assert seen == [(4, 4), (8, 8), (10, 10)]

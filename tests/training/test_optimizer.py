@@ -1,6 +1,7 @@
 """AdamW by pattern, against plain numpy: what decays, what trains, from when and how fast."""
 
 import dataclasses
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +62,8 @@ def adamw(params, gradients, config, *, rates, starts, scales):
     for i, grads in enumerate(gradients):
         grads = {name: g.astype(np.float64) for name, g in flat(grads).items()}
         trained = [name for name in params if starts[name] != NEVER]
-        norm = np.sqrt(sum((grads[name] ** 2).sum() for name in trained))
+        by_now = [name for name in trained if starts[name] <= i]
+        norm = np.sqrt(sum((grads[name] ** 2).sum() for name in by_now))
         for name in trained:
             g = grads[name] * min(1.0, config.clip_norm / norm)
             first[name] = config.beta1 * first[name] + (1 - config.beta1) * g
@@ -130,9 +132,10 @@ def test_three_updates_with_frozen_late_and_slow_parameters_are_those_of_plain_a
     assert moments == sorted([(4, 2), (2, 2), (2,)] * 2)
 
 
-def test_gradient_of_a_huge_frozen_parameter_does_not_clip_the_others():
+@pytest.mark.parametrize("start", [NEVER, 2])
+def test_clipping_when_a_parameter_does_not_train_yet_then_its_gradient_does_not_count(start):
     params, grads = trees(0), trees(1, 0.01)
-    patterns = ((r"encoder/.*", NEVER), (r".*", 0))
+    patterns = ((r"encoder/.*", start), (r".*", 0))
     starts = by_pattern(patterns, params, setting="unfreeze")
     optimizer = make_optimizer(CONFIG, params, num_steps=10, starts=starts)
     huge = {**grads, "encoder": jax.tree.map(lambda g: g * 1e9, grads["encoder"])}
@@ -140,25 +143,38 @@ def test_gradient_of_a_huge_frozen_parameter_does_not_clip_the_others():
     large, _ = run(optimizer, params, [huge, grads])
     for name in small[1]:
         np.testing.assert_array_equal(small[1][name], large[1][name])
+    state = optimizer.init(params)
+    norms = [float(optimizer.gradient_norm(tree, state)) for tree in (grads, huge)]
+    head = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads["head"])])
+    np.testing.assert_allclose(norms, np.linalg.norm(head), **FP32)
+
+
+def test_learning_rate_when_updates_are_done_then_is_that_of_the_next_one():
+    params, grads = trees(0), trees(1)
+    config = dataclasses.replace(CONFIG, schedule="linear", warmup_fraction=0.2)
+    optimizer = make_optimizer(config, params, num_steps=10)
+    _, state = run(optimizer, params, [grads] * 4)
+    wanted = [float(learning_rate(config, 10)(step)) for step in (0, 4)]
+    found = [float(optimizer.learning_rate(one)) for one in (optimizer.init(params), state)]
+    np.testing.assert_allclose(found, wanted, **FP32)
 
 
 class Line:
     """A task whose loss sees every parameter, and which keeps the gradients it was given."""
 
-    def loss(self, params, teacher, batch, *, constants, step, key):
-        del teacher, constants, step, key
+    teacher = None
+    schedules = MappingProxyType({})
+
+    def loss(self, params, batch, context):
         total = sum(jnp.square(x).sum() for x in jax.tree.leaves(params))
         return total * batch["valid"].sum(), {}
-
-    def update_teacher(self, teacher, params, step):
-        del teacher, params, step
 
 
 def test_step_computes_no_gradient_for_what_never_trains():
     params = trees(0)
     starts = by_pattern(((r"encoder/.*", NEVER), (r".*", 0)), params, setting="unfreeze")
     optimizer = make_optimizer(CONFIG, params, num_steps=10, starts=starts)
-    step = jax.jit(make_step(Line(), optimizer, seed=0, starts=starts))
+    step = jax.jit(make_step(Line(), optimizer, seed=0))
     state = TrainState(jnp.int32(0), params, None, optimizer.init(params))
     batch = {"valid": jnp.ones([1, 1], bool)}
     after, metrics = step(state, batch, {})

@@ -5,7 +5,7 @@ from flax import nnx
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.data.codes import NEED
+from sersl.data.batch import CODES
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import Linear
 from sersl.models.pretraining_heads import Projection, RegressionHead
@@ -64,7 +64,7 @@ class Clusters(Term):
                 f"objectives.clusters.codes={list(settings.codes)} must give the number of codes "
                 f"of each of {list(settings.books)}"
             )
-        self.needs = frozenset(NEED + book for book in settings.books)
+        self.needs = frozenset(CODES + book for book in settings.books)
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> nnx.List:
         """Makes a head for each code book.
@@ -98,7 +98,7 @@ class Clusters(Term):
         """
         logits, codes = {}, {}
         for book, head in zip(self.settings.books, heads, strict=True):
-            codes[book] = view.batch[NEED + book]
+            codes[book] = view.batch[CODES + book]
             if self.settings.similarity == "linear":
                 logits[book] = head(view.last)
                 continue

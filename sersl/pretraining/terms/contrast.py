@@ -8,7 +8,7 @@ from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.audio.augment import is_on
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.data.distortion import DISTORTED, SECOND
+from sersl.data.batch import DISTORTED, SECOND
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.mean import Mean

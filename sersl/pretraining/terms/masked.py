@@ -1,5 +1,6 @@
 """Objectives at hidden frames: contrast, prosody and intensity."""
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -33,6 +34,14 @@ class Contrastive(Term):
     """wav2vec 2.0: tell the frame's code among others of the utterance."""
 
     masking = "needed"
+
+    def __init__(self, config: PretrainConfig):
+        """Names the temperature as a schedule, so that it is logged."""
+        super().__init__(config)
+        settings = config.objectives.contrastive
+        self.schedules = {
+            "gumbel_temperature": functools.partial(gumbel_temperature, config=settings)
+        }
 
     def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> ContrastiveHeads:
         """Makes the quantiser and the projection.

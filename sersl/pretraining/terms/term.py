@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import jax
 from flax import nnx
@@ -100,6 +101,7 @@ class Term:
       reads_hidden: whether the encoder must say something of frames that it did not see.
       needs_teacher: whether the state keeps an exponential average of the encoder.
       teaches_heads: whether the teacher keeps an average of this term's heads too.
+      schedules: name to setting that changes during training, given the updates done; logged.
     """
 
     needs: frozenset[str] = frozenset()
@@ -107,6 +109,7 @@ class Term:
     reads_hidden: bool = True
     needs_teacher: bool = False
     teaches_heads: bool = False
+    schedules: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType({})
 
     def __init__(self, config: PretrainConfig):
         """Checks the settings.

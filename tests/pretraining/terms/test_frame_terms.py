@@ -20,6 +20,8 @@ from sersl.pretraining.masking import choose_masked
 from sersl.pretraining.student import most_unmasked, repeat_rows, run_student
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.distill import Utterance
+from sersl.training.step import make_teacher
+from sersl.training.task import StepContext
 from tests.tolerances import FP32, LOSS_ACROSS_MESHES
 
 B, N = 4, 16_080
@@ -87,7 +89,7 @@ def compiled(config):
 
     def run(params, teacher, batch, step):
         def loss(p):
-            return task.loss(p, teacher, batch, constants={}, step=step, key=jax.random.key(1))
+            return task.loss(p, batch, StepContext(teacher, {}, step, jax.random.key(1)))
 
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         return value, {name: mean.value() for name, mean in metrics.items()}, gradient
@@ -102,7 +104,7 @@ def norm(tree):
 @pytest.mark.parametrize("name", CASES)
 def test_term_when_its_gradient_is_followed_then_the_loss_falls(name):
     task, params, run = compiled(config_of(name))
-    batch, teacher = batch_of(), task.make_teacher(params)
+    batch, teacher = batch_of(), make_teacher(task, params)
     first, metrics, gradient = run(params, teacher, batch, 0)
     assert np.isfinite(first) and first > 0
     np.testing.assert_allclose(metrics[name], first, rtol=1e-5)
@@ -117,7 +119,7 @@ def test_term_when_its_gradient_is_followed_then_the_loss_falls(name):
 @pytest.mark.parametrize("name", CASES)
 def test_term_when_all_is_silent_then_finite(name):
     task, params, run = compiled(config_of(name))
-    teacher = task.make_teacher(params)
+    teacher = make_teacher(task, params)
     for batch in (batch_of(np.zeros((B, N))), batch_of() | {"valid": jnp.zeros((B, N), bool)}):
         value, metrics, gradient = run(params, teacher, batch, 0)
         assert np.isfinite(value)
@@ -127,7 +129,7 @@ def test_term_when_all_is_silent_then_finite(name):
 @pytest.mark.parametrize("name", ["cpc", "distill", "utterance"])
 def test_term_when_the_batch_has_one_row_then_finite(name):
     task, params, run = compiled(config_of(name))
-    value, _, gradient = run(params, task.make_teacher(params), batch_of(num_rows=1), 0)
+    value, _, gradient = run(params, make_teacher(task, params), batch_of(num_rows=1), 0)
     assert np.isfinite(value) and np.isfinite(norm(gradient))
 
 
@@ -279,7 +281,7 @@ def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_b
     config = config_of("utterance", {"frontend": frontend, "encoder": {"num_layers": 1}})
     task, params, run = compiled(config)
     waveform = np.asarray(batch_of()["waveform"]) * (np.arange(N) > N // 2)
-    _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
+    _, _, gradient = run(params, make_teacher(task, params), batch_of(waveform), 0)
     assert norm(gradient["encoder"]["frontend"]) < 1e3
 
 
@@ -290,7 +292,7 @@ def test_gradient_when_a_row_is_silent_then_norms_in_a_row_do_not_blow_it_up(con
     config = config_of("utterance", {"frontend": frontend, "encoder": encoder})
     task, params, run = compiled(config)
     waveform = np.asarray(batch_of()["waveform"]) * (np.arange(B) > 0)[:, None]
-    _, _, gradient = run(params, task.make_teacher(params), batch_of(waveform), 0)
+    _, _, gradient = run(params, make_teacher(task, params), batch_of(waveform), 0)
     assert norm(gradient) < 1e3
 
 
@@ -333,7 +335,7 @@ def test_utterance_when_frames_are_averaged_then_in_float32_whatever_the_encoder
 @pytest.mark.parametrize("name", ["cpc", "distill"])
 def test_term_when_rows_lie_on_eight_devices_then_the_same_loss(name):
     task, params, run = compiled(config_of(name))
-    teacher = task.make_teacher(params)
+    teacher = make_teacher(task, params)
     batch = {key: jnp.concatenate([a, a[::-1]]) for key, a in batch_of().items()}
     alone, _, _ = run(params, teacher, batch, 0)
     mesh = make_mesh(MeshConfig(), jax.devices())

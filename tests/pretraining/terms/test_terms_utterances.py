@@ -22,6 +22,8 @@ from sersl.parallel.sharding import batch_sharding
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.language import LEVELS, PROPERTIES, acoustic_levels
 from sersl.runs.initial_weights import InitialWeights
+from sersl.training.step import make_teacher
+from sersl.training.task import StepContext
 from tests.pretraining.terms.test_frame_terms import merged, norm
 from tests.tolerances import LOSS_ACROSS_MESHES
 
@@ -141,7 +143,7 @@ def compiled(config):
 
     def run(params, teacher, batch, constants):
         def loss(p):
-            return task.loss(p, teacher, batch, constants=constants, step=0, key=run_key(1, "s"))
+            return task.loss(p, batch, StepContext(teacher, constants, 0, run_key(1, "s")))
 
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
         return value, {name: mean.value() for name, mean in metrics.items()}, gradient
@@ -153,7 +155,7 @@ def compiled(config):
 def test_term_when_its_gradient_is_followed_then_the_loss_falls(case, texts, acoustic_only):
     name, config = config_of(case, texts, acoustic_only)
     task, params, run = compiled(config)
-    batch, teacher = batch_of(), task.make_teacher(params)
+    batch, teacher = batch_of(), make_teacher(task, params)
     first, metrics, gradient = run(params, teacher, batch)
     assert np.isfinite(first) and first > 0
     np.testing.assert_allclose(metrics[name], first, rtol=1e-5)
@@ -169,7 +171,7 @@ def test_term_when_its_gradient_is_followed_then_the_loss_falls(case, texts, aco
 @pytest.mark.parametrize("case", CASES)
 def test_term_when_all_is_silent_then_finite(case, texts, acoustic_only):
     task, params, run = compiled(config_of(case, texts, acoustic_only)[1])
-    teacher = task.make_teacher(params)
+    teacher = make_teacher(task, params)
     silent = batch_of(np.zeros((B, N)))
     silent |= dict.fromkeys(("distorted", "second"), silent["waveform"])
     for batch in (silent, batch_of() | {"valid": jnp.zeros((B, N), bool)}):
@@ -184,7 +186,7 @@ NEED_ROWS = ("information", "multiview", "supervised", "instances", "language", 
 def test_term_when_batch_has_one_row_then_contrast_is_refused(case, texts, acoustic_only):
     task, params, run = compiled(config_of(case, texts, acoustic_only)[1])
     with pytest.raises(UserError, match="one row"):
-        run(params, task.make_teacher(params), batch_of(num_rows=1))
+        run(params, make_teacher(task, params), batch_of(num_rows=1))
 
 
 @pytest.mark.parametrize("case", ["information", "instances"])
@@ -192,7 +194,7 @@ def test_term_when_rows_are_spread_over_eight_devices_then_the_loss_is_that_of_o
     case, texts, acoustic_only
 ):
     task, params, run = compiled(config_of(case, texts, acoustic_only)[1])
-    batch, teacher = batch_of(), task.make_teacher(params)
+    batch, teacher = batch_of(), make_teacher(task, params)
     alone, _, gradient = run(params, teacher, batch)
     axes = (jax.sharding.AxisType.Auto,) * 3
     mesh = jax.make_mesh((4, 2, 1), ("data", "fsdp", "tensor"), axis_types=axes)
@@ -217,7 +219,7 @@ def test_workers_when_the_student_hears_noise_then_targets_are_of_the_clean_sign
     for config, heard in ((clean, "waveform"), (noisy, "waveform"), (noisy, "distorted")):
         task, params, run = compiled(config)
         given = batch | {"distorted": batch[heard]}
-        results.append(run(params, task.make_teacher(params), given)[0])
+        results.append(run(params, make_teacher(task, params), given)[0])
     np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
     assert abs(results[2] - results[0]) > 1e-5
 
@@ -286,7 +288,7 @@ def test_contrast_when_the_batch_comes_in_parts_then_one_sentence(texts, acousti
         with collecting(2), pytest.raises(UserError, match="accumulate_steps"):
             jax.eval_shape(
                 lambda p, b, task=task: task.loss(
-                    p, task.make_teacher(p), b, constants={}, step=0, key=run_key(1, "s")
+                    p, b, StepContext(make_teacher(task, p), {}, 0, run_key(1, "s"))
                 )[0],
                 params,
                 batch_of(),

@@ -1,0 +1,102 @@
+"""The arrays of a batch: name, shape, dtype, value of padding, and which need asks for them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from sersl.audio.prosody import PROSODY_NAMES
+from sersl.core.lengths import num_frames
+from sersl.corpora.labels import DIMENSIONS
+
+# Needs: what a task may ask for beside the arrays that every batch has.
+ANNOTATION = "annotation"  # intensity and prosody
+CATEGORY = "category"  # labels among the canonical categories, where they are not always read
+CODES = "codes/"  # and the name of a code book: its codes
+DISTORTED = "distorted"  # the waveform as the student gets it
+SECOND = "second"  # distorted once more, with other draws
+VOTES = "votes"  # shares of the raters' votes
+
+# Letters of shapes; a digit is a size of its own.
+_SIZES = {"3": len(DIMENSIONS), "P": len(PROSODY_NAMES)}
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a batch.
+
+    Attributes:
+      name: of the array.
+      shape: letters: B rows, N samples, T frames, P prosody values, C categories, 3 dimensions.
+      dtype: of the values.
+      padding: value in rows without an utterance, after the end of audio, and of unknown labels.
+      need: which need asks for it; None: always there.
+    """
+
+    name: str
+    shape: str
+    dtype: type[np.generic]
+    padding: float
+    need: str | None = None
+
+
+ARRAYS = (
+    Array("waveform", "BN", np.float32, 0.0),
+    Array("valid", "BN", np.bool_, False),
+    Array("category", "B", np.int32, -1),
+    Array("dimensions", "B3", np.float32, np.nan),  # arousal, dominance, valence in 0..1
+    Array("speaker", "B", np.int32, -1),
+    Array("utterance_index", "B", np.int32, -1),  # row in the indexes one after the other
+    Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
+    Array("intensity", "BT", np.float32, np.nan, ANNOTATION),
+    Array("prosody", "BTP", np.float32, np.nan, ANNOTATION),
+    Array(CODES, "BT", np.int32, -1, CODES),  # one for each code book, "codes/<name>"
+    Array(DISTORTED, "BN", np.float32, 0.0, DISTORTED),
+    Array(SECOND, "BN", np.float32, 0.0, SECOND),
+)
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Shape and dtype of one array of a batch, and its value of padding."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    padding: float
+
+    def filled(self) -> np.ndarray:
+        """Makes the array, all padding."""
+        return np.full(self.shape, self.padding, self.dtype)
+
+
+def batch_arrays(
+    needs: Collection[str], *, rows: int, num_samples: int, num_categories: int = 0
+) -> dict[str, Shaped]:
+    """Lists the arrays of a batch.
+
+    Args:
+      needs: of the task.
+      rows: B.
+      num_samples: N.
+      num_categories: C, for `VOTES`.
+
+    Returns:
+      Name to shape, dtype and padding.
+    """
+    sizes = _SIZES | {"B": rows, "N": num_samples, "T": num_frames(num_samples)}
+    sizes["C"] = num_categories
+    found: dict[str, Shaped] = {}
+    for array in ARRAYS:
+        names = [array.name]
+        if array.need == CODES:
+            names = sorted(need for need in needs if need.startswith(CODES))
+        elif array.need is not None and array.need not in needs:
+            continue
+        shape = tuple(sizes[letter] for letter in array.shape)
+        found |= dict.fromkeys(names, Shaped(shape, np.dtype(array.dtype), array.padding))
+    return found
+
+
+def distorted_names(needs: Collection[str]) -> tuple[str, ...]:
+    """Names the distorted waveforms that a task needs beside the clean one."""
+    return tuple(name for name in (DISTORTED, SECOND) if name in needs)

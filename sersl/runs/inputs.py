@@ -1,0 +1,64 @@
+"""The prepared corpora that a run reads, opened and checked."""
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from sersl.annotation.annotate import load_sidecar_info
+from sersl.config.schema import DataConfig
+from sersl.core.errors import UserError
+from sersl.data.batch import ANNOTATION
+from sersl.data.sources import CorpusSource
+
+
+def open_sources(
+    data: DataConfig,
+    *,
+    needs: Collection[str] = (),
+    books: Mapping[str, int] = MappingProxyType({}),
+) -> list[CorpusSource]:
+    """Opens the prepared corpora of a run.
+
+    Args:
+      data: settings.
+      needs: what batches must hold, see `sersl.data.batch`.
+      books: name of each code book to read to the number of its codes.
+
+    Returns:
+      Sources in the order of `data.corpora`.
+
+    Raises:
+      UserError: a corpus, its sidecar or its codes are missing or out of date.
+    """
+    names = data.corpora
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            f"data.corpora={list(names)} must name one or more corpora, each once: give "
+            "--config.data.corpora=NAME,NAME"
+        )
+    if not data.data_dir:
+        raise UserError(
+            "data.data_dir is not given: add --config.data.data_dir=DIR, the folder that "
+            "`sersl prepare` wrote into"
+        )
+    annotator = data.annotator if ANNOTATION in needs else None
+    if annotator is not None:
+        for name in names:
+            # The sidecar must also be of today's algorithm, which `CorpusSource` cannot check.
+            load_sidecar_info(annotator, name, data_dir=data.data_dir)
+    sources = [
+        CorpusSource(
+            data.data_dir,
+            name,
+            annotator=annotator,
+            books=books,
+            cache_gigabytes=data.cache_gigabytes,
+        )
+        for name in names
+    ]
+    for readers in zip(*(source.books for source in sources), strict=True):
+        if len({reader.fingerprint for reader in readers}) > 1:
+            raise UserError(
+                f"the codes {readers[0].book!r} of the corpora {list(names)} are of different code "
+                "books: give all of them to one `sersl cluster --corpus`"
+            )
+    return sources
