@@ -5,9 +5,7 @@ The folder's name is the annotator's name, and that of the sidecars it makes.
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sersl.core.errors import UserError
+from sersl.core.files import whole_folder, write_json
 
 SCHEMA = 1
 ABOUT_FILE, TENSORS_FILE = "annotator.json", "annotator.safetensors"
@@ -76,21 +75,14 @@ def write_annotator(folder: Path, about: Mapping, tensors: Mapping[str, np.ndarr
     """
     if folder.exists() and not (folder / ABOUT_FILE).is_file():
         raise UserError(f"{folder} is there and no annotator: give --output another folder")
-    partial = folder.with_name(f".{folder.name}-{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        (partial / TENSORS_FILE).write_bytes(save(dict(tensors)))
-        text = json.dumps({"schema": SCHEMA, **about}, indent=1) + "\n"
-        (partial / ABOUT_FILE).write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            (partial / TENSORS_FILE).write_bytes(save(dict(tensors)))
+            write_json(partial / ABOUT_FILE, {"schema": SCHEMA, **about})
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written ({error}): make room or mend its permissions"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_annotator(folder: str | Path) -> bool:

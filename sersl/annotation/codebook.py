@@ -23,6 +23,7 @@ from sersl.annotation.frame_features import FrameFeatures
 from sersl.annotation.sidecar_parts import SidecarParts
 from sersl.annotation.stretches import make_batches
 from sersl.core.errors import UserError
+from sersl.core.files import whole_file, whole_folder, write_json
 from sersl.core.lengths import num_frames
 from sersl.core.seeds import generator
 from sersl.data.codes import CODES_DTYPE, CODES_SCHEMA, codes_folder
@@ -165,12 +166,9 @@ def fit_codebook(
         "inertia": last.inertia,
         "fingerprint": hashlib.sha256(last.centroids.tobytes()).hexdigest()[:16],
     }
-    done = partial / "done"
-    shutil.rmtree(done, ignore_errors=True)
-    done.mkdir()
-    safetensors.numpy.save_file({"centroids": last.centroids}, done / _WEIGHTS)
-    (done / _SUMMARY).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    done.rename(folder)
+    with whole_folder(folder) as done:
+        safetensors.numpy.save_file({"centroids": last.centroids}, done / _WEIGHTS)
+        write_json(done / _SUMMARY, about)
     shutil.rmtree(partial, ignore_errors=True)
     return CodeBook(folder.name, last.centroids, about)
 
@@ -264,9 +262,8 @@ def _sample(partial, sources, features, fit: Fit, progress) -> np.ndarray:
                     for stretches, values in _computed(source, rows, features)
                     for line, (owner, start, count) in enumerate(stretches)
                 ]
-                temporary = file.with_suffix(".tmp.npy")
-                np.save(temporary, np.concatenate(found) if found else np.zeros((0, 0), np.float32))
-                temporary.replace(file)
+                with whole_file(file, "wb") as out:
+                    np.save(out, np.concatenate(found) if found else np.zeros((0, 0), np.float32))
             files.append(file)
             done += len(rows)
             if progress is not None:
@@ -287,9 +284,8 @@ def _iterations(partial, frames: np.ndarray, fit: Fit, say) -> kmeans.Iteration:
         kmeans.place(frames), last, max_iterations=MAX_ITERATIONS, tolerance=TOLERANCE
     )
     for last in steps:
-        temporary = file.with_suffix(".tmp.npz")
-        np.savez(temporary, number=last.number, centroids=last.centroids, inertia=last.inertia)
-        temporary.replace(file)
+        with whole_file(file, "wb") as out:
+            np.savez(out, number=last.number, centroids=last.centroids, inertia=last.inertia)
         if last.number % 10 == 0:
             say(f"k-means: {last.number} iterations, mean squared distance {last.inertia:.4g}")
     return last

@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from sersl.core.errors import UserError
+from sersl.core.files import whole_folder, whole_path, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.writing.parts import writing
 
@@ -66,20 +66,15 @@ class SidecarParts:
         Raises:
           UserError: no room, or no permission.
         """
-        # Named by process: another run may be at the same part.
-        temporary = self._partial / f"part-{part:06d}-{os.getpid()}.tmp"
-        try:
+        # `whole_path` names by process: another run may be at the same part.
+        with whole_path(self._file(part)) as partial:
             with self._writing():
-                self._partial.mkdir(parents=True, exist_ok=True)
-                writer = ArrayRecordWriter(str(temporary), "group_size:1")
+                writer = ArrayRecordWriter(str(partial), "group_size:1")
             for record in records:
                 with self._writing():
                     writer.write(record)
             with self._writing():
                 writer.close()
-                temporary.replace(self._file(part))
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def join(self) -> None:
         """Makes the sidecar of all parts, in place of an older one; no part may be missing.
@@ -89,25 +84,20 @@ class SidecarParts:
         with self._writing(), self._alone():
             if not self._partial.is_dir():  # another run was first
                 return
-            joined = self._partial / "joined"
-            shutil.rmtree(joined, ignore_errors=True)
-            joined.mkdir()
-            writer = ArrayRecordWriter(str(joined / RECORDS_FILE), "group_size:1")
-            for part, rows in enumerate(self.rows):
-                source = ArrayRecordDataSource(str(self._file(part)))
-                if len(source) != len(rows):
-                    self._file(part).unlink()
-                    raise UserError(
-                        f"{self._file(part)} was damaged and is deleted: run the same command again"
-                    )
-                for i in range(len(source)):
-                    writer.write(source[i])
-            writer.close()
-            text = json.dumps(self._summary, indent=1) + "\n"
-            (joined / SUMMARY_FILE).write_text(text, encoding="utf-8")
-            if self._folder.exists():
-                shutil.rmtree(self._folder)
-            joined.rename(self._folder)
+            with whole_folder(self._folder) as joined:
+                writer = ArrayRecordWriter(str(joined / RECORDS_FILE), "group_size:1")
+                for part, rows in enumerate(self.rows):
+                    source = ArrayRecordDataSource(str(self._file(part)))
+                    if len(source) != len(rows):
+                        self._file(part).unlink()
+                        raise UserError(
+                            f"{self._file(part)} was damaged and is deleted: "
+                            "run the same command again"
+                        )
+                    for i in range(len(source)):
+                        writer.write(source[i])
+                writer.close()
+                write_json(joined / SUMMARY_FILE, self._summary)
             for left in self._folder.parent.glob(f".{self._folder.name}-*.partial"):
                 shutil.rmtree(left, ignore_errors=True)
 

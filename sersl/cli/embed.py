@@ -1,6 +1,5 @@
 """`sersl embed`: embeddings of audio files in one NPZ."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from sersl.cli.audio_files import find_audio, progress
 from sersl.core.errors import UserError
+from sersl.core.files import whole_file
 from sersl.release.predict.predictor import load
 
 
@@ -67,11 +67,8 @@ def run(arguments) -> int:
 
 
 def _save(output: Path, content: dict) -> None:
-    part = output.with_name(output.name + ".part")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        with whole_file(output, "wb") as file:
             np.savez(file, **content)
-        os.replace(part, output)
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror or error}") from error

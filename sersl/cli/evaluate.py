@@ -9,13 +9,14 @@ import numpy as np
 
 from sersl.cli.audio_files import progress
 from sersl.core.errors import UserError
+from sersl.core.files import write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import CorpusIndex, read_summary
 from sersl.corpora.labels import DIMENSIONS
 from sersl.data.sources import CorpusSource
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import score_table, score_workdir, write_report
-from sersl.eval.results import score, write_json
+from sersl.eval.results import score
 from sersl.release.predict.outputs import OK, Answer
 from sersl.release.predict.predictor import Model, load
 

@@ -1,14 +1,13 @@
 """`sersl plan`: a config and hardware that need not be there in, what the run would cost out."""
 
 import functools
-import json
-from pathlib import Path
 
 import jax
 
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
+from sersl.core.files import write_json
 from sersl.planning.largest_batch import cheapest, fit
 from sersl.planning.plan import make_plan
 from sersl.planning.summary import choices_text, plan_record, plan_text
@@ -55,6 +54,6 @@ def run(arguments) -> int:
             "too_many_rows": {choice.remat: choice.too_many for choice in choices},
         }
     if arguments.output:
-        Path(arguments.output).write_text(json.dumps(record, indent=1) + "\n")
+        write_json(arguments.output, record)
         print(f"written: {arguments.output}")
     return 0

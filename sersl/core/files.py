@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import hashlib
 import json
 import math
 import os
@@ -21,6 +22,8 @@ MOST_JSON_DEPTH = 100
 # Flag of renameat2(2): swap two names atomically.
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_KEPT = 120  # bytes of a name that is kept whole in the name of its unfinished form
 _STAGING = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9_-]+)-(?P<pid>\d+)\.partial")
 
 
@@ -106,13 +109,12 @@ def swap_in(new: Path, folder: Path) -> None:
 
 def staging_path(path: Path) -> Path:
     """Names the unfinished form of a file or folder: hidden, beside it, by host and process."""
-    # The suffix stays, since some writers append their own to any other.
-    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.partial{path.suffix}")
+    return path.with_name(f"{_staging_stem(path)}.{_host()}-{os.getpid()}.partial{path.suffix}")
 
 
 def clear_stale(path: Path) -> None:
     """Removes unfinished forms of `path` whose process on this machine has died."""
-    for left in path.parent.glob(f".{glob_escape(path.name)}*.partial*"):
+    for left in path.parent.glob(f"{glob_escape(_staging_stem(path))}*.partial*"):
         found = _STAGING.match(left.name)
         if found is None or found["host"] != _host() or _is_alive(int(found["pid"])):
             continue
@@ -120,6 +122,14 @@ def clear_stale(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+
+
+def _staging_stem(path: Path) -> str:
+    """Starts the hidden name; a long one is cut, so that the whole has at most 255 bytes."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_KEPT:
+        name = f"{name[:30]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
+    return f".{name}"
 
 
 def glob_escape(name: str) -> str:
@@ -162,6 +172,8 @@ def write_json(path: str | Path, content: Any) -> None:
       content: of strings, finite numbers, lists and mappings; NaN is refused, JSON has none.
     """
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    # Half of a surrogate pair, e.g. of a path that is not UTF-8, has no UTF-8 form.
+    text = _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     with whole_file(path) as file:
         file.write(text)
 

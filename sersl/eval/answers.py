@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.config.schema import DataConfig
+from sersl.core.files import whole_file
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import Bucket
 from sersl.data.pipeline import evaluation_batches
@@ -38,10 +39,8 @@ class Answers:
 
     def save(self, path: str | Path) -> None:
         """Writes all arrays to an .npz file, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name("." + path.name)
-        np.savez(temporary, **dataclasses.asdict(self))
-        temporary.replace(path)
+        with whole_file(path, "wb") as file:
+            np.savez(file, **dataclasses.asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Answers":

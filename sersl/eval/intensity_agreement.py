@@ -1,6 +1,5 @@
 """How well an annotator's intensity agrees with what a corpus says of its utterances."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from scipy.stats import rankdata
 from sersl.audio.features import log_mel
 from sersl.audio.prosody import ENERGY_DB, PROSODY_NAMES
 from sersl.core.errors import UserError
+from sersl.core.files import write_json
 from sersl.core.lengths import FRAME_RATE, num_frames
 from sersl.data.sources import CorpusSource
 from sersl.eval import plots
@@ -182,7 +182,7 @@ def write(result: IntensityCheck, source: CorpusSource, folder: Path) -> list[Pa
         "roc_area": {k: None if np.isnan(v) else round(v, 4) for k, v in result.area.items()},
         "num": {name: list(pair) for name, pair in result.num.items()},
     }
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(file, content)
     return [file, *(draw(source, row, folder) for row in _to_draw(source))]
 
 

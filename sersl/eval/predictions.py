@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS
 
 TEXT_COLUMNS = ("utterance_id", "fold", "speaker", "corpus", "gender", "category", "predicted")
@@ -106,7 +106,6 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
       path: the file.
       predictions: N rows.
     """
-    path = Path(path)
     columns = {name: predictions.text[name] for name in TEXT_COLUMNS}
     for i, name in enumerate(predictions.names):
         columns[f"score_{name}"] = _texts(predictions.scores[:, i])
@@ -115,12 +114,10 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     if predictions.predicted is not None:
         for i, name in enumerate(DIMENSIONS):
             columns[f"predicted_{name}"] = _texts(predictions.predicted[:, i])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-    temporary.replace(path)
 
 
 def _texts(values: Sequence[float]) -> list[str]:

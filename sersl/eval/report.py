@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sersl.core.errors import UserError
+from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import metrics, page, plots
 from sersl.eval.predictions import Predictions, read_predictions
@@ -62,9 +63,8 @@ def write_report(workdir: str | Path) -> Path:
         **_tables(results),
     )
     path = workdir / "report.html"
-    temporary = path.with_name(".report.html.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write(text)
     return path
 
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.core.files import write_json
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import compare, metrics
@@ -184,18 +184,6 @@ def read_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
-
-
-def write_json(path: Path, content) -> None:
-    """Writes JSON whole or not at all.
-
-    Args:
-      path: the file.
-      content: JSON-able, without NaN.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sersl.core.errors import UserError
+from sersl.core.files import whole_file
 from sersl.training.events import EventFile
 
 
@@ -33,10 +34,8 @@ class Metrics:
             return
         path = Path(folder) / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
-        # A kill at any moment leaves the old file or the new one.
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(part, path)
+        with whole_file(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
         self._events = EventFile(folder, purge_step=start_step + 1 if kept else None)
 
