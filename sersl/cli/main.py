@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
+from sersl.core import interrupts
 from sersl.core.errors import UserError, as_user_error, unknown_name
 from sersl.core.memory import keep_freed_memory, share_one_heap
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
       0 done; 2 the user can fix it, one sentence was printed. Anything else raises and ends in 1.
     """
+    is_program = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
@@ -43,10 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             keep_freed_memory()
         elif arguments.verb == "plan":
             share_one_heap()  # of the compiler's threads
+        if is_program:
+            interrupts.install()
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")
-        return verb.run(arguments)
+        if arguments.verb in _TRAINING:
+            return verb.run(arguments)
+        with interrupts.cleanup_allowed():
+            return verb.run(arguments)
     except BrokenPipeError:
         # `sersl predict ... | head`: nobody reads on; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sersl: {sentence}", file=sys.stderr)
         return USER_CAN_FIX
     except KeyboardInterrupt:
-        print("sersl: interrupted", file=sys.stderr)
+        if interrupts.may_announce():
+            print("sersl: interrupted", file=sys.stderr)
         return 130
 
 

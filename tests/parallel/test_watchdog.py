@@ -3,14 +3,17 @@
 import json
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from sersl.parallel import relay
+from sersl.core.errors import UserError
+from sersl.parallel import distributed, relay
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,14 +21,16 @@ ROOT = Path(__file__).parents[2]
 # run after its name: a statement in which `number` is the process.
 _RUN = """
 import json, os, signal, socket, sys, tempfile, time
+from sersl.core import interrupts
 from sersl.core.errors import UserError
 from sersl.parallel import watchdog
 names, act = ["node0", "node1", "node2"], sys.argv[1]
 server = socket.create_server(("localhost", 0))
 port = server.getsockname()[1]
+token = os.urandom(32)
 
 def work(number):
-    dog = watchdog.Watchdog(number, names, timeout_seconds=3)
+    dog = watchdog.Watchdog(number, names, token=token, timeout_seconds=3)
     dog.serve(server) if number == 0 else dog.connect("localhost", port)
     watchdog._watchdog = dog
     time.sleep(1.5)  # all are connected
@@ -36,7 +41,7 @@ def work(number):
         return 0
     code = verb(None)
     time.sleep(1)  # as jax at the end waits for all
-    watchdog._leave(code)
+    interrupts.end_process(code)
 
 WAIT = float(sys.argv[2])
 children, errors = [], [tempfile.TemporaryFile("w+") for _ in names]
@@ -88,7 +93,7 @@ def test_process_when_silent_then_each_other_names_it_after_the_timeout():
     assert answer["codes"] == [1, None, 1]
     for number in (0, 2):
         (sentence,) = answer["said"][number].splitlines()
-        assert "process 1 on node1 is gone (nothing heard for 3 s)" in sentence
+        assert "process 1 on node1 is gone (silent for 3 s)" in sentence
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -137,11 +142,63 @@ def test_processes_when_all_are_done_then_none_is_missed():
     assert answer["said"] == [""] * 3
 
 
+# Process 0 starts a stranger that does what it wants with the port of the watchdog.
+_STRANGER = """
+if number == 0:
+    def meddle():
+        held = []
+        for data in (b"", b"garbage", b"[" * 99_999, b'{"process": 1}\\n',
+                     b'{"process": 1}\\n{"end": "by a stranger"}\\n',
+                     b'{"process": 2}\\n{"lost": "by a stranger"}\\n', b'{"process": 99}\\n'):
+            for _ in range(20):
+                peer = socket.create_connection(("localhost", port))
+                held.append(peer)
+                try:
+                    peer.sendall(data + b"\\n")
+                except OSError:
+                    pass
+        for peer in held[::2]:
+            peer.close()
+        time.sleep(7)  # longer than a handshake, and than the silence after which a process is gone
+    import threading
+    threading.Thread(target=meddle).start()
+"""
+
+
+def test_processes_when_strangers_connect_then_none_is_missed_and_none_ends():
+    answer = run(_STRANGER, wait=8)
+    assert answer["codes"] == [0, 0, 0]
+    assert answer["said"] == [""] * 3
+
+
+def test_process_when_strangers_connect_then_one_that_is_killed_is_still_named():
+    answer = run(_STRANGER + "if number == 2: time.sleep(1); os.kill(os.getpid(), signal.SIGKILL)")
+    assert answer["codes"] == [1, 1, -signal.SIGKILL]
+    for number in (0, 1):
+        (sentence,) = answer["said"][number].splitlines()
+        assert sentence.startswith("sersl: process 2 on node2 is gone (its connection")
+
+
+def test_process_when_it_is_interrupted_then_the_others_say_so():
+    act = (
+        "if number == 1:\n"
+        "    interrupts._sockets.clear(); interrupts.install()\n"
+        "    interrupts.before_end(watchdog._watchdog.tell)\n"
+        "    signal.raise_signal(signal.SIGINT)"
+    )
+    answer = run(act)
+    assert answer["codes"] == [1, 130, 1]
+    assert answer["said"][1] == "sersl: interrupted\n"
+    assert answer["said"][0] == "sersl: process 1 on node1 has stopped: interrupted\n"
+
+
 def test_relay_when_the_far_side_goes_away_then_the_near_side_stays_open():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        host, _, port = relay.start(*server.getsockname()).partition(":")
+        path = Path(relay.start(*server.getsockname()).removeprefix("unix:"))
         process = relay._RUNNING[-1]
-        near = socket.create_connection((host, int(port)))
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700  # of this user alone
+        near = socket.socket(socket.AF_UNIX)
+        near.connect(str(path))
         far, _ = server.accept()
     near.sendall(b"to the coordinator")
     assert far.recv(100) == b"to the coordinator"
@@ -158,3 +215,11 @@ def test_relay_when_the_far_side_goes_away_then_the_near_side_stays_open():
     deadline = time.monotonic() + 10
     near.settimeout(10)
     assert near.recv(1) == b"" and time.monotonic() < deadline
+    assert not path.parent.exists()
+
+
+def test_relay_when_it_cannot_start_then_an_error_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError, match="the relay to the coordinator a:1 did not start"):
+        distributed._relay("a", 1)
