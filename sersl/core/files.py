@@ -1,30 +1,23 @@
 """Files and folders written whole or not at all, strict JSON, and names that become paths."""
 
 import contextlib
-import ctypes
-import hashlib
 import json
 import math
 import os
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from sersl.core.errors import UserError
+from sersl.core.unfinished import clear_stale, staging_path, swap_in
 
 # Of JSON from outside: sersl's own files hold at most some megabytes, nested less than ten deep.
 MOST_JSON_BYTES = 256 * 2**20
 MOST_JSON_DEPTH = 100
 
-# Flag of renameat2(2): swap two names atomically.
-_RENAME_EXCHANGE = 2
-_AT_FDCWD = -100
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_LONGEST_KEPT = 120  # bytes of a name that is kept whole in the name of its unfinished form
-_STAGING = re.compile(r"\.(?P<name>.+)\.(?P<host>[A-Za-z0-9_-]+)-(?P<pid>\d+)\.partial")
 
 
 @contextlib.contextmanager
@@ -37,7 +30,7 @@ def whole_path(path: str | Path) -> Iterator[Path]:
     Yields:
       The path to write to: the same folder and suffix, named by host and process.
     """
-    path = Path(path)
+    path = _behind_link(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(path)
     partial = staging_path(path)
@@ -60,10 +53,10 @@ def whole_file(path: str | Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[
       The open file.
     """
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
-    with whole_path(path) as partial, open(partial, mode, **text) as file:
-        yield file
-        # Closed before it is renamed, so that a full disk is found first.
-        file.close()
+    with whole_path(path) as partial:
+        partial.unlink(missing_ok=True)  # "x": never through a link that somebody has put there
+        with open(partial, mode.replace("w", "x"), **text) as file:
+            yield file
 
 
 @contextlib.contextmanager
@@ -78,7 +71,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     Yields:
       An empty folder on the same file system.
     """
-    folder = Path(folder)
+    folder = _behind_link(Path(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(folder)
     partial = staging_path(folder)
@@ -89,52 +82,6 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         swap_in(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def swap_in(new: Path, folder: Path) -> None:
-    """Puts the folder `new` in the place of `folder`; afterwards `new` holds the old one, if any.
-
-    Args:
-      new: a complete folder on the same file system.
-      folder: its place; may exist.
-    """
-    if not os.path.lexists(folder):
-        os.rename(new, folder)
-    elif not _exchange(new, folder):
-        old = staging_path(folder.with_name(folder.name + ".old"))
-        os.rename(folder, old)
-        os.rename(new, folder)
-        os.rename(old, new)
-
-
-def staging_path(path: Path) -> Path:
-    """Names the unfinished form of a file or folder: hidden, beside it, by host and process."""
-    return path.with_name(f"{_staging_stem(path)}.{_host()}-{os.getpid()}.partial{path.suffix}")
-
-
-def clear_stale(path: Path) -> None:
-    """Removes unfinished forms of `path` whose process on this machine has died."""
-    for left in path.parent.glob(f"{glob_escape(_staging_stem(path))}*.partial*"):
-        found = _STAGING.match(left.name)
-        if found is None or found["host"] != _host() or _is_alive(int(found["pid"])):
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
-
-
-def _staging_stem(path: Path) -> str:
-    """Starts the hidden name; a long one is cut, so that the whole has at most 255 bytes."""
-    name = path.name
-    if len(os.fsencode(name)) > _LONGEST_KEPT:
-        name = f"{name[:30]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
-    return f".{name}"
-
-
-def glob_escape(name: str) -> str:
-    """Escapes what `Path.glob` would take for a pattern."""
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 @contextlib.contextmanager
@@ -288,27 +235,9 @@ def check_name(name: Any, *, what: str) -> str:
     return name
 
 
-def _exchange(a: Path, b: Path) -> bool:
-    """Swaps two names atomically where the system can; says whether it did."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    return not renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:60] or "host"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def _behind_link(path: Path) -> Path:
+    """Gives the place that a link points to, so that the link stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

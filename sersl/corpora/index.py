@@ -5,6 +5,7 @@ opened; `sersl doctor --data_dir` compares the records as well.
 """
 
 import functools
+import glob
 import logging
 import re
 import shlex
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sersl.core.digests import check_digests
 from sersl.core.errors import UserError, unknown_name
-from sersl.core.files import glob_escape, read_json
+from sersl.core.files import read_json
 from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ def read_summary(folder: Path, *, required: Collection[str] = _REQUIRED) -> dict
 
 def find_corpus(data_dir: str | Path, corpus: str) -> Path | None:
     """Finds the folder of the newest finished version of a corpus."""
-    found = Path(data_dir).glob(f"{glob_escape(corpus)}/*/{SUMMARY_FILE}")
+    found = Path(data_dir).glob(f"{glob.escape(corpus)}/*/{SUMMARY_FILE}")
     folders = [path.parent for path in found]
     return max(folders, key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)], default=None)
 

@@ -17,7 +17,8 @@ import tensorflow_datasets as tfds
 
 from sersl.core.digests import write_digests
 from sersl.core.errors import UserError, unknown_name
-from sersl.core.files import swap_in, write_json
+from sersl.core.files import write_json
+from sersl.core.unfinished import swap_in
 from sersl.corpora.catalog.archives import ARCHIVES
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import (

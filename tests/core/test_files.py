@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from sersl.core import files
+from sersl.core import files, unfinished
 from sersl.core.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_file_when_the_block_fails_then_the_old_one_stays(tmp_path):
 @pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "rename"])
 def test_folder_when_replaced_then_holds_only_the_new_files(tmp_path, monkeypatch, exchange):
     if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda a, b: False)
+        monkeypatch.setattr(unfinished, "_exchange", lambda a, b: False)
     folder = tmp_path / "model"
     for name in ("old", "new"):
         with files.whole_folder(folder) as partial:
@@ -68,6 +68,12 @@ def test_json_when_written_then_reads_back(tmp_path):
     assert files.read_json(tmp_path / "a.json", what="test", remedy="-") == content
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert files.read_json(tmp_path / "a.json", what="test", remedy="-") == content
+
+
+def test_json_when_a_path_is_not_utf8_then_reads_back(tmp_path):
+    content = {"path": os.fsdecode(b"caf\xe9.wav")}
+    files.write_json(tmp_path / "a.json", content)
     assert files.read_json(tmp_path / "a.json", what="test", remedy="-") == content
 
 
