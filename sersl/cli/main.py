@@ -1,20 +1,23 @@
-"""`sersl <verb>`: parse, run the verb's file, and turn problems into sentences and exit codes."""
+"""`sersl <verb>`: parses, runs the verb, and turns errors into sentences and exit codes."""
 
+import contextlib
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
+from sersl.cli.streams import ReaderLeftError, guard_streams, need_stdout, use_utf8
 from sersl.core import interrupts
+from sersl.core.display import one_line
 from sersl.core.errors import UserError, as_user_error, unknown_name
 from sersl.core.memory import keep_freed_memory, share_one_heap
 
-FILES = {"import": "import_model"}  # of verbs that Python keeps for itself
-DONE, FAILED, USER_CAN_FIX = 0, 1, 2
+FILES = {"import": "import_model"}  # import is a keyword of Python
+DONE, USER_CAN_FIX, INTERRUPTED = 0, 2, 130
 _CONFIGURED = ("annotate", "pretrain", "finetune", "plan")
 _TRAINING = ("pretrain", "finetune")
+_PRINTING = ("predict", "doctor", "plan")  # print their result, without --output nowhere else
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the command line without the program's name; that of the process when None.
 
     Returns:
-      0 done; 2 the user can fix it, one sentence was printed. Anything else raises and ends in 1.
+      0 done; 2 the user can fix it, one sentence was printed; 130 interrupted. Other errors raise.
     """
     is_program = argv is None
+    if is_program:
+        use_utf8()
+    guard_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv and not argv[0].startswith("-") and argv[0] not in VERBS:
@@ -36,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if overrides and arguments.verb not in _CONFIGURED:
             raise UserError(f"sersl {arguments.verb} takes no --config.KEY=VALUE")
         arguments.overrides = overrides
+        if arguments.verb in _PRINTING and not getattr(arguments, "output", None):
+            need_stdout()
         logging.basicConfig(level=logging.WARNING, format="sersl: %(message)s")
-        # Orbax and asyncio print what they also raise, once for every array; sersl says it once.
+        # Orbax and asyncio log what they also raise, once for every array.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         sys.unraisablehook = _print_once
-        if arguments.verb in _TRAINING:
+        training = arguments.verb in _TRAINING
+        if training:
             keep_freed_memory()
         elif arguments.verb == "plan":
             share_one_heap()  # of the compiler's threads
@@ -50,28 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         file = FILES.get(arguments.verb, arguments.verb)
         verb = importlib.import_module(f"sersl.cli.{file}")
-        if arguments.verb in _TRAINING:
-            return verb.run(arguments)
-        with interrupts.cleanup_allowed():
-            return verb.run(arguments)
-    except BrokenPipeError:
-        # `sersl predict ... | head`: nobody reads on; keep Python from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.nullcontext() if training else interrupts.cleanup_allowed():
+            code = verb.run(arguments)
+        sys.stdout.flush()
+        return code
+    except ReaderLeftError:
         return DONE
     except (UserError, OSError) as error:
         sentence = as_user_error(error)
         if sentence is None:
             raise
-        print(f"sersl: {sentence}", file=sys.stderr)
+        print(f"sersl: {one_line(str(sentence))}", file=sys.stderr)
         return USER_CAN_FIX
     except KeyboardInterrupt:
         if interrupts.may_announce():
             print("sersl: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _print_once(unraisable) -> None:
-    """Prints what Python cannot raise, but not of array writers that outlive a failed save."""
+    """Prints what Python cannot raise, except of array writers that outlive a failed save."""
     if str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
