@@ -159,7 +159,8 @@ def _check_number(allowed: Allowed, value: int | float, key: str) -> None:
         return
     largest = MOST_INTEGER if isinstance(value, int) else MOST_NUMBER
     too_large = abs(value) > largest and (allowed.at_most is None or value < 0)
-    if not too_large and math.isfinite(value) and _fits(allowed, value):
+    finite = isinstance(value, int) or math.isfinite(value)
+    if finite and not too_large and _fits(allowed, value):
         return
     words = _words(allowed, isinstance(value, int))
     if too_large and allowed.at_least is None and allowed.above is None:

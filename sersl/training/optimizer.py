@@ -1,6 +1,5 @@
 """AdamW by pattern: which parameters decay, which train, from when, and how fast."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import optax
 
 from sersl.config.schema import OptimizerConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.patterns import Pattern
 from sersl.parallel.sharding import path_name
 
 NEVER = -1  # in `unfreeze`: this parameter does not train
@@ -33,15 +33,10 @@ def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
       Values, shaped like `params`.
 
     Raises:
-      UserError: a pattern that is no regular expression or comes first for no parameter, or a
-        parameter that no pattern matches.
+      UserError: see `Pattern`; a pattern that is the first match of no parameter, or a parameter
+        that no pattern matches.
     """
-    try:
-        compiled = [(re.compile(pattern), value) for pattern, value in patterns]
-    except re.error as error:
-        raise UserError(
-            f"{setting}: {error.pattern!r} is no regular expression: {error}"
-        ) from error
+    compiled = [(Pattern(pattern, setting=setting), value) for pattern, value in patterns]
     uses = [0] * len(compiled)
 
     def find(path, _):

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import re
 import typing
 
+import numpy as np
 import pytest
 
 from sersl.config import load
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.training.optimizer import NEVER, by_pattern
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -112,12 +115,51 @@ def test_override_when_given_then_is_read_by_the_type_of_its_field(
         ("data.weights=much,little", ["'data.weights[0]' takes a number, not 'much'"]),
         ("optimizer.decay=(('.*',),)", ["'optimizer.decay[0]' takes 2 items"]),
         ("optimizer.decay=(('.*', 1),)", ["'optimizer.decay[0][1]' takes true or false"]),
+        ("=3", ["unknown configuration key ''", "keys begin with"]),
+        ("train.=3", ["unknown configuration key 'train.'"]),
+        ("train..seed=3", ["unknown configuration key 'train..seed'"]),
+        (".train.seed=3", ["'.train.seed'", "did you mean 'train.seed'?"]),
+        (
+            "zzzzzz=3",
+            ["unknown configuration key 'zzzzzz'", "keys begin with alteration, checkpoint"],
+        ),
+        ("train.num_steps=" + "9" * 5000, ["'train.num_steps' takes an integer, not '999"]),
+        ("train.num_steps=0x" + "f" * 9000, ["takes a number of at most 2147483647, not a very"]),
+        ("train.num_steps=" + "9" * 30, ["takes a number of at most 2147483647, not 999"]),
+        ("train.seed=4294967296", ["takes a whole number from 0 to 4294967295, not 4294967296"]),
+        ("optimizer.learning_rate=1e999", ["takes a number of at most 1000000000, not inf"]),
+        ("optimizer.learning_rate=0x" + "f" * 500, ["takes a number, not 1"]),
+        ("optimizer.learning_rate=1e-60", ["takes a number above 0, not 1e-60"]),
+        ("train.num_steps=" + "(" * 9000, ["takes an integer, not '(((("]),
+        ("train.num_steps=" + "-" * 9000 + "1", ["takes an integer, not '----"]),
+        ("train.num_steps={[]: 1}", ["takes an integer, not '{[]: 1}'"]),
+        ("train.num_steps=\x00", ["takes an integer"]),
+        ("data.corpora=" + "a," * 2000, ["'data.corpora' takes at most 1000 items, not 2000"]),
+        ("data.weights=-1", ["'data.weights[0]' takes a number above 0, not -1.0"]),
+        ("name=" + "n" * 5000, ["'name' takes at most 4096 characters, not 5000"]),
+        ("name=a\nb", ["'name' takes printable text, without '\\n'"]),
+        ("train.lr=1", ["'train.lr'", "did you mean 'optimizer.learning_rate'?"]),
+        ("batch_size=1", ["did you mean 'data.seconds_per_batch'?"]),
+        ("freeze=encoder", ["pretraining trains every parameter", "unfreeze"]),
+        ("frozen_teacher=x", ["did you mean 'frozen_teachers'?"]),
     ],
 )
 def test_override_when_wrong_then_one_sentence_names_key_and_remedy(config_file, override, words):
     text = message(PretrainConfig, config_file, [override])
     for word in words:
         assert word in text
+    assert len(text) < 300
+
+
+@pytest.mark.parametrize("key", ["freeze", "encoder.freeze", "freeze_encoder", "frozen", "Freeze"])
+def test_key_when_it_asks_to_freeze_then_the_remedy_freezes(config_file, key):
+    text = message(FinetuneConfig, config_file, [f"{key}=True"])
+    assert f"unknown configuration key {key!r}" in text
+    given = re.search(r'--config\.(unfreeze)="(.*)" freezes the encoder', text)
+    settings = load.from_overrides(FinetuneConfig, [f"{given[1]}={given[2]}"])
+    params = {"encoder": {"kernel": np.zeros(1)}, "heads": {"kernel": np.zeros(1)}}
+    starts = by_pattern(settings.unfreeze, params, setting="unfreeze")
+    assert starts == {"encoder": {"kernel": NEVER}, "heads": {"kernel": 0}}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +172,16 @@ def test_override_when_wrong_then_one_sentence_names_key_and_remedy(config_file,
         ("return {'data': {'corpora': 'ravdess'}}", ["'data.corpora' takes a list"]),
         ("return {'data': {'corpora': (1,)}}", ["'data.corpora[0]' takes a string, not 1"]),
         ("return {'train': {'seed': None}}", ["takes an integer, not None"]),
+        ("return {'train': None}", ["'train' is a group of keys, not None"]),
+        ("return {'data': {'corpora': None}}", ["'data.corpora' takes a list, not None"]),
+        ("return {'data': {'corpora': {'a': 1}}}", ["'data.corpora' takes a list, not {'a': 1}"]),
+        ("return {'encoder': ['gru']}", ["'encoder' is a group of keys, not ['gru']"]),
+        ("return {1: 2}", ["unknown configuration key '1'"]),
+        ("return 7", ["returns a int: make it return a ConfigDict"]),
+        ("return {'train': {'seed': 10**9000}}", ["takes a whole number from 0 to 4294967295"]),
+        ("return {'train': {'seed': 1.5}}", ["takes an integer, not 1.5"]),
+        ("return get_config()", ["cannot be run: RecursionError"]),
+        ("raise SystemExit(3)", ["line 2 cannot be run: SystemExit: 3"]),
     ],
 )
 def test_file_when_its_values_are_wrong_then_one_sentence_says_where(tmp_path, body, words):
@@ -150,6 +202,23 @@ def test_file_when_missing_broken_or_without_get_config_then_says_which(tmp_path
     assert "defines no get_config(preset)" in message(PretrainConfig, empty)
 
 
+def test_preset_when_unknown_then_the_known_ones_are_named(tmp_path):
+    file = tmp_path / "sizes.py"
+    file.write_text(
+        "STEPS = {'nano': 1, 'base': 2}\n"
+        "def get_config(preset='nano'):\n    return {'train': {'num_steps': STEPS[preset]}}\n"
+    )
+    assert load.load_config(PretrainConfig, f"{file}:base").train.num_steps == 2
+    text = message(PretrainConfig, f"{file}:nanno")
+    assert text == "unknown preset 'nanno': did you mean 'nano'? known: base, nano"
+
+
+def test_override_when_it_is_in_a_group_that_the_file_spoils_then_one_sentence(tmp_path):
+    file = tmp_path / "wrong.py"
+    file.write_text("def get_config():\n    return {'train': 9}\n")
+    assert "'train' is a group of keys, not 9" in message(PretrainConfig, file, ["train.seed=1"])
+
+
 def test_settings_of_one_verb_when_given_to_the_other_then_are_unknown(config_file):
     text = message(PretrainConfig, config_file, ["labels.view=corpus"])
     assert "unknown configuration key 'labels.view'" in text
@@ -164,17 +233,49 @@ def test_json_when_written_and_read_then_is_the_same_config(tmp_path, cls):
     assert json.loads((tmp_path / "config.json").read_text()) == load.to_dict(config)
 
 
-def test_json_when_damaged_missing_or_of_another_version_then_says_so(tmp_path):
-    file = tmp_path / "config.json"
-    for content, words in (
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
         (None, "cannot be read"),
+        ("", "cannot be read"),
         ("{", "cannot be read"),
+        ("[1]", "cannot be read"),
+        ("null", "cannot be read"),
+        ('{"name": "a", "name": "b"}', "cannot be read"),
+        ("[" * 100_000 + "]" * 100_000, "cannot be read"),
+        ('{"train": ' * 100_000 + "1" + "}" * 100_000, "cannot be read"),
+        ('{"train": {"num_steps": 1e999}}', "cannot be read"),
+        ('{"train": {"num_steps": NaN}}', "cannot be read"),
+        ('{"train": {"num_steps": ' + "9" * 5000 + "}}", "cannot be read"),
+        ('{"name": "\\ud800"}', "'name' takes printable text"),
         ('{"nmae": "x"}', "'nmae': did you mean 'name'"),
-    ):
-        if content is not None:
-            file.write_text(content)
-        with pytest.raises(UserError, match=words):
-            load.load_json(PretrainConfig, file)
+        ('{"train": null}', "'train' is a group of keys, not None"),
+        ('{"train": [1]}', r"'train' is a group of keys, not \[1\]"),
+        ('{"train": {"num_steps": "9"}}', "'train.num_steps' takes an integer, not '9'"),
+        ('{"train": {"num_steps": 9.0}}', "'train.num_steps' takes an integer, not 9.0"),
+        ('{"data": {"corpora": "a"}}', "'data.corpora' takes a list, not 'a'"),
+        ('{"data": {"corpora": {"a": 1}}}', "'data.corpora' takes a list"),
+        ('{"data": {"corpora": [null]}}', r"'data.corpora\[0\]' takes a string, not None"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_json_when_damaged_missing_or_of_another_version_then_one_short_sentence(
+    tmp_path, content, words
+):
+    file = tmp_path / "config.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load.load_json(PretrainConfig, file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(file))
+
+
+def test_json_when_it_is_older_than_a_setting_then_the_setting_has_its_default(tmp_path):
+    values = load.to_dict(PretrainConfig(name="old"))
+    del values["encoder"]["relative_bias"], values["mixing"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert load.load_json(PretrainConfig, tmp_path / "config.json") == PretrainConfig(name="old")
 
 
 @pytest.mark.parametrize("cls", [PretrainConfig, FinetuneConfig])

@@ -237,7 +237,7 @@ def test_by_pattern_takes_the_first_match_of_the_whole_path():
         (((r"encoder/.*", 0),), r"unfreeze: no pattern matches parameter head/kernel: add one"),
         (((r"head", 0), (r".*", 0)), r"unfreeze: pattern 'head' is the first match of no param"),
         (((r".*", 0), (r"head/.*", 0)), r"unfreeze: pattern 'head/\.\*' is the first match of no"),
-        (((r"(", 0),), r"unfreeze: '\(' is no regular expression"),
+        (((r"(", 0),), r"unfreeze: '\(' is not a regular expression"),
     ],
 )
 def test_by_pattern_when_the_patterns_do_not_cover_then_one_sentence_says_so(patterns, sentence):
