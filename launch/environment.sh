@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes .venv/ at the root with the locked versions and sersl itself; does nothing when it is there.
-#   PYTHON=/path/to/python ./launch/environment.sh    takes that Python instead of the newest found
-# Uses uv where it is on PATH (seconds), else pip (minutes).
+# Creates .venv/ at the root with the locked versions and sersl, unless it is up to date.
+#   PYTHON=/path/to/python ./launch/environment.sh    uses that Python instead of the newest found
+# Uses uv if it is on PATH (seconds), pip otherwise (minutes).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$root/.venv
@@ -11,7 +11,7 @@ stop() {
     exit 2
 }
 
-version_of() { # X.Y of an interpreter; fails where there is none
+version_of() { # INTERPRETER: prints its version X.Y; fails if it does not run
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
@@ -25,12 +25,12 @@ find_python() {
             return
         fi
     done
-    stop "$where no Python 3.11, 3.12 or 3.13: install one or name it with PYTHON=/path/to/python"
+    stop "$where no Python 3.11, 3.12 or 3.13: install one, or set PYTHON=/path/to/python"
 }
 
 if version=$(version_of "$venv/bin/python"); then
     if [[ -n ${PYTHON:-} && $(version_of "$PYTHON") != "$version" ]]; then
-        stop "$venv has Python $version and PYTHON=$PYTHON is another: remove $venv first"
+        stop "$venv has Python $version, unlike PYTHON=$PYTHON: remove $venv first"
     fi
 else
     python=$(find_python)
@@ -39,7 +39,7 @@ fi
 lock=$root/tools/locks/python$version.txt
 [[ -f $lock ]] || stop "$venv has Python $version, sersl needs 3.11, 3.12 or 3.13: remove $venv first"
 
-# The stamp names what was installed; it is written last, so a broken install starts again.
+# The stamp records what was installed. It is written last, so that a failed install is repeated.
 stamp=$venv/installed
 wanted="$root $(cksum <"$lock") $(cksum <"$root/pyproject.toml")"
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
@@ -55,7 +55,7 @@ if command -v uv >/dev/null; then
     uv pip install $quiet --python "$venv/bin/python" --no-deps -e "$root"
 else
     [[ -x $venv/bin/python ]] || "$python" -m venv "$venv" ||
-        stop "$python cannot make an environment: install its venv module, e.g. apt install python3-venv"
+        stop "$python cannot create an environment: install its venv module, e.g. apt install python3-venv"
     "$venv/bin/python" -m pip install $quiet --disable-pip-version-check -r "$lock"
     "$venv/bin/python" -m pip install $quiet --disable-pip-version-check --no-deps -e "$root"
 fi

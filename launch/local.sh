@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One run as several processes on this machine, as on several hosts.
+# Runs several processes of one run on this machine, as several hosts would.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -7,13 +7,13 @@ usage() {
     cat <<USAGE
 ./launch/local.sh --processes N [--cpu_devices M | --gpus_each G] VERB [OPTIONS OF THE VERB]
 
-  --processes N    how many
-  --cpu_devices M  on the CPU, with M pretend devices in each
-  --gpus_each G    the first process takes GPUs 0 to G-1, the second the next G, and so on
+  --processes N    number of processes
+  --cpu_devices M  run on the CPU, with M simulated devices in each process
+  --gpus_each G    give GPUs 0 to G-1 to the first process, the next G to the second, and so on
 
 e.g. ./launch/local.sh --processes 2 --cpu_devices 4 pretrain --config configs/... --workdir DIR
-SIGTERM goes to all processes, Ctrl-C as SIGTERM: training saves and stops. A second Ctrl-C ends
-them at once. The exit code is the first that is not 0.
+SIGTERM and Ctrl-C send SIGTERM to all processes: training saves and stops. A second Ctrl-C ends
+them at once. The exit code is the first one that is not 0.
 USAGE
 }
 
@@ -45,7 +45,9 @@ done
 "$root/launch/environment.sh"
 python=$root/.venv/bin/python
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
-export SERSL_COORDINATOR=localhost:$port SERSL_NUM_PROCESSES=$processes
+# Only processes that have the token can join the run.
+token=${SERSL_TOKEN:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
+export SERSL_COORDINATOR=localhost:$port SERSL_NUM_PROCESSES=$processes SERSL_TOKEN=$token
 if [[ -n $cpu_devices ]]; then
     export JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=$cpu_devices
 fi
@@ -59,21 +61,21 @@ for ((number = 0; number < processes; number++)); do
     SERSL_PROCESS_ID=$number "$python" -m sersl "$@" &
     children+=($!)
 done
-tell() {
+signal() { # NAME: sends it to all processes
     signalled=yes
     kill "-$1" "${children[@]}" 2>/dev/null || true
 }
 interrupts=0
 interrupt() {
-    # bash makes what it starts with & ignore SIGINT.
+    # bash makes the processes that it starts with & ignore SIGINT.
     if ((interrupts++)); then
-        tell KILL
+        signal KILL
     else
-        echo "local: telling all processes to stop; Ctrl-C again ends them at once" >&2
-        tell TERM
+        echo "local: stopping all processes; press Ctrl-C again to end them at once" >&2
+        signal TERM
     fi
 }
-trap 'tell TERM' TERM
+trap 'signal TERM' TERM
 trap interrupt INT
 
 status=0
@@ -82,7 +84,7 @@ for child in "${children[@]}"; do
         signalled=''
         code=0
         wait "$child" || code=$?
-        # A trapped signal ends `wait`, not the child. Of one that has ended it tells the code again.
+        # A trapped signal ends `wait`, not the child; `wait` returns the code of an ended child again.
         [[ $signalled ]] || break
     done
     ((status)) || status=$code

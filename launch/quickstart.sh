@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From audio to an emotion score: prepare, annotate, pretrain, finetune, evaluate, export, predict.
-# Needs Python 3.11 to 3.13 and bash. Started again, it goes on where it was.
+# Goes from audio to emotion scores: prepare, annotate, pretrain, finetune, evaluate, export, predict.
+# Needs Python 3.11 to 3.13 and bash. Rerun it to resume.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -8,13 +8,13 @@ usage() {
     cat <<USAGE
 ./launch/quickstart.sh [--corpus NAME --audio_dir DIR] [OPTIONS]
 
-Without options: the embedded corpus, on this machine, in minutes.
-  --corpus NAME     a known corpus, e.g. ravdess; default: synthetic, which needs no audio
-  --audio_dir DIR   the corpus as downloaded, e.g. with Actor_01/*.wav
-  --workdir DIR     runs, scores and the model; default: runs/quickstart-NAME
-  --data_dir DIR    prepared corpora; default: runs/data
-  --preset NAME     size: nano (seconds, learns little), tiny (default), small (a GPU)
-  --seed N          of every random draw; default: 0
+Without options, it uses the embedded corpus and takes a few minutes on a CPU. Rerun it to resume.
+  --corpus NAME     a supported corpus, e.g. ravdess; default: synthetic, which needs no audio
+  --audio_dir DIR   folder of the corpus as downloaded, e.g. with Actor_01/*.wav
+  --workdir DIR     folder for runs, scores and the model; default: runs/quickstart-NAME
+  --data_dir DIR    folder for prepared corpora; default: runs/data
+  --preset NAME     model size: nano (seconds, learns little), tiny (default), small (for a GPU)
+  --seed N          random seed; default: 0
 USAGE
 }
 
@@ -38,7 +38,7 @@ while (($#)); do
 done
 workdir=${workdir:-runs/quickstart-$corpus}
 if [[ $corpus == synthetic ]]; then
-    [[ -z $audio_dir ]] || stop "the synthetic corpus takes no --audio_dir: name yours with --corpus"
+    [[ -z $audio_dir ]] || stop "the synthetic corpus takes no --audio_dir: name your corpus with --corpus"
 else
     [[ -n $audio_dir ]] || stop "corpus $corpus needs its audio: add --audio_dir DIR"
     [[ -d $audio_dir ]] || stop "--audio_dir $audio_dir does not exist: give the folder of $corpus"
@@ -56,16 +56,16 @@ sersl=$root/.venv/bin/sersl
 mkdir -p "$workdir"
 began=$SECONDS
 
-step() { # NAME COMMAND...: a header, the command, its time
+step() { # NAME COMMAND...: prints a header, runs the command, prints its time
     local started=$SECONDS
     printf '\n== %s\n' "$1"
     "${@:2}"
     printf -- '-- %s: %d s\n' "$1" $((SECONDS - started))
 }
 
-unless_stopped() { # DIR: a run that was told to stop ends well, but not at its end
+unless_stopped() { # DIR: ends the script if the run there was stopped by SIGTERM
     [[ -e $1/stopped ]] || return 0
-    echo "quickstart: stopped: start the same command again to go on" >&2
+    echo "quickstart: stopped; rerun the same command to resume" >&2
     exit 0
 }
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One pod of a JobSet: tells sersl who it is in the run, runs it, and says how the pod should end.
-# The manifests beside this file set what it reads.
-#   JOBSET_NAME, JOB_NAME   of the JobSet, and of its replicated job
-#   JOBS, PODS              how many jobs (slices), and pods in each
-#   JOB_INDEX, POD_INDEX    which of them this is
+# Runs sersl in one pod of a JobSet and translates its exit code for the JobSet. The manifests in this
+# folder set the variables that it reads:
+#   JOBSET_NAME, JOB_NAME   names of the JobSet and of its replicated job
+#   JOBS, PODS              number of jobs (slices), and of pods in each
+#   JOB_INDEX, POD_INDEX    index of this job and pod
 set -euo pipefail
 
 export SERSL_COORDINATOR=$JOBSET_NAME-$JOB_NAME-0-0.$JOBSET_NAME:8476
@@ -18,7 +18,7 @@ for ((i = 0; i < $#; i++)); do
     esac
 done
 
-# Kubernetes signals the shell: pass it on and wait for the state to be saved.
+# Kubernetes sends SIGTERM to this shell: pass it on and wait until the state is saved.
 sersl "$@" &
 child=$!
 trap 'kill -TERM "$child" 2>/dev/null || true' TERM
@@ -28,7 +28,7 @@ while true; do
     ((code > 128)) && kill -0 "$child" 2>/dev/null || break
 done
 if ((code == 0)) && [[ -n $workdir && -e $workdir/stopped ]]; then
-    # A node that is taken away is no success: with 75 the JobSet starts again and goes on.
+    # The node is being taken away. 75 is a failure, so the JobSet restarts and resumes the run.
     exit 75
 fi
 exit "$code"

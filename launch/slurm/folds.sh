@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fine-tunes every fold of a protocol as a job of its own, side by side, then scores them together:
+# Fine-tunes the folds of a protocol in parallel, one job each, then scores them together:
 #   ./launch/slurm/folds.sh --folds fold1,fold2,final --workdir DIR [--sbatch OPTION]... \
 #       --config configs/finetune/... [--config.KEY=VALUE]...
-# What follows --sbatch goes to sbatch, e.g. --sbatch --partition=gpu. Prints the two job numbers.
+# --sbatch OPTION passes an option to sbatch, e.g. --sbatch --partition=gpu. Prints both job numbers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -21,8 +21,8 @@ while (($#)); do
         *) rest+=("$1") && shift ;;
     esac
 done
-[[ -n $folds ]] || stop "--folds is missing: name the folds of the protocol, e.g. fold1,fold2"
-[[ -n $workdir ]] || stop "--workdir is missing: name a folder that all nodes see"
+[[ -n $folds ]] || stop "--folds is missing: list folds of the protocol, e.g. fold1,fold2"
+[[ -n $workdir ]] || stop "--workdir is missing: give a folder that all nodes can reach"
 IFS=, read -ra names <<<"$folds"
 
 export SERSL_FOLDS=$folds SERSL_WORKDIR=$workdir
@@ -30,4 +30,4 @@ array=$(sbatch --parsable --array="0-$((${#names[@]} - 1))" ${options[@]+"${opti
     launch/slurm/fold.sbatch "${rest[@]}")
 gather=$(sbatch --parsable --dependency="afterok:$array" ${options[@]+"${options[@]}"} \
     launch/slurm/gather.sbatch "${rest[@]}")
-echo "folds: array $array of ${#names[@]} folds, then job $gather gathers them in $workdir"
+echo "folds: job array $array fine-tunes ${#names[@]} folds, then job $gather scores them in $workdir"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Inside a batch job: runs sersl in every task, and puts the job back into the queue where it was
-# told to stop before its end: by the time limit (#SBATCH --signal), by a preemption, or by
+# Runs sersl in every task of a batch job. If the run is stopped before its end, the job is requeued
+# and resumes from the checkpoint that was saved. The time limit (#SBATCH --signal) and preemption
+# stop a run, and so does
 #   scancel --signal=TERM JOB
-# Started again, it goes on from what was saved then. `scancel JOB` ends it for good.
+# `scancel JOB` cancels the job without requeuing it.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -15,11 +16,14 @@ for ((i = 0; i < $#; i++)); do
     esac
 done
 if [[ -z $workdir ]]; then
-    echo "run: --workdir is missing: name a folder that all nodes see" >&2
+    echo "run: --workdir is missing: give a folder that all nodes can reach" >&2
     exit 2
 fi
 
-# A TERM to the whole job reaches this shell too; the tasks answer it.
+# Only processes that have the token can join the run; srun passes it on.
+export SERSL_TOKEN=${SERSL_TOKEN:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
+
+# A TERM to the whole job reaches this shell too; the tasks handle it.
 trap : TERM
 status=0
 srun --kill-on-bad-exit=0 "$root/launch/slurm/task.sh" "$@" &
@@ -31,7 +35,7 @@ while true; do
 done
 status=$code
 if ((status == 0)) && [[ -e $workdir/stopped ]]; then
-    echo "run: stopped before the end, job $SLURM_JOB_ID goes back into the queue"
+    echo "run: stopped before the end, requeuing job $SLURM_JOB_ID"
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"

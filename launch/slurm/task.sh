@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# One task of a Slurm step: tells sersl who it is in the run, then becomes it.
+# Runs sersl as one task of a Slurm step, with its process number and the coordinator's address:
 #   srun launch/slurm/task.sh pretrain --config ... --workdir ...
-# A task takes all GPUs that Slurm gives it; SERSL_COORDINATOR=host:port overrides the choice here.
+# A task uses all GPUs that Slurm gives it. SERSL_COORDINATOR=host:port overrides the address.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [[ -z ${SERSL_COORDINATOR:-} ]]; then
     first=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)
-    # How Slurm itself reaches that node; a node's name need not resolve.
+    # The address that Slurm itself uses; the name of a node may not resolve.
     host=$(scontrol --oneliner show node "$first" | grep -o 'NodeAddr=[^ ]*')
     SERSL_COORDINATOR=${host#NodeAddr=}:$((20000 + SLURM_JOB_ID % 10000))
 fi

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Creates a TPU VM (one worker or a pod slice) and puts this source tree and its environment on it:
+# Creates a TPU VM (one worker or a pod slice) and installs this source tree on it:
 #   ./launch/tpu_vm/create.sh --name NAME --zone ZONE --type v5litepod-16 [--spot] [--dry_run]
-# Needs gcloud, with a project and a quota for that type.
+# Needs gcloud with a project that has quota for the type.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . launch/tpu_vm/options.sh
@@ -12,7 +12,7 @@ create=(gcloud compute tpus tpu-vm create "$name" --zone="$zone" --accelerator-t
     --version="${version:-v2-alpha-tpuv5-lite}")
 [[ -z $spot ]] || create+=(--spot)
 tpu "${create[@]}"
-# The tree as it is committed: what runs there is what the record of the run names.
+# The committed tree, so that the commit in the record of a run is what ran.
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
 git archive --format=tar.gz --output="$archive" HEAD

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deletes a TPU VM, and what is on its disks:
+# Deletes a TPU VM and its disks:
 #   ./launch/tpu_vm/delete.sh --name NAME --zone ZONE [--dry_run]
 set -euo pipefail
 cd "$(dirname "$0")/../.."

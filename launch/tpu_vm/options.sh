@@ -1,4 +1,4 @@
-# The options of the scripts beside this file, which source it.
+# Parses the options of the scripts in this folder, which source it.
 # shellcheck shell=bash disable=SC2034
 
 stop() {
@@ -24,14 +24,14 @@ options() { # WORDS...: sets name, zone, type, version, spot, dry_run and rest
     done
 }
 
-need() { # NAMES...: of options that must be there
+need() { # NAMES...: options that are required
     local option
     for option in "$@"; do
         [[ -n ${!option} ]] || stop "--$option is missing"
     done
 }
 
-tpu() { # COMMAND...: runs it, or only shows it
+tpu() { # COMMAND...: runs it, or with --dry_run prints it
     if [[ -n $dry_run ]]; then
         printf '%q ' "$@"
         printf '\n'

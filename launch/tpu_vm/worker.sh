@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One worker of a TPU VM: asks the metadata server who it is in the slice, then becomes sersl.
+# Runs sersl on one worker of a TPU VM, with its process number from the metadata server.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 

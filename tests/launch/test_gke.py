@@ -17,7 +17,11 @@ MANIFESTS = sorted((ROOT / "launch" / "gke").glob("*.yaml"))
 # those that must be there, a tuple lists the allowed words, [x] is a list and {"*": x} a map.
 NAMES = {"*": str}
 META = {"name!": str, "labels": NAMES, "annotations": NAMES, "namespace": str}
-ENV = {"name!": str, "value": str, "valueFrom": {"fieldRef": {"fieldPath!": str}}}
+SOURCE = {
+    "fieldRef": {"fieldPath!": str},
+    "secretKeyRef": {"name!": str, "key!": str, "optional": bool},
+}
+ENV = {"name!": str, "value": str, "valueFrom": SOURCE}
 CONTAINER = {
     "name!": str,
     "image!": str,

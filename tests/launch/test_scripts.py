@@ -1,6 +1,7 @@
 """The scripts of launch/, with doubles of what they call."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,7 @@ _PYTHON = """
 if [[ $1 == -c ]]; then echo 12345; exit; fi
 devices="${CUDA_VISIBLE_DEVICES:-} ${JAX_NUM_CPU_DEVICES:-}"
 echo "$SERSL_PROCESS_ID of $SERSL_NUM_PROCESSES at $SERSL_COORDINATOR: $devices ${*:3}"
+[[ $3 != token ]] || echo "$SERSL_TOKEN"
 case $3 in
     fail) [[ $SERSL_PROCESS_ID == 0 ]] || exit 2 ;;
     wait) trap 'exit 0' TERM; touch "$4/$SERSL_PROCESS_ID"; while true; do sleep 0.1; done ;;
@@ -73,6 +75,18 @@ def test_local_when_run_then_every_process_knows_its_place_and_its_devices(local
     ]
     done = run(local, "--processes=1", "--cpu_devices", "8", "doctor")
     assert done.stdout == "0 of 1 at localhost:12345:  8 doctor\n"
+
+
+def test_local_when_run_then_all_processes_have_one_token_that_no_other_run_has(local):
+    tokens = []
+    for _ in range(2):
+        lines = run(local, "--processes", "3", "token").stdout.splitlines()
+        (token,) = {line for line in lines if " of " not in line}
+        assert re.fullmatch("[0-9a-f]{32}", token)
+        tokens.append(token)
+    assert tokens[0] != tokens[1]
+    own = run(local, "--processes=1", "token", env={"SERSL_TOKEN": "mine"})
+    assert own.stdout.splitlines()[1] == "mine"
 
 
 def test_local_when_a_process_fails_then_its_code_is_the_answer(local):
@@ -132,7 +146,7 @@ def test_quickstart_when_pretraining_is_told_to_stop_then_does_not_go_on(tree, t
     done = run(tree / "launch" / "quickstart.sh", "--workdir", tmp_path / "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "verbs").read_text().split() == ["prepare", "annotate", "pretrain"]
-    assert "quickstart: stopped: start the same command again to go on" in done.stderr
+    assert "quickstart: stopped; rerun the same command to resume" in done.stderr
 
 
 def test_tpu_vm_when_run_dry_then_shows_the_commands_and_calls_nothing(tmp_path):
@@ -147,6 +161,7 @@ def test_tpu_vm_when_run_dry_then_shows_the_commands_and_calls_nothing(tmp_path)
     assert "--accelerator-type=v5litepod-16" in create and "--spot" in create
     assert "scp" in copy and "--worker=all" in copy and "--worker=all" in install
     done = run(folder / "run.sh", *own, "pretrain", "--config", "x y", env=env)
+    assert re.search(r"SERSL_TOKEN=[0-9a-f]{32}\\ \./launch/tpu_vm/worker\.sh", done.stdout)
     assert r"./launch/tpu_vm/worker.sh\ pretrain\ --config\ x\\\ y" in done.stdout
     done = run(folder / "delete.sh", *own, env=env)
     assert done.stdout.split()[:6] == ["gcloud", "compute", "tpus", "tpu-vm", "delete", "a"]

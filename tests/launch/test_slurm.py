@@ -1,4 +1,4 @@
-"""The batch scripts on a real Slurm: two tasks, told to stop, put back into the queue, gone on."""
+"""The batch scripts on a real Slurm: two tasks, stopped, requeued and resumed."""
 
 import jax
 import numpy as np
@@ -78,7 +78,7 @@ def test_job_when_told_to_stop_then_requeued_resumed_and_its_losses_are_those_of
         assert "Restarts=1" in restarts
     text = log.read_text()
     assert f"stopped by SIGTERM, saved at step {last - 5}" in text
-    assert "goes back into the queue" in text
+    assert "requeuing job" in text
     assert f"resumed from {workdir / 'checkpoints'} at step {last - 5}" in text
     assert "processes: 2" in text
 
