@@ -1,1 +1,1 @@
-"""Processes, mesh, shardings and addressed randomness."""
+"""Processes, mesh, shardings, and random numbers addressed by purpose."""

@@ -1,7 +1,7 @@
 """What all processes of a run must agree on before they compute together.
 
-Each process reads files and settings by itself. Where one of them decided otherwise than the rest,
-their collective operations would no longer match: the run would hang, or train on nonsense.
+Each process reads files and settings by itself. If one of them decided differently, their
+collective operations would no longer match: the run would hang, or train on garbage.
 """
 
 import json
@@ -16,42 +16,27 @@ from sersl.core.errors import UserError
 
 
 def all_agree(holds: bool) -> bool:
-    """Says whether something holds in every process; all of them call it.
-
-    Args:
-      holds: here.
-
-    Returns:
-      Whether it holds everywhere.
-    """
+    """Tells whether `holds` is True in every process; all of them must call this."""
     if jax.process_count() == 1:
         return holds
     return bool(np.all(multihost_utils.process_allgather(np.bool_(holds))))
 
 
 def of_first(number: int) -> int:
-    """Gives a number as the first process knows it; all of them call it.
-
-    Args:
-      number: here, int32.
-
-    Returns:
-      That of process 0.
-    """
+    """Returns the int32 number of process 0 in every process; all of them must call this."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number))[0])
 
 
 def check_same(values: Mapping[str, object]) -> None:
-    """Refuses a run whose processes were not given the same; all of them call it.
+    """Refuses to run processes that were started differently; all of them must call this.
 
     Args:
-      values: name to value, JSON-able, the same names everywhere.
+      values: name to JSON value, the same names in every process.
 
     Raises:
-      UserError: naming what differs, its value here and there, and the hosts. The same sentence in
-        every process.
+      UserError: what differs, both values and hosts, in the same sentence in every process.
     """
     if jax.process_count() == 1:
         return
@@ -69,7 +54,7 @@ def check_same(values: Mapping[str, object]) -> None:
 
 
 def _gather(text: bytes) -> list[bytes]:
-    """Collects one text of each process, of any length."""
+    """Collects a text of any length from each process."""
     lengths = multihost_utils.process_allgather(np.int32(len(text)))
     padded = np.zeros(lengths.max(), np.uint8)
     padded[: len(text)] = np.frombuffer(text, np.uint8)

@@ -1,4 +1,4 @@
-"""Published rates of accelerators: the one table that plans and utilisation are computed from."""
+"""Published rates of accelerators, from which plans and utilisation are computed."""
 
 from typing import NamedTuple
 
@@ -8,17 +8,17 @@ GIB = 2**30
 
 
 class Chip(NamedTuple):
-    """What the maker says of one chip; a plan's times are bounds that follow from these numbers.
+    """Published rates of one chip; the times in a plan are bounds that follow from them.
 
     Attributes:
-      flops: bfloat16 products and sums per second, dense.
-      memory_bytes: memory that a program can have.
-      memory_bandwidth: bytes per second from and to that memory.
-      link_bandwidth: bytes per second that the chip sends over all its links to neighbours of the
+      flops: dense bfloat16 FLOP per second.
+      memory_bytes: memory available to a program.
+      memory_bandwidth: bytes per second to and from that memory.
+      link_bandwidth: bytes per second that the chip sends over all its links to neighbours in the
         same slice (TPU) or node (GPU).
       network_bandwidth: bytes per second that the chip's share of its host sends to other slices
         or nodes.
-      per_host: chips of one host.
+      per_host: chips per host.
       source: where the numbers are published.
     """
 
@@ -32,8 +32,8 @@ class Chip(NamedTuple):
 
 
 # Links are published in bits per second summed over a chip's ports, one direction ("1600 Gbps" is
-# the "400 GBps bidirectional" of newer pages). Memory is what the compiler says it may use
-# ("exceeds available HBM (15.75G)"), a quarter of a GiB less than published.
+# the "400 GBps bidirectional" of newer pages). Memory is what the compiler may use ("exceeds
+# available HBM (15.75G)"), a quarter of a GiB less than published.
 CHIPS: dict[str, Chip] = {
     "v5e": Chip(
         flops=197e12,
@@ -80,7 +80,7 @@ CHIPS: dict[str, Chip] = {
         per_host=8,
         source="https://www.nvidia.com/en-us/data-center/h200",
     ),
-    # Not a chip to plan for: round numbers, so that a plan can be made where there is no libtpu.
+    # Not a real chip: round numbers, so that a plan can be made without libtpu.
     "cpu": Chip(
         flops=100e9,
         memory_bytes=4 * GIB,
@@ -88,23 +88,13 @@ CHIPS: dict[str, Chip] = {
         link_bandwidth=10e9,
         network_bandwidth=1e9,
         per_host=8,
-        source="pretended",
+        source="made up",
     ),
 }
 
 
 def chip(name: str) -> Chip:
-    """Looks a chip up.
-
-    Args:
-      name: a key of CHIPS.
-
-    Returns:
-      Its rates.
-
-    Raises:
-      UserError: unknown chip.
-    """
+    """Looks up a chip by its key in CHIPS; raises UserError for an unknown one."""
     if name not in CHIPS:
         raise unknown_name("chip", name, CHIPS)
     return CHIPS[name]

@@ -1,8 +1,8 @@
-"""Which cluster this process was started in, read from its environment.
+"""Detects the cluster in which this process was started, from its environment variables.
 
-Whoever starts the processes of a run tells each of them its number and how many there are; where
-process 0 is, most of them tell too. All of it is found here, so that every cluster is joined the
-same way, and jax is not left to look for itself.
+A launcher gives each process of a run its number and the number of processes; most launchers also
+give the address of process 0. Everything is detected here, so that every kind of cluster is joined
+the same way and jax does not detect it once more.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ from sersl.parallel.metadata import attribute
 
 VARIABLES = ("SERSL_COORDINATOR", "SERSL_NUM_PROCESSES", "SERSL_PROCESS_ID")
 JAX_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-PORT = 8476  # of the coordinator where machines are not shared, as in launch/gke and launch/tpu_vm
-_PORTS = range(20_000, 30_000)  # where jobs share a machine: each takes one by its number
-# Processes, number of this one, processes on this host, number of this one among them.
+PORT = 8476  # of the coordinator on machines that are not shared, as in launch/gke, launch/tpu_vm
+_PORTS = range(20_000, 30_000)  # on machines that jobs share: chosen by the number of the job
+# Number of processes, of this process, of processes on this host, of this one among those.
 _MPI = {
     "Open MPI": (
         "OMPI_COMM_WORLD_SIZE",
@@ -30,21 +30,21 @@ _MPI = {
     # MPICH, Intel MPI and MVAPICH2, all with the process manager Hydra
     "MPI": ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 }
-# With any of these a process sees its own GPUs only, or jax has been told which to take.
+# With any of these a process sees only its own GPUs, or jax knows which ones to use.
 _BOUND = ("SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND", "JAX_LOCAL_DEVICE_IDS")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """What the environment says of a run of many processes.
+    """A cluster, and the place of this process in its run.
 
     Attributes:
-      name: for people: "variables SERSL_...", "Slurm", "Open MPI", "GKE", "TPU VM" or "none".
+      name: "variables SERSL_...", "Slurm", "Open MPI", "MPI", "GKE", "TPU VM" or "none".
       count: processes in the run.
       number: of this process.
-      address: host:port of process 0; None in a run of one, or where nobody tells.
-      gpus: which of the GPUs that this process sees are its share, where several processes of one
-        host see the same ones; None: all.
+      address: host:port of process 0; None in a run of one process, or where it is unknown.
+      gpus: the share of this process where several processes of a host see the same GPUs; None:
+        all of them.
     """
 
     name: str
@@ -55,18 +55,18 @@ class Cluster:
 
     @property
     def host(self) -> str | None:
-        """The host of process 0, where it is known."""
+        """Host of process 0; None where it is unknown."""
         return None if self.address is None else self.address.rpartition(":")[0]
 
     @property
     def problem(self) -> str | None:
-        """Why the processes cannot find each other, and what to do; None where they can."""
+        """Why the processes cannot find each other, and what to do; None if they can."""
         if self.count == 1 or self.address is not None:
             return None
         return (
-            f"{self.name} does not tell process {self.number} of {self.count} where process 0 is: "
-            "set SERSL_COORDINATOR=HOST:PORT in all of them, to the host of process 0 and a port "
-            "that is free there"
+            f"{self.name} does not give process {self.number} of {self.count} the address of "
+            "process 0: set SERSL_COORDINATOR=HOST:PORT in all of them, with the host of process 0 "
+            "and a port that is free there"
         )
 
 
@@ -76,22 +76,22 @@ def detect(
     devices: Path = Path("/dev"),
     ask: Callable[[str], str] = attribute,
 ) -> Cluster:
-    """Recognises the cluster; the variables of sersl itself come first.
+    """Detects the cluster; the variables of sersl itself take precedence.
 
     Args:
       environment: variables.
-      devices: where the device files are.
-      ask: gives an attribute of this machine from the metadata server, "" where there is none.
+      devices: folder of the device files.
+      ask: returns an attribute of this machine from the metadata server, "" if there is none.
 
     Returns:
-      The cluster; of one process where nothing says otherwise.
+      The cluster; a single process if no launcher is detected.
 
     Raises:
-      UserError: variables that tell the place of a process are incomplete or make no sense.
+      UserError: the variables are incomplete or invalid.
     """
     for names in (VARIABLES, JAX_VARIABLES):
         given = [name for name in names if name in environment]
-        # The address alone goes with the numbers that a launcher tells.
+        # The address alone is combined with the numbers that a launcher gives.
         if given and (given != [names[0]] or _launched(environment, devices, ask) is None):
             return _from_variables(environment, names, given)
     found = _launched(environment, devices, ask)
@@ -104,10 +104,10 @@ def detect(
 
 
 def _launched(environment, devices: Path, ask) -> Cluster | None:
-    """Recognises who started this process as one of many; None where nobody did."""
+    """Detects the launcher of a run of many processes; None if there is none."""
     return (
         _mpi("Open MPI", environment, devices)
-        or _slurm(environment, devices)  # its tasks may speak PMI as well
+        or _slurm(environment, devices)  # whose tasks may have the variables of PMI as well
         or _mpi("MPI", environment, devices)
         or _gke(environment)
         or _tpu_vm(environment, devices, ask)
@@ -124,7 +124,7 @@ def _from_variables(environment, names: tuple[str, ...], given: list[str]) -> Cl
         raise UserError(f"{names[1]} and {names[2]}: {error}") from error
     if not 0 <= number < count:
         raise UserError(
-            f"{names[2]}={number} is none of the {count} processes of {names[1]}: "
+            f"{names[2]}={number} is not one of the {count} processes of {names[1]}: "
             f"number them 0 to {count - 1}"
         )
     prefix = names[0].partition("_")[0]
@@ -135,12 +135,12 @@ def _address(environment, name: str) -> str:
     address = environment[name]
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise UserError(f"{name}={address!r} is no address: write host:port")
+        raise UserError(f"{name}={address!r} is not an address: write host:port")
     return address
 
 
 def _slurm(environment, devices: Path) -> Cluster | None:
-    # A batch script has the variables of its job and is no task of a step.
+    # A batch script has the variables of its job but is not a task of a step.
     count = _number(environment, "SLURM_STEP_NUM_TASKS") or _number(environment, "SLURM_NTASKS")
     if count < 2 or not {"SLURM_PROCID", "SLURM_STEP_NODELIST"} <= environment.keys():
         return None
@@ -160,7 +160,7 @@ def _slurm(environment, devices: Path) -> Cluster | None:
 
 
 def _first_node(names: str) -> str:
-    """Gives the first of the nodes "gpu[007-015,020],cpu1": "gpu007"."""
+    """Returns the first node of a list such as "gpu[007-015,020],cpu1": "gpu007"."""
     plain = re.match(r"([^,\[]+)(?:\[([^\],-]+))?", names)
     return "" if plain is None else plain[1] + (plain[2] or "")
 
@@ -176,7 +176,7 @@ def _mpi(name: str, environment, devices: Path) -> Cluster | None:
     if count < 2:
         return None
     address = None
-    # The name of the run is the same in all its processes, and in no other run.
+    # The name of the run is the same in all of its processes and in no other run.
     run = environment.get("PMIX_NAMESPACE") or environment.get("OMPI_MCA_ess_base_jobid")
     if here == count and run:
         port = _port(environment, _PORTS[zlib.crc32(run.encode()) % len(_PORTS)])
@@ -186,7 +186,7 @@ def _mpi(name: str, environment, devices: Path) -> Cluster | None:
 
 
 def _gke(environment) -> Cluster | None:
-    # With or without a port behind each host.
+    # Each host with or without a port.
     told = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES", "")
     hosts = [name.partition(":")[0] for name in told.split(",") if name]
     return _tpu(
@@ -196,10 +196,10 @@ def _gke(environment) -> Cluster | None:
 
 def _tpu_vm(environment, devices: Path, ask) -> Cluster | None:
     if "TPU_WORKER_HOSTNAMES" in environment:
-        return None  # a pod, which knows its slice
+        return None  # a pod, see `_gke`
     if not any(devices.glob("accel[0-9]*")) and not any(devices.glob("vfio/[0-9]*")):
         return None
-    # Workers in order, as host or as name:number:host.
+    # Workers in order, each as host or as name:number:host.
     told = ask("worker-network-endpoints")
     hosts = [name.rpartition(":")[2] for name in told.split(",") if name]
     lines = (line.partition(":") for line in ask("tpu-env").splitlines())
@@ -210,11 +210,11 @@ def _tpu_vm(environment, devices: Path, ask) -> Cluster | None:
 
 
 def _tpu(name: str, hosts: list[str], worker: int, environment, port: int) -> Cluster | None:
-    """Describes one or several slices of TPU hosts; None for a single host."""
+    """Describes one or more slices of TPU hosts; None for a single host."""
     slices = max(1, _number(environment, "MEGASCALE_NUM_SLICES"))
     if len(hosts) * slices < 2:
         return None
-    # That of slice 0, worker 0.
+    # The host of worker 0 of slice 0.
     first = environment.get("MEGASCALE_COORDINATOR_ADDRESS", "").partition(":")[0]
     first = first or (hosts[0] if slices == 1 else "")
     number = _number(environment, "MEGASCALE_SLICE_ID") * len(hosts) + worker
@@ -222,16 +222,16 @@ def _tpu(name: str, hosts: list[str], worker: int, environment, port: int) -> Cl
 
 
 def _share(environment, devices: Path, *, number: int, count: int) -> tuple[int, ...] | None:
-    """Divides the GPUs that the processes of one host all see.
+    """Divides the GPUs that all processes of a host see.
 
     Args:
       environment: variables.
-      devices: where the device files are.
+      devices: folder of the device files.
       number: of this process on its host.
-      count: processes of its host.
+      count: processes on its host.
 
     Returns:
-      The share of this process; None where each sees its own, or there are none to divide.
+      The share of this process; None if each process sees its own GPUs, or there are none.
     """
     if "CUDA_VISIBLE_DEVICES" in environment:
         seen = len([gpu for gpu in environment["CUDA_VISIBLE_DEVICES"].split(",") if gpu])
@@ -244,7 +244,7 @@ def _share(environment, devices: Path, *, number: int, count: int) -> tuple[int,
 
 
 def _port(environment, usual: int) -> int:
-    """Gives the port that somebody chose, as jax reads it, or the usual one."""
+    """Returns the port of JAX_COORDINATOR_PORT, or the usual one."""
     return _number(environment, "JAX_COORDINATOR_PORT") or usual
 
 

@@ -1,7 +1,7 @@
-"""Products and sums of a step, counted from its trace: every loop by its length.
+"""FLOPs of a step, counted from its trace, with each loop multiplied by its length.
 
 Only matrix products, convolutions and Fourier transforms are counted, as is usual for model FLOP
-utilisation (PaLM, 2204.02311, appendix B): the rest of a step is bound by memory.
+utilisation (PaLM, 2204.02311, appendix B): the rest of a step is bound by memory bandwidth.
 """
 
 import math
@@ -14,12 +14,12 @@ def count_flops(jaxpr: ClosedJaxpr) -> float:
     """Counts the floating-point operations of one run.
 
     Args:
-      jaxpr: as from `jax.jit(f).trace(...).jaxpr`, arrays whole as on one device.
+      jaxpr: from `jax.jit(f).trace(...).jaxpr`, with the global shapes of arrays.
 
     Returns:
-      Multiplications plus additions of matrix products, convolutions and Fourier transforms, over
-      all devices. What `jax.checkpoint` recomputes in the backward pass is counted again; of
-      branches the dearest counts; a loop of unknown length counts once.
+      Multiplications plus additions over all devices. Operations that `jax.checkpoint` recomputes
+      in the backward pass count again; of branches the most expensive counts; a loop of unknown
+      length counts once.
     """
     return _of_jaxpr(jaxpr.jaxpr)
 
@@ -41,7 +41,7 @@ def _of_equation(equation) -> float:
     if name == "pallas_call":
         return math.prod(params["grid_mapping"].grid) * _of_jaxpr(params["jaxpr"])
     if name == "shard_map":
-        # What one device does. All parts of a mesh work on their own, along every axis of it.
+        # The jaxpr is that of one device; all devices of the mesh run it.
         return params["mesh"].size * _of_jaxpr(params["jaxpr"])
     if name == "cond":
         return max(_of_jaxpr(branch.jaxpr) for branch in params["branches"])
@@ -49,7 +49,7 @@ def _of_equation(equation) -> float:
 
 
 def _parts(value):
-    """Finds what a call calls: a jaxpr, closed or not, or several of them."""
+    """Finds the jaxprs in a parameter of an equation."""
     if isinstance(value, ClosedJaxpr):
         yield value.jaxpr
     elif isinstance(value, Jaxpr):
@@ -67,11 +67,11 @@ def _of_product(equation) -> float:
 
 
 def _of_convolution(equation) -> float:
-    """Counts each output once for every weight that reaches it.
+    """Counts one product and sum per output and weight that contributes to it.
 
-    Padding counts as data. Where the input is spread with zeros (the gradient by the input of a
-    strided convolution) only one in `lhs_dilation` products is not by zero, and only these count:
-    no compiler multiplies the others.
+    Padding counts as data. Where the input is dilated with zeros (the gradient of a strided
+    convolution with respect to its input), only one in `lhs_dilation` products is not with zero,
+    and only these count: no compiler computes the others.
     """
     params = equation.params
     weights = equation.invars[1].aval.shape
@@ -83,7 +83,7 @@ def _of_convolution(equation) -> float:
 
 
 def _of_fourier(equation) -> float:
-    """Counts 5 n log2 n for each complex transform of length n, half of it for a real one."""
+    """Counts 5 n log2 n for each complex transform of length n, and half of that for a real one."""
     lengths = equation.params["fft_lengths"]
     n = math.prod(lengths)
     real = equation.params["fft_type"] in (jax.lax.FftType.RFFT, jax.lax.FftType.IRFFT)

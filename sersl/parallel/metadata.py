@@ -1,23 +1,25 @@
-"""What the metadata server of a Google Cloud machine says of it: which worker of a TPU it is."""
+"""Attributes of a Google Cloud machine from its metadata server, e.g. its TPU worker number."""
 
 import functools
 import os
 import urllib.request
 
-_SECONDS = 5  # the server is a link away; where there is none, its name does not resolve
+_SECONDS = 5  # the server is close; outside of Google Cloud its name does not resolve
 _HOST = "metadata.google.internal"
 
 
 @functools.cache
 def attribute(name: str) -> str:
-    """Asks for an attribute of this machine.
+    """Queries an attribute of this machine.
+
+    As for jax, the variable TPU_SKIP_MDS_QUERY disables the query, and GCE_METADATA_IP sets the
+    server.
 
     Args:
       name: e.g. "agent-worker-number".
 
     Returns:
-      The answer; "" where there is no such attribute or no such server. The variable
-      TPU_SKIP_MDS_QUERY forbids to ask, GCE_METADATA_IP names another server, as for jax.
+      The value; "" if there is no such attribute or no server.
     """
     if "TPU_SKIP_MDS_QUERY" in os.environ:
         return ""
@@ -26,7 +28,7 @@ def attribute(name: str) -> str:
         f"/computeMetadata/v1/instance/attributes/{name}",
         headers={"Metadata-Flavor": "Google"},
     )
-    # No proxy knows this machine.
+    # A proxy would answer for another machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_SECONDS) as answer:

@@ -1,8 +1,8 @@
-"""Random numbers that each device can make for its own part of an array, addressed by purpose.
+"""Random numbers addressed by purpose, which each device draws for its own part of an array.
 
-A number is a hash of (key, position), so it does not depend on the mesh, and neither compiling nor
-drawing costs much: on CPU a third of the compile time and half of the run time of threefry. The
-hash is made for dropout, masks and noise, not for cryptography.
+A number is a hash of (key, position), so it does not depend on the mesh. On CPU it takes a third of
+the compile time and half of the run time of threefry. The hash is good enough for dropout, masks
+and noise, not for cryptography.
 """
 
 import jax
@@ -14,7 +14,7 @@ from sersl.core.errors import UserError
 from sersl.core.seeds import purpose_number
 
 _GOLDEN = 0x9E3779B9  # 2^32 / golden ratio, odd: multiples of it fill 32 bits evenly
-_PI = (np.uint32(0x243F6A88), np.uint32(0x85A308D3))  # first digits of pi: nothing up the sleeve
+_PI = (np.uint32(0x243F6A88), np.uint32(0x85A308D3))  # the first digits of pi
 # Domains of the hash, so that drawing, folding and splitting never share a number.
 _DRAW, _FOLD, _SPLIT, _HIGH = 0, 1, 3, 5
 
@@ -24,7 +24,7 @@ def run_key(seed: int, purpose: str) -> jax.Array:
 
     Args:
       seed: 0 <= seed < 2**32.
-      purpose: what is drawn; two purposes share nothing.
+      purpose: what is drawn; the numbers of two purposes are independent.
 
     Returns:
       A scalar key array for `jax.random`.
@@ -38,20 +38,12 @@ def run_key(seed: int, purpose: str) -> jax.Array:
 
 
 def fold(key: jax.Array, purpose: str) -> jax.Array:
-    """Gives the key of one purpose under another key.
-
-    Args:
-      key: the other.
-      purpose: what is drawn; two purposes share nothing.
-
-    Returns:
-      A scalar key array.
-    """
+    """Derives the scalar key of one purpose from another scalar key."""
     return jax.random.fold_in(key, purpose_number(purpose))
 
 
 def _mix(x: jax.Array) -> jax.Array:
-    """Mixes the bits of uint32 values one to one.
+    """Mixes the bits of uint32 values, one to one.
 
     Source: "lowbias32" of C. Wellons' hash prospector (2018), bias 0.17 of 2^32 inputs.
     """
@@ -63,13 +55,13 @@ def _mix(x: jax.Array) -> jax.Array:
 
 
 def _words(key: jax.Array, domain: int, position: jax.Array) -> jax.Array:
-    """Hashes positions under a key of two words, in three rounds: no key shifts another stream."""
+    """Hashes positions under a key of two words, in three rounds so that streams differ."""
     inner = _mix(position ^ key[0]) + np.uint32(domain * _GOLDEN % 2**32)
     return _mix(_mix(inner) ^ key[1])
 
 
 def _positions(shape: tuple[int, ...]) -> jax.Array:
-    """Numbers the elements of an array, each computed where it lives."""
+    """Numbers the elements of an array; each device computes those of its own part."""
     if np.prod(shape, dtype=np.int64) >= 2**32:
         raise ValueError(f"shape {shape} has more than 2^32 elements: draw it in parts")
     number, stride = jnp.zeros(shape, jnp.uint32), 1
@@ -93,16 +85,15 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
 
 
 def _apart(key: jax.Array) -> jax.Array:
-    """Keeps the making of a key out of the loop that draws with it.
+    """Keeps the derivation of a key out of the loop that draws with it.
 
-    XLA would repeat the whole chain of hashes in that loop, and LLVM's vectoriser walks such a
-    chain in exponential time: a step of one small layer then takes over 80 s to compile instead
-    of 10.
+    XLA would repeat the whole chain of hashes in that loop, and LLVM's vectoriser takes exponential
+    time for such a chain: a step of one small layer then takes over 80 s to compile instead of 10.
     """
     return jax.lax.optimization_barrier(key)
 
 
-def _fold_in(key: jax.Array, data: jax.Array) -> jax.Array:
+def _fold_in(key: jax.Array, data: jax.Array | int) -> jax.Array:
     data = jnp.asarray(data).astype(jnp.uint32)
     return _apart(jnp.stack([_words(key, _FOLD, data), _words(key, _FOLD + 1, data)]))
 

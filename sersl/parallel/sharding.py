@@ -1,7 +1,8 @@
-"""Where every array lives: from logical axis names on parameters to named shardings.
+"""Named shardings of all arrays, from the logical axis names of parameters.
 
-A parameter is declared as `nnx.Param(value, axes=("embed", "mlp"))`. One documented row per name
-says over which mesh axis that dimension is cut; a layout changes here without touching a model.
+A parameter is declared as `nnx.Param(value, axes=("embed", "mlp"))`. `RULES` maps each of these
+names to the mesh axis over which the dimension is sharded, so a layout changes without touching a
+model.
 """
 
 from collections.abc import Mapping
@@ -15,20 +16,20 @@ from jax.sharding import PartitionSpec as P
 from sersl.core.errors import UserError, unknown_name
 
 RULES: dict[str, str | tuple[str, ...] | None] = {
-    "batch": ("data", "fsdp"),  # rows: every device but tensor peers has its own
-    "embed": "fsdp",  # model width: what FSDP cuts the state along
+    "batch": ("data", "fsdp"),  # rows; devices along the tensor axis share them
+    "embed": "fsdp",  # model width; FSDP shards the state along it
     "mlp": "tensor",  # hidden units of the feed-forward blocks
     "heads": "tensor",  # attention heads times their width
-    "codes": "tensor",  # quantiser logits and codebook entries
+    "codes": "tensor",  # quantizer logits and codebook entries
     "conv": "fsdp",  # channels of the conv stack
-    "mel": None,  # frontend features: small
-    "classes": None,  # outputs of the heads: small
-    "layers": None,  # stacked layers of a scanned encoder: each device has a part of every layer
+    "mel": None,  # frontend features, few
+    "classes": None,  # outputs of the heads, few
+    "layers": None,  # stacked layers of a scanned encoder; each device has a part of every layer
 }
 
 
 def logical_axes(state: nnx.State) -> dict:
-    """Reads the logical axis names off the parameters of a split model.
+    """Collects the logical axis names of the parameters of a split model.
 
     Args:
       state: `nnx.split(model)[1]`, abstract or not.
@@ -37,7 +38,7 @@ def logical_axes(state: nnx.State) -> dict:
       Nested dict shaped like `nnx.to_pure_dict(state)` whose leaves are `Axes`.
 
     Raises:
-      ValueError: a parameter without axes, or with another number of them than dimensions.
+      ValueError: a parameter has no axes, or not one for each dimension.
     """
     tree: dict = {}
     for path, variable in nnx.to_flat_state(state):
@@ -68,8 +69,8 @@ def param_shardings(shapes, axes, mesh: Mesh, *, rules: Mapping = RULES) -> tupl
       rules: logical axis to mesh axis.
 
     Returns:
-      (shardings shaped like `shapes`, sentences about dimensions that had to stay whole because
-      the mesh axis does not divide them).
+      (shardings shaped like `shapes`, sentences about dimensions that are replicated because the
+      mesh axis does not divide them).
 
     Raises:
       UserError: an axis name that has no rule.
@@ -86,7 +87,7 @@ def param_shardings(shapes, axes, mesh: Mesh, *, rules: Mapping = RULES) -> tupl
             parts = 1 if target is None else mesh.shape[target]
             if size % parts:
                 notes.append(
-                    f"{path_name(path)} {tuple(shape.shape)}: {name}={size} stays whole, "
+                    f"{path_name(path)} {tuple(shape.shape)}: {name}={size} is replicated because "
                     f"{target}={parts} does not divide it"
                 )
                 target = None
@@ -114,14 +115,14 @@ def path_name(path) -> str:
 
 
 def like_params(tree, params, shardings, mesh: Mesh):
-    """Gives trees that follow the parameters (optimizer moments, a teacher) their shardings.
+    """Shards trees that mirror the parameters, such as optimizer moments or a teacher.
 
     Args:
-      tree: any pytree, e.g. an abstract optax state; a leaf belongs to the parameter whose path
-        ends its own path and whose shape it has.
+      tree: any pytree, e.g. an abstract optax state. A leaf belongs to the parameter whose path is
+        the end of its own path and which has its shape.
       params: nested dict of arrays or shapes.
       shardings: shaped like `params`.
-      mesh: the mesh; leaves of no parameter are replicated on it.
+      mesh: the mesh; scalars that belong to no parameter are replicated on it.
 
     Returns:
       Named shardings shaped like `tree`.
@@ -152,20 +153,12 @@ def like_params(tree, params, shardings, mesh: Mesh):
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Cuts the first dimension over data and fsdp; tensor peers see the same rows."""
+    """Shards the first dimension over data and fsdp and replicates it over tensor."""
     return NamedSharding(mesh, P(RULES["batch"]))
 
 
 def check_rows(rows: int, mesh: Mesh) -> None:
-    """Refuses a batch that the mesh cannot cut evenly.
-
-    Args:
-      rows: of the global batch.
-      mesh: its data and fsdp axes cut the rows.
-
-    Raises:
-      UserError: rows are not a multiple of data * fsdp.
-    """
+    """Raises UserError if the rows of a global batch are not a multiple of data * fsdp."""
     parts = mesh.shape["data"] * mesh.shape["fsdp"]
     if rows % parts:
         raise UserError(
@@ -175,24 +168,20 @@ def check_rows(rows: int, mesh: Mesh) -> None:
 
 
 def local_rows(mesh: Mesh, rows: int) -> np.ndarray:
-    """Lists the rows of a global batch that this process's devices hold.
-
-    Args:
-      mesh: the mesh over all processes.
-      rows: rows of the global batch.
+    """Lists the rows of a global batch of `rows` rows that the devices of this process hold.
 
     Returns:
-      Sorted int64 row numbers.
+      Sorted row numbers, int64 [local rows].
     """
     slices = batch_sharding(mesh).addressable_devices_indices_map((rows,)).values()
-    return np.unique(np.concatenate([np.arange(rows)[index[0]] for index in slices]))
+    return np.unique(np.concatenate([np.arange(rows)[index[0]] for index in slices if index]))
 
 
 def global_arrays(batch: Mapping[str, np.ndarray], mesh: Mesh, *, rows: int) -> dict:
     """Turns this process's rows into global arrays sharded over the mesh.
 
     Args:
-      batch: arrays [local rows, ...], the rows that `local_rows` names, in its order.
+      batch: arrays [local rows, ...], in the order of `local_rows`.
       mesh: the mesh over all processes.
       rows: rows of the global batch.
 
@@ -218,10 +207,7 @@ def bytes_per_device(shapes, shardings) -> int:
 
     Args:
       shapes: tree of arrays or `jax.ShapeDtypeStruct`.
-      shardings: the same tree of shardings.
-
-    Returns:
-      Bytes.
+      shardings: tree of shardings, shaped like `shapes`.
     """
     return sum(
         int(np.prod(sharding.shard_shape(leaf.shape), dtype=np.int64)) * leaf.dtype.itemsize

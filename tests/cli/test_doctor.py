@@ -99,7 +99,9 @@ def test_doctor_when_nobody_tells_where_the_first_is_then_exits_2_with_what_to_s
     done = doctor("--join", OMPI_COMM_WORLD_SIZE="2", OMPI_COMM_WORLD_RANK="1")
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith("sersl: 1 wrong: Open MPI does not tell process 1 of 2 where")
+    assert sentence.startswith(
+        "sersl: 1 wrong: Open MPI does not give process 1 of 2 the address of"
+    )
     assert "coordinator unknown" in done.stdout and "jax " in done.stdout
 
 

@@ -38,14 +38,14 @@ def test_initialize_when_the_address_has_no_port_then_it_is_shown(clean):
     clean.setenv("SERSL_COORDINATOR", "localhost")
     clean.setenv("SERSL_NUM_PROCESSES", "2")
     clean.setenv("SERSL_PROCESS_ID", "1")
-    with pytest.raises(UserError, match="='localhost' is no address: write host:port"):
+    with pytest.raises(UserError, match="='localhost' is not an address: write host:port"):
         distributed.initialize()
 
 
 def test_initialize_when_the_number_is_beyond_the_count_then_says_so(clean):
     for name, value in zip(VARIABLES, ("localhost:1234", "2", "2"), strict=True):
         clean.setenv(name, value)
-    with pytest.raises(UserError, match="SERSL_PROCESS_ID=2 is none of the 2 processes"):
+    with pytest.raises(UserError, match="SERSL_PROCESS_ID=2 is not one of the 2 processes"):
         distributed.initialize()
 
 
@@ -160,7 +160,7 @@ def test_detect_when_tasks_share_a_node_then_they_divide_its_gpus(changes, gpus,
 def test_initialize_when_nobody_tells_where_the_first_is_then_says_what_to_set(clean):
     for name, value in HYDRA.items():
         clean.setenv(name, value)
-    expected = "MPI does not tell process 1 of 2 where process 0 is: set SERSL_COORDINATOR="
+    expected = "MPI does not give process 1 of 2 the address of process 0: set SERSL_COORDINATOR="
     with pytest.raises(UserError, match=expected):
         distributed.initialize()
 

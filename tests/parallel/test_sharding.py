@@ -71,7 +71,7 @@ def test_param_shardings_when_a_dimension_is_indivisible_then_it_stays_whole_and
         mesh_of(1, 8, 1),
     )
     assert shardings["a"]["kernel"].spec == P(None, "tensor")
-    assert notes == ["a/kernel (12, 32): embed=12 stays whole, fsdp=8 does not divide it"]
+    assert notes == ["a/kernel (12, 32): embed=12 is replicated because fsdp=8 does not divide it"]
 
 
 def test_param_shardings_when_an_axis_is_used_twice_then_raises():

@@ -245,7 +245,7 @@ def test_plan_verb_writes_json_without_a_corpus(tmp_path, capsys):
     ("words", "sentence"),
     [
         (["--topology", "v5e:4x4x"], "is no topology: write CHIP:SHAPE"),
-        (["--topology", "cpu:8", "--config.mesh.fsdp=3"], "does not divide the 8 devices"),
+        (["--topology", "cpu:8", "--config.mesh.fsdp=3"], "does not fit the 8 devices"),
         (
             ["--topology", "cpu:8", "--config.data.row_multiple=1",
              "--config.data.seconds_per_batch=6.0", "--config.data.max_seconds=2.0"],
