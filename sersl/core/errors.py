@@ -4,8 +4,21 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-# A full disk, a quota, a file system that is read-only, or a lack of permission.
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_ROOM = "make room or change the permissions, and run the same command again"
+_PATH = "give another path"
+_LONGEST_NAME = 200  # characters of a name in a message
+# Errors of the operating system whose cause the user can fix, and how.
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _ROOM,
+    errno.EACCES: _ROOM,
+    errno.EPERM: _ROOM,
+    errno.ENAMETOOLONG: _PATH,
+    errno.ENOTDIR: _PATH,
+    errno.EISDIR: _PATH,
+    errno.ELOOP: _PATH,
+}
 
 
 class UserError(Exception):
@@ -45,15 +58,14 @@ def as_user_error(error: BaseException) -> UserError | None:
       error: any.
 
     Returns:
-      The error itself where it is a UserError; one that names the file where the machine refuses to
-      read or write it for want of room or permission; None otherwise.
+      The error itself if it is a UserError; one that names the file if the operating system refuses
+      to use it for one of the reasons in `_REMEDIES`; None otherwise.
     """
     if isinstance(error, UserError):
         return error
-    if not isinstance(error, OSError) or error.errno not in _OF_THE_MACHINE:
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
-    name = "a file" if error.filename is None else error.filename
-    return UserError(
-        f"{name} cannot be used ({error.strerror}): make room or mend the permissions, and start "
-        "the same command again"
-    )
+    name = "a file" if error.filename is None else str(error.filename)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}..."
+    return UserError(f"{name} cannot be used ({error.strerror}): {_REMEDIES[error.errno]}")

@@ -30,7 +30,7 @@ def whole_path(path: str | Path) -> Iterator[Path]:
     Yields:
       The path to write to: the same folder and suffix, named by host and process.
     """
-    path = _behind_link(Path(path))
+    path = behind_link(Path(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(path)
     partial = staging_path(path)
@@ -71,7 +71,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     Yields:
       An empty folder on the same file system.
     """
-    folder = _behind_link(Path(folder))
+    folder = behind_link(Path(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(folder)
     partial = staging_path(folder)
@@ -235,7 +235,7 @@ def check_name(name: Any, *, what: str) -> str:
     return name
 
 
-def _behind_link(path: Path) -> Path:
+def behind_link(path: Path) -> Path:
     """Gives the place that a link points to, so that the link stays."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 

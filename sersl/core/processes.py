@@ -1,8 +1,8 @@
-"""Shares work between processes of this machine; one that is ended from outside ends the work.
+"""Shares work between processes of this machine; if one of them is killed, the work ends.
 
-`concurrent.futures.ProcessPoolExecutor` hears all its processes through one pipe, of which it holds
-both ends: where a process is killed in the middle of a result, it waits for the rest for ever. Here
-every process has a pipe of its own, which ends with it.
+`concurrent.futures.ProcessPoolExecutor` reads the results of all its processes from one pipe and
+keeps both ends open: if a process is killed in the middle of a result, it waits forever for the
+rest. Here every process has its own pipe, which closes with it.
 """
 
 import collections
@@ -11,8 +11,8 @@ import itertools
 import multiprocessing
 import queue
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from sersl.core.errors import UserError
@@ -43,7 +43,7 @@ def in_processes(
     # Spawned, not forked: this process may have threads (ArrayRecord has).
     context = multiprocessing.get_context("spawn")
     free: queue.SimpleQueue = queue.SimpleQueue()
-    started = []
+    started: list[multiprocessing.process.BaseProcess] = []
 
     def ask(task):
         connection = free.get()
@@ -85,7 +85,7 @@ def in_processes(
 
 def in_order(
     pool: Executor, work: Callable[[Task], Result], tasks: Iterable[Task], *, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Works on tasks in a pool, a bounded number ahead of what is taken.
 
     Args:
@@ -97,7 +97,7 @@ def in_order(
     Yields:
       What `work` gives for each task, in their order.
     """
-    waiting = collections.deque()
+    waiting: collections.deque[Future[Result]] = collections.deque()
     try:
         for task in tasks:
             waiting.append(pool.submit(work, task))

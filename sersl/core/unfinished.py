@@ -25,7 +25,7 @@ _STAGING = re.compile(
 def staging_path(path: Path) -> Path:
     """Names the unfinished form of a file or folder: hidden, beside it, by host and process."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
-    return path.with_name(f".{_short(path.name)}.{_host()}-{os.getpid()}.partial{suffix}")
+    return path.with_name(f".{short_name(path.name)}.{_host()}-{os.getpid()}.partial{suffix}")
 
 
 def swap_in(new: Path, folder: Path) -> None:
@@ -39,7 +39,7 @@ def swap_in(new: Path, folder: Path) -> None:
         os.rename(new, folder)
     elif not _exchange(new, folder):
         # Where names cannot be swapped at once, `restore` undoes half a swap.
-        old = folder.with_name(f".{_short(folder.name)}.old.{_host()}-{os.getpid()}.partial")
+        old = folder.with_name(f".{short_name(folder.name)}.old.{_host()}-{os.getpid()}.partial")
         os.rename(folder, old)
         os.rename(new, folder)
         os.rename(old, new)
@@ -67,7 +67,7 @@ def clear_stale(path: Path) -> None:
 
 def _stale(path: Path) -> Iterator[tuple[Path, bool]]:
     """Finds unfinished forms whose process has ended; True: the complete form before a swap."""
-    name = _short(path.name)
+    name = short_name(path.name)
     if not path.parent.is_dir():
         return
     with os.scandir(path.parent) as entries:
@@ -80,7 +80,7 @@ def _stale(path: Path) -> Iterator[tuple[Path, bool]]:
             yield path.with_name(left), found["old"] is not None
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """Cuts a long name, so that the unfinished form has a name of at most 255 bytes."""
     if len(os.fsencode(name)) <= _LONGEST_KEPT:
         return name
