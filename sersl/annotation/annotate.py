@@ -8,23 +8,28 @@ whose record i belongs to row i of the index, and `sidecar.json`, which says wha
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from sersl.annotation.annotators import RULES, Annotator
-from sersl.annotation.sidecar_parts import RECORDS_FILE, SUMMARY_FILE, SidecarParts
+from sersl.annotation.sidecar_parts import SidecarParts
 from sersl.annotation.sidecar_records import make_records
 from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex, load_index
 from sersl.corpora.remote import local_folder, refuse_remote
-from sersl.corpora.writing.parts import check_shard
+from sersl.corpora.sidecar import (
+    RECORDS_FILE,
+    SUMMARY_FILE,
+    annotation_folder,
+    is_finished,
+    names_beside,
+    read_sidecar,
+)
+from sersl.corpora.writing.parts import Progress
 from sersl.data.sources import CorpusSource
 
 SIDECAR_SCHEMA = 1  # layout that `data.sources` reads
-
-Progress = Callable[[int, int], None]
 
 
 def annotate_corpus(
@@ -60,53 +65,26 @@ def annotate_corpus(
     if isinstance(annotator, str):
         annotator = _rule(annotator)
     source = CorpusSource(data_dir, corpus)
-    folder = sidecar_folder(source.index, annotator.name)
+    folder = annotation_folder(source.index, annotator.name)
     if find_sidecar(annotator, source.index) is not None:
         return folder
     if processes < 1:
         raise UserError(f"annotating takes at least 1 process, not {processes}")
-    check_shard(shard)
-    number, count = shard
     parts = SidecarParts(folder, _summary(annotator, source.index), source.num_samples)
-    mine = range(number, len(parts.rows), count)
-    to_do = [part for part in mine if not parts.is_done(part)]
-    total = sum(len(parts.rows[part]) for part in mine)
-    done = total - sum(len(parts.rows[part]) for part in to_do)
-    if to_do:
+    share = parts.share(shard)
+    if share.to_do:
+        parts.prepare()
         annotator.listen(source)
-
-    def counted(records):
-        nonlocal done
-        for record in records:
-            yield record
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
-    rows = [parts.rows[part] for part in to_do]
+    rows = [parts.rows[part] for part in share.to_do]
+    made = make_records(source, annotator, rows, processes=processes)
     # Closed here, not when the interpreter gets round to it: it waits for its processes.
-    with contextlib.closing(
-        make_records(source, annotator, rows, processes=processes)
-    ) as all_records:
-        for part, records in zip(to_do, all_records, strict=True):
-            parts.write(part, counted(records))
+    with contextlib.closing(made):
+        for part, records in zip(share.to_do, made, strict=True):
+            parts.write(part, share.counted(records, progress))
     if parts.missing() and find_sidecar(annotator, source.index) is None:
         return None
     parts.join()
     return folder
-
-
-def sidecar_folder(index: CorpusIndex, annotator: str) -> Path:
-    """Gives the folder of an annotator's sidecar, there or not.
-
-    Args:
-      index: of the corpus.
-      annotator: its name.
-
-    Returns:
-      A folder beside the corpus's records.
-    """
-    return index.folder / "sidecars" / annotator
 
 
 def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict | None:
@@ -120,13 +98,8 @@ def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict | None:
       Its summary, or None.
     """
     annotator = _rule(annotator) if isinstance(annotator, str) else annotator
-    folder = sidecar_folder(index, annotator.name)
-    try:
-        summary = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = (folder / RECORDS_FILE).is_file() and summary == _summary(annotator, index)
-    return summary if whole else None
+    summary = _summary(annotator, index)
+    return summary if is_finished(annotation_folder(index, annotator.name), summary) else None
 
 
 def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> dict:
@@ -145,14 +118,14 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
       UserError: there is none, or it was made from other records or by another annotator.
     """
     index = load_index(data_dir, corpus)
-    file = sidecar_folder(index, annotator) / SUMMARY_FILE
+    file = annotation_folder(index, annotator) / SUMMARY_FILE
     # Records of a bucket are copied when they are needed.
     there = file.is_file() and (bool(index.remote) or file.with_name(RECORDS_FILE).is_file())
     folder, after = local_folder(data_dir)
     if annotator not in RULES and not there:
-        others = (path.parent.name for path in file.parents[1].glob(f"[!.]*/{SUMMARY_FILE}"))
+        others = {*RULES, *names_beside(file.parent)}
         raise UserError(
-            f"{unknown_name('annotator', annotator, {*RULES, *others})}; a fitted one first "
+            f"{unknown_name('annotator', annotator, others)}; a fitted one first "
             f"annotates the corpus: `sersl annotate --annotator FOLDER --corpus {corpus} "
             f"--data_dir {folder}`{after}"
         )
@@ -163,10 +136,12 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
         raise UserError(
             f"no {annotator!r} sidecar for corpus {corpus!r} in {data_dir}: run {command}{after}"
         )
-    try:
-        summary = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): run {command}{again}") from error
+    summary = read_sidecar(
+        file.parent,
+        what=f"{annotator!r} sidecar of corpus {corpus!r}",
+        remedy=f"run {command}{again}",
+        remote=bool(index.remote),
+    )
     expected = _of_corpus(annotator, index)
     if annotator in RULES:
         expected = _summary(RULES[annotator], index)

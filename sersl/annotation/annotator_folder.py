@@ -1,10 +1,9 @@
-"""The folder of a fitted annotator: annotator.json says what it is, annotator.safetensors knows it.
+"""The folder of a fitted annotator: settings in annotator.json, weights in annotator.safetensors.
 
 The folder's name is the annotator's name, and that of the sidecars it makes.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from sersl.core.digests import check_digests, has_digests, write_digests
 from sersl.core.errors import UserError
-from sersl.core.files import whole_folder, write_json
+from sersl.core.files import check_writable, read_json, whole_folder, write_json, writing
 
 SCHEMA = 1
 ABOUT_FILE, TENSORS_FILE = "annotator.json", "annotator.safetensors"
@@ -27,7 +27,7 @@ class Fitted:
     """A fitted annotator in host memory.
 
     Attributes:
-      folder: where it lies.
+      folder: that it was read from.
       about: content of annotator.json: "schema", "kind", "algorithm", "config", "categories",
         "trained_on"...
       tensors: {name: array}.
@@ -41,52 +41,50 @@ class Fitted:
 
     @property
     def name(self) -> str:
-        """Gives the annotator's name."""
+        """Name of the annotator: the folder's."""
         return self.folder.name
 
 
-def check_name(folder: Path, reserved: tuple[str, ...]) -> None:
-    """Checks that a folder can be called after an annotator.
+def check_output(folder: Path, reserved: tuple[str, ...]) -> None:
+    """Checks, before an annotator is fitted, that its folder can be written.
 
     Args:
       folder: of the annotator.
       reserved: names that are taken.
 
     Raises:
-      UserError: it has a taken name, or one with other than letters, digits, "_", "." and "-".
+      UserError: it has a taken name, one with other than letters, digits, "_", "." and "-", holds
+        something else, or cannot be written.
     """
     if folder.name in reserved or not _NAME.fullmatch(folder.name):
         raise UserError(
-            f"a fitted annotator cannot be called {folder.name!r}, as the last part of its folder "
-            f"says: take letters, digits, '_', '.' or '-', and none of {', '.join(reserved)}"
+            f"a fitted annotator cannot be called {folder.name!r}, the last part of its folder: "
+            f"use letters, digits, '_', '.' or '-', and none of {', '.join(reserved)}"
         )
+    if folder.exists() and not (folder / ABOUT_FILE).is_file():
+        raise UserError(f"{folder} exists and is not an annotator: give --output another folder")
+    check_writable(folder.parent, option="--output")
 
 
 def write_annotator(folder: Path, about: Mapping, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a fitted annotator, whole or not at all.
+    """Writes a fitted annotator, whole or not at all; an older one is replaced.
 
     Args:
-      folder: to make; an annotator that is there is replaced.
-      about: JSON-able; "kind" and "algorithm" (its version) are what readers look at.
-      tensors: {name: array}.
+      folder: to make.
+      about: JSON-able; readers look at "kind" and "algorithm" (its version).
+      tensors: {name: array}, each of any shape.
 
     Raises:
-      UserError: the folder holds something else, or cannot be written.
+      UserError: the folder cannot be written.
     """
-    if folder.exists() and not (folder / ABOUT_FILE).is_file():
-        raise UserError(f"{folder} is there and no annotator: give --output another folder")
-    try:
-        with whole_folder(folder) as partial:
-            (partial / TENSORS_FILE).write_bytes(save(dict(tensors)))
-            write_json(partial / ABOUT_FILE, {"schema": SCHEMA, **about})
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error}): make room or mend its permissions"
-        ) from error
+    with writing("the annotator", folder.parent), whole_folder(folder) as partial:
+        (partial / TENSORS_FILE).write_bytes(save(dict(tensors)))
+        write_json(partial / ABOUT_FILE, {"schema": SCHEMA, **about})
+        write_digests(partial)
 
 
 def is_annotator(folder: str | Path) -> bool:
-    """Says whether a folder holds a fitted annotator."""
+    """Tells whether a folder holds a fitted annotator."""
     return (Path(folder) / ABOUT_FILE).is_file()
 
 
@@ -103,19 +101,25 @@ def read_annotator(folder: str | Path) -> Fitted:
       UserError: it is missing, damaged, or of another version.
     """
     folder = Path(folder)
+    remedy = f"fit one with `sersl annotate --fit ... --output {folder}`"
+    if not is_annotator(folder) and not has_digests(folder):
+        raise UserError(f"{folder} is not an annotator: {remedy}")
+    check_digests(folder, what="annotator", remedy=remedy)
+    about = read_json(folder / ABOUT_FILE, what="annotator", remedy=remedy)
     try:
-        words = (folder / ABOUT_FILE).read_bytes()
+        if not (folder / TENSORS_FILE).is_file():
+            raise ValueError("it is not a file")
         numbers = (folder / TENSORS_FILE).read_bytes()
-        about, tensors = json.loads(words), load(numbers)
-        schema = about["schema"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        tensors = load(numbers)
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
-            f"{folder} is no annotator that can be read ({error}): fit one with "
-            f"`sersl annotate --fit ... --output {folder}`"
+            f"{folder / TENSORS_FILE} (annotator) cannot be read: {error}; {remedy}"
         ) from error
+    schema = about.get("schema")
     if schema != SCHEMA:
         raise UserError(
             f"{folder / ABOUT_FILE} has schema {schema}, this version reads {SCHEMA}: fit it again"
         )
+    words = (folder / ABOUT_FILE).read_bytes()
     digest = hashlib.sha256(words + b"\0" + numbers).hexdigest()[:16]
     return Fitted(folder.resolve(), about, tensors, digest)

@@ -6,51 +6,42 @@ records and are read by `data.codes`.
 """
 
 import hashlib
-import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from sersl.annotation import kmeans
+from sersl.annotation.codebook_folder import (
+    CODEBOOK_SCHEMA,
+    CodeBook,
+    centroids_fingerprint,
+    check_output,
+    read_codebook,
+    write_codebook,
+)
 from sersl.annotation.frame_features import FrameFeatures
-from sersl.annotation.sidecar_parts import SidecarParts
+from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
 from sersl.annotation.stretches import make_batches
 from sersl.core.errors import UserError
-from sersl.core.files import whole_file, whole_folder, write_json
+from sersl.core.files import whole_file, writing
 from sersl.core.lengths import num_frames
 from sersl.core.seeds import generator
-from sersl.data.codes import CODES_DTYPE, CODES_SCHEMA, codes_folder
+from sersl.corpora.sidecar import codes_folder, is_finished
+from sersl.corpora.writing.parts import Progress
+from sersl.data.codes import CODES_DTYPE, CODES_SCHEMA
 from sersl.data.sources import CorpusSource
 
-CODEBOOK_SCHEMA = 1
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-4  # of the inertia, relative; sklearn's default
-_WEIGHTS, _SUMMARY = "codebook.safetensors", "codebook.json"
 _ROWS_PER_PART = 256  # utterances whose sampled frames are kept at once
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CodeBook:
-    """Centroids and what they were made of.
-
-    Attributes:
-      name: of the folder, and of the codes.
-      centroids: float32 [K, D].
-      about: content of codebook.json.
-    """
-
-    name: str
-    centroids: np.ndarray
-    about: dict
 
 
 @dataclass(frozen=True)
@@ -79,34 +70,6 @@ class Fit:
             )
 
 
-def read_codebook(folder: str | Path) -> CodeBook | None:
-    """Reads a code book.
-
-    Args:
-      folder: of it.
-
-    Returns:
-      The code book; None where the folder holds none.
-
-    Raises:
-      UserError: it is damaged.
-    """
-    folder = Path(folder)
-    if not (folder / _SUMMARY).is_file():
-        return None
-    try:
-        about = dict(json.loads((folder / _SUMMARY).read_text(encoding="utf-8")))
-        centroids = safetensors.numpy.load_file(folder / _WEIGHTS)["centroids"]
-        whole = about["schema"] == CODEBOOK_SCHEMA and len(centroids) == about["num_codes"]
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"the code book {folder} is damaged ({error}): delete the folder and fit it again"
-        ) from error
-    if not whole:
-        raise UserError(f"the code book {folder} is of another layout: fit it again elsewhere")
-    return CodeBook(folder.name, centroids, about)
-
-
 def fit_codebook(
     folder: str | Path,
     sources: Sequence[CorpusSource],
@@ -133,6 +96,7 @@ def fit_codebook(
       UserError: the folder holds another code book, or there are too few frames.
     """
     folder = Path(folder)
+    check_output(folder)
     wanted = {"num_codes": fit.num_codes, "identity": features.identity}
     found = read_codebook(folder)
     if found is not None:
@@ -143,16 +107,16 @@ def fit_codebook(
                     f"{value}): give another --output"
                 )
         return found
-    about = {
+    about: dict[str, Any] = {
         "schema": CODEBOOK_SCHEMA,
         **wanted,
         "max_frames": fit.max_frames,
         "seed": fit.seed,
         "corpora": {source.index.corpus: source.index.fingerprint for source in sources},
     }
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    partial = folder.with_name(f".{folder.name}-{digest}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}-{fingerprint(about)}.partial")
+    with writing("the code book", folder.parent):
+        partial.mkdir(parents=True, exist_ok=True)
     frames = _sample(partial, sources, features, fit, progress)
     if len(frames) < fit.num_codes:
         raise UserError(
@@ -164,13 +128,12 @@ def fit_codebook(
         "num_frames": len(frames),
         "iterations": last.number,
         "inertia": last.inertia,
-        "fingerprint": hashlib.sha256(last.centroids.tobytes()).hexdigest()[:16],
+        "fingerprint": centroids_fingerprint(last.centroids),
     }
-    with whole_folder(folder) as done:
-        safetensors.numpy.save_file({"centroids": last.centroids}, done / _WEIGHTS)
-        write_json(done / _SUMMARY, about)
+    book = CodeBook(folder.name, last.centroids, about)
+    write_codebook(folder, book)
     shutil.rmtree(partial, ignore_errors=True)
-    return CodeBook(folder.name, last.centroids, about)
+    return book
 
 
 def write_codes(
@@ -210,11 +173,12 @@ def write_codes(
     }
     if features.labels_of:  # whoever learns these codes has learned from these labels
         summary["labels_of"] = list(features.labels_of)
-    if _is_there(folder, summary):
+    if is_finished(folder, summary):
         return folder
     centroids = jnp.asarray(book.centroids)
     encode = jax.jit(lambda values: kmeans.nearest(values, centroids)[0])
     parts = SidecarParts(folder, summary, source.num_samples)
+    parts.prepare()
     for part in parts.missing():
         rows = parts.rows[part]
         codes = [np.zeros(n, CODES_DTYPE) for n in num_frames(source.num_samples[rows])]
@@ -230,29 +194,29 @@ def write_codes(
     return folder
 
 
-def _is_there(folder: Path, summary: dict) -> bool:
-    try:
-        return json.loads((folder / "sidecar.json").read_text(encoding="utf-8")) == summary
-    except (OSError, ValueError):
-        return False
-
-
 def _computed(source: CorpusSource, rows: Sequence[int], features: FrameFeatures) -> Iterator:
     """Yields stretches of the rows and the features [B, T, D] of their batch."""
     for batch in make_batches([source.waveform(row) for row in rows]):
         yield batch.stretches, features.compute(batch.waveform, batch.num_samples)
 
 
-def _sample(partial, sources, features, fit: Fit, progress) -> np.ndarray:
-    """Collects frames, each with the same chance, in parts that are kept."""
+def _sample(
+    partial: Path,
+    sources: Sequence[CorpusSource],
+    features: FrameFeatures,
+    fit: Fit,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Collects frames [n, D], each with the same chance, in parts that are kept."""
     counts = [num_frames(source.num_samples) for source in sources]
     share = min(1.0, fit.max_frames / max(sum(int(c.sum()) for c in counts), 1))
-    total, done, files = sum(map(len, sources)), 0, []
+    total, done, kept = sum(map(len, sources)), 0, []
     for number, source in enumerate(sources):
         for first in range(0, len(source), _ROWS_PER_PART):
             rows = range(first, min(first + _ROWS_PER_PART, len(source)))
             file = partial / f"frames-{number:03d}-{first:08d}.npy"
-            if not file.is_file():
+            part = _kept_frames(file)
+            if part is None:
                 draws = [
                     generator(fit.seed, "code book", number, row).random(counts[number][row])
                     for row in rows
@@ -262,29 +226,47 @@ def _sample(partial, sources, features, fit: Fit, progress) -> np.ndarray:
                     for stretches, values in _computed(source, rows, features)
                     for line, (owner, start, count) in enumerate(stretches)
                 ]
-                with whole_file(file, "wb") as out:
-                    np.save(out, np.concatenate(found) if found else np.zeros((0, 0), np.float32))
-            files.append(file)
+                part = np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+                with writing("the code book", partial), whole_file(file, "wb") as out:
+                    np.save(out, part)
+            kept.append(part)
             done += len(rows)
             if progress is not None:
                 progress(done, total)
-    kept = [np.load(file) for file in files]
     return np.concatenate([part for part in kept if len(part)] or [np.zeros((0, 1), np.float32)])
 
 
-def _iterations(partial, frames: np.ndarray, fit: Fit, say) -> kmeans.Iteration:
+def _kept_frames(file: Path) -> np.ndarray | None:
+    """Reads frames [n, D] that an interrupted run left; None where there are none, or damaged."""
+    try:
+        return np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _kept_iteration(file: Path) -> kmeans.Iteration | None:
+    """Reads the last iteration of an interrupted run; None where there is none, or damaged."""
+    try:
+        with np.load(file) as kept:
+            number, inertia = int(kept["number"]), float(kept["inertia"])
+            return kmeans.Iteration(number, kept["centroids"], inertia)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _iterations(
+    partial: Path, frames: np.ndarray, fit: Fit, say: Callable[[str], None]
+) -> kmeans.Iteration:
     """Runs k-means from the last iteration that was kept."""
     file = partial / "iteration.npz"
-    if file.is_file():
-        kept = np.load(file)
-        last = kmeans.Iteration(int(kept["number"]), kept["centroids"], float(kept["inertia"]))
-    else:
+    last = _kept_iteration(file)
+    if last is None:
         last = kmeans.Iteration(0, kmeans.start(frames, fit.num_codes, seed=fit.seed), np.inf)
     steps = kmeans.iterate(
         kmeans.place(frames), last, max_iterations=MAX_ITERATIONS, tolerance=TOLERANCE
     )
     for last in steps:
-        with whole_file(file, "wb") as out:
+        with writing("the code book", partial), whole_file(file, "wb") as out:
             np.savez(out, number=last.number, centroids=last.centroids, inertia=last.inertia)
         if last.number % 10 == 0:
             say(f"k-means: {last.number} iterations, mean squared distance {last.inertia:.4g}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from sersl.annotation.annotator_folder import check_name, read_annotator, write_annotator
+from sersl.annotation.annotator_folder import check_output, read_annotator, write_annotator
 from sersl.annotation.annotators import RULES
 from sersl.annotation.category_ranker import fit_category_ranker
 from sersl.annotation.fitted import (
@@ -88,7 +88,7 @@ def fit_annotator(
     if kind not in KINDS:
         raise unknown_name("annotator to fit", kind, KINDS)
     folder = Path(output)
-    check_name(folder, tuple(RULES))
+    check_output(folder, tuple(RULES))
     if not any(len(portion.rows) for portion in portions):
         raise UserError("there is no utterance to fit on: name a prepared corpus with --corpus")
     if kind == "ranker":

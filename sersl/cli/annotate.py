@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sersl.annotation.annotate import annotate_corpus, find_sidecar, sidecar_folder
+from sersl.annotation.annotate import annotate_corpus, find_sidecar
 from sersl.annotation.annotator_folder import is_annotator
 from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.fit import Portion, fit_annotator
@@ -21,6 +21,7 @@ from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import load_index
+from sersl.corpora.sidecar import annotation_folder
 from sersl.data.sources import CorpusSource
 from sersl.eval import intensity_agreement
 from sersl.release.model_annotator import MEASURES, ModelAnnotator, is_model
@@ -90,7 +91,7 @@ def _annotate(annotator: Annotator, arguments) -> bool:
     index = load_index(arguments.data_dir, arguments.corpus)
     shard = read_shard(arguments.shard)
     if find_sidecar(annotator, index) is not None:
-        folder = sidecar_folder(index, annotator.name)
+        folder = annotation_folder(index, annotator.name)
         print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")
         return True
     started = time.monotonic()

@@ -231,8 +231,11 @@ def _export(verbs) -> None:
 
 
 def _doctor(verbs) -> None:
-    parser = _verb(verbs, "doctor", "say what this machine and its cluster look like")
-    parser.add_argument("--workdir", metavar="DIR", help="also look at the room and locks there")
+    parser = _verb(verbs, "doctor", "check this machine, its cluster and prepared data")
+    parser.add_argument("--workdir", metavar="DIR", help="also check the room and locks there")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="also check every file of the prepared data there"
+    )
     parser.add_argument(
         "--join", action="store_true", help="join the other processes of the run and list them"
     )

@@ -1,8 +1,9 @@
-"""`sersl doctor`: what this machine and its cluster look like to sersl, and what is wrong."""
+"""`sersl doctor`: checks this machine, its cluster and prepared data, and lists what is wrong."""
 
 import os
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from tqdm import tqdm
 
 from sersl.core.errors import UserError
+from sersl.corpora.remote import is_remote
+from sersl.data.inspection import inspect, prepared_folders
 from sersl.parallel import distributed
 from sersl.parallel.environment import Cluster, detect
 from sersl.parallel.watchdog import ends_together
@@ -24,17 +28,17 @@ _GIB = 2**30
 
 @ends_together
 def run(arguments) -> int:
-    """Looks around and says what it sees.
+    """Prints what it finds.
 
     Args:
-      arguments: `workdir`, a folder to look at, or None; `join`, whether to join the other
-        processes of the run.
+      arguments: `workdir`, a folder to check, or None; `data_dir`, prepared data to check, or None;
+        `join`, whether to join the other processes of the run.
 
     Returns:
-      0 where nothing is wrong.
+      0 if nothing is wrong.
 
     Raises:
-      UserError: naming everything that is wrong.
+      UserError: with everything that is wrong.
     """
     cluster = detect(os.environ)
     wrong = environment_problems(os.environ)
@@ -61,6 +65,8 @@ def run(arguments) -> int:
     _look_at_host()
     if arguments.workdir:
         wrong += _look_at_workdir(Path(arguments.workdir))
+    if arguments.data_dir:
+        wrong += _check_data(arguments.data_dir)
     if wrong:
         raise UserError(f"{len(wrong)} wrong: " + "; ".join(wrong))
     _say("wrong", "nothing")
@@ -149,7 +155,7 @@ def _look_at_devices() -> list[str]:
 
 
 def _look_at_host() -> None:
-    allowed, there = len(os.sched_getaffinity(0)), os.cpu_count()
+    allowed, there = len(os.sched_getaffinity(0)), os.cpu_count() or 1
     _say("cores", f"{allowed} of {there}" + (" (see --cpus-per-task)" * (allowed < there)))
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     _say("memory", f"{pages / _GIB:.1f} GiB")
@@ -170,6 +176,34 @@ def _look_at_workdir(workdir: Path) -> list[str]:
     if not held:
         return [f"the file system of {workdir} has no locks: see to it that one run uses a workdir"]
     return []
+
+
+def _check_data(data_dir: str) -> list[str]:
+    """Checks every file of prepared data, and prints a line for each fault."""
+    if is_remote(data_dir):
+        return [f"--data_dir {data_dir} is not a local folder: check the one it was copied from"]
+    folders = prepared_folders(data_dir)
+    if not folders:
+        return [f"--data_dir {data_dir} holds no prepared corpus: give the one of `sersl prepare`"]
+    wrong = []
+    for folder in folders:
+        bar = tqdm(unit="B", unit_scale=True, desc=folder.parent.name, disable=not _on_terminal())
+        with bar:
+            found = inspect(folder, progress=bar.update)
+        how = "as written" if found.has_digests else "without digests; records agree with the index"
+        beside = "".join(f", {name}" for name in found.beside)
+        state = f"{len(found.faults)} faults" if found.faults else how
+        _say("data", f"{found.name}: {found.num_utterances} utterances{beside}: {state}")
+        for fault in found.faults:
+            _say("fault", f"{found.name}: {fault}")
+        if found.faults:
+            more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
+            wrong.append(f"corpus {found.name}: {found.faults[0]}{more}")
+    return wrong
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _gather(text: str, *, length: int = 256) -> list[str]:

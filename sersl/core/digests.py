@@ -16,12 +16,22 @@ _BLOCK = 4 << 20  # bytes
 _LARGE = 64 << 20  # bytes
 
 
-def file_digest(path: str | Path) -> str:
-    """Computes the SHA-256 of a file's bytes: 64 hexadecimal digits."""
+def file_digest(path: str | Path, *, progress: Callable[[int], None] | None = None) -> str:
+    """Computes the SHA-256 of a file's bytes.
+
+    Args:
+      path: of the file.
+      progress: called with the number of bytes of each block.
+
+    Returns:
+      64 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
+            if progress is not None:
+                progress(len(block))
     return digest.hexdigest()
 
 
@@ -52,6 +62,7 @@ def find_faults(
     *,
     hashed: Callable[[str], bool] = lambda name: True,
     expected: Callable[[str], bool] = lambda name: True,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[str]:
     """Compares the files of a folder with its digests.
 
@@ -59,6 +70,7 @@ def find_faults(
       folder: that has digests.
       hashed: takes the name of a file; True to compare its bytes.
       expected: takes the name of a file; True if it must exist.
+      progress: called with the number of bytes of each block that is read.
 
     Yields:
       A clause for each fault, such as "index.parquet is missing".
@@ -81,11 +93,15 @@ def find_faults(
             yield f"{name} is not a file"
         elif hashed(name):
             try:
-                changed = _remembered_digest(path) != wanted
+                found = (
+                    _remembered_digest(path)
+                    if progress is None
+                    else file_digest(path, progress=progress)
+                )
             except OSError as error:
                 yield f"{name} cannot be read ({error.strerror or error})"
                 continue
-            if changed:
+            if found != wanted:
                 yield f"{name} is damaged: its bytes are not those that were written"
 
 

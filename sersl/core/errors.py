@@ -69,3 +69,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}..."
     return UserError(f"{name} cannot be used ({error.strerror}): {_REMEDIES[error.errno]}")
+
+
+def first_line(error: BaseException) -> str:
+    """Shortens the message of a library's error to one line; the error's kind where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -6,11 +6,12 @@ import math
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, first_line
 from sersl.core.unfinished import clear_stale, staging_path, swap_in
 
 # Of JSON from outside: sersl's own files hold at most some megabytes, nested less than ten deep.
@@ -104,11 +105,30 @@ def writing(what: str, folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(
             f"{what} cannot be written in {folder} ({reason}): free some space or check the "
             "folder's permissions, then run again"
         ) from error
+
+
+def check_writable(folder: str | Path, *, option: str) -> None:
+    """Checks, before any work, that files can be written into a folder; makes it if missing.
+
+    Args:
+      folder: to write into.
+      option: that names it, for the sentence, e.g. "--output".
+
+    Raises:
+      UserError: it is a file, or cannot be made or written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is not a folder" if Path(folder).is_file() else error.strerror or str(error)
+        raise UserError(f"{option}: {folder} cannot be written ({reason}): use another") from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sersl.core.digests import check_digests
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError, first_line, unknown_name
 from sersl.core.files import read_json
 from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
 
@@ -129,7 +129,7 @@ class CorpusIndex:
             table = pq.read_table(path, columns=[name])
             values = table.column(name).to_numpy(zero_copy_only=False)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error)
         else:
             kind = INDEX_SCHEMA.field(name).type
             if len(values) == len(self) and table.schema.field(name).type == kind:
@@ -241,7 +241,8 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
             f"own list ({hint})"
         )
     try:
-        check_prepared(folder, data_dir)
+        if not check_prepared(folder, data_dir):
+            _warn_once(folder)
         summary = read_summary(folder)
     except UserError:
         if is_remote(data_dir):
@@ -257,7 +258,7 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     )
 
 
-def check_prepared(folder: Path, data_dir: str | Path) -> None:
+def check_prepared(folder: Path, data_dir: str | Path) -> bool:
     """Compares the index and the JSON files of a prepared corpus with their digests.
 
     Records are not read, only found: they have checksums of their own.
@@ -265,6 +266,9 @@ def check_prepared(folder: Path, data_dir: str | Path) -> None:
     Args:
       folder: `data_dir/<corpus>/<version>`, or its local copy.
       data_dir: as given, for the sentence.
+
+    Returns:
+      Whether the folder has digests; data of older versions has none.
 
     Raises:
       UserError: a file is missing or damaged.
@@ -281,7 +285,7 @@ def check_prepared(folder: Path, data_dir: str | Path) -> None:
     if not digests:
         for name in _TFDS_FILES:
             read_json(folder / name, what="layout of the records", remedy=_remedy(folder))
-        _warn_once(folder)
+    return digests
 
 
 def _remedy(folder: Path) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from sersl.corpora.writing.claim import (
     together,
 )
 from sersl.corpora.writing.encoding import encode_all
-from sersl.corpora.writing.parts import Parts, check_shard
+from sersl.corpora.writing.parts import Parts, check_shard, divide_evenly
 from sersl.corpora.writing.quality import write_quality
 
 
@@ -141,7 +142,7 @@ def prepare(
             work = describe_work(str(builder.version), source, builder.count())
             with together(data_dir, builder.name, work):
                 if finished() is None:  # it may have been written while this one waited
-                    parts = Parts(parts_folder(data_dir, builder.name), work["utterances"])
+                    parts = _parts(data_dir, builder.name, work)
                     _encode_share(builder, parts, shard)
                     if parts.missing():
                         return None
@@ -154,7 +155,7 @@ def prepare(
         if options is not None:
             work = describe_work(str(builder.version), source, builder.count())
             begin_work(data_dir, builder.name, work)
-            parts = Parts(parts_folder(data_dir, builder.name), work["utterances"])
+            parts = _parts(data_dir, builder.name, work)
         builder = make(staging)
         builder.parts = parts
         _write(builder, options)
@@ -203,30 +204,22 @@ def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict | None:
     )
 
 
+def _parts(data_dir: Path, corpus: str, work: Mapping) -> Parts:
+    return Parts(parts_folder(data_dir, corpus), divide_evenly(work["utterances"]))
+
+
 def _encode_share(builder: Builder, parts: Parts, shard: tuple[int, int]) -> None:
     """Encodes the parts of one shard that are not there yet."""
-    number, count = shard
-    mine = range(number, len(parts.rows), count)
-    to_do = sorted(set(mine) & set(parts.missing()))
-    total = sum(len(parts.rows[part]) for part in mine)
-    done = total - sum(len(parts.rows[part]) for part in to_do)
-    wanted = frozenset(to_do)
+    share = parts.share(shard)
+    wanted = frozenset(share.to_do)
     items = (item for row, item in enumerate(builder.listed()) if parts.part_of(row) in wanted)
-
-    def counted(encoded):
-        nonlocal done
-        for one in encoded:
-            yield one
-            done += 1
-            if builder.progress is not None:
-                builder.progress(done, total)
-
+    encoded = encode_all(builder.name, items, processes=builder.processes)
     # Closed here, not when the interpreter gets round to it: it waits for its processes.
-    with contextlib.closing(
-        encode_all(builder.name, items, processes=builder.processes)
-    ) as encoded:
-        for part in to_do:
-            parts.write(part, counted(itertools.islice(encoded, len(parts.rows[part]))))
+    with contextlib.closing(encoded):
+        for part in share.to_do:
+            own = itertools.islice(encoded, len(parts.rows[part]))
+            packed = (one.to_bytes() for one in own)
+            parts.write(part, share.counted(packed, builder.progress))
 
 
 def _write(builder: Builder, options) -> None:

@@ -1,20 +1,23 @@
 """Codes of frames of one prepared corpus, read at random: what `sersl cluster` wrote beside it."""
 
-import json
 import threading
-from pathlib import Path
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import UserError, first_line, unknown_name
 from sersl.core.lengths import num_frames as frames_of
 from sersl.corpora.index import CorpusIndex
+from sersl.corpora.sidecar import (
+    RECORDS_FILE,
+    SUMMARY_FILE,
+    codes_folder,
+    names_beside,
+    read_sidecar,
+)
 
 CODES_SCHEMA = 1  # layout that this file reads
 CODES_DTYPE = np.dtype("<u2")
-_RECORDS = "sidecar-00000-of-00001.array_record"
-_SUMMARY = "sidecar.json"
 
 
 class CodeReader:
@@ -38,14 +41,16 @@ class CodeReader:
         """
         self._index, self._book = index, book
         self._folder = codes_folder(index, book)
-        try:
-            summary = dict(json.loads((self._folder / _SUMMARY).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            known = [path.parent.name for path in self._folder.parent.glob(f"[!.]*/{_SUMMARY}")]
+        if not (self._folder / SUMMARY_FILE).is_file():
             raise UserError(
-                f"{unknown_name('code book', book, known)}; corpus {index.corpus!r} has none of "
-                f"that name: run {self._command()}"
-            ) from error
+                f"{unknown_name('code book', book, names_beside(self._folder))}; corpus "
+                f"{index.corpus!r} has none of that name: run {self._command()}"
+            )
+        summary = read_sidecar(
+            self._folder,
+            what=f"codes {book!r} of corpus {index.corpus!r}",
+            remedy=f"run {self._command()} again",
+        )
         for key, expected in (
             ("schema", CODES_SCHEMA),
             ("corpus_fingerprint", index.fingerprint),
@@ -62,9 +67,15 @@ class CodeReader:
                 f"code book {book!r} has {summary.get('num_codes')} codes, not the {num_codes} of "
                 "objectives.clusters.codes: correct the setting"
             )
+        labels_of = summary.get("labels_of", [])
+        if not isinstance(summary.get("fingerprint"), str) or not isinstance(labels_of, list):
+            raise UserError(
+                f"{self._folder / SUMMARY_FILE} is damaged: run {self._command()} again"
+            )
         self.fingerprint: str = summary["fingerprint"]
-        self.labels_of: tuple[dict, ...] = tuple(summary.get("labels_of", ()))
-        self._open_nothing()
+        self.labels_of: tuple[dict, ...] = tuple(labels_of)
+        self._records: ArrayRecordDataSource | None = None
+        self._lock = threading.Lock()
 
     def __getstate__(self):
         left_out = ("_lock", "_records")
@@ -72,7 +83,8 @@ class CodeReader:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._open_nothing()
+        self._records = None
+        self._lock = threading.Lock()
 
     @property
     def book(self) -> str:
@@ -94,15 +106,15 @@ class CodeReader:
           UserError: they cannot be read, or are not those of the utterance.
         """
         expected = frames_of(int(self._index.column("num_samples")[row]))
-        with self._lock:
-            if self._records is None:
-                self._records = ArrayRecordDataSource(str(self._folder / _RECORDS))
         try:
+            with self._lock:
+                if self._records is None:
+                    self._records = ArrayRecordDataSource(str(self._folder / RECORDS_FILE))
             content = np.frombuffer(self._records[int(row)], CODES_DTYPE)
         except (RuntimeError, ValueError, IndexError) as error:
             raise UserError(
                 f"the codes {self._book!r} of corpus {self._index.corpus!r} cannot be read "
-                f"({str(error).splitlines()[0]}): run {self._command()} again"
+                f"({first_line(error)}): run {self._command()} again"
             ) from error
         if len(content) != expected:
             raise UserError(
@@ -112,26 +124,9 @@ class CodeReader:
             )
         return content[start_frame : start_frame + num_frames].astype(np.int32)
 
-    def _open_nothing(self) -> None:
-        self._lock = threading.Lock()
-        self._records: ArrayRecordDataSource | None = None
-
     def _command(self) -> str:
         data_dir = self._index.folder.parents[1]
         return (
             f"`sersl cluster --corpus {self._index.corpus} --data_dir {data_dir} --output "
             f".../{self._book}`"
         )
-
-
-def codes_folder(index: CorpusIndex, book: str) -> Path:
-    """Gives the folder of a code book's codes, there or not.
-
-    Args:
-      index: of the corpus.
-      book: name of the code book.
-
-    Returns:
-      A folder beside the corpus's records.
-    """
-    return index.folder / "codes" / book

@@ -3,7 +3,6 @@
 Only paths travel to a worker process; every process opens the files when it first reads.
 """
 
-import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,16 +18,21 @@ from tensorflow_datasets.proto import tf_example_pb2
 from sersl.audio.decode import decode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import DataConfig
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, first_line
 from sersl.core.lengths import num_frames as frames_of
 from sersl.corpora.index import SPLIT, CorpusIndex, load_index, prepare_command
 from sersl.corpora.remote import UnreachableError, copy_beside, local_folder
-from sersl.data.codes import CodeReader, codes_folder
+from sersl.corpora.sidecar import (
+    RECORDS_FILE,
+    SUMMARY_FILE,
+    annotation_folder,
+    codes_folder,
+    read_sidecar,
+)
+from sersl.data.codes import CodeReader
 from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
-_SIDECAR_RECORDS = "sidecar-00000-of-00001.array_record"
-_SIDECAR_SUMMARY = "sidecar.json"
 # What libraries raise for bytes that are not what was written.
 _DAMAGE = (UserError, DecodeError, SafetensorError, RuntimeError, ValueError, IndexError, KeyError)
 
@@ -137,7 +141,7 @@ class CorpusSource:
             folder, after = local_folder(self._data_dir)
             raise self._damaged(
                 row,
-                f"the record of {self._name(row)} cannot be read ({_first_line(error)}): run "
+                f"the record of {self._name(row)} cannot be read ({first_line(error)}): run "
                 f"`{prepare_command(self.index.folder, folder)}`{after}",
             ) from error
 
@@ -173,7 +177,7 @@ class CorpusSource:
             raise self._damaged(
                 row,
                 f"the annotation of {self._name(row)} by {self.annotator!r} cannot be read "
-                f"({_first_line(error)}): run {self._annotate_command()}",
+                f"({first_line(error)}): run {self._annotate_command()}",
             ) from error
         if intensity.shape != (expected,) or prosody.shape != (expected, len(PROSODY_NAMES)):
             raise UserError(
@@ -210,11 +214,11 @@ class CorpusSource:
     def _sidecar(self) -> ArrayRecordDataSource:
         with self._lock:
             if self._annotation is None:
-                self._annotation = ArrayRecordDataSource(str(self._folder() / _SIDECAR_RECORDS))
+                self._annotation = ArrayRecordDataSource(str(self._folder() / RECORDS_FILE))
         return self._annotation
 
     def _folder(self) -> Path:
-        return self.index.folder / "sidecars" / str(self.annotator)
+        return annotation_folder(self.index, str(self.annotator))
 
     def _annotate_command(self) -> str:
         folder, after = local_folder(self._data_dir)
@@ -236,13 +240,16 @@ class CorpusSource:
     def _check_sidecar(self) -> None:
         """Compares the sidecar's summary with the index."""
         corpus = self.index.corpus
-        try:
-            summary = json.loads((self._folder() / _SIDECAR_SUMMARY).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        if not (self._folder() / SUMMARY_FILE).is_file():
             raise UserError(
                 f"corpus {corpus!r} has no annotation by {self.annotator!r}: run "
                 f"{self._annotate_command()}"
-            ) from error
+            )
+        summary = read_sidecar(
+            self._folder(),
+            what=f"annotation of corpus {corpus!r} by {self.annotator!r}",
+            remedy=f"run {self._annotate_command()}",
+        )
         for key, what, expected in (
             ("schema", "another layout", _SIDECAR_SCHEMA),
             ("corpus_fingerprint", "other records", self.index.fingerprint),
@@ -255,8 +262,3 @@ class CorpusSource:
                     f"the annotation of corpus {corpus!r} by {self.annotator!r} was made for "
                     f"{what} ({key} differs): run {self._annotate_command()}"
                 )
-
-
-def _first_line(error: Exception) -> str:
-    """Shortens a library's message to one line."""
-    return next(iter(str(error).splitlines()), type(error).__name__)

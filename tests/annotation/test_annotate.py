@@ -14,6 +14,7 @@ from sersl.audio.prosody import PROSODY_NAMES, prosody
 from sersl.cli import annotate as cli
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.corpora.sidecar import RECORDS_FILE, SUMMARY_FILE
 from sersl.data.sources import CorpusSource
 from tests.data.doubles import prepare
 from tests.tolerances import FP32
@@ -81,8 +82,8 @@ def test_annotate_corpus_in_two_processes_writes_the_same_bytes(tmp_path):
 def test_annotate_corpus_a_second_time_does_nothing_until_something_changes(data_dir, monkeypatch):
     def stamp():
         folder = annotate_corpus("signal", "alpha", data_dir=data_dir)
-        return (folder / sidecar_parts.RECORDS_FILE).stat().st_ino, json.loads(
-            (folder / sidecar_parts.SUMMARY_FILE).read_text()
+        return (folder / RECORDS_FILE).stat().st_ino, json.loads(
+            (folder / SUMMARY_FILE).read_text()
         )
 
     first = stamp()

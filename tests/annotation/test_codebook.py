@@ -13,7 +13,8 @@ from sersl.cli.main import main
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
-from sersl.data.codes import CodeReader, codes_folder
+from sersl.corpora.sidecar import codes_folder
+from sersl.data.codes import CodeReader
 from sersl.data.sources import CorpusSource
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.spectra import describe_frames
@@ -152,6 +153,7 @@ def test_codes_when_missing_of_another_size_or_of_other_records_then_user_error(
         CodeReader(source.index, "k4", num_codes=5)
     file = codes_folder(source.index, "k4") / "sidecar.json"
     summary = json.loads(file.read_text())
+    file.with_name("digests.json").unlink()  # as if written by an older version
     for key, value in (("corpus_fingerprint", "other"), ("num_frames", 3)):
         file.write_text(json.dumps(summary | {key: value}))
         with pytest.raises(UserError, match=f"other records \\({key} differs"):

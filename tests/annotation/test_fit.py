@@ -114,7 +114,10 @@ def test_fit_of_a_strength_network_learns_from_a_ranker_or_from_the_corpus(
         ("--fit ranker --output X/a --config.ranker.order_weight=0", "takes a number above 0"),
         ("--fit ranker --output X/a --config.ranker.supervision=self", "ranker.supervision"),
         ("--fit strength --output X/a", "strength.ranker is not given: fit a ranker first"),
-        ("--fit strength --output X/a --config.strength.ranker=X", "is no annotator that can be"),
+        (
+            "--fit strength --output X/a --config.strength.ranker=X",
+            "is not an annotator: fit one with",
+        ),
         ("--output X/a", "--output belongs to --fit or --check"),
         ("--config.ranker.seed=1", "are settings of --fit"),
         ("--annotator nothing", "unknown annotator 'nothing'"),
@@ -152,7 +155,7 @@ def test_open_fitted_of_a_damaged_folder_says_to_fit_it_again(ranker, tmp_path):
         with pytest.raises(UserError, match=sentence):
             open_fitted(folder)
     (folder / "annotator.safetensors").write_bytes(b"x")
-    with pytest.raises(UserError, match="is no annotator that can be read"):
+    with pytest.raises(UserError, match=r"annotator\.safetensors .* cannot be read"):
         open_fitted(folder)
 
 

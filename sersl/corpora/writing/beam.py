@@ -181,5 +181,6 @@ class _Write:
     def __call__(self, work: tuple[int, list[Utterance]]) -> int:
         part, items = work
         reader = Reader()
-        self.parts.write(part, (encode(reader, self.corpus, item) for item in items))
+        encoded = (encode(reader, self.corpus, item) for item in items)
+        self.parts.write(part, (one.to_bytes() for one in encoded))
         return part

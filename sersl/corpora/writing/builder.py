@@ -24,7 +24,7 @@ from sersl.corpora.listing import check_folder, list_files, listing_fingerprint,
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 from sersl.corpora.writing import beam
 from sersl.corpora.writing.encoding import Encoded, encode_all
-from sersl.corpora.writing.parts import Parts
+from sersl.corpora.writing.parts import Parts, divide_evenly
 from sersl.corpora.writing.quality import Quality
 from sersl.corpora.writing.records import SHARD_BYTES, IndexWriter, ShardWriter, record_features
 
@@ -153,7 +153,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
         if options is not None or runner is not None:
             if self.parts is None:
                 # A temporary folder until all is written.
-                own = self.parts = Parts(self.data_path / "parts", self.count())
+                own = self.parts = Parts(self.data_path / "parts", divide_evenly(self.count()))
             beam.write_parts(
                 self, self.parts, runner=runner, options=options, progress=self.progress
             )
@@ -218,7 +218,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
 
     def _joined(self, parts: Parts) -> Iterator[Encoded]:
         """Reads what others encoded, beside the listing."""
-        read = parts.read()
+        read = parts.read(Encoded.from_bytes)
         for item in self.listed():
             one = next(read, None)
             if one is None or one.utterance_id != item.utterance_id:

@@ -1,45 +1,59 @@
-"""The parts of a corpus that several processes prepare: written one by one, joined at last.
+"""Work on a corpus in parts; an interrupted run keeps those that it finished.
 
-A part holds neighbouring utterances of the listing, encoded, with all that the books and the
-quality report need of each. Whoever joins them writes what one process would have written.
+A part holds neighbouring rows and is written whole. Several runs may share the work, on any hosts
+that see the folder; the one that ends last joins the parts.
 """
 
-import contextlib
+import bisect
 import os
 import shutil
-import socket
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from sersl.core.errors import UserError
-from sersl.corpora.writing.encoding import Encoded
+from sersl.core.files import whole_path, writing
 from sersl.corpora.writing.records import RECORD_OPTIONS
 
 _MOST_ROWS = 256  # of a part: seconds of work, and at most 150 MB
 _FEWEST_PARTS = 256  # of a corpus that has as many utterances: enough to share among hosts
 
+Progress = Callable[[int, int], None]
+Item = TypeVar("Item")
+
 
 class Parts:
-    """The working folder of one corpus.
+    """The working folder of some work on a corpus.
 
     Attributes:
       folder: that the parts are in.
-      rows: utterances of each part, by their number in the listing.
+      rows: of each part, in order.
     """
 
-    def __init__(self, folder: str | Path, total: int):
-        """Finds what is there; writes nothing.
+    def __init__(
+        self,
+        folder: str | Path,
+        rows: Sequence[range],
+        *,
+        what: str = "a part of the corpus",
+        options: str = RECORD_OPTIONS,
+    ):
+        """Writes nothing.
 
         Args:
           folder: to work in.
-          total: utterances of the whole corpus.
+          rows: of each part, in order.
+          what: is made, for messages.
+          options: of ArrayRecord.
         """
         self.folder = Path(folder)
-        size = min(_MOST_ROWS, -(-total // _FEWEST_PARTS))
-        self.rows = [range(i, min(i + size, total)) for i in range(0, total, size)]
+        self.rows = list(rows)
+        self._what, self._options = what, options
+        self._stops = [part.stop for part in self.rows]
 
     def missing(self) -> list[int]:
         """Lists the parts that are not written."""
@@ -47,40 +61,72 @@ class Parts:
         return [part for part in range(len(self.rows)) if self._file(part).name not in there]
 
     def part_of(self, row: int) -> int:
-        """Finds the part of an utterance by its number in the listing."""
-        return row // len(self.rows[0])
+        """Finds the part of a row; one behind the last part for a row behind the last row."""
+        return bisect.bisect_right(self._stops, row)
 
-    def write(self, part: int, encoded: Iterable[Encoded]) -> None:
-        """Writes one part, whole or not at all.
+    def share(self, shard: tuple[int, int]) -> "Share":
+        """Finds the parts that are to be done by run i of n.
 
         Args:
-          part: its number.
-          encoded: its utterances, in order.
+          shard: (i, n).
+
+        Returns:
+          Parts i, i + n, i + 2 n... that are not written.
+
+        Raises:
+          UserError: i is not from 0 to n - 1.
+        """
+        check_shard(shard)
+        number, count = shard
+        mine = range(number, len(self.rows), count)
+        missing = set(self.missing())
+        return Share(
+            [part for part in mine if part in missing],
+            total=sum(len(self.rows[part]) for part in mine),
+            done=sum(len(self.rows[part]) for part in mine if part not in missing),
+        )
+
+    def prepare(self) -> None:
+        """Makes the folder, so that one that cannot be written is found before the work.
 
         Raises:
           UserError: no room, or no permission.
         """
-        # Named by host and process: another may be at the same part.
-        name = f"part-{part:06d}-{socket.gethostname()}-{os.getpid()}.tmp"
-        temporary = self.folder / name
-        try:
-            with writing("a part of the corpus", self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                writer = ArrayRecordWriter(os.fspath(temporary), RECORD_OPTIONS)
-            for utterance in encoded:
-                with writing("a part of the corpus", self.folder):
-                    writer.write(utterance.to_bytes())
-            with writing("a part of the corpus", self.folder):
-                writer.close()
-                temporary.replace(self._file(part))
-        finally:
-            temporary.unlink(missing_ok=True)
+        with writing(self._what, self.folder.parent):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as trial:
+                trial.write(bytes(4096))
 
-    def read(self) -> Iterator[Encoded]:
-        """Reads all parts, one utterance at a time; no part may be missing.
+    def write(self, part: int, records: Iterable[bytes]) -> None:
+        """Writes one part, whole or not at all.
+
+        Args:
+          part: its number.
+          records: one for each of its rows.
+
+        Raises:
+          UserError: no room, or no permission.
+        """
+        with writing(self._what, self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        # Named by host and process until it is whole: another run may work on the same part.
+        with whole_path(self._file(part)) as partial:
+            with writing(self._what, self.folder):
+                writer = ArrayRecordWriter(os.fspath(partial), self._options)
+            for record in records:
+                with writing(self._what, self.folder):
+                    writer.write(record)
+            with writing(self._what, self.folder):
+                writer.close()
+
+    def read(self, unpack: Callable[[bytes], Item]) -> Iterator[Item]:
+        """Reads all parts, one record at a time; no part may be missing.
+
+        Args:
+          unpack: makes an item of a record; a damaged one may raise ValueError or TypeError.
 
         Yields:
-          Every utterance of the corpus, in the order of the listing.
+          An item for every row of the corpus, in order.
 
         Raises:
           UserError: a part is damaged; it is deleted, so that it is made again.
@@ -90,9 +136,9 @@ class Parts:
             try:
                 with ArrayRecordDataSource(os.fspath(file)) as source:
                     if len(source) != len(rows):
-                        raise ValueError(f"{len(source)} utterances of {len(rows)}")
-                    for i in range(len(source)):
-                        yield Encoded.from_bytes(source[i])
+                        raise ValueError(f"{len(source)} records of {len(rows)}")
+                    items = (unpack(source[i]) for i in range(len(source)))
+                    yield from items
             except (ValueError, TypeError, RuntimeError, IndexError, OSError) as error:
                 file.unlink(missing_ok=True)
                 raise UserError(
@@ -108,31 +154,42 @@ class Parts:
         return self.folder / f"part-{part:06d}.array_record"
 
 
-@contextlib.contextmanager
-def writing(what: str, folder: str | Path) -> Iterator[None]:
-    """Turns a full disk or a missing permission into one sentence.
+class Share:
+    """The parts that one run has to do, and how far it is.
+
+    Attributes:
+      to_do: numbers of the parts.
+      total: rows of this run, those of earlier runs included.
+      done: rows that are finished.
+    """
+
+    def __init__(self, to_do: list[int], *, total: int, done: int):
+        self.to_do, self.total, self.done = to_do, total, done
+
+    def counted(self, items: Iterable[Item], progress: Progress | None) -> Iterator[Item]:
+        """Passes items on, and calls `progress` with (rows done, rows of this run) after each."""
+        for item in items:
+            yield item
+            self.done += 1
+            if progress is not None:
+                progress(self.done, self.total)
+
+
+def divide_evenly(total: int) -> list[range]:
+    """Divides the rows of a corpus into parts of one size.
 
     Args:
-      what: is written, for the sentence.
-      folder: that it is written into.
+      total: rows; at least 1.
 
-    Yields:
-      Nothing.
-
-    Raises:
-      UserError: it cannot be written.
+    Returns:
+      At least 256 parts where there are as many rows, of at most 256 rows.
     """
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # ArrayRecord raises RuntimeError for either
-        raise UserError(
-            f"{what} cannot be written in {folder} ({error}): free some space or check the "
-            "folder's permissions, then run again"
-        ) from error
+    size = min(_MOST_ROWS, -(-total // _FEWEST_PARTS))
+    return [range(i, min(i + size, total)) for i in range(0, total, size)]
 
 
 def check_shard(shard: tuple[int, int]) -> None:
-    """Stops where a share of the work is none.
+    """Checks that a share of the work exists.
 
     Args:
       shard: (i, n).

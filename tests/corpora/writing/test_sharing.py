@@ -22,7 +22,7 @@ from sersl.corpora.prepare import prepare
 from sersl.corpora.utterance import Utterance
 from sersl.corpora.writing import builder, claim, encoding, parts
 from sersl.corpora.writing.encoding import Encoded, encode_all
-from sersl.corpora.writing.parts import Parts
+from sersl.corpora.writing.parts import Parts, divide_evenly
 from tests.corpora.test_prepare import bad_files
 
 ROOT = Path(__file__).parents[3]
@@ -266,7 +266,7 @@ def test_encoded_when_packed_then_every_number_comes_back_exactly():
 
 @pytest.mark.parametrize("total", [1, 2, 255, 256, 257, 1440, 100_000])
 def test_parts_when_divided_then_cover_every_row_once(tmp_path, total):
-    made = Parts(tmp_path, total)
+    made = Parts(tmp_path, divide_evenly(total))
     assert list(itertools.chain.from_iterable(made.rows)) == list(range(total))
     assert all(made.part_of(row) == i for i, rows in enumerate(made.rows) for row in rows)
     assert max(map(len, made.rows)) <= parts._MOST_ROWS and made.missing() == [
