@@ -42,8 +42,6 @@ DESCRIPTORS = {
     "mfcc4": "",
 }
 NAMES = tuple(DESCRIPTORS)
-# Descriptors that mean nothing without a voice; they are 0 where `voiced` is False.
-NEED_VOICE = ("f0", "hnr", "h1_h2")
 
 _NUM_BANDS = 26  # mel bands of loudness and MFCC, as eGeMAPS has
 _LIFTER = 22  # of the MFCC (HTK book 3.4, sec. 5.6)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sersl.annotation.codebook import Fit, fit_codebook, write_codes
-from sersl.annotation.frame_features import FrameFeatures, layer_features, mfcc_features
+from sersl.annotation.codebooks.codebook import Fit, fit_codebook, write_codes
+from sersl.annotation.codebooks.frame_features import FrameFeatures, layer_features, mfcc_features
 from sersl.core.errors import UserError
 from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource

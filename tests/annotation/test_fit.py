@@ -116,7 +116,7 @@ def test_fit_of_a_strength_network_learns_from_a_ranker_or_from_the_corpus(
         ("--fit strength --output X/a", "strength.ranker is not given: fit a ranker first"),
         (
             "--fit strength --output X/a --config.strength.ranker=X",
-            "is not an annotator: fit one with",
+            "is not an annotator: fit",
         ),
         ("--output X/a", "--output belongs to --fit or --check"),
         ("--config.ranker.seed=1", "are settings of --fit"),

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from sersl.annotation.annotate import annotate_corpus, load_sidecar_info
-from sersl.annotation.codebook import Fit, fit_codebook, read_codebook, write_codes
-from sersl.annotation.frame_features import mfcc_features
+from sersl.annotation.codebooks.codebook import Fit, fit_codebook, read_codebook, write_codes
+from sersl.annotation.codebooks.frame_features import mfcc_features
 from sersl.cli import doctor as cli
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sersl.annotation.annotate import annotate_corpus
-from sersl.annotation.codebook import Fit, fit_codebook, write_codes
-from sersl.annotation.frame_features import mfcc_features
+from sersl.annotation.codebooks.codebook import Fit, fit_codebook, write_codes
+from sersl.annotation.codebooks.frame_features import mfcc_features
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.corpora.prepare import prepare

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sersl.annotation import codebook, kmeans
-from sersl.annotation.codebook import Fit, fit_codebook, read_codebook, write_codes
-from sersl.annotation.frame_features import layer_features, mfcc_features
+from sersl.annotation.codebooks import codebook, kmeans
+from sersl.annotation.codebooks.codebook import Fit, fit_codebook, read_codebook, write_codes
+from sersl.annotation.codebooks.frame_features import layer_features, mfcc_features
 from sersl.cli.main import main
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sersl.annotation import kmeans
-from sersl.annotation.codebook_folder import (
+from sersl.annotation.codebooks import kmeans
+from sersl.annotation.codebooks.codebook_folder import (
     CODEBOOK_SCHEMA,
     CodeBook,
     centroids_fingerprint,
@@ -27,7 +27,7 @@ from sersl.annotation.codebook_folder import (
     read_codebook,
     write_codebook,
 )
-from sersl.annotation.frame_features import FrameFeatures
+from sersl.annotation.codebooks.frame_features import FrameFeatures
 from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
 from sersl.annotation.stretches import make_batches
 from sersl.core.errors import UserError

@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from sersl.annotation import kmeans
-from sersl.annotation.kmeans import Iteration
+from sersl.annotation.codebooks import kmeans
+from sersl.annotation.codebooks.kmeans import Iteration
 from tests.tolerances import FP32
 
 D = 3

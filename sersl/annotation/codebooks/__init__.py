@@ -1,0 +1,1 @@
+"""Code books: k-means over frames, and the codes of whole corpora."""
