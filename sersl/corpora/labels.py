@@ -1,8 +1,7 @@
 """Emotion labels by name: canonical categories, spellings, views for training, and scales.
 
-Nothing here is a position: projects disagree on the order of classes and of dimensions
-(s3prl: neutral first; emotion2vec: angry first; IEMOCAP files: valence first), so every artifact
-of sersl carries names.
+Everything is by name, because projects disagree on the order of classes and of dimensions
+(s3prl: neutral first; emotion2vec: angry first; IEMOCAP files: valence first).
 """
 
 import difflib
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.tables.cells import is_missing
 
 CANONICAL = (
     "angry",
@@ -52,8 +52,9 @@ _SPELLINGS = {
 _MEANINGS = {name: name for name in CANONICAL} | {
     spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
 }
-# Marks of "raters did not agree" or "not labelled": no category, on purpose.
-NO_CATEGORY = ("", "xxx", "no_agreement", "unknown", "unk", "<unk>", "nan", "none", "未知")
+# Labels for "raters did not agree" or "not labelled", besides the marks of missing values.
+_NO_CATEGORY = ("xxx", "no_agreement", "unknown", "unk", "<unk>", "未知")
+_LISTED = 40  # unknown labels in a message
 
 # Codes that mean something only within one corpus: corpus -> code -> category, "" for none.
 CORPUS_CODES: dict[str, dict[str, str]] = {
@@ -73,30 +74,64 @@ CORPUS_CODES: dict[str, dict[str, str]] = {
 
 
 def canonical(raw: str, corpus: str = "") -> str:
-    """Finds the canonical category that a label means.
+    """Finds the canonical category of a label.
 
     Args:
       raw: a label in any case, e.g. "Anger", "hap", "fearful", or a mark such as "xxx".
-      corpus: whose codes come first, e.g. "emodb" or "MSP-Podcast"; "" or one without codes of
-        its own: only spellings that mean the same everywhere.
+      corpus: its codes are tried first, e.g. "emodb" or "MSP-Podcast"; "" or a corpus without
+        codes: only spellings that mean the same everywhere.
 
     Returns:
-      One of `CANONICAL`, or "" for a mark of no agreement or no label.
+      One of `CANONICAL`, or "" for no agreement or no label.
 
     Raises:
-      UserError: the label means nothing known.
+      UserError: the label is unknown.
     """
     word = re.sub(r"[\s_-]+", "_", raw.strip().lower())
     codes = re.sub(r"[^a-z0-9]", "", corpus.lower())
     if codes in CORPUS_CODES and word in CORPUS_CODES[codes]:
         return CORPUS_CODES[codes][word]
-    if word in NO_CATEGORY:
+    if word in _NO_CATEGORY or is_missing(raw):
         return ""
     if word not in _MEANINGS:
-        # Where no spelling is near, the categories say more than all spellings of them.
+        # Where no spelling is near, the list of categories is more useful than that of spellings.
         near = difflib.get_close_matches(raw, _MEANINGS, n=1)
         raise unknown_name("emotion label", raw, _MEANINGS if near else CANONICAL)
     return _MEANINGS[word]
+
+
+class UnknownLabels:
+    """Gathers labels without a known meaning, to report all of them in one message."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}  # label -> (times, first place)
+
+    def add(self, label: str, where: str) -> None:
+        """Notes a label and where it is."""
+        count, first = self._found.get(label, (0, where))
+        self._found[label] = (count + 1, first)
+
+    def first(self) -> str:
+        """Gives the first unknown label; "" where there is none."""
+        return next(iter(self._found), "")
+
+    def check(self, remedy: str) -> None:
+        """Raises UserError with all labels, their number, first place and what to do, if any."""
+        if not self._found:
+            return
+        texts = []
+        for label, (count, first) in list(self._found.items())[:_LISTED]:
+            near = difflib.get_close_matches(label.lower(), _MEANINGS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            times = "" if count == 1 else f", {count} times"
+            texts.append(f"{label!r} ({first}{times}{hint})")
+        more = len(self._found) - len(texts)
+        texts += [f"and {more} more"] if more else []
+        number = "" if len(self._found) == 1 else "s"
+        raise UserError(
+            f"unknown emotion label{number} {', '.join(texts)}: {remedy}; categories are "
+            f"{', '.join(CANONICAL)}"
+        )
 
 
 def _named(*names: str, **merged: str) -> dict[str, str]:
@@ -124,13 +159,13 @@ VIEWS: dict[str, dict[str, str]] = {
         excited="happy",
     ),
 }
-# Classes that a view has and no category belongs to: they are never trained, only imported.
+# Classes of a view without a category: they occur in imported models only and are never trained.
 _EMPTY_CLASSES = {"e2v9": ("unknown",)}
 
 
 @dataclass(frozen=True)
 class LabelView:
-    """The classes of one training run, and which canonical category belongs to which.
+    """The classes of one training run, and the canonical categories that belong to each.
 
     Attributes:
       names: classes in the order of the model's scores; empty: no categories are predicted.
@@ -152,7 +187,7 @@ class LabelView:
         pairs = self.classes or tuple((name, name) for name in self.names)
         positions = {category: self.names.index(name) for category, name in pairs}
         unique, inverse = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
-        # -1 is an answer, not a fallback: the batch marks "no label" so.
+        # In a batch, -1 means "no label".
         table = np.array([positions.get(name, -1) for name in unique.tolist()], np.int32)
         return table[inverse.reshape(-1)] if len(table) else np.zeros(0, np.int32)
 
@@ -160,16 +195,13 @@ class LabelView:
 def make_view(
     name: str, index_categories: Iterable[str] | Mapping[str, Iterable[str]]
 ) -> LabelView:
-    """Makes the view that a configuration names.
+    """Makes the view of a configuration.
 
     Args:
       name: a key of `VIEWS`, "corpus" (the categories present, in canonical order), "shared"
         (those that every corpus has) or "none".
       index_categories: the canonical categories of every utterance, "" where there is none; or
         corpus -> its categories, which "shared" needs.
-
-    Returns:
-      The view.
 
     Raises:
       UserError: the name is unknown, or no utterance, or for "shared" no two corpora, give a
@@ -207,42 +239,19 @@ def make_view(
 
 
 def to_unit(value: float, low: float, high: float) -> float:
-    """Maps a rating to 0..1.
-
-    Args:
-      value: rating on the corpus scale; NaN stays NaN.
-      low: lowest rating of the scale.
-      high: highest rating of the scale.
-
-    Returns:
-      (value - low) / (high - low).
-    """
+    """Maps a rating on the scale low..high to 0..1; NaN stays NaN."""
     return (value - low) / (high - low)
 
 
-def from_unit(value, low: float, high: float):
-    """Maps 0..1 back to a rating, the inverse of `to_unit`; arrays and floats alike.
-
-    Args:
-      value: 0..1.
-      low: lowest rating of the scale.
-      high: highest rating of the scale.
-
-    Returns:
-      value * (high - low) + low.
-    """
-    return value * (high - low) + low
-
-
 def soft_label_table(votes: np.ndarray, view: LabelView) -> np.ndarray:
-    """Turns the votes of a whole index into distributions.
+    """Turns the votes of a whole index into distributions over classes.
 
     Args:
-      votes: [n] JSON objects canonical name -> number, "" where nobody voted.
+      votes: [N] JSON objects canonical name -> number, "" without votes.
       view: the classes.
 
     Returns:
-      [n, C] float32, rows that sum to 1; NaN where no vote belongs to a class.
+      [N, C] float32, rows that sum to 1; NaN where no vote belongs to a class.
     """
     unique, inverse = np.unique(np.asarray(votes, dtype=str), return_inverse=True)
     table = np.full((len(unique), len(view.names)), np.nan, np.float32)

@@ -1,17 +1,17 @@
-"""What raters said: votes, single raters, and ratings of arousal, dominance and valence.
+"""Labels of single raters: votes, annotators, and ratings of arousal, dominance and valence.
 
-Votes are in the index's column `votes` as {category: number}. Single raters are in `extra` under
-"annotators": {rater: {"category": name, "arousal": 0..1, ...}} with only what the rater gave.
+The index's column `votes` holds {category: number}. Its column `extra` holds single raters under
+"annotators": {rater: {"category": name, "arousal": 0..1, ...}}, with only what each rater gave.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import CANONICAL, DIMENSIONS, LabelView
+from sersl.corpora.labels import CANONICAL, LabelView
 
 ANNOTATORS = "annotators"  # key in the index's column `extra`
 # Lowest and highest rating. IEMOCAP: Busso et al. 2008, self-assessment manikins; MSP: the
@@ -24,58 +24,32 @@ SCALES: dict[str, tuple[float, float]] = {
 }
 
 
-def annotator_labels(extra: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
-    """Reads what each rater said of each utterance.
+def count_votes(annotators: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Counts the categories that raters chose; one who chose two counts half for each.
 
     Args:
-      extra: [N] the column `extra`, a JSON object or "".
+      annotators: rater -> answer, as in `extra`, with `category`, or `categories` for several.
 
     Returns:
-      rater -> {"category": [N] str, "" where not given; "arousal", "dominance", "valence": [N]
-      float64 in 0..1, NaN where not given}, raters in sorted order.
+      Category -> number of raters, in canonical order; categories without a vote are left out.
     """
-    rows = [json.loads(text) if text else {} for text in extra]
-    rated = [row.get(ANNOTATORS, {}) for row in rows]
-    tables = {}
-    for rater in sorted({rater for row in rated for rater in row}):
-        said = [row.get(rater, {}) for row in rated]
-        categories = [answer.get("category", "") for answer in said]
-        tables[rater] = {"category": np.array(categories, dtype=object)}
-        for name in DIMENSIONS:
-            values = [answer.get(name, math.nan) for answer in said]
-            tables[rater][name] = np.array(values, np.float64)
-    return tables
-
-
-def count_votes(annotators: Mapping[str, Mapping]) -> dict[str, int]:
-    """Counts the categories that raters gave.
-
-    Args:
-      annotators: rater -> answer, as in `extra`.
-
-    Returns:
-      Category -> number of raters, in canonical order, without those who gave none.
-    """
-    given = [a["category"] for a in annotators.values() if a.get("category")]
-    return {name: given.count(name) for name in CANONICAL if name in given}
+    votes: dict[str, float] = {}
+    for answer in annotators.values():
+        chosen = answer.get("categories") or [answer.get("category", "")]
+        for name in filter(None, chosen):
+            votes[name] = votes.get(name, 0) + (1 if len(chosen) == 1 else 1 / len(chosen))
+    return {name: round(votes[name], 6) for name in CANONICAL if name in votes}
 
 
 def plurality(votes: Mapping[str, float]) -> str:
-    """Names the category with most votes.
-
-    Args:
-      votes: number of votes by category.
-
-    Returns:
-      The category; "" where two share the first place, or there are no votes.
-    """
+    """Finds the category with most votes; "" where two share the first place or nobody voted."""
     most = max(votes.values(), default=0)
     first = [name for name, count in votes.items() if count == most and count > 0]
     return first[0] if len(first) == 1 else ""
 
 
-def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict:
-    """Says what a view makes of several corpora, and what it loses.
+def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Counts what a view merges and leaves out of each corpus.
 
     Args:
       view: the classes.
@@ -86,13 +60,14 @@ def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict:
       > happy": utterances}, "lost": {category: utterances}, "unlabelled": n, "absent": [classes
       that this corpus has no utterance of]}}}.
     """
-    report = {"classes": list(view.names), "corpora": {}}
+    parts: dict[str, dict[str, Any]] = {}
     for corpus, column in corpora.items():
         categories = np.asarray(column, dtype=str)
         names, counts = np.unique(categories, return_counts=True)
         count = dict(zip(names.tolist(), counts.tolist(), strict=True))
         classes = dict.fromkeys(view.names, 0)
-        merged, lost = {}, {}
+        merged: dict[str, int] = {}
+        lost: dict[str, int] = {}
         for name in (category for category in CANONICAL if category in count):
             (position,) = view.indices(np.array([name]))
             if position < 0:
@@ -102,25 +77,18 @@ def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict:
             classes[target] += count[name]
             if target != name:
                 merged[f"{name} > {target}"] = count[name]
-        report["corpora"][corpus] = {
+        parts[corpus] = {
             "classes": {name: n for name, n in classes.items() if n},
             "merged": merged,
             "lost": lost,
             "unlabelled": count.get("", 0),
             "absent": [name for name, n in classes.items() if not n],
         }
-    return report
+    return {"classes": list(view.names), "corpora": parts}
 
 
-def describe_view(report: Mapping) -> list[str]:
-    """Writes a view's report for people.
-
-    Args:
-      report: of `view_report`.
-
-    Returns:
-      One line per corpus.
-    """
+def describe_view(report: Mapping[str, Any]) -> list[str]:
+    """Formats the result of `view_report`: one line per corpus."""
     lines = []
     for corpus, part in report["corpora"].items():
         texts = [", ".join(f"{name} {n}" for name, n in part["classes"].items()) or "no class"]
@@ -141,9 +109,9 @@ def check_scale(low: float, high: float, where: str) -> tuple[float, float]:
     """Checks the scale of ratings.
 
     Args:
-      low: lowest rating; high: highest rating; both NaN: ratings are 0..1 already.
-      high: see low.
-      where: for the sentence.
+      low: lowest rating, and
+      high: highest rating; both NaN where ratings are 0..1 already.
+      where: for the message.
 
     Returns:
       (low, high), without NaN.

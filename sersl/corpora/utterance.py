@@ -4,8 +4,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
+
+
+class Ratings(TypedDict, total=False):
+    """The ratings of an `Utterance`: 0..1, and the scale that they were given on."""
+
+    arousal: float
+    dominance: float
+    valence: float
+    scale_low: float
+    scale_high: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from sersl.corpora.labels import (
     VIEWS,
     LabelView,
     canonical,
-    from_unit,
     make_view,
     soft_labels,
     to_unit,
@@ -90,9 +89,9 @@ def test_make_view_when_misspelt_then_error_names_the_nearest():
         make_view("4clas", ["sad"])
 
 
-def test_scale_when_mapped_and_back_then_same():
+def test_scale_when_mapped_then_zero_to_one():
     assert to_unit(4.0, 1.0, 7.0) == 0.5
-    assert from_unit(to_unit(2.3, 1.0, 5.0), 1.0, 5.0) == pytest.approx(2.3)
+    assert [to_unit(rating, -3.0, 3.0) for rating in (-3.0, 3.0)] == [0.0, 1.0]
     assert math.isnan(to_unit(math.nan, 1.0, 7.0))
 
 

@@ -18,7 +18,7 @@ _EMOTIONS = {  # initials of French words
     "S": ("surprise", "surprise"),
     "T": ("tristesse", "sad"),
 }
-# As RAVDESS: the ends of what the corpus knows; neutral has one strength, which says nothing.
+# As RAVDESS: the ends of the corpus's own range; neutral has only one.
 _STRENGTHS = {"1": ("weak", 0.0), "2": ("strong", 1.0)}
 _SENTENCES = {
     "1": "Un cheval fou dans mon jardin",

@@ -3,12 +3,15 @@
 import ast
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import missing_tables, read_table, scaled
+from sersl.corpora.catalog.label_files import missing_tables, require_choices, scaled
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.text import read_text
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -64,7 +67,7 @@ class CmuMosei(FolderBuilder):
         left_out = []
         if not missing_tables(self.audio_dir, [_LABELS]):
             columns = ("file", "start", "end", "split")
-            segments = read_table(self.audio_dir / _LABELS, columns=columns)
+            segments: Iterable[Row] = read_table(self.audio_dir / _LABELS, columns=columns)
         elif not missing_tables(self.audio_dir, [_OWNER]):
             folds = {}
             if missing_tables(self.audio_dir, [_OWNER_FOLDS]):
@@ -78,9 +81,11 @@ class CmuMosei(FolderBuilder):
                 f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: the "
                 "labels are there, so copy the owner's file or s3prl's"
             )
-        self._segments = {}
+        self._segments: dict[str, list[Row]] = {}
         for row in segments:
-            self._segments.setdefault(row["file"], []).append(row)
+            self._segments.setdefault(row.text("file"), []).append(row)
+        rows = (row for found in self._segments.values() for row in found)
+        require_choices(rows, "split", _FOLDS)
         return left_out
 
     def expected_utterances(self) -> int:
@@ -92,32 +97,30 @@ class CmuMosei(FolderBuilder):
         path = PurePosixPath(file)
         if path.stem not in self._segments:
             return LeftOut(printable(file), "recording without a label in the label file")
-        rows = sorted(self._segments[path.stem], key=lambda row: float(row["start"]))
+        rows = sorted(self._segments[path.stem], key=lambda row: row.seconds("start"))
         return [self._segment(file, number, row) for number, row in enumerate(rows)]
 
-    def _segment(self, file: str, number: int, row: dict) -> Utterance:
-        if row["split"] not in _FOLDS:
-            raise UserError(f"{_LABELS}: split {row['split']!r} is none of {', '.join(_FOLDS)}")
+    def _segment(self, file: str, number: int, row: Row) -> Utterance:
         category, raw, sentiment, extra = _emotion(row)
         video = PurePosixPath(file).stem
         return Utterance(
             utterance_id=f"{video}_{number}",
             source=self.audio_dir / file,
             path=printable(file),
-            start=max(0.0, float(row["start"])),
-            end=float(row["end"]),
-            speaker=video,  # one speaker each; who speaks in several is not told
+            start=max(0.0, row.seconds("start")),
+            end=row.seconds("end"),
+            speaker=video,  # one speaker each; speakers of several are not marked
             language="en",
             category=category,
             category_raw=raw,
             intensity=extra[raw] / _STRONGEST if category and raw in extra else math.nan,
             **scaled(*_SENTIMENT, valence=sentiment),
-            fold=_FOLDS[row["split"]],
+            fold=_FOLDS[row.text("split")],
             extra=extra,
         )
 
 
-def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[dict]:
+def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[Row]:
     """Reads the segments of the owner's HDF5 file, with the columns of the CSV."""
     try:
         import h5py
@@ -130,9 +133,17 @@ def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[dict]:
             for video, content in labels["data"].items():
                 intervals, features = content["intervals"][()], content["features"][()]
                 for (start, end), values in zip(intervals, features, strict=True):
-                    row = {"file": video, "start": start, "end": end}
-                    row["split"] = folds.get(video, "3")  # in none of the owner's lists
-                    yield row | dict(zip(names, values, strict=True))
+                    ratings = zip(names, map(float, values), strict=True)
+                    yield Row(
+                        f"{path.name}, {video}",
+                        {
+                            "file": video,
+                            "start": float(start),
+                            "end": float(end),
+                            "split": folds.get(video, "3"),  # in none of the owner's lists
+                            **dict(ratings),
+                        },
+                    )
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} is damaged or not the owner's label file ({error}): take the release's"
@@ -143,31 +154,35 @@ def _read_folds(path: Path) -> dict[str, str]:
     """Reads the recordings of each fold, without running the file: recording -> code of split."""
     codes = {"standard_train_fold": "0", "standard_valid_fold": "1", "standard_test_fold": "2"}
     try:
-        statements = ast.parse(path.read_text(encoding="utf-8")).body
+        statements = ast.parse(read_text(path)).body
         lists = {
             statement.targets[0].id: ast.literal_eval(statement.value)
             for statement in statements
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
         }
         return {video: code for name, code in codes.items() for video in lists[name]}
-    except (SyntaxError, ValueError, KeyError) as error:
+    except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise UserError(
             f"{path} does not assign the lists {', '.join(codes)}: take the owner's file"
         ) from error
 
 
-def _emotion(row: dict[str, str]) -> tuple[str, str, float, dict]:
+def _emotion(row: Row) -> tuple[str, str, float, dict[str, float]]:
     """Gives category, the corpus's name of it, sentiment and the strengths known."""
     if "happy" in row:
-        strengths = {name: float(row[name]) for name in _STRENGTHS}
-        most = max(strengths.values())
+        strengths = {name: row.number(name) for name in _STRENGTHS}
+        strengths = {name: value for name, value in strengths.items() if not math.isnan(value)}
+        most = max(strengths.values(), default=0.0)
         strongest = [name for name, value in strengths.items() if value == most]
         raw = strongest[0] if most > 0 and len(strongest) == 1 else ""
         category = _STRENGTHS[raw] if raw else ""
-        return category, raw, float(row["sentiment"]), strengths
+        return category, raw, row.number("sentiment"), strengths
     if "label6" in row and "label7" in row:
-        raw = tuple(_STRENGTHS)[int(row["label6"])]
-        return _STRENGTHS[raw], raw, float(row["label7"]), {}
+        number = row.whole("label6")
+        if number is None or number >= len(_STRENGTHS):
+            raise UserError(f"{row.at('label6')}: not a number of 0 to {len(_STRENGTHS) - 1}")
+        raw = tuple(_STRENGTHS)[number]
+        return _STRENGTHS[raw], raw, row.number("label7"), {}
     raise UserError(
         f"{_LABELS} has neither the columns {', '.join(_STRENGTHS)} nor label6 and label7: take "
         "s3prl's, or write CMU_MOSEI_Labels.csd as CSV"

@@ -3,8 +3,9 @@
 from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import read_table
 from sersl.corpora.listing import list_files, printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -46,14 +47,12 @@ class CommonVoice(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads the validated clips and which set each is in."""
-        self._clips, self._folds = {}, {}
+        self._clips: dict[str, Row] = {}
+        self._folds: dict[str, str] = {}
         for file in self.tables():
             path = PurePosixPath(file)
-            table = read_table(
-                self.audio_dir / file, columns=_COLUMNS, separator="\t", quotes=False
-            )
-            for row in table:
-                clip = str(path.parent / "clips" / row["path"])
+            for row in read_table(self.audio_dir / file, columns=_COLUMNS, quotes=False):
+                clip = str(path.parent / "clips" / row.text("path"))
                 if path.name == _VALID:
                     self._clips[clip] = row
                 else:
@@ -70,7 +69,7 @@ class CommonVoice(FolderBuilder):
         return len(self._clips)
 
     def parse(self, file: str) -> Utterance | LeftOut:
-        """Looks a clip up in the tables."""
+        """Takes the labels of a clip from the tables."""
         if file not in self._clips:
             return LeftOut(printable(file), f"clip is not in {_VALID}")
         row = self._clips[file]
@@ -79,10 +78,10 @@ class CommonVoice(FolderBuilder):
             utterance_id=PurePosixPath(file).stem,
             source=self.audio_dir / file,
             path=printable(file),
-            speaker=row["client_id"],
-            gender=_GENDERS.get(row["gender"], ""),  # others: not told, or neither
-            language=row["locale"].split("-")[0],
-            text=row["sentence"],
+            speaker=row.name("client_id"),
+            gender=_GENDERS.get(row.text("gender"), ""),  # others: no answer, or neither
+            language=row.text("locale").split("-")[0],
+            text=row.text("sentence"),
             fold=self._folds.get(file, ""),
-            extra={name: row[name] for name in kept if row.get(name)},
+            extra={name: row.text(name) for name in kept if row.has(name)},
         )

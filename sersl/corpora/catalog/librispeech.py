@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from sersl.core.errors import UserError
 from sersl.corpora.listing import list_files, printable
+from sersl.corpora.tables.text import read_lines
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -17,7 +19,7 @@ _FOLDS = {"train": "train", "dev": "validation", "test": "test"}
 
 
 class Librispeech(FolderBuilder):
-    """Any subsets of LibriSpeech; the transcripts say how many utterances they have.
+    """Any subsets of LibriSpeech; the transcripts give the number of utterances.
 
     Source: folders, `*.trans.txt` and SPEAKERS.TXT as in lhotse `recipes/librispeech.py`.
     """
@@ -46,17 +48,23 @@ class Librispeech(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads texts and genders; audio alone is enough for pretraining."""
-        self._texts, self._genders = {}, {}
+        self._texts: dict[str, str] = {}
+        self._genders: dict[str, str] = {}
         for file in self.tables():
-            lines = (self.audio_dir / file).read_text(encoding="utf-8").splitlines()
-            if _TRANSCRIPTS.fullmatch(file):
-                self._texts |= {a: b for a, _, b in (line.partition(" ") for line in lines)}
-                continue
-            for line in lines:  # 14   | F | train-clean-360  | 25.03 | Kristin LeMoine
-                if not line.startswith(";"):
-                    speaker, gender = (part.strip() for part in line.split("|")[:2])
-                    self._genders[speaker] = _GENDERS[gender]
+            lines = enumerate(read_lines(self.audio_dir / file), start=1)
+            for number, line in ((n, text) for n, text in lines if text.strip()):
+                if _TRANSCRIPTS.fullmatch(file):
+                    utterance_id, _, self._texts[utterance_id] = line.partition(" ")
+                elif not line.startswith(";"):
+                    self._add_speaker(line, f"{file} line {number}")
         return []
+
+    def _add_speaker(self, line: str, where: str) -> None:
+        """Reads a line such as 14   | F | train-clean-360  | 25.03 | Kristin LeMoine."""
+        speaker, *rest = (part.strip() for part in line.split("|"))
+        if not rest or rest[0] not in _GENDERS:
+            raise UserError(f"{where}: not a speaker, | and F or M: take the file of the release")
+        self._genders[speaker] = _GENDERS[rest[0]]
 
     def expected_utterances(self) -> int | None:
         """Counts the lines of all transcripts."""
@@ -68,7 +76,7 @@ class Librispeech(FolderBuilder):
         match = _NAME.fullmatch(path.stem)
         if match is None:
             return LeftOut(printable(file), "name is not like 103-1240-0000")
-        subset = next(filter(_SUBSET.fullmatch, path.parts), "")
+        subset = next((match for match in map(_SUBSET.fullmatch, path.parts) if match), None)
         return Utterance(
             utterance_id=path.stem,
             source=self.audio_dir / file,
@@ -78,6 +86,6 @@ class Librispeech(FolderBuilder):
             language="en",
             session=match[2],
             text=self._texts.get(path.stem, ""),
-            fold=_FOLDS[_SUBSET.fullmatch(subset)[1]] if subset else "",
-            extra={"subset": subset} if subset else {},
+            fold=_FOLDS[subset[1]] if subset else "",
+            extra={"subset": subset[0]} if subset else {},
         )

@@ -3,16 +3,20 @@
 from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import missing_tables, read_table
-from sersl.corpora.labels import canonical
+from sersl.corpora.catalog.label_files import missing_tables, require_emotions
 from sersl.corpora.listing import printable
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
 _LABELS = "metadata_english_all.csv"
 _COLUMNS = ("name", "emotion", "faces")  # the second or the third has the emotion
 _NO_CANONICAL = {"disappointed": "other"}
-_GENDERS = {"f": "female", "female": "female", "m": "male", "male": "male", "": ""}
+_GENDERS = {
+    **dict.fromkeys(("f", "F", "female", "Female"), "female"),
+    **dict.fromkeys(("m", "M", "male", "Male"), "male"),
+    "": "",
+}
 _KNOWN = {*_COLUMNS, "speaker", "gender", "age"}
 
 
@@ -44,8 +48,12 @@ class Lssed(FolderBuilder):
                 f"corpus 'lssed': there is no {_LABELS} in {self.audio_dir}: the labels are there, "
                 "so copy it from the release"
             )
-        rows = read_table(self.audio_dir / _LABELS, columns=("name",))
-        self._labels = {PurePosixPath(row["name"]).stem: row for row in rows}
+        rows = list(read_table(self.audio_dir / _LABELS, columns=("name",)))
+        self._labels = {PurePosixPath(row.text("name")).stem: row for row in rows}
+        self._column = next((name for name in ("emotion", "faces") if rows and name in rows[0]), "")
+        if not self._column:
+            raise UserError(f"{_LABELS} has no column emotion or faces: take the corpus's own file")
+        self._categories = require_emotions(rows, self._column, _NO_CANONICAL)
         return []
 
     def expected_utterances(self) -> int:
@@ -53,27 +61,22 @@ class Lssed(FolderBuilder):
         return len(self._labels)
 
     def parse(self, file: str) -> Utterance | LeftOut:
-        """Looks a file up in the table."""
+        """Takes the label of a file from the table."""
         stem = PurePosixPath(file).stem
         if stem not in self._labels:
             return LeftOut(printable(file), f"file without a label in {_LABELS}")
         row = self._labels[stem]
-        column = next((name for name in ("emotion", "faces") if name in row), None)
-        if column is None:
-            raise UserError(f"{_LABELS} has no column emotion or faces: take the corpus's own file")
-        raw = row[column]
-        word = raw.lower()
-        gender = row["gender"].lower() if "gender" in row else ""
-        if gender not in _GENDERS:
-            raise UserError(f"{_LABELS}: gender {gender!r} of {stem} is not female or male")
+        raw = row.text(self._column)
         return Utterance(
             utterance_id=stem,
             source=self.audio_dir / file,
             path=printable(file),
-            speaker=row.get("speaker", ""),
-            gender=_GENDERS[gender],
+            speaker=row.name("speaker"),
+            gender=row.choice("gender", _GENDERS),
             language="en",
-            category=_NO_CANONICAL[word] if word in _NO_CANONICAL else canonical(raw),
+            category=self._categories[raw],
             category_raw=raw,
-            extra={name: value for name, value in row.items() if name and name not in _KNOWN},
+            extra={
+                name: value for name, value in row.values.items() if name and name not in _KNOWN
+            },
         )

@@ -4,9 +4,10 @@ import re
 from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import read_table
-from sersl.corpora.labels import canonical
+from sersl.corpora.catalog.label_files import require_emotions
 from sersl.corpora.listing import list_files, printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -50,12 +51,13 @@ class Meld(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads the label of every clip."""
-        self._clips = {}
+        self._clips: dict[tuple[str, str], Row] = {}
         for file in self.tables():
-            split = _TABLE.fullmatch(file)[1]
+            split = PurePosixPath(file).name.split("_")[0]
             for row in read_table(self.audio_dir / file, columns=_COLUMNS):
-                clip = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
+                clip = f"dia{row.whole('Dialogue_ID')}_utt{row.whole('Utterance_ID')}"
                 self._clips[split, clip] = row
+        self._categories = require_emotions(self._clips.values(), "Emotion")
         found = {split for split, _ in self._clips}
         missing = [split for split in _FOLDS if split not in found]
         if missing:
@@ -72,7 +74,7 @@ class Meld(FolderBuilder):
         if match is None:
             return LeftOut(printable(file), "name is not like dia0_utt0")
         split = _split(path)
-        if match[1]:  # a second cut of 132 test clips; used only where there is no first one
+        if match[1]:  # a second version of 132 test clips; used only where the first is missing
             split = "test"
         if (split, match[2]) not in self._clips or (split, match[2]) in _ABSENT:
             return LeftOut(printable(file), "not in the table of its split")
@@ -82,14 +84,14 @@ class Meld(FolderBuilder):
             utterance_id=f"{split}_{match[2]}",
             source=self.audio_dir / file,
             path=printable(file),
-            speaker=row["Speaker"],
+            speaker=row.name("Speaker"),
             language="en",
-            session=f"{split}_dia{row['Dialogue_ID']}",
-            text=row["Utterance"],
-            category=canonical(row["Emotion"]),
-            category_raw=row["Emotion"],
+            session=f"{split}_dia{row.whole('Dialogue_ID')}",
+            text=row.text("Utterance"),
+            category=self._categories[row.text("Emotion")],
+            category_raw=row.text("Emotion"),
             fold=_FOLDS[split],
-            extra={name.lower(): row[name] for name in wanted if name in row},
+            extra={name.lower(): row.text(name) for name in wanted if row.has(name)},
         )
 
 

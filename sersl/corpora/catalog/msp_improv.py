@@ -3,12 +3,14 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import off_scale, scaled
 from sersl.corpora.listing import list_files, printable
 from sersl.corpora.ratings import SCALES
+from sersl.corpora.tables.text import read_lines
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -69,8 +71,7 @@ class MspImprov(FolderBuilder):
                 f"corpus 'msp_improv': there is no {_TABLES[0]} in {self.audio_dir}: the labels "
                 "are there, so copy it from the release"
             )
-        content = (self.audio_dir / files[0]).read_text(encoding="utf-8", errors="backslashreplace")
-        self._labels = read_evaluation(content)
+        self._labels = read_evaluation(read_lines(self.audio_dir / files[0]), files[0])
         return []
 
     def parse(self, file: str) -> Utterance | LeftOut:
@@ -85,7 +86,11 @@ class MspImprov(FolderBuilder):
         sentence, intended, gender, number, kind, _ = match.groups()
         code, ratings, votes = self._labels[key]
         dimensions = {name: value for name, value in ratings.items() if name != "naturalness"}
-        extra = {"text_id": sentence, "intended": _EMOTIONS[intended], "style": _KINDS[kind]}
+        extra: dict[str, object] = {
+            "text_id": sentence,
+            "intended": _EMOTIONS[intended],
+            "style": _KINDS[kind],
+        }
         if not math.isnan(ratings["naturalness"]):
             extra["naturalness"] = ratings["naturalness"]
         outside = off_scale(*_SCALE, **dimensions)
@@ -105,23 +110,29 @@ class MspImprov(FolderBuilder):
         )
 
 
-def read_evaluation(content: str) -> dict[str, tuple[str, dict, dict]]:
+Label = tuple[str, dict[str, float], dict[str, int]]
+
+
+def read_evaluation(lines: Iterable[str], file: str = _TABLES[0]) -> dict[str, Label]:
     """Reads the label file.
 
     Args:
-      content: a line per turn, and below it one line per rater.
+      lines: one per turn, and below it one per rater.
+      file: its name, for messages.
 
     Returns:
       By turn without "UTD-": (letter, ratings 1 to 5 by name, votes by canonical category). Only
       the first judgement of a rater who saw a turn twice counts.
     """
-    turns, raters = {}, {}
-    for line in map(str.strip, content.splitlines()):
+    turns: dict[str, tuple[str, dict[str, float], dict[str, str]]] = {}
+    raters: dict[str, str] = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
         match = _LINE.fullmatch(line)
         if match:
             if match[2] not in _EMOTIONS:
                 raise UserError(
-                    f"corpus 'msp_improv': {line!r} has an unknown emotion {match[2]!r}"
+                    f"{file} line {number}: emotion {match[2]!r} is none of "
+                    f"{', '.join(_EMOTIONS)}: take the file of the release"
                 )
             names = ("arousal", "valence", "dominance", "naturalness")
             values = (math.nan if v is None else float(v) for v in match.group(3, 4, 5, 6))

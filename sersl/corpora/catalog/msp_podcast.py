@@ -2,11 +2,21 @@
 
 import re
 from pathlib import PurePosixPath
+from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog.label_files import missing_tables, off_scale, read_table, scaled
+from sersl.corpora.catalog.label_files import (
+    missing_tables,
+    off_scale,
+    rater_units,
+    require_choices,
+    scaled,
+)
 from sersl.corpora.listing import printable
 from sersl.corpora.ratings import ANNOTATORS, SCALES
+from sersl.corpora.tables.cells import Row, to_number
+from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.text import read_text
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -25,9 +35,10 @@ _EMOTIONS = {
     "N": "neutral",
     "O": "other",
     "X": "",  # the raters did not agree
+    "": "",
 }
 _WORDS = {"angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral"}
-_GENDERS = {"Female": "female", "Male": "male", "Unknown": ""}
+_GENDERS = {"Female": "female", "Male": "male", "Unknown": "", "": ""}
 _FOLDS = {
     "Train": "train",
     "Development": "validation",
@@ -35,6 +46,7 @@ _FOLDS = {
     "Test1": "test1",
     "Test2": "test2",
     "Test3": "test3",
+    "": "",
 }
 _SCALE = SCALES["msp_podcast"]
 _DIMENSIONS = {"A": "arousal", "V": "valence", "D": "dominance"}
@@ -76,16 +88,19 @@ class MspPodcast(FolderBuilder):
                 "of the release, which has Audios and Labels"
             )
         table = read_table(self.audio_dir / _LABELS, columns=_COLUMNS)
-        self._labels = {row["FileName"]: row for row in table}
-        self._votes, self._raters = {}, {}
+        self._labels = {row.text("FileName"): row for row in table}
+        for column, known in (("EmoClass", _EMOTIONS), ("Gender", _GENDERS), ("Split_Set", _FOLDS)):
+            require_choices(self._labels.values(), column, known)
+        self._votes: dict[str, dict[str, float]] = {}
+        self._raters: dict[str, dict[str, dict[str, Any]]] = {}
         if missing_tables(self.audio_dir, [_RATERS]):
             return [LeftOut(_RATERS, "label file is not there: votes are left empty")]
         for row in read_table(self.audio_dir / _RATERS, columns=("FileName",)):
             rater, answer = read_rater(row)
-            votes = self._votes.setdefault(row["FileName"], {})
+            votes = self._votes.setdefault(row.text("FileName"), {})
             votes[answer["category"]] = votes.get(answer["category"], 0) + 1
             if rater:
-                self._raters.setdefault(row["FileName"], {})[rater] = answer
+                self._raters.setdefault(row.text("FileName"), {})[rater] = answer
         return []
 
     def expected_utterances(self) -> int:
@@ -101,48 +116,36 @@ class MspPodcast(FolderBuilder):
         if key not in self._labels:
             return LeftOut(printable(file), f"segment without a label in {_LABELS}")
         row = self._labels[key]
-        for column, known in (("EmoClass", _EMOTIONS), ("Gender", _GENDERS), ("Split_Set", _FOLDS)):
-            if row[column] not in known:
-                raise UserError(
-                    f"{_LABELS}: {key} has {column} {row[column]!r}, which is none of "
-                    f"{', '.join(known)}: take the file of release 1.11 or 1.12"
-                )
-        ratings = {
-            "arousal": float(row["EmoAct"]),
-            "dominance": float(row["EmoDom"]),
-            "valence": float(row["EmoVal"]),
-        }
+        ratings = {name: row.number(column) for column, name in _FIELDS.items()}
         outside = off_scale(*_SCALE, **ratings)
-        extra = {"off_scale": outside} if outside else {}
+        extra: dict[str, object] = {"off_scale": outside} if outside else {}
         if key in self._raters:
             extra[ANNOTATORS] = self._raters[key]
-        speaker = "" if row["SpkrID"] == "Unknown" else row["SpkrID"]
+        speaker = row.name("SpkrID")
         return Utterance(
             utterance_id=path.stem,
             source=self.audio_dir / file,
             path=printable(file),
-            speaker=speaker,
-            gender=_GENDERS[row["Gender"]],
+            speaker="" if speaker == "Unknown" else speaker,
+            gender=_GENDERS[row.text("Gender")],
             language="en",
             session=path.stem.split("_")[1],  # the podcast
             text=self._text(path.stem),
-            category=_EMOTIONS[row["EmoClass"]],
-            category_raw=row["EmoClass"],
+            category=_EMOTIONS[row.text("EmoClass")],
+            category_raw=row.text("EmoClass"),
             votes=self._votes.get(key),
             **scaled(*_SCALE, **ratings),
-            fold=_FOLDS[row["Split_Set"]],
+            fold=_FOLDS[row.text("Split_Set")],
             extra=extra,
         )
 
     def _text(self, stem: str) -> str:
         transcript = self.audio_dir / "Transcripts" / f"{stem}.txt"
-        if not transcript.is_file():
-            return ""
-        return transcript.read_text(encoding="utf-8", errors="backslashreplace").strip()
+        return read_text(transcript).strip() if transcript.is_file() else ""
 
 
-def read_rater(row: dict[str, str]) -> tuple[str, dict]:
-    """Reads what one rater said, in the form of 1.11 (`EmoDetail`) or with a column each.
+def read_rater(row: Row) -> tuple[str, dict[str, Any]]:
+    """Reads the labels of one rater, in the form of 1.11 (`EmoDetail`) or with a column each.
 
     Args:
       row: of labels_detailed.csv.
@@ -155,21 +158,25 @@ def read_rater(row: dict[str, str]) -> tuple[str, dict]:
       UserError: the row has neither form.
     """
     if "EmoDetail" in row:
-        match = _DETAIL.fullmatch(row["EmoDetail"])
+        match = _DETAIL.fullmatch(row.text("EmoDetail"))
         if match is None:
             raise UserError(
-                f"{_RATERS}: {row['EmoDetail']!r} is not WORKER; emotion; ...; A:4; ..."
+                f"{row.at('EmoDetail')}: {row.text('EmoDetail')!r} is not WORKER; emotion; ...; "
+                "A:4; ..."
             )
         rater, choice, numbers = match.groups()
         pairs = (part.strip().split(":") for part in numbers.split(";") if part.strip())
-        ratings = {_DIMENSIONS[letter]: float(value) for letter, value in pairs}
+        ratings = {
+            _DIMENSIONS[letter]: to_number(value, row.at("EmoDetail")) for letter, value in pairs
+        }
     elif "EmoClass_Major" in row:
-        rater, choice = row.get("Workers", ""), row["EmoClass_Major"]
-        ratings = {name: float(row[key]) for key, name in _FIELDS.items() if row.get(key)}
+        rater, choice = row.name("Workers"), row.text("EmoClass_Major")
+        ratings = {name: row.number(key) for key, name in _FIELDS.items() if row.has(key)}
     else:
-        raise UserError(f"{_RATERS} has neither EmoDetail nor EmoClass_Major: take the release's")
+        raise UserError(
+            f"{row.where}: there is neither EmoDetail nor EmoClass_Major: take the release's file"
+        )
     word = choice.strip().lower()
     # Raters may write in a word of their own.
-    answer = {"category": word if word in _WORDS else "other"}
-    units = scaled(*_SCALE, **ratings)
-    return rater, answer | {k: round(units[k], 6) for k in ratings if units[k] == units[k]}
+    answer: dict[str, Any] = {"category": word if word in _WORDS else "other"}
+    return rater, answer | rater_units(*_SCALE, **ratings)

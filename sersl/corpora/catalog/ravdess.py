@@ -20,8 +20,7 @@ _EMOTIONS = {
     "07": ("disgust", "disgust"),
     "08": ("surprised", "surprise"),
 }
-# The two strengths are the ends of what the corpus knows. Neutral has one only, which is no
-# statement about its strength: NaN.
+# The two strengths are the ends of the corpus's own range. Neutral has only one: NaN.
 _INTENSITIES = {"01": ("normal", 0.0), "02": ("strong", 1.0)}
 _STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 _MODALITIES = {"01": "video with sound", "02": "video"}
@@ -48,14 +47,7 @@ class Ravdess(FolderBuilder):
     )
 
     def parse(self, file: str) -> Utterance | LeftOut:
-        """Reads MM-VV-EE-II-SS-RR-AA.
-
-        Args:
-          file: path relative to the corpus's folder.
-
-        Returns:
-          The utterance, or why the file is none.
-        """
+        """Reads MM-VV-EE-II-SS-RR-AA."""
         stem = PurePosixPath(file).stem
         match = _NAME.fullmatch(stem)
         if match is None:

@@ -1,23 +1,24 @@
 """VoxCeleb 1 and 2: celebrities in interviews, with speakers and genders; no emotions."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from sersl.corpora.catalog.label_files import read_table
+from sersl.corpora.catalog.label_files import require_choices
 from sersl.corpora.listing import list_files, printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
 _FILE = re.compile(r"(?:.*/)?(id\d{5})/([^/]+)/(\d{5})\.\w+")  # speaker, video, number
-_GENDERS = {"f": "female", "m": "male"}
-_FOLDS = {"dev": "train", "test": "test"}
+_GENDERS = {"f": "female", "m": "male", "": ""}
+_FOLDS = {"dev": "train", "test": "test", "": ""}
 
 
 class _Voxceleb(FolderBuilder):
     """What both releases share: id10001/1zcIwhmdeo4/00001.wav and a table of speakers."""
 
     META = ""  # file of the speakers
-    SEPARATOR = ","
     ID = ""  # its first column
     SPLIT = "Set"
 
@@ -28,14 +29,15 @@ class _Voxceleb(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads gender and set of every speaker; audio alone is enough for pretraining."""
-        self._speakers = {}
         files = self.tables()
+        self._speakers: dict[str, Row] = {}
         if not files:
             return [LeftOut(self.META, "table is not there: genders and sets are left empty")]
         columns = (self.ID, "Gender", self.SPLIT)
-        path = Path(self.audio_dir / files[0])
-        for row in read_table(path, columns=columns, separator=self.SEPARATOR):
-            self._speakers[row[self.ID]] = row
+        for row in read_table(self.audio_dir / files[0], columns=columns):
+            self._speakers[row.text(self.ID)] = row
+        require_choices(self._speakers.values(), "Gender", _GENDERS)
+        require_choices(self._speakers.values(), self.SPLIT, _FOLDS)
         return []
 
     def parse(self, file: str) -> Utterance | LeftOut:
@@ -45,15 +47,15 @@ class _Voxceleb(FolderBuilder):
             return LeftOut(printable(file), "path is not like id10001/1zcIwhmdeo4/00001.wav")
         speaker, video, number = match.groups()
         row = self._speakers.get(speaker)
-        extra = {"nationality": row["Nationality"]} if row and "Nationality" in row else {}
+        extra = {"nationality": row.text("Nationality")} if row and row.has("Nationality") else {}
         return Utterance(
             utterance_id=f"{speaker}-{video}-{number}",
             source=self.audio_dir / file,
             path=printable(file),
             speaker=speaker,
-            gender=_GENDERS[row["Gender"]] if row else "",
+            gender=_GENDERS[row.text("Gender")] if row else "",
             session=video,
-            fold=_FOLDS[row[self.SPLIT]] if row else "",
+            fold=_FOLDS[row.text(self.SPLIT)] if row else "",
             extra=extra,
         )
 
@@ -66,7 +68,6 @@ class Voxceleb1(_Voxceleb):
 
     name = "voxceleb1"
     META = "vox1_meta.csv"
-    SEPARATOR = "\t"
     ID = "VoxCeleb1 ID"
     about = About(
         description="VoxCeleb1: 1,251 celebrities in interviews.",

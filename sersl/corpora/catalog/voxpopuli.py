@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from sersl.corpora.catalog.label_files import read_table
 from sersl.corpora.listing import list_files, printable
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -14,6 +15,8 @@ _RAW = re.compile(r"(?:.*/)?raw_audios/([a-z]{2})/\d{4}/[^/]+")
 _CUT = re.compile(r"(?:.*/)?(unlabelled_data|transcribed_data)/([a-z]{2})/\d{4}/[^/]+")
 _SEGMENTS = "unlabelled_v2.tsv.gz"
 _TRANSCRIBED = re.compile(r"(?:.*/)?transcribed_data/[a-z]{2}/asr_(train|dev|test)\.tsv")
+_SEGMENT_COLUMNS = ("event_id", "segment_no", "start", "end")
+_TRANSCRIPT_COLUMNS = ("id", "raw_text", "speaker_id", "gender")
 _FOLDS = {"train": "train", "dev": "validation", "test": "test"}
 
 
@@ -50,52 +53,54 @@ class Voxpopuli(FolderBuilder):
 
     def read_tables(self) -> list[LeftOut]:
         """Reads segments and transcripts, as far as they are there."""
-        self._segments, self._transcripts = {}, {}
+        self._segments: dict[str, list[Row]] = {}
+        self._transcripts: dict[str, tuple[Row, str]] = {}
         for file in self.tables():
             match = _TRANSCRIBED.fullmatch(file)
-            columns = ("id", "raw_text", "speaker_id", "gender")
-            if match is None:
-                columns = ("event_id", "segment_no", "start", "end")
-            table = read_table(self.audio_dir / file, columns=columns, separator="\t", quotes=False)
-            for row in table:
+            columns = _SEGMENT_COLUMNS if match is None else _TRANSCRIPT_COLUMNS
+            for row in read_table(self.audio_dir / file, columns=columns, quotes=False):
                 if match is None:
-                    self._segments.setdefault(row["event_id"], []).append(row)
+                    self._segments.setdefault(row.text("event_id"), []).append(row)
                 else:
-                    self._transcripts[row["id"]] = (row, _FOLDS[match[1]])
+                    self._transcripts[row.text("id")] = (row, _FOLDS[match[1]])
         return []
 
     def parse(self, file: str) -> Utterance | LeftOut | list[Utterance]:
         """Reads language and event from path and name."""
         stem = PurePosixPath(file).stem
         raw, cut = _RAW.fullmatch(file), _CUT.fullmatch(file)
-        given = {"source": self.audio_dir / file, "path": printable(file)}
+        source, path = self.audio_dir / file, printable(file)
         if raw and _EVENT.fullmatch(stem):
             if stem not in self._segments:
                 return LeftOut(printable(file), f"event is not in {_SEGMENTS}")
             return [
                 Utterance(
-                    utterance_id=f"{stem}_{row['segment_no']}",
-                    start=float(row["start"]),
-                    end=float(row["end"]),
+                    utterance_id=f"{stem}_{row.text('segment_no')}",
+                    source=source,
+                    path=path,
+                    start=row.seconds("start"),
+                    end=row.seconds("end"),
                     language=raw[1],
                     session=stem,
-                    **given,
                 )
                 for row in self._segments[stem]
             ]
         if cut and cut[1] == "unlabelled_data":
             session = stem.rsplit("_", 1)[0]
-            return Utterance(utterance_id=stem, language=cut[2], session=session, **given)
+            return Utterance(
+                utterance_id=stem, source=source, path=path, language=cut[2], session=session
+            )
         if cut and stem in self._transcripts:
             row, fold = self._transcripts[stem]
             return Utterance(
                 utterance_id=stem,
-                speaker="" if row["speaker_id"] == "None" else row["speaker_id"],
-                gender=row["gender"] if row["gender"] in ("female", "male") else "",
+                source=source,
+                path=path,
+                speaker=row.name("speaker_id"),
+                gender=row.text("gender") if row.text("gender") in ("female", "male") else "",
                 language=cut[2],
                 session="-".join(stem.split("-")[:4]),
-                text=row["raw_text"],
+                text=row.text("raw_text"),
                 fold=fold,
-                **given,
             )
         return LeftOut(printable(file), "neither a raw event nor a cut segment that is listed")

@@ -1,19 +1,19 @@
 """audformat databases (audEERING): db.yaml and its tables, read without the audformat package."""
 
-import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.corpora.manifests.tables import Row, open_text, parquet_errors, plain
+from sersl.corpora.tables.cells import Row, clean
+from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.parquet import read_parquet
+from sersl.corpora.tables.text import read_text
 
 # Scheme -> our column. audformat's conventions (docs/data-conventions.rst); "emotion.categories"
 # and "emotion-acted" are variants of "emotion".
@@ -56,11 +56,14 @@ _LANGUAGES = {
     "urd": "ur",
     "zho": "zh",
 }
-_TIME = re.compile(r"(?:(\d+) days? )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_PARTS: dict[str, type] = {"schemes": dict, "splits": dict, "languages": list, "tables": dict}
+
+# File, start and end of a segment in seconds; None and None: the whole file.
+_Segment = tuple[str, float | None, float | None]
 
 
 def read_audformat(folder: Path) -> Iterator[Row]:
-    """Reads all tables of a database and joins what they say of each file or segment.
+    """Reads all tables of a database and joins the values of each file or segment.
 
     A column whose scheme is emotion, arousal, dominance or valence but whose name is another is
     one rater's; the rater is the column's `rater_id`, or its name.
@@ -69,55 +72,49 @@ def read_audformat(folder: Path) -> Iterator[Row]:
       folder: with db.yaml and db.<table>.csv or .parquet.
 
     Yields:
-      Rows in the order of first appearance. A file that has segments is not a row itself; what
-      is said of it is said of its segments.
+      Rows in the order of first appearance. A file that has segments is not a row itself; its
+      values are given to its segments.
 
     Raises:
-      UserError: a broken header, a missing table, or two tables that say different things.
+      UserError: a broken header, a missing table, or two tables with different values.
     """
     header = read_header(folder)
-    found: dict[tuple, dict] = {}
+    found: dict[_Segment, dict[str, Any]] = {}
     for name, table in header["tables"].items():
         _join_table(folder, header, name, table, found)
     segmented = {file for file, start, end in found if (start, end) != (None, None)}
     scale = _scale(header)
+    speakers = _read_speakers(header, folder)
     languages = [_language(code) for code in header["languages"]]
-    for (file, start, end), said in found.items():
+    for (file, start, end), values in found.items():
         whole = (start, end) == (None, None)
         if whole and file in segmented:
             continue
-        row = (found.get((file, None, None), {}) | said) if not whole else dict(said)
-        row = {"path": file} | _speaker(header, row, folder) | scale
+        row = values if whole else found.get((file, None, None), {}) | values
+        row = {"path": file} | speakers.get(str(row.get("speaker", "")), {}) | row | scale
         if len(languages) == 1 and "language" not in row:
             row["language"] = languages[0]
         if not whole:
-            row |= {"start": start, "end": end}
+            row |= {"start": "" if start is None else start, "end": "" if end is None else end}
         place = "" if whole else f" from {start or 0:g} s"
-        yield f"{folder.name} {file}{place}", row
+        yield Row(f"{folder.name} {file}{place}", row)
 
 
-def read_header(folder: Path) -> dict:
-    """Reads db.yaml.
-
-    Args:
-      folder: of the database.
-
-    Returns:
-      The header, with all of the parts that are read here.
+def read_header(folder: Path) -> dict[str, Any]:
+    """Reads db.yaml; all parts that are used are in the result.
 
     Raises:
       UserError: not YAML, or without tables.
     """
     path = folder / "db.yaml"
     try:
-        with open_text(path) as file:
-            header = yaml.safe_load(file)
+        header = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         text = " ".join(str(error).split())
         raise UserError(f"{path} is not YAML: {text}") from error
     if not isinstance(header, dict) or not header.get("tables"):
         raise UserError(f"{path} has no tables, so it lists no audio")
-    read = {}
+    read: dict[str, Any] = {}
     for part, kind in _PARTS.items():
         read[part] = header.get(part) or kind()
         if not isinstance(read[part], kind):
@@ -130,62 +127,67 @@ def read_header(folder: Path) -> dict:
     return read
 
 
-_PARTS = {"schemes": dict, "splits": dict, "languages": list, "tables": dict}
-
-
-def _mapping(item, path: Path, part: str) -> dict:
-    if item is not None and not isinstance(item, dict):
-        raise UserError(f"{path}: {item!r} in {part} is not a mapping")
-    return item or {}
-
-
 def audformat_files(folder: Path) -> list[Path]:
     """Names the header and the tables of a database."""
     return [folder / "db.yaml", *sorted((*folder.glob("db.*.csv"), *folder.glob("db.*.parquet")))]
 
 
-def _join_table(folder: Path, header: dict, name: str, table: dict, found: dict) -> None:
-    """Adds what one table says to `found`: (file, start, end) -> row."""
+def _mapping(item: Any, path: Path, part: str) -> dict[Any, Any]:
+    if item is not None and not isinstance(item, dict):
+        raise UserError(f"{path}: {item!r} in {part} is not a mapping")
+    return item or {}
+
+
+def _join_table(
+    folder: Path,
+    header: Mapping[str, Any],
+    name: str,
+    table: Mapping[str, Any],
+    found: dict[_Segment, dict[str, Any]],
+) -> None:
+    """Adds the values of one table to `found`."""
     columns = table["columns"]
     fold = _fold(header, table)
-    for where, values in _values(folder, name):
-        if "file" not in values:
-            raise UserError(f"{where}: there is no column 'file'; columns are {', '.join(values)}")
-        start = _seconds(values.pop("start", None), where)
-        end = _seconds(values.pop("end", None), where)
+    for line in _rows(folder, name):
+        if "file" not in line:
+            raise UserError(
+                f"{line.where}: there is no column 'file'; columns are {', '.join(line.values)}"
+            )
+        start, end = (_or_none(line.seconds(column)) for column in ("start", "end"))
         if start == 0 and end is None:  # a whole file, in a segmented table
             start = None
-        row = found.setdefault((str(values.pop("file")), start, end), {})
-        said = dict(fold)
-        for column, value in values.items():
-            if value in ("", None):
+        row = found.setdefault((line.text("file"), start, end), {})
+        given = dict(fold)
+        for column in line.values:
+            if column in ("file", "start", "end") or not line.has(column):
                 continue
+            value = line.values[column]
             kind = _kind(columns.get(column, {}).get("scheme_id"), column)
             if kind in _RATED and column.split(".")[0].split("-")[0] != kind:
-                rater = str(columns[column].get("rater_id") or column)
+                rater = str(columns.get(column, {}).get("rater_id") or column)
                 row.setdefault("annotators", {}).setdefault(rater, {})[kind] = value
             else:
-                said[kind if kind not in said else column] = value
-        for key, value in said.items():
+                given[kind if kind not in given else column] = value
+        for key, value in given.items():
             if key in row and row[key] != value:
                 raise UserError(
-                    f"{where}: {key} is {value!r} here and {row[key]!r} in another table; remove "
-                    "one of the two tables from db.yaml"
+                    f"{line.where}: {key} is {value!r} here and {row[key]!r} in another table; "
+                    "remove one of the two tables from db.yaml"
                 )
-        row |= said
+        row |= given
 
 
-def _kind(scheme: str | None, column: str) -> str:
+def _kind(scheme: Any, column: str) -> str:
     """Finds the column of ours that a scheme stands for; its own name where there is none."""
-    for name in (scheme or "", column):
-        base = re.split(r"[.-]", str(name))[0].lower()
+    for name in (str(scheme or ""), column):
+        base = re.split(r"[.-]", name)[0].lower()
         # "emotion.confidence" is another thing than "emotion.categories"
-        if base in _KINDS and not re.search(r"confidence|agreement|votes|duration", str(name)):
+        if base in _KINDS and not re.search(r"confidence|agreement|votes|duration", name):
             return _KINDS[base]
     return column
 
 
-def _fold(header: dict, table: dict) -> dict:
+def _fold(header: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
     split = table.get("split_id")
     if split is None:
         return {}
@@ -193,55 +195,23 @@ def _fold(header: dict, table: dict) -> dict:
     return {"fold": str(described.get("type", split))}
 
 
-def _values(folder: Path, name: str) -> Iterator[Row]:
-    for file in (folder / f"db.{name}.csv", folder / f"db.{name}.parquet"):
-        if file.is_file():
-            yield from _csv(file) if file.suffix == ".csv" else _parquet(file)
-            return
+def _rows(folder: Path, name: str) -> Iterator[Row]:
+    if "/" in name or name in (".", ".."):
+        raise UserError(f"{folder / 'db.yaml'}: {name!r} cannot be the name of a table")
+    if (folder / f"db.{name}.csv").is_file():
+        return read_table(folder / f"db.{name}.csv")
+    if (folder / f"db.{name}.parquet").is_file():
+        return read_parquet(folder / f"db.{name}.parquet")
     raise UserError(
         f"{folder}: there is no db.{name}.csv or db.{name}.parquet, a table that db.yaml names"
     )
 
 
-def _csv(file: Path) -> Iterator[Row]:
-    with open_text(file) as text:
-        reader = csv.reader(text)
-        columns = next(reader, [])
-        for values in reader:
-            where = f"{file.name} line {reader.line_num}"
-            if len(values) != len(columns):
-                raise UserError(f"{where}: {len(values)} values for {len(columns)} columns")
-            yield where, dict(zip(columns, values, strict=True))
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
-def _parquet(file: Path) -> Iterator[Row]:
-    with parquet_errors(file):
-        table = pq.read_table(file)
-    for position, field in enumerate(table.schema):
-        if pa.types.is_duration(field.type):  # Python's own durations have no nanoseconds
-            whole = table.column(position).cast(pa.duration("ns")).cast(pa.int64())
-            seconds = pc.divide(whole.cast(pa.float64()), 1e9)
-            table = table.set_column(position, field.name, seconds)
-    for number, row in enumerate(table.to_pylist(), start=1):
-        where = f"{file.name} row {number}"
-        yield where, {key: plain(value, f"{where}: {key}") for key, value in row.items()}
-
-
-def _seconds(value, where: str) -> float | None:
-    """Reads "0 days 00:00:02.5", "00:00:02.5" or seconds; None for none ("NaT")."""
-    if value is None or value in ("", "NaT"):
-        return None
-    match = _TIME.fullmatch(str(value))
-    if match:
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    try:
-        return float(value)
-    except ValueError as error:
-        raise UserError(f"{where}: {value!r} is not a time such as '0 days 00:00:02.5'") from error
-
-
-def _scale(header: dict) -> dict:
+def _scale(header: Mapping[str, Any]) -> dict[str, float]:
     """Finds the one scale of all dimensions in the schemes that give a minimum and a maximum."""
     scales = {}
     for name, scheme in header["schemes"].items():
@@ -258,26 +228,27 @@ def _scale(header: dict) -> dict:
     return {}
 
 
-def _speaker(header: dict, row: dict, folder: Path) -> dict:
-    """Adds what the header, or a table it names, says of the row's speaker."""
+def _read_speakers(header: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+    """Reads what the header, or a table it names, has on each speaker: speaker -> columns."""
     labels = header["schemes"].get("speaker", {}).get("labels")
-    if "speaker" not in row:
-        return row
     if isinstance(labels, str):  # the name of a table of speakers, by its first column
         people = {}
-        for _, values in _values(folder, labels):
-            first, *_ = values.values()
-            people[str(first)] = dict(list(values.items())[1:])
+        for row in _rows(folder, labels):
+            first, *columns = row.values
+            people[row.text(first)] = {column: row.values[column] for column in columns}
         labels = people
     if not isinstance(labels, dict):
-        return row
-    known = {str(key): value for key, value in labels.items()}.get(str(row["speaker"]))
-    about = known if isinstance(known, dict) else {}
-    added = {_kind(None, str(key)): value for key, value in about.items() if value is not None}
-    if "language" in added:
-        added["language"] = _language(added["language"])
-    return {key: plain(value, "db.yaml") for key, value in added.items()} | row
+        return {}
+    known: dict[str, dict[str, Any]] = {}
+    for speaker, about in labels.items():
+        values = about.items() if isinstance(about, dict) else ()
+        added = {_kind(None, str(key)): clean(value, "db.yaml") for key, value in values}
+        added = {key: value for key, value in added.items() if value != ""}
+        if "language" in added:
+            added["language"] = _language(added["language"])
+        known[str(speaker)] = added
+    return known
 
 
-def _language(code) -> str:
+def _language(code: Any) -> str:
     return _LANGUAGES.get(str(code), str(code))

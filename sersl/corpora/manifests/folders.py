@@ -1,29 +1,34 @@
-"""Folders that are corpora: Hugging Face audiofolder, and any folder with one class per folder."""
+"""Folders of audio: Hugging Face audiofolder, a folder per class, or a folder per speaker."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files
-from sersl.corpora.manifests.tables import Row, read_csv, read_jsonl, read_parquet
+from sersl.corpora.labels import canonical
+from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files, printable
+from sersl.corpora.manifests.columns import PATH_COLUMNS
+from sersl.corpora.manifests.label_map import read_label_map
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.objects import read_objects
+from sersl.corpora.tables.parquet import read_parquet
 
-_METADATA = {
-    "metadata.csv": read_csv,
-    "metadata.jsonl": read_jsonl,
+_METADATA: dict[str, Callable[..., Iterator[Row]]] = {
+    "metadata.csv": read_table,
+    "metadata.jsonl": read_objects,
     "metadata.parquet": read_parquet,
 }
-# Folders that are sides, as the datasets library knows them.
+# Folders that are splits, as in the datasets library.
 _SIDES = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 
 
 def read_audiofolder(folder: Path) -> Iterator[Row]:
-    """Reads an audiofolder: metadata files with `file_name`, or else folders named by class.
+    """Reads an audiofolder: metadata files with `file_name`, or else folders by emotion or speaker.
 
-    Args:
-      folder: its top; train, validation and test below it become the fold.
-
-    Yields:
-      Rows; without metadata, the emotion is the name of the folder that a file is in.
+    The folders train, validation and test below its top become the fold. Without metadata, the
+    emotion is the name of the folder that a file is in; where no folder is called by an emotion,
+    the first folder is the speaker.
 
     Raises:
       UserError: two kinds of metadata in one folder, or a broken one.
@@ -33,16 +38,17 @@ def read_audiofolder(folder: Path) -> Iterator[Row]:
         if sum(other.parent == file.parent for other in found) > 1:
             raise UserError(f"{file.parent} has two metadata files; leave one")
         below = file.parent.relative_to(folder)
-        for where, row in _METADATA[file.name](file):
-            path = str(PurePosixPath(below.as_posix()) / str(row["path"]))
-            yield where, row | {"path": path} | _side(path)
-    if found:
-        return
-    for path in list_files(folder, AUDIO_EXTENSIONS):
-        *above, _ = PurePosixPath(path).parts
-        side = _side(path)
-        classes = above[1:] if side else above
-        yield path, {"path": path} | ({"emotion": classes[-1]} if classes else {}) | side
+        label = (PurePosixPath(below.as_posix()) / file.name).as_posix()
+        for row in _METADATA[file.name](file, label=label):
+            key = next((k for k in row.values if k.strip().casefold() in PATH_COLUMNS), "")
+            if row.has(key):
+                path = str(PurePosixPath(below.as_posix()) / row.text(key))
+                row.values[key] = path
+                if not {"fold", "split"} & {k.strip().casefold() for k in row.values}:
+                    row.values |= _side(path)
+            yield row
+    if not found:
+        yield from _by_folder(folder)
 
 
 def audiofolder_metadata(folder: Path) -> list[Path]:
@@ -50,6 +56,30 @@ def audiofolder_metadata(folder: Path) -> list[Path]:
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     paths = [place / name for place in (folder, *below) for name in _METADATA]
     return [path for path in paths if path.is_file()]
+
+
+def _by_folder(folder: Path) -> Iterator[Row]:
+    files = list(list_files(folder, AUDIO_EXTENSIONS))
+    words = read_label_map(folder)
+    parts = {name for path in files for name in PurePosixPath(path).parts[:-1]}
+    emotions = {name for name in parts if name in words or _is_category(name)}
+    for path in files:
+        side = _side(path)
+        classes = PurePosixPath(path).parts[len(side) : -1]
+        values: dict[str, Any] = {"path": path} | side
+        if classes and emotions:
+            named = [name for name in classes if name in emotions]
+            values["emotion"] = (named or classes)[-1]
+        elif classes:
+            values["speaker"] = printable(classes[0])
+        yield Row(printable(path), values)
+
+
+def _is_category(name: str) -> bool:
+    try:
+        return canonical(name) != ""
+    except UserError:
+        return False
 
 
 def _side(path: str) -> dict[str, str]:

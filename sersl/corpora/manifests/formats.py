@@ -1,25 +1,30 @@
-"""Which kinds of lists of audio `sersl prepare --manifest` reads, and how each is recognised."""
+"""The kinds of lists that `sersl prepare --manifest` reads, and how each is recognised."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import parse_value
 from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files
 from sersl.corpora.manifests.audformat import audformat_files, read_audformat
+from sersl.corpora.manifests.columns import PATH_COLUMNS
 from sersl.corpora.manifests.folders import audiofolder_metadata, read_audiofolder
-from sersl.corpora.manifests.json_lists import read_emobox, read_nemo, read_s3prl, read_speechbrain
-from sersl.corpora.manifests.tables import (
-    PATH_COLUMNS,
-    Row,
-    open_text,
-    read_csv,
-    read_jsonl,
-    read_parquet,
+from sersl.corpora.manifests.json_lists import (
+    is_nested,
+    read_emobox,
+    read_nemo,
+    read_s3prl,
+    read_speechbrain,
 )
 from sersl.corpora.manifests.text_lists import fairseq_files, kaldi_files, read_fairseq, read_kaldi
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.objects import read_array, read_document, read_objects, starts_with
+from sersl.corpora.tables.parquet import read_parquet
+from sersl.corpora.tables.text import check_file, read_lines
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,9 @@ class Format:
     """One kind of list.
 
     Attributes:
-      about: what it is, for people.
-      read: gives its rows, with our names of columns.
-      files: gives the label files it consists of, without the audio.
+      about: a description for the user.
+      read: gives its rows.
+      files: names the label files it consists of, without the audio.
     """
 
     about: str
@@ -42,8 +47,8 @@ def _itself(manifest: Path) -> list[Path]:
 
 
 FORMATS: dict[str, Format] = {
-    "csv": Format("CSV with a column path", read_csv, _itself),
-    "jsonl": Format("JSON lines with path", read_jsonl, _itself),
+    "csv": Format("CSV with a column path", read_table, _itself),
+    "jsonl": Format("JSON lines with path, or an array of such objects", read_objects, _itself),
     "parquet": Format("Parquet with a column path", read_parquet, _itself),
     "emobox": Format("EmoBox JSON lines with key, wav, emo", read_emobox, _itself),
     "s3prl": Format("s3prl JSON with labels and meta_data", read_s3prl, _itself),
@@ -53,19 +58,22 @@ FORMATS: dict[str, Format] = {
     "kaldi": Format("Kaldi folder with wav.scp", read_kaldi, kaldi_files),
     "audformat": Format("audformat folder with db.yaml", read_audformat, audformat_files),
     "audiofolder": Format(
-        "Hugging Face audiofolder, or folders by class", read_audiofolder, audiofolder_metadata
+        "Hugging Face audiofolder, or folders by class or speaker",
+        read_audiofolder,
+        audiofolder_metadata,
     ),
 }
-# Where the contents do not tell, because they are empty or broken: its reader says what is wrong.
+# Where the contents do not tell, because they are empty or broken: the reader says what is wrong.
 _BY_ENDING = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".json": "jsonl"}
 
 
-def find_format(manifest: Path, name: str = "") -> str:
+def find_format(manifest: Path, name: str = "", *, path_column: str = "path") -> str:
     """Recognises a list by its contents.
 
     Args:
       manifest: file or folder.
       name: what the user says it is; "" looks into it.
+      path_column: name that the user gives to the column of paths.
 
     Returns:
       A key of `FORMATS`.
@@ -84,7 +92,7 @@ def find_format(manifest: Path, name: str = "") -> str:
                 f"({FORMATS[name].about}), and {str(manifest)!r} is not"
             )
         return name
-    found = _of_folder(manifest) if manifest.is_dir() else _of_file(manifest)
+    found = _of_folder(manifest) if manifest.is_dir() else _of_file(manifest, path_column)
     if not found:
         known = "; ".join(f"{key}: {item.about}" for key, item in FORMATS.items())
         raise UserError(f"cannot tell what {str(manifest)!r} is: give --format with one of {known}")
@@ -100,42 +108,54 @@ def _of_folder(folder: Path) -> str:
     return "audiofolder" if audiofolder_metadata(folder) or audio is not None else ""
 
 
-def _of_file(manifest: Path) -> str:
+def _of_file(manifest: Path, path_column: str) -> str:
+    check_file(manifest)
     with manifest.open("rb") as file:
         if file.read(4) == b"PAR1":
             return "parquet"
-    with open_text(manifest) as file:
-        lines = (line for line in file if line.strip())
-        first, second = next(lines, "").strip(), next(lines, "").strip()
-        if first.startswith("{"):
-            file.seek(0)
-            return _of_json(first, second, file) or _by_ending(manifest)
+    by_ending = _BY_ENDING.get(manifest.suffix.lower(), "")
+    if starts_with(manifest) == "[":
+        entry = next(read_array(manifest), None)
+        return _of_entry(entry[1], "jsonl") if entry else by_ending
+    lines = (line.strip() for line in read_lines(manifest) if line.strip())
+    first, second = next(lines, ""), next(lines, "")
+    if first.startswith("{"):
+        return _of_object(manifest, first, second) or by_ending
     if "\t" not in first and re.fullmatch(r"[^\t]+\t\d+", second):
         return "fairseq"
-    columns = {part.strip(' "').lower() for part in re.split(r"[,;\t]", first)}
-    return "csv" if columns & set(PATH_COLUMNS) else _by_ending(manifest)
+    columns = {part.strip(' "').casefold() for part in re.split(r"[,;\t|]", first)}
+    return "csv" if columns & {*PATH_COLUMNS, path_column} else by_ending
 
 
-def _by_ending(manifest: Path) -> str:
-    return _BY_ENDING.get(manifest.suffix.lower(), "")
-
-
-def _of_json(first: str, second: str, file) -> str:
+def _of_object(manifest: Path, first: str, second: str) -> str:
+    """Tells JSON lines from a JSON document that is one object."""
     try:
-        entry, lines = json.loads(first), True
-    except json.JSONDecodeError:
+        entry = parse_value(first, allow_nan=True)
+    except ValueError:
         if second.startswith("{"):  # lines, the first of them broken
             return ""
         try:
-            entry, lines = json.loads(file.read().removeprefix("\ufeff")), False
-        except json.JSONDecodeError:
+            return _of_document(read_document(manifest), "")
+        except UserError:
             return ""
-    if "meta_data" in entry:
+    return _of_document(entry, _of_entry(entry, "jsonl"))
+
+
+def _of_document(content: Any, other: str) -> str:
+    if not isinstance(content, dict) or not content:
+        return other
+    if "meta_data" in content:
         return "s3prl"
-    if entry and all(isinstance(v, dict) and "wav" in v for v in entry.values()):
+    entries = content.values()
+    if all(isinstance(v, dict) and "wav" in v for v in entries) or is_nested(content):
         return "speechbrain"
-    if not lines:
-        return ""
+    return other
+
+
+def _of_entry(entry: Any, other: str) -> str:
+    """Recognises one line of JSON lines, or one element of an array."""
+    if not isinstance(entry, dict):
+        return other
     if {"key", "wav"} <= set(entry):
         return "emobox"
-    return "nemo" if "audio_filepath" in entry else "jsonl"
+    return "nemo" if "audio_filepath" in entry else other

@@ -1,20 +1,25 @@
 """Lists of other speech projects in JSON: EmoBox, s3prl, SpeechBrain and NeMo."""
 
+import math
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.manifests.tables import Row, read_json, read_objects
+from sersl.corpora.manifests.columns import SAMPLES
+from sersl.corpora.tables.cells import Row, clean
+from sersl.corpora.tables.objects import make_row, read_document, read_objects
 
-# Theirs -> ours; all other keys stay as they are.
+# Their name -> ours; all other keys stay as they are.
 _EMOBOX = {
     "key": "utterance_id",
     "wav": "path",
     "emo": "emotion",
     "start_time": "start",
     "end_time": "end",
-    "channel": "emobox_channel",  # 1 in every mono file: not a position from 0
+    "channel": "emobox_channel",  # 1 in every mono file: not an index from 0
 }
 _SPEECHBRAIN = {
     "wav": "path",
@@ -23,141 +28,164 @@ _SPEECHBRAIN = {
     "spk": "speaker",
     "words": "text",
     "wrd": "text",
+    "start": SAMPLES[0],
+    "stop": SAMPLES[1],
 }
 _NEMO = {"audio_filepath": "path", "label": "emotion"}
 _SIDES = ("train", "valid", "validation", "dev", "test")
+_DATA_ROOT = re.compile(r"^(\{data_root\}|\{data_folder\}|\$data_folder)/*")
 # Session, then the letter of the actor who wore the markers, dialogue, and the turn's own actor.
 _IEMOCAP_TURN = re.compile(r"(Ses0[1-5])[FM]_.*_([FM])[A-Z]*\d+")
 
 
 def read_emobox(manifest: Path) -> Iterator[Row]:
-    """Reads EmoBox's JSON lines.
+    """Reads EmoBox's JSON lines, e.g. data/ravdess/fold_1/ravdess_train_fold_1.jsonl.
 
-    Args:
-      manifest: e.g. data/ravdess/fold_1/ravdess_train_fold_1.jsonl.
-
-    Yields:
-      Rows; labels are raw, label_map.json of the same folder or the one above says what they mean.
+    Labels are raw; label_map.json of the same folder or the one above gives their meaning.
     """
     fold = side_of(manifest)
-    for where, row in read_objects(manifest):
-        yield where, _renamed(row, _EMOBOX, where) | fold
+    for row in read_objects(manifest):
+        yield _renamed(row, _EMOBOX, fold)
 
 
 def read_s3prl(manifest: Path) -> Iterator[Row]:
     """Reads s3prl's emotion list: {"labels": {name: number}, "meta_data": [{"path", ...}]}.
 
-    Its speaker of an IEMOCAP turn is the dialogue's; the turn's own is taken, and s3prl's kept as
-    `s3prl_speaker`.
-
-    Args:
-      manifest: e.g. meta_data/Session1/test_meta_data.json.
-
-    Yields:
-      Rows.
+    Its speaker of an IEMOCAP turn is that of the dialogue; the turn's own is taken, and s3prl's
+    kept as `s3prl_speaker`.
 
     Raises:
       UserError: other contents, or a label number that `labels` does not have.
     """
-    content = read_json(manifest)
+    content = read_document(manifest)
     if not isinstance(content, dict) or not isinstance(content.get("meta_data"), list):
         raise UserError(f"{manifest.name}: there is no list 'meta_data', so it is not of s3prl")
     labels = content.get("labels", {})
-    names = {number: label for label, number in labels.items()}
+    if not isinstance(labels, dict):
+        raise UserError(f"{manifest.name}: 'labels' is not an object that numbers the labels")
+    names = {str(number): label for label, number in labels.items()}
     fold = side_of(manifest)
     for number, entry in enumerate(content["meta_data"], start=1):
-        where = f"{manifest.name} entry {number}"
-        row = _renamed(entry, {"label": "emotion"}, where) | fold
-        if "emotion" in row and isinstance(row["emotion"], int):
-            if row["emotion"] not in names:
-                raise UserError(f"{where}: label {row['emotion']} is not in 'labels'")
-            row["emotion"] = names[row["emotion"]]
-        turn = _IEMOCAP_TURN.fullmatch(PurePosixPath(str(row["path"])).stem)
+        row = _renamed(
+            make_row(entry, f"{manifest.name} entry {number}"), {"label": "emotion"}, fold
+        )
+        label = row.values.get("emotion")
+        if isinstance(label, int):
+            if str(label) not in names:
+                raise UserError(f"{row.where}: label {label} is not in 'labels'")
+            row.values["emotion"] = names[str(label)]
+        turn = _IEMOCAP_TURN.fullmatch(PurePosixPath(row.values["path"]).stem)
         if turn:
             own = turn[1] + turn[2]
-            if "speaker" in row and row["speaker"] != own:
-                row["s3prl_speaker"] = row["speaker"]
-            row |= {"speaker": own, "session": turn[1]}
-        yield where, row
+            if row.has("speaker") and row.text("speaker") != own:
+                row.values["s3prl_speaker"] = row.text("speaker")
+            row.values |= {"speaker": own, "session": turn[1]}
+        yield row
 
 
 def read_speechbrain(manifest: Path) -> Iterator[Row]:
     """Reads SpeechBrain's dictionary {utterance: {"wav", "length", "emo", ...}}.
 
-    Args:
-      manifest: the file; "{data_root}" in paths is its own folder.
-
-    Yields:
-      Rows.
+    "{data_root}" in paths is the manifest's own folder. `wav` may be an object with `file`, and
+    `start` and `stop` in samples, as SpeechBrain's `read_audio` takes them. Dictionaries may be
+    nested by split: {"train": {utterance: {...}}, "test": {...}}. EmoBox has lists in this form.
 
     Raises:
-      UserError: an entry that is no object, or whose audio is a part or a list of files.
+      UserError: an entry that is not an object, or whose audio is a list of files.
     """
-    content = read_json(manifest)
+    content = read_document(manifest)
     if not isinstance(content, dict):
         raise UserError(f"{manifest.name}: not a dictionary of utterances, as SpeechBrain's are")
     fold = side_of(manifest)
-    for utterance_id, entry in content.items():
-        where = f"{manifest.name} entry {utterance_id!r}"
-        row = _renamed(entry, _SPEECHBRAIN, where) | fold
-        for key in ("start", "stop"):  # samples there, seconds here
-            if key in row:
-                raise UserError(
-                    f"{where}: {key!r} in samples cannot be read; write start and end in seconds "
-                    "as CSV"
-                )
-        row["path"] = re.sub(r"^(\{data_root\}|\{data_folder\}|\$data_folder)/*", "", row["path"])
-        yield where, {"utterance_id": utterance_id} | row
+    if is_nested(content):
+        for split, entries in content.items():
+            for name, entry in entries.items():
+                where = f"{manifest.name} entry {split!r} {name!r}"
+                yield _speechbrain(name, entry, where, {"fold": split})
+        return
+    for name, entry in content.items():
+        yield _speechbrain(name, entry, f"{manifest.name} entry {name!r}", fold)
+
+
+def is_nested(content: Mapping[str, Any]) -> bool:
+    """Says whether a dictionary holds dictionaries of SpeechBrain's utterances, by split."""
+    return bool(content) and all(
+        isinstance(entries, dict)
+        and "wav" not in entries
+        and bool(entries)
+        and all(isinstance(entry, dict) and "wav" in entry for entry in entries.values())
+        for entries in content.values()
+    )
+
+
+def _speechbrain(name: str, entry: Any, where: str, fold: Mapping[str, str]) -> Row:
+    if isinstance(entry, dict) and isinstance(entry.get("wav"), dict):
+        audio = entry["wav"]
+        unknown = sorted(set(audio) - {"file", "start", "stop"})
+        if unknown or not isinstance(audio.get("file"), str):
+            raise UserError(
+                f"{where}, key 'wav': it has {', '.join(audio) or 'no keys'}; known are file, "
+                "start, stop: give one file, and write several as an entry each"
+            )
+        entry = entry | {"wav": audio["file"]} | {k: v for k, v in audio.items() if k != "file"}
+    row = make_row(entry, where)
+    # EmoBox's lists in this form have `dataset`, and `channel` counted from 1.
+    row = _renamed(row, _EMOBOX if row.has("dataset") else _SPEECHBRAIN, fold)
+    row.values["path"] = _DATA_ROOT.sub("", row.values["path"])
+    row.values.setdefault("utterance_id", clean(name, where))
+    return row
 
 
 def read_nemo(manifest: Path) -> Iterator[Row]:
     """Reads NeMo's JSON lines with audio_filepath, and duration and offset in seconds.
 
-    Args:
-      manifest: the file.
-
-    Yields:
-      Rows; a segment where there is an offset, else the whole file.
+    As in NeMo, `duration` seconds are read from `offset`, which is 0 where it is missing or null;
+    the whole file where neither is given.
 
     Raises:
       UserError: an offset without a duration.
     """
-    for where, entry in read_objects(manifest):
-        row = _renamed(entry, _NEMO, where)
-        if "offset" in row:
-            if "duration" not in row:
-                raise UserError(f"{where}: there is an offset and no duration; give both")
-            try:
-                start, seconds = float(row.pop("offset")), float(row["duration"])
-            except (TypeError, ValueError) as error:
-                raise UserError(f"{where}: offset or duration is not a number") from error
-            row |= {"start": start, "end": start + seconds}
-        yield where, row
+    for entry in read_objects(manifest):
+        row = _renamed(entry, _NEMO, {})
+        start, duration = row.seconds("offset"), row.seconds("duration")
+        if start > 0 and math.isnan(duration):
+            raise UserError(f"{row.where}: there is an offset and no duration; give both")
+        if "offset" in row.values:
+            del row.values["offset"]
+        if not math.isnan(duration):
+            first = 0.0 if math.isnan(start) else start
+            row.values["end"] = first + duration
+            row.names = {**row.names, "end": "duration"}
+            if not math.isnan(start):
+                row.values["start"] = start
+            elif "utterance_id" not in row:
+                # Most lists give the length of every file: those are called by the file alone.
+                row.values["utterance_id"] = os.path.splitext(row.values["path"])[0]
+        yield row
 
 
 def side_of(manifest: Path) -> dict[str, str]:
     """Reads from a file's name whether it is a train, valid or test list.
 
-    Args:
-      manifest: the file.
-
     Returns:
-      {"fold": side}, or {} where the name says nothing.
+      {"fold": side}, or {} where the name does not tell.
     """
     words = re.split(r"[^a-z]+", manifest.stem.lower())
     found = [side for side in _SIDES if side in words]
     return {"fold": found[0]} if len(found) == 1 else {}
 
 
-def _renamed(entry: object, names: dict[str, str], where: str) -> dict:
+def _renamed(row: Row, names: Mapping[str, str], more: Mapping[str, str]) -> Row:
     """Gives the keys our names; where two keys mean the same, the first with a value counts."""
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: not an object with the path of an audio file")
-    row = {}
-    for key, value in entry.items():
+    values: dict[str, Any] = {}
+    theirs: dict[str, str] = {}
+    for key, value in row.values.items():
         ours = names.get(key, key)
-        if ours not in row or row[ours] in ("", None):
-            row[ours] = value
-    if not isinstance(row.get("path"), str) or not row["path"]:
-        raise UserError(f"{where}: there is no path of one audio file; keys are {', '.join(entry)}")
-    return row
+        if ours not in values or values[ours] == "":
+            values[ours] = value
+            theirs[ours] = key
+    if not isinstance(values.get("path"), str) or not values["path"]:
+        raise UserError(
+            f"{row.where}: there is no path of one audio file; keys are {', '.join(row.values)}"
+        )
+    return Row(row.where, {**values, **more}, theirs)

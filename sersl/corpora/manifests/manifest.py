@@ -1,14 +1,8 @@
 """A user's own list of audio as a corpus, in any format of `sersl.corpora.manifests.formats`.
 
-Columns, of which only `path` is needed (any case, any order; paths are relative to the
-manifest and stay below its folder, or are in full): `path`, `start`, `end` (seconds), `channel`
-(from 0), `utterance_id`, `speaker`, `gender`, `language`, `session`, `text`, `emotion` or
-`category`, `votes` (object label -> number), `annotators` (object rater -> label, or rater ->
-{emotion, arousal, ...}), `intensity` (0..1),
-`arousal`, `dominance`, `valence` (0..1, or on the scale that `scale_low` and `scale_high` give),
-`fold`. All other columns are kept in `extra`. Labels that are not canonical are looked up in
-label_map.json beside the manifest, and in the codes of the corpus that a column `corpus` or
-`dataset` names.
+Only `path` is needed; docs/manifests.md lists the columns. Names of columns are read in any case,
+and paths are relative to the manifest and stay below its folder, or are absolute. Columns without
+a meaning are kept in `extra`.
 """
 
 import hashlib
@@ -18,17 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import canonical
+from sersl.core.files import check_name
 from sersl.corpora.listing import listing_fingerprint, printable
+from sersl.corpora.manifests.columns import Columns, parse_columns, parse_scales
 from sersl.corpora.manifests.formats import FORMATS, find_format
+from sersl.corpora.manifests.label_map import Labels, label_maps, read_label_map
 from sersl.corpora.manifests.row import parse_row
-from sersl.corpora.manifests.tables import Row, read_json
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.text import find_encoding
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
-LABEL_MAP = "label_map.json"  # raw label -> category, as EmoBox has it
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # what TFDS allows in the names of record files
 _ABOVE = 4  # folders above a manifest that its paths may start from: EmoBox's data/<corpus>/fold_1
+_TEXT = ("csv", "jsonl", "fairseq")  # formats whose manifest is one text file
 
 
 class ManifestBuilder(Builder):
@@ -45,11 +42,17 @@ class ManifestBuilder(Builder):
         name: str = "",
         format: str = "",
         audio_dir: str | Path = "",
+        columns: str = "",
+        scale: str = "",
     ):
         self.manifest = Path(manifest)
-        if not self.manifest.exists():
+        if not os.path.lexists(self.manifest):
             raise UserError(f"there is no manifest {str(manifest)!r}; check --manifest")
-        self.format = find_format(self.manifest, format)
+        self._chosen = parse_columns(columns)
+        self._scales = parse_scales(scale)
+        self.format = find_format(
+            self.manifest, format, path_column=self._chosen.get("path", "path")
+        )
         self._root = Path(audio_dir) if audio_dir else None
         self.name = corpus_name(self.manifest, name)
         self.allow_outside_paths = False
@@ -65,30 +68,43 @@ class ManifestBuilder(Builder):
     def listing(self) -> Iterator[Utterance]:
         """Lists the rows in the order of the file.
 
-        Yields:
-          Utterances.
-
         Raises:
-          UserError: a column or value that cannot be; the sentence has the line number.
+          UserError: a value that its column cannot have, with file, line and column; or all labels
+            that are unknown.
         """
         folder = self.folder()
-        label_map = read_label_map(self.manifest)
-        seen = {}
-        for where, row in read_rows(self.manifest, self.format):
-            # A path in full is meant; one that climbs is a slip, or somebody else's idea.
-            if os.path.normpath(row["path"]).startswith("..") and not self.allow_outside_paths:
+        labels = Labels(read_label_map(self.manifest))
+        columns = Columns(self._chosen)
+        seen: dict[str, str] = {}
+        named = labelled = False
+        for row in self._read(columns):
+            path = row.values["path"]
+            # An absolute path is meant; one that climbs is a slip, or somebody else's idea.
+            if leads_out(path) and not self.allow_outside_paths:
                 raise UserError(
-                    f"{where}: path {printable(row['path'])!r} leads out of {folder}: write it in "
-                    "full, or add --allow_outside_paths to `sersl prepare`"
+                    f"{row.at('path')}: {printable(path)!r} leads out of {folder}: write an "
+                    "absolute path, or add --allow_outside_paths to `sersl prepare`"
                 )
-            item = parse_row(row, folder, where, label_map=label_map)
+            item = parse_row(row, folder, labels=labels, scales=self._scales)
             if item.utterance_id in seen:
                 raise UserError(
-                    f"{where}: utterance_id {item.utterance_id!r} is already on "
+                    f"{row.at('utterance_id')}: {item.utterance_id!r} is already on "
                     f"{seen[item.utterance_id]}; give each row its own"
                 )
-            seen[item.utterance_id] = where
+            seen[item.utterance_id] = row.where
+            named, labelled = named or bool(item.speaker), labelled or "emotion" in row
             yield item
+        columns.check(self.manifest.name)
+        labels.check()
+        notes = [*columns.describe_unused(), *labels.notes()]
+        if self.format == "audiofolder" and named and not labelled:
+            notes.append(
+                "no folder is called by an emotion, so folders are speakers and nothing has a "
+                "label; if they are emotions, give each a category in label_map.json"
+            )
+        if self.format in _TEXT and find_encoding(self.manifest).is_guess:
+            notes.append(f"{self.manifest.name} is not UTF-8 and was read as Windows-1252")
+        self.account.notes[:] = notes
 
     def folder(self) -> Path:
         """Finds the folder that paths start from.
@@ -100,23 +116,29 @@ class ManifestBuilder(Builder):
         if self._root is not None:
             return self._root
         own = self.manifest if self.manifest.is_dir() else self.manifest.parent
-        first = next(read_rows(self.manifest, self.format), None)
+        first = next(self._read(Columns(self._chosen)), None)
         if first is not None:
             for folder in (own, *own.absolute().parents[:_ABOVE]):
-                if (folder / first[1]["path"]).is_file():
+                if os.path.isfile(folder / first.values["path"]):
                     return folder
         return own
 
     def source_fingerprint(self) -> str:
         """Sums up the manifest and the names and sizes of the files it lists."""
         digest = hashlib.sha256(self.format.encode())
-        maps = [file for file in _label_maps(self.manifest) if file.is_file()]
+        for options in (self._chosen, self._scales):
+            if options:
+                digest.update(repr(sorted(options.items())).encode())
+        maps = [file for file in label_maps(self.manifest) if file.is_file()]
         for file in (*FORMATS[self.format].files(self.manifest), *maps[:1]):
             digest.update(file.read_bytes())
-        rows = read_rows(self.manifest, self.format)
-        files = sorted({row["path"] for _, row in rows}, key=os.fsencode)
+        rows = self._read(Columns(self._chosen))
+        files = sorted({row.values["path"] for row in rows}, key=os.fsencode)
         digest.update(listing_fingerprint(self.folder(), files).encode())
         return digest.hexdigest()
+
+    def _read(self, columns: Columns) -> Iterator[Row]:
+        return read_rows(self.manifest, self.format, columns=columns)
 
 
 def corpus_name(manifest: Path, name: str = "") -> str:
@@ -130,7 +152,8 @@ def corpus_name(manifest: Path, name: str = "") -> str:
       A name of lower-case letters, digits and underscores; a file's name is converted to it.
 
     Raises:
-      UserError: the given name has other characters, or nothing is left of the file's name.
+      UserError: the given name has other characters or is too long, or nothing is left of the
+        file's name.
     """
     own = manifest.absolute().name if manifest.is_dir() else manifest.stem
     chosen = name or re.sub(r"[^a-z0-9]+", "_", own.lower()).strip("_")
@@ -139,58 +162,41 @@ def corpus_name(manifest: Path, name: str = "") -> str:
             f"corpus name {chosen!r} must start with a letter and have only lower-case letters, "
             "digits and underscores; give another with --name"
         )
-    return chosen
+    return check_name(chosen, what="corpus name")
 
 
-def read_rows(manifest: Path, format: str = "") -> Iterator[Row]:
-    """Reads the rows of a manifest.
+def leads_out(path: str) -> bool:
+    """Says whether a relative path leaves the folder that it starts from."""
+    return os.path.normpath(path).split(os.sep)[0] == os.pardir
+
+
+def read_rows(manifest: Path, format: str = "", *, columns: Columns | None = None) -> Iterator[Row]:
+    """Reads the rows of a manifest with our names of columns.
 
     Args:
       manifest: file or folder.
       format: a key of `FORMATS`; "" looks into the manifest.
+      columns: gives the names; None for those that are known.
 
     Yields:
-      (where, row) with `path`, a str that is not empty.
+      Rows with `path`, a str that is not empty.
 
     Raises:
-      UserError: it cannot be read; the sentence has the line.
+      UserError: it cannot be read, or lists nothing; the sentence has file, line and column.
     """
-    written = not manifest.is_dir()  # a folder's own names are what they are
-    for where, row in FORMATS[format or find_format(manifest)].read(manifest):
-        if not isinstance(row["path"], str) or not row["path"].strip():
-            raise UserError(f"{where}: path is empty; give a file")
-        if "\0" in row["path"]:
-            raise UserError(f"{where}: path {row['path']!r} has a zero byte, so it is no file")
-        if written and "\\" in row["path"] and "/" not in row["path"]:  # on Windows
-            row["path"] = row["path"].replace("\\", "/")
-        yield where, row
-
-
-def read_label_map(manifest: Path) -> dict[str, str]:
-    """Reads label_map.json in the manifest's folder or the one above.
-
-    Args:
-      manifest: file or folder.
-
-    Returns:
-      Raw label -> canonical category; empty where there is no such file.
-
-    Raises:
-      UserError: it is not an object of labels, or gives a label that means nothing known.
-    """
-    for file in _label_maps(manifest):
-        if not file.is_file():
-            continue
-        content = read_json(file)
-        if not isinstance(content, dict):
-            raise UserError(f"{file}: not an object that gives each raw label a category")
-        try:
-            return {raw.strip(): canonical(str(label)) for raw, label in content.items()}
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from error
-    return {}
-
-
-def _label_maps(manifest: Path) -> list[Path]:
-    own = manifest if manifest.is_dir() else manifest.parent
-    return [own / LABEL_MAP, own.absolute().parent / LABEL_MAP]
+    columns = columns or Columns()
+    written = not manifest.is_dir()  # the names of files in a folder are right as they are
+    empty = True
+    for row in FORMATS[format or find_format(manifest)].read(manifest):
+        empty = False
+        row = columns.rename(row)
+        path = row.values["path"]
+        if not isinstance(path, str) or not path.strip():
+            raise UserError(f"{row.at('path')}: path is empty; give a file")
+        if "\0" in path:
+            raise UserError(f"{row.at('path')}: {path!r} has a zero byte, so it is not a file")
+        if written and "\\" in path and "/" not in path:  # on Windows
+            row.values["path"] = path.replace("\\", "/")
+        yield row
+    if empty:
+        raise UserError(f"{manifest} lists no utterance: give a file with a row for each")

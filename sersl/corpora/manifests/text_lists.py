@@ -1,12 +1,17 @@
 """Lists as plain text: fairseq's tsv and Kaldi's data folder."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.manifests.json_lists import side_of
-from sersl.corpora.manifests.tables import Row, open_text
+from sersl.corpora.tables.cells import Row, clean
+from sersl.corpora.tables.text import read_lines
+
+_SPACE = re.compile(r"[ \t]+")  # str.split would also split at U+2028, U+0085 and others
 
 
 def read_fairseq(manifest: Path) -> Iterator[Row]:
@@ -15,17 +20,10 @@ def read_fairseq(manifest: Path) -> Iterator[Row]:
     Beside it, with the same stem and a line for each path: `.emo` with a label, alone or after
     the utterance (emotion2vec), `.wrd` or `.ltr` with the text.
 
-    Args:
-      manifest: the tsv file.
-
-    Yields:
-      Rows.
-
     Raises:
       UserError: a broken line, or another number of labels than of paths.
     """
-    with open_text(manifest) as file:
-        root, *lines = file.read().splitlines() or [""]
+    root, *lines = list(read_lines(manifest)) or [""]
     entries = [(number, line) for number, line in enumerate(lines, start=2) if line.strip()]
     labels = _beside(manifest, ".emo", len(entries))
     words = _beside(manifest, ".wrd", len(entries))
@@ -34,20 +32,20 @@ def read_fairseq(manifest: Path) -> Iterator[Row]:
     for position, (number, line) in enumerate(entries):
         where = f"{manifest.name} line {number}"
         path, *rest = line.split("\t")
-        if len(rest) != 1 or not rest[0].strip().isdigit():
+        if len(rest) != 1 or not (rest[0].strip().isascii() and rest[0].strip().isdigit()):
             raise UserError(f"{where}: not a path, a tab and a number of samples")
-        row = {
+        row: dict[str, Any] = {
             "path": os.path.join(root.strip(), path),
             "utterance_id": os.path.splitext(path)[0],
-            "listed_samples": int(rest[0]),
+            "listed_samples": int(rest[0][:18]),
         }
         if labels is not None:
             row["emotion"] = _label(labels[position], path, where)
         if words is not None:
-            row["text"] = words[position].strip()
+            row["text"] = words[position]
         if letters is not None:  # "H E L L O | Y O U |"
-            row["text"] = letters[position].replace(" ", "").replace("|", " ").strip()
-        yield where, row | fold
+            row["text"] = letters[position].replace(" ", "").replace("|", " ")
+        yield _row(where, row | fold)
 
 
 def fairseq_files(manifest: Path) -> list[Path]:
@@ -59,15 +57,12 @@ def fairseq_files(manifest: Path) -> list[Path]:
 def read_kaldi(folder: Path) -> Iterator[Row]:
     """Reads a Kaldi data folder: wav.scp, and if there, segments, utt2spk, text and others.
 
-    Args:
-      folder: the folder; relative paths in wav.scp are as in its own folder.
-
-    Yields:
-      Rows in the order of segments or, without it, of wav.scp.
+    Relative paths in wav.scp start from the folder itself. Rows are in the order of segments or,
+    without it, of wav.scp.
 
     Raises:
-      UserError: a pipe instead of a file, a broken line, an id twice, a segment of a recording that
-        wav.scp does not have, or a speaker or text of an utterance that is not there.
+      UserError: a pipe instead of a file, a broken line, an id twice, a segment of a recording
+        that wav.scp does not have, or a label of an utterance that is not there.
     """
     recordings = _pairs(folder / "wav.scp")
     for recording, (where, path) in recordings.items():
@@ -86,20 +81,21 @@ def read_kaldi(folder: Path) -> Iterator[Row]:
         for utterance_id, (where, _) in table.items():
             if utterance_id not in rows:
                 raise UserError(
-                    f"{where}: {utterance_id!r} is no utterance of this folder; mend it with "
-                    "Kaldi's utils/fix_data_dir.sh, or remove the line"
+                    f"{where}: {utterance_id!r} is not an utterance of this folder; repair it "
+                    "with Kaldi's utils/fix_data_dir.sh, or remove the line"
                 )
     for utterance_id, (where, row) in rows.items():
         row["utterance_id"] = utterance_id
         for column, table in tables.items():
             if utterance_id in table:
                 row[column] = table[utterance_id][1]
-        if "speaker" in row and row["speaker"] in genders:
+        if row.get("speaker") in genders:
             row["gender"] = genders[row["speaker"]][1]
-        yield where, row
+        yield _row(where, row)
 
 
-# The first three are Kaldi's own; ESPnet and FunASR recipes call emotions and languages so.
+# The first three are Kaldi's own; ESPnet and FunASR recipes use these names for emotions and
+# languages.
 _KALDI_TABLES = {
     "utt2spk": "speaker",
     "text": "text",
@@ -116,13 +112,19 @@ def kaldi_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _kaldi_segments(folder: Path, recordings: dict) -> Iterator[tuple[str, Row]]:
+def _row(where: str, values: Mapping[str, Any]) -> Row:
+    return Row(where, {key: clean(value, where) for key, value in values.items()})
+
+
+def _kaldi_segments(
+    folder: Path, recordings: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[str, tuple[str, dict[str, str]]]]:
     if not (folder / "segments").is_file():
         for utterance_id, (where, path) in recordings.items():
             yield utterance_id, (where, {"path": path})
         return
     for utterance_id, (where, value) in _pairs(folder / "segments").items():
-        parts = value.split()
+        parts = _SPACE.split(value)
         if len(parts) != 3:
             raise UserError(f"{where}: not an utterance, a recording, a start and an end")
         recording, start, end = parts
@@ -136,25 +138,26 @@ def _kaldi_segments(folder: Path, recordings: dict) -> Iterator[tuple[str, Row]]
 
 def _pairs(file: Path) -> dict[str, tuple[str, str]]:
     """Reads lines of a key and a value: key -> (where, value)."""
-    pairs = {}
-    with open_text(file) as lines:
-        for number, line in enumerate(lines.read().splitlines(), start=1):
-            if not line.strip():
-                continue
-            where = f"{file.name} line {number}"
-            key, *value = line.split(maxsplit=1)
-            if key in pairs:
-                raise UserError(f"{where}: {key!r} is already in {pairs[key][0]}")
-            pairs[key] = (where, value[0].strip() if value else "")
+    pairs: dict[str, tuple[str, str]] = {}
+    for number, line in enumerate(read_lines(file), start=1):
+        if not line.strip():
+            continue
+        where = f"{file.name} line {number}"
+        key, *value = _SPACE.split(line.strip(" \t"), maxsplit=1)
+        if key in pairs:
+            raise UserError(f"{where}: {key!r} is already in {pairs[key][0]}")
+        pairs[key] = (where, value[0] if value else "")
     return pairs
 
 
 def _beside(manifest: Path, ending: str, count: int) -> list[str] | None:
+    """Reads a file with a line for each path; a line may be empty, more at the end are not."""
     file = manifest.with_suffix(ending)
     if not file.is_file():
         return None
-    with open_text(file) as text:
-        lines = [line for line in text.read().splitlines() if line.strip()]
+    lines = list(read_lines(file))
+    while len(lines) > count and not lines[-1].strip():
+        del lines[-1]
     if len(lines) != count:
         raise UserError(
             f"{file.name} has {len(lines)} lines and {manifest.name} {count} paths: line n of one "
@@ -164,7 +167,9 @@ def _beside(manifest: Path, ending: str, count: int) -> list[str] | None:
 
 
 def _label(line: str, path: str, where: str) -> str:
-    *before, label = line.split()
+    if not line.strip():
+        return ""
+    *before, label = _SPACE.split(line.strip(" \t"))
     stem = os.path.splitext(os.path.basename(path))[0]
     if before and before[0] not in (stem, os.path.splitext(path)[0], path):
         raise UserError(f"{where}: the label's line is of {before[0]!r}, the path is {path!r}")

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 from sersl.core.errors import UserError
-from sersl.corpora.catalog import label_files
 from sersl.corpora.catalog.librilight import join
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import load_index
 from sersl.corpora.prepare import prepare
+from sersl.corpora.tables import objects
 from sersl.corpora.utterance import Utterance
 from sersl.corpora.writing import reading
 from sersl.corpora.writing.reading import Reader
@@ -128,7 +128,7 @@ def test_librilight_when_voice_activity_then_pieces_of_the_recording(tmp_path):
     assert row[:3] == ("100", 12_800, '{"snr": 11.5}') and row[3].startswith("sea_fairies")
     assert [item["reason"].split(",")[0] for item in summary["left_out"]] == [
         "02_baum_sea_fairies_64kb.json is not beside it",
-        "nobody speaks",
+        "nobody speaks: its voice activity is empty",
     ]
 
 
@@ -270,18 +270,21 @@ def test_gigaspeech_when_the_list_then_segments_of_the_recordings_that_are_there
 def test_gigaspeech_when_the_list_is_large_then_it_is_read_a_recording_at_a_time(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(label_files, "_CHUNK", 7)
+    monkeypatch.setattr(objects, "_CHUNK", 7)
     audios = [{"path": f"a{i}.opus", "text": 'x]}", {"audios": [' * i} for i in range(9)]
     content = json.dumps({"dataset": "GigaSpeech", "audios": audios, "other": [1]}, indent=1)
     write(tmp_path / "list.json", content)
-    assert list(label_files.read_array(tmp_path / "list.json", "audios")) == audios
+    found = list(objects.read_array(tmp_path / "list.json", "audios"))
+    assert [audio for _, audio in found] == audios
+    lines = content.split("\n")
+    assert all(lines[line] == f'   "path": "{audio["path"]}",' for line, audio in found)
     write(tmp_path / "cut.json", content[: len(content) // 2])
     got = []
-    with pytest.raises(UserError, match=r"is damaged or cut off: .* \(after \d of 'audios'\)"):
-        got.extend(label_files.read_array(tmp_path / "cut.json", "audios"))
+    with pytest.raises(UserError, match=r"cut\.json line \d+: damaged or cut off"):
+        got.extend(objects.read_array(tmp_path / "cut.json", "audios"))
     write(tmp_path / "none.json", json.dumps({"audio": []}))
-    with pytest.raises(UserError, match="has no 'audios'"):
-        list(label_files.read_array(tmp_path / "none.json", "audios"))
+    with pytest.raises(UserError, match="there is no array 'audios'"):
+        list(objects.read_array(tmp_path / "none.json", "audios"))
 
 
 def test_reader_when_many_segments_of_one_recording_then_it_is_decoded_once(tmp_path, monkeypatch):

@@ -66,41 +66,48 @@ def test_ids_when_segments_share_a_file_then_each_has_its_own(tmp_path):
     [
         (
             "sound,emotion\na.wav,sad\n",
-            "own.csv line 1: there is no column 'path'; columns are sound",
+            "own.csv line 2: there is no column 'path'; columns are sound",
         ),
-        ("", "line 1: there is no column 'path'"),
+        ("", "own.csv lists no utterance"),
+        ("path,emotion\n", "own.csv lists no utterance"),
         (
             "path,utterance_id\na.wav,u\nb.wav,v\nc.wav,u\n",
-            "line 4: utterance_id 'u' is already on own.csv line 2",
+            "line 4, column 'utterance_id': 'u' is already on own.csv line 2",
         ),
-        ("path\na.wav\na.wav\n", "line 3: utterance_id 'a' is already on own.csv line 2"),
-        ("path,start,end\na.wav,2,1\n", "line 2: segment from 2 to 1 s is impossible"),
-        ("path,start,end\na.wav,-1,1\n", "line 2: segment from -1 to 1 s is impossible"),
-        ("path,end\na.wav,0\n", "line 2: segment from nan to 0 s is impossible"),
-        ("path,start\na.wav,soon\n", "line 2: start 'soon' is not a number"),
-        ("path,start\na.wav,inf\n", "line 2: start 'inf' is not finite"),
+        ("path\na.wav\na.wav\n", "line 3, column 'utterance_id': 'a' is already on own.csv line 2"),
+        (
+            "path,start,end\na.wav,2,1\n",
+            "line 2, column 'start': segment from 2 to 1 s is impossible",
+        ),
+        (
+            "path,start,end\na.wav,-1,1\n",
+            "line 2, column 'start': segment from -1 to 1 s is impossible",
+        ),
+        ("path,end\na.wav,0\n", "line 2, column 'end': segment from nan to 0 s is impossible"),
+        ("path,start\na.wav,soon\n", "line 2, column 'start': 'soon' is not a number"),
+        ("path,start\na.wav,inf\n", "line 2, column 'start': 'inf' is not finite"),
         (
             "path,emotion\na.wav,hapy\n",
-            "line 2: unknown emotion label 'hapy': did you mean 'happy'",
+            r"unknown emotion label 'hapy' \(own.csv line 2, .*'emotion'; did you mean 'happy'",
         ),
         ("path,emotion,category\na.wav,sad,angry\n", "line 2: emotion and category differ"),
         (
             "path,arousal\na.wav,5\n",
-            "line 2: arousal 5 is outside of 0 to 1; give the corpus's scale",
+            "line 2, column 'arousal': 5 is outside of 0 to 1; give the corpus's scale with",
         ),
         (
             "path,arousal,scale_low\na.wav,5,1\n",
-            "line 2: scale_low and scale_high are given together",
+            "line 2, column 'scale_low': scale_low and scale_high are given together",
         ),
         (
             "path,arousal,scale_low,scale_high\na.wav,1,1,1\n",
             "scale_high 1 is not above scale_low 1",
         ),
-        ("path,intensity\na.wav,3\n", "line 2: intensity 3 is outside of 0 to 1"),
-        ("path,channel\na.wav,0.5\n", "line 2: channel 0.5 is not a whole number"),
-        ("path,gender\na.wav,robot\n", "line 2: gender 'robot'"),
+        ("path,intensity\na.wav,3\n", "line 2, column 'intensity': 3 is outside of 0 to 1"),
+        ("path,channel\na.wav,0.5\n", "line 2, column 'channel': 0.5 is not a whole number"),
+        ("path,gender\na.wav,robot\n", "line 2, column 'gender': 'robot'"),
         ("path,emotion\na.wav\n", "line 2: 1 values for 2 columns"),
-        ("path,emotion\n,sad\n", "line 2: path is empty"),
+        ("path,emotion\n,sad\n", "line 2, column 'path': path is empty"),
         ("path,path\na,b\n", "column 'path' occurs twice"),
         ('path,text\na.wav,"x\n', "line 2: .*check the quotes"),
     ],
@@ -115,18 +122,13 @@ def test_csv_when_broken_then_one_sentence_with_the_line(tmp_path, text, sentenc
     [
         ('{"path": "a.wav"}\n{"path": ', "line 2: not JSON"),
         ("[1]", "line 1: not a JSON object"),
-        ('{"sound": "a.wav"}', "line 1: there is no key 'path'"),
-        ('{"path": 3}', "line 1: path is empty"),
+        ('{"sound": "a.wav"}', "line 1: there is no column 'path'"),
+        ('{"path": 3}', "line 1, column 'path': path is empty"),
     ],
 )
 def test_jsonl_when_broken_then_one_sentence_with_the_line(tmp_path, text, sentence):
     with pytest.raises(UserError, match=sentence):
         listed(tmp_path, text, name="own.jsonl")
-
-
-def test_csv_when_not_utf8_then_error_says_so(tmp_path):
-    with pytest.raises(UserError, match="not UTF-8"):
-        listed(tmp_path, "path,text\na.wav,é\n", encoding="latin-1")
 
 
 def test_corpus_name_when_taken_from_the_file_then_made_valid(tmp_path):

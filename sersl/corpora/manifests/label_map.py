@@ -1,0 +1,88 @@
+"""label_map.json: what the labels of a manifest mean, in the form that EmoBox uses."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sersl.core.errors import UserError
+from sersl.corpora.labels import UnknownLabels, canonical
+from sersl.corpora.tables.cells import check_printable
+from sersl.corpora.tables.objects import read_document
+
+LABEL_MAP = "label_map.json"  # raw label -> category
+
+
+def label_maps(manifest: Path) -> list[Path]:
+    """Names the places of a label map: the manifest's own folder and the one above."""
+    own = manifest if manifest.is_dir() else manifest.parent
+    return [own / LABEL_MAP, own.absolute().parent / LABEL_MAP]
+
+
+def read_label_map(manifest: Path) -> dict[str, str]:
+    """Reads label_map.json in the manifest's folder or the one above.
+
+    Args:
+      manifest: file or folder.
+
+    Returns:
+      Raw label -> the word that the map gives it; {} where there is no such file.
+
+    Raises:
+      UserError: it is not an object with a word for each label.
+    """
+    file = next((file for file in label_maps(manifest) if file.is_file()), None)
+    if file is None:
+        return {}
+    content = read_document(file)
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: not an object that gives each label a category")
+    for raw, word in content.items():
+        if not isinstance(word, str):
+            raise UserError(f"{file}, key {raw!r}: {word!r} is not a category")
+        check_printable(word, f"{file}, key {raw!r}")
+    return {raw.strip(): word.strip() for raw, word in content.items()}
+
+
+class Labels:
+    """The meaning of a manifest's labels, and which of them have none.
+
+    EmoBox's maps keep the words of some corpora that no category stands for ("Sarcastic"): they
+    become "other", and a note says so. Any other unknown word is an error.
+    """
+
+    def __init__(self, label_map: Mapping[str, str]):
+        self._map = label_map
+        self._folded = {raw.casefold(): word for raw, word in label_map.items()}
+        self.unknown = UnknownLabels()
+        self.others: dict[str, int] = {}  # word of an EmoBox map -> rows
+
+    def category(self, raw: str, where: str, *, corpus: str = "", emobox: bool = False) -> str:
+        """Finds the category of a label; an unknown one is noted and gives ""."""
+        word = self._map.get(raw, self._folded.get(raw.casefold()))
+        if word is None:
+            try:
+                return canonical(raw, corpus)
+            except UserError:
+                self.unknown.add(raw, where)
+                return ""
+        try:
+            return canonical(word)
+        except UserError:
+            if emobox:
+                self.others[word] = self.others.get(word, 0) + 1
+                return "other"
+            self.unknown.add(word, f"{LABEL_MAP}, key {raw!r}")
+            return ""
+
+    def check(self) -> None:
+        """Raises UserError with every unknown label."""
+        self.unknown.check(
+            f"leave them empty for none, or give each a category in {LABEL_MAP} beside the "
+            f'manifest, such as {{"{self.unknown.first() or "my label"}": "happy"}}',
+        )
+
+    def notes(self) -> list[str]:
+        """Says which words became "other"."""
+        if not self.others:
+            return []
+        counts = ", ".join(f"{word} {count}" for word, count in self.others.items())
+        return [f"labels of {LABEL_MAP} without a category of their own are 'other': {counts}"]
