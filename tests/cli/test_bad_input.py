@@ -448,7 +448,7 @@ MANIFESTS = [
     ("path,valence\na.wav,very\n", ["line 2", "valence", "'very'"]),
     ("path,start,end\na.wav,2,1\n", ["line 2", "end"]),
     ("path,emotion\n", ["no"]),
-    ("", ["line 1", "no column 'path'"]),
+    ("", ["own.csv", "lists no utterance"]),
     ("path\nnone.wav\n", ["none.wav"]),
 ]
 

@@ -101,7 +101,9 @@ class Columns:
         for key, value in row.values.items():
             name = key.strip().casefold()
             if name in values:
-                raise UserError(f"{row.where}: column {name!r} occurs twice; rename one")
+                raise UserError(
+                    f"{row.header or row.where}: column {name!r} occurs twice; rename one"
+                )
             values[name] = value
             if key != name:
                 names.setdefault(name, key.strip())
@@ -122,7 +124,7 @@ class Columns:
         path = next((name for name in PATH_COLUMNS if name in values), "")
         if not path:
             raise UserError(
-                f"{row.where}: there is no column 'path'; columns are "
+                f"{row.header or row.where}: there is no column 'path'; columns are "
                 f"{', '.join(values) or 'none'}: add --columns path=NAME with the one that names "
                 "the files"
             )
@@ -146,11 +148,14 @@ class Columns:
                     f"are {', '.join(sorted(self._seen))}"
                 )
 
-    def describe_unused(self) -> list[str]:
-        """Lists the columns that were not used, each with the nearest name that is known."""
-        if not self.unused:
-            return []
-        return [f"columns not used, kept in `extra`: {', '.join(_hints(self.unused))}"]
+    def describe_unused(self, kept: Iterable[str]) -> list[str]:
+        """Lists the columns that were not used, each with the nearest name that is known.
+
+        Args:
+          kept: columns that need no mention.
+        """
+        unused = [name for name in self.unused if name not in kept]
+        return [f"columns not used, kept in `extra`: {', '.join(_hints(unused))}"] if unused else []
 
 
 def _hints(unused: Iterable[str]) -> list[str]:

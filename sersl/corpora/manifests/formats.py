@@ -35,11 +35,16 @@ class Format:
       about: a description for the user.
       read: gives its rows.
       files: names the label files it consists of, without the audio.
+      kept: columns that belong to the format and are only kept in `extra`.
     """
 
     about: str
     read: Callable[[Path], Iterator[Row]]
     files: Callable[[Path], list[Path]]
+    kept: tuple[str, ...] = ()
+
+
+_EMOBOX = ("type", "task", "length", "num_frame", "sample_rate", "emobox_channel")
 
 
 def _itself(manifest: Path) -> list[Path]:
@@ -50,11 +55,15 @@ FORMATS: dict[str, Format] = {
     "csv": Format("CSV with a column path", read_table, _itself),
     "jsonl": Format("JSON lines with path, or an array of such objects", read_objects, _itself),
     "parquet": Format("Parquet with a column path", read_parquet, _itself),
-    "emobox": Format("EmoBox JSON lines with key, wav, emo", read_emobox, _itself),
-    "s3prl": Format("s3prl JSON with labels and meta_data", read_s3prl, _itself),
-    "speechbrain": Format("SpeechBrain JSON, utterance to wav", read_speechbrain, _itself),
-    "nemo": Format("NeMo JSON lines with audio_filepath", read_nemo, _itself),
-    "fairseq": Format("fairseq tsv, the root in its first line", read_fairseq, fairseq_files),
+    "emobox": Format("EmoBox JSON lines with key, wav, emo", read_emobox, _itself, _EMOBOX),
+    "s3prl": Format(
+        "s3prl JSON with labels and meta_data", read_s3prl, _itself, ("s3prl_speaker",)
+    ),
+    "speechbrain": Format("SpeechBrain JSON, utterance to wav", read_speechbrain, _itself, _EMOBOX),
+    "nemo": Format("NeMo JSON lines with audio_filepath", read_nemo, _itself, ("duration",)),
+    "fairseq": Format(
+        "fairseq tsv, the root in its first line", read_fairseq, fairseq_files, ("listed_samples",)
+    ),
     "kaldi": Format("Kaldi folder with wav.scp", read_kaldi, kaldi_files),
     "audformat": Format("audformat folder with db.yaml", read_audformat, audformat_files),
     "audiofolder": Format(

@@ -96,7 +96,7 @@ class ManifestBuilder(Builder):
             yield item
         columns.check(self.manifest.name)
         labels.check()
-        notes = [*columns.describe_unused(), *labels.notes()]
+        notes = [*columns.describe_unused(FORMATS[self.format].kept), *labels.notes()]
         if self.format == "audiofolder" and named and not labelled:
             notes.append(
                 "no folder is called by an emotion, so folders are speakers and nothing has a "

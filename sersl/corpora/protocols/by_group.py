@@ -1,14 +1,17 @@
 """Protocols that test speakers, sessions, corpora or official splits in turn."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.seeds import generator
 from sersl.corpora.protocols.division import Division, Request, rows_where
+from sersl.corpora.tables.cells import is_missing
 
-# What corpora call their official splits -> our sides; "test1" of MSP-Podcast is a test of its own.
+_LONGEST_NAME = 180  # of a fold's folder
+# Words of official splits -> our sides; "test1" of MSP-Podcast is a test of its own.
 _OFFICIAL = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("dev", "development", "valid", "validation", "val", "devel"), "validation"),
@@ -89,10 +92,12 @@ def leave_one_session_out(request: Request) -> list[Division]:
 def official(request: Request) -> list[Division]:
     """Takes the corpus's own split from the column `fold`.
 
-    Sides by name (train, validation, test, also test1, test2 and so on: a fold for each), or any
-    other names: each is tested in turn.
+    Its words are sides (train, validation, test, also test1, test2 and so on: a fold for each), or
+    any other names, each of which is tested in turn.
     """
-    values = np.array([str(v).strip().lower() for v in request.column("fold")], dtype=object)
+    # Corpora that older versions prepared may have "nan" and the like as text.
+    texts = [str(value).strip().lower() for value in request.column("fold")]
+    values = np.array(["" if is_missing(text) else text for text in texts], dtype=object)
     if not (values != "").any():
         raise UserError(
             "protocol 'official': no utterance has a fold, so the corpus has no official split; "
@@ -101,7 +106,7 @@ def official(request: Request) -> list[Division]:
     missing = int((values == "").sum())
     notes = (f"{missing} utterances have no official split and are left out",) if missing else ()
     names = sorted(set(values) - {""})
-    sides = np.array([_side(value) for value in values], dtype=object)
+    sides = np.array([side_of_word(value) for value in values], dtype=object)
     if not (sides == "train").any() or not any(side.startswith("test") for side in set(sides)):
         if {"train", "validation"} & set(sides) or any(s.startswith("test") for s in set(sides)):
             raise UserError(
@@ -117,6 +122,12 @@ def official(request: Request) -> list[Division]:
             for f, n in zip(file_names(f"fold-{n}" for n in names), names, strict=True)
         ]  # fmt: skip
     validation = rows_where(sides == "validation")
+    unknown = (values != "") & (sides == "")
+    warnings = tuple(
+        f"{count} utterances with fold {word!r} are left out: the word is none of train, "
+        "validation and test"
+        for word, count in _counts(values[unknown])
+    )
     return [
         Division(
             name,
@@ -124,18 +135,30 @@ def official(request: Request) -> list[Division]:
             train=rows_where(sides == "train"),
             validation=validation if len(validation) else None,
             notes=notes,
+            warnings=warnings,
         )
         for name in sorted(set(sides))
         if name.startswith("test")
     ]
 
 
-def _side(value: str) -> str:
-    word, number = re.fullmatch(r"(.*?)[ _-]?(\d*)", value).groups()
-    if word not in _OFFICIAL:
-        return ""
-    side = _OFFICIAL[word]
+def side_of_word(value: str) -> str:
+    """Finds the side that a word of the column `fold` means.
+
+    Args:
+      value: in lower case, e.g. "train", "dev", "test_2".
+
+    Returns:
+      "train", "validation", "test", "test1" and so on; "" for any other word.
+    """
+    word, number = re.sub(r"[ _-]?\d*$", "", value), "".join(re.findall(r"\d*$", value))
+    side = _OFFICIAL.get(word, "")
     return side + number if side == "test" else side
+
+
+def _counts(values: np.ndarray) -> list[tuple[str, int]]:
+    words, counts = np.unique(values.astype(str), return_counts=True)
+    return list(zip(words.tolist(), counts.tolist(), strict=True))
 
 
 def cross_corpus(request: Request) -> list[Division]:
@@ -167,12 +190,9 @@ def cross_corpus(request: Request) -> list[Division]:
         usable = np.isin(classes.astype(str), sorted(shared))
         notes = [f"classes of both sides: {', '.join(sorted(shared))}"]
         for side, chosen in (("training", train), ("test", test)):
-            lost, counts = np.unique(classes[chosen & ~usable].astype(str), return_counts=True)
-            if len(lost):
-                texts = (
-                    f"{n or 'without a class'} {c}"
-                    for n, c in zip(lost.tolist(), counts.tolist(), strict=True)
-                )
+            lost = _counts(classes[chosen & ~usable])
+            if lost:
+                texts = (f"{name or 'without a class'} {count}" for name, count in lost)
                 notes.append(f"left out of the {side} side: {', '.join(texts)}")
         divisions.append(
             Division(
@@ -186,14 +206,11 @@ def cross_corpus(request: Request) -> list[Division]:
 
 
 def known_speakers(request: Request, protocol: str) -> tuple[list[str], np.ndarray]:
-    """Gives the sorted speakers and their numbers of utterances.
+    """Gives the sorted speakers, [S] str, and their numbers of utterances, [S] int64.
 
     Args:
       request: with the speakers.
-      protocol: that needs them, for the sentence.
-
-    Returns:
-      (names, counts): [S] str, [S] int64.
+      protocol: that needs them, for the message.
 
     Raises:
       UserError: an utterance has no speaker.
@@ -201,7 +218,7 @@ def known_speakers(request: Request, protocol: str) -> tuple[list[str], np.ndarr
     unknown = int((request.speakers == "").sum())
     if unknown:
         raise UserError(
-            f"protocol {protocol!r} needs to know who speaks, and {unknown} of "
+            f"protocol {protocol!r} needs speakers, and {unknown} of "
             f"{len(request.speakers)} utterances have no speaker: add a column 'speaker' and "
             "prepare again, or set protocol.allow_speaker_overlap to true with "
             "'k-fold-by-speaker' to divide utterances"
@@ -210,22 +227,14 @@ def known_speakers(request: Request, protocol: str) -> tuple[list[str], np.ndarr
     return names.tolist(), counts
 
 
-def rows_of(request: Request, speakers) -> np.ndarray:
-    """Gives the rows of some speakers.
-
-    Args:
-      request: with the speakers.
-      speakers: names, as in `Request.speakers`.
-
-    Returns:
-      Sorted int64 rows.
-    """
+def rows_of(request: Request, speakers: Iterable[str]) -> np.ndarray:
+    """Gives the sorted int64 rows of some speakers, named as in `Request.speakers`."""
     return rows_where(np.isin(request.speakers.astype(str), list(speakers)))
 
 
-def file_names(texts) -> list[str]:
+def file_names(texts: Iterable[str]) -> list[str]:
     """Makes texts names of folders, each its own."""
-    names = [re.sub(r"[^A-Za-z0-9_-]+", "_", text) for text in texts]
-    if len(set(names)) < len(names):  # "a b" and "a_b"
+    names = [re.sub(r"[^A-Za-z0-9_-]+", "_", text)[:_LONGEST_NAME] for text in texts]
+    if len({name.casefold() for name in names}) < len(names):  # "a b" and "a_b"
         names = [f"{name}-{i}" for i, name in enumerate(names)]
     return names

@@ -1,7 +1,8 @@
-"""Sides of a fold: who may be where, who validates, and the proof that nothing leaks."""
+"""Sides of a fold: the request, the division, validation speakers, and the check for leaks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from sersl.corpora.labels import LabelView
 
 @dataclass(frozen=True)
 class Request:
-    """What a protocol may use; arrays run over the concatenated indexes.
+    """Input of a protocol; arrays run over the concatenated indexes.
 
     Attributes:
       indexes: of the prepared corpora.
-      speakers: [N] (corpus, speaker) as one str; "" where the speaker is not known.
+      speakers: [N] (corpus, speaker) as one str; "" where the speaker is unknown.
       num_folds, validation_fraction, seed, allow_speaker_overlap, file, shots, test_corpora: of
         `sersl.config.schema.ProtocolConfig`.
       view: the classes, or None: every category is one.
@@ -61,15 +62,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Division:
-    """What a protocol says of one fold; what it leaves open follows from the request.
+    """One fold of a protocol; sides that are None follow from the request.
 
     Attributes:
-      name: letters, digits, "-" and "_" only.
+      name: of the fold, which becomes the name of a folder.
       test: sorted int64 rows.
       train: rows; None: all that are not tested.
       validation: rows; None: drawn from train.
-      notes: what a reader of the scores should know.
-      warnings: what a reader of the scores must know.
+      notes: sentences that explain the scores.
+      warnings: reasons why the scores may mislead.
     """
 
     name: str
@@ -80,14 +81,28 @@ class Division:
     warnings: tuple[str, ...] = ()
 
 
-def name_speakers(indexes: Sequence[CorpusIndex]) -> np.ndarray:
-    """Names speakers across corpora: speaker 01 of one corpus is not 01 of another.
+@dataclass(frozen=True)
+class Fold:
+    """One division of the utterances.
 
-    Args:
-      indexes: of the corpora.
+    Attributes:
+      name: of a folder, checked by `core.files.check_name`.
+      train, validation, test: sorted int64 rows of the concatenated indexes.
+      checks: result of `check_overlap`, and `notes` and `warnings` in sentences.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    checks: dict[str, Any]
+
+
+def name_speakers(indexes: Sequence[CorpusIndex]) -> np.ndarray:
+    """Names speakers across corpora, since speaker 01 of one corpus is not 01 of another.
 
     Returns:
-      [N] str; "" where the speaker is not known.
+      [N] str; "" where the speaker is unknown.
     """
     several = len(indexes) > 1
     columns = []
@@ -99,14 +114,7 @@ def name_speakers(indexes: Sequence[CorpusIndex]) -> np.ndarray:
 
 
 def rows_where(chosen: np.ndarray) -> np.ndarray:
-    """Gives the rows that are chosen.
-
-    Args:
-      chosen: [N] bool.
-
-    Returns:
-      Sorted int64 rows.
-    """
+    """Gives the sorted int64 rows where `chosen`, [N] bool, is True."""
     return np.flatnonzero(chosen).astype(np.int64)
 
 
@@ -140,7 +148,7 @@ def split_training(
         choices = np.unique(groups)
     elif "" in unique:
         raise UserError(
-            "some training utterances have no speaker, so nobody can validate apart from them: "
+            "some training utterances have no speaker, so validation cannot have other speakers: "
             "set protocol.validation_fraction to 0, or protocol.allow_speaker_overlap to true to "
             "draw utterances"
         )
@@ -178,7 +186,7 @@ def check_overlap(
 
     Returns:
       {"sizes": {side: rows}, "speakers" | "audio" | "texts": {"train/test": common values, ...},
-      "allowed": allow}. The same sentence on two sides is counted, never an error: in acted
+      "allowed": allow}. The same sentence on two sides is counted and never an error: in acted
       corpora everyone says the same ones.
 
     Raises:

@@ -1,29 +1,39 @@
-"""Folds as a file: which utterance is on which side, by id, with a checksum over all of it."""
+"""Folds as a file: the utterances of every side by id, with a checksum over all of it."""
 
+import collections
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.files import check_name, read_json, write_json
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.manifests.tables import read_json
-from sersl.corpora.protocols.division import Division, Request
+from sersl.corpora.protocols.division import Division, Fold, Request
 
 _SIDES = ("train", "validation", "test")
 _SCHEMA = 1
 _LISTED = 3  # ids in a sentence
+_RESERVED = "final"  # the folder of the model that trains on all speakers
+_REMEDY = "take the original, or make the folds again"
+_WORDS = {int: "a number", str: "text", list: "a list"}
+_KEYS = {"schema": int, "protocol": str, "corpora": list, "folds": list, "sha256": str}
+_CORPUS_KEYS = {"corpus": str, "version": str, "fingerprint": str, "num_utterances": int}
+_FOLD_KEYS = {"fold": str, "warnings": list, **dict.fromkeys(_SIDES, list)}
 
 
-def write_protocol(path: str | Path, name: str, folds, indexes: Sequence[CorpusIndex]) -> str:
+def write_protocol(
+    path: str | Path, name: str, folds: Sequence[Fold], indexes: Sequence[CorpusIndex]
+) -> str:
     """Writes folds to a file that `protocol.name='file'` reads.
 
     Args:
       path: JSON file to write.
       name: of the protocol that made the folds.
-      folds: `sersl.corpora.protocols.protocol.Fold`s.
+      folds: to write.
       indexes: of the corpora, in the order that the folds' rows count in.
 
     Returns:
@@ -52,47 +62,23 @@ def write_protocol(path: str | Path, name: str, folds, indexes: Sequence[CorpusI
         ],
     }
     checksum = _checksum(content)
-    Path(path).write_text(
-        json.dumps(content | {"sha256": checksum}, indent=1, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-    )
+    write_json(path, content | {"sha256": checksum})
     return checksum
 
 
-def read_checksum(path: str | Path) -> str:
-    """Reads the checksum of a protocol file, after checking it.
-
-    Args:
-      path: the file.
-
-    Returns:
-      64 hexadecimal digits.
-
-    Raises:
-      UserError: as `from_file`.
-    """
-    return _read(Path(path))["sha256"]
-
-
 def from_file(request: Request) -> list[Division]:
-    """Takes folds from the file that `protocol.file` names.
-
-    Args:
-      request: with `file`.
-
-    Returns:
-      The folds, validation included.
+    """Takes folds from the file that `protocol.file` names, validation included.
 
     Raises:
-      UserError: no file, one that was edited or is no protocol, an utterance that the corpora do
-        not have, or one that is on two sides.
+      UserError: no file, one that was edited or is not a protocol, a fold whose name cannot be
+        that of a folder, an utterance that the corpora do not have, or one that is on two sides.
     """
     if not request.file:
         raise UserError("protocol 'file' needs protocol.file, as sersl finetune writes it")
     path = Path(request.file)
     content = _read(path)
     row_of = {name: row for row, name in enumerate(_ids(request.indexes))}
-    notes = [f"folds of {path.name} (protocol {content['protocol']}, {content['sha256'][:16]})"]
+    note = f"folds of {path.name} (protocol {content['protocol']}, {content['sha256'][:16]})"
     prepared = {index.corpus: index.fingerprint for index in request.indexes}
     warnings = [
         f"corpus {corpus['corpus']} was prepared anew since {path.name} was written: its contents "
@@ -102,7 +88,8 @@ def from_file(request: Request) -> list[Division]:
     ]
     divisions = []
     for fold in content["folds"]:
-        rows, listed = {}, []
+        rows: dict[str, np.ndarray] = {}
+        listed: list[str] = []
         for side in _SIDES:
             unknown = [name for name in fold[side] if name not in row_of]
             if unknown:
@@ -114,17 +101,15 @@ def from_file(request: Request) -> list[Division]:
             rows[side] = np.array(sorted(row_of[name] for name in fold[side]), np.int64)
             listed += fold[side]
         if len(set(listed)) < len(listed):
-            twice = next(name for name in listed if listed.count(name) > 1)
+            (twice, _), *_ = collections.Counter(listed).most_common(1)
             raise UserError(f"{path}: {twice!r} is twice in fold {fold['fold']!r}; leave one")
-        unlisted = len(request) - len(listed)
-        left_out = [f"{unlisted} utterances are on no side"] if unlisted else []
         divisions.append(
             Division(
                 fold["fold"],
                 rows["test"],
                 train=rows["train"],
                 validation=rows["validation"],
-                notes=(*notes, *left_out),
+                notes=(note,),
                 warnings=(*warnings, *fold["warnings"]),
             )
         )
@@ -140,24 +125,47 @@ def _ids(indexes: Sequence[CorpusIndex]) -> list[str]:
     ]
 
 
-def _checksum(content: dict) -> str:
+def _checksum(content: dict[str, Any]) -> str:
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _read(path: Path) -> dict:
-    if not path.is_file():
+def _read(path: Path) -> dict[str, Any]:
+    """Reads a protocol file with every key and type checked."""
+    if not path.exists():
         raise UserError(f"there is no protocol file {str(path)!r}; check protocol.file")
-    content = read_json(path)
-    keys = {"schema", "protocol", "corpora", "folds", "sha256"}
-    if not isinstance(content, dict) or set(content) != keys or content["schema"] != _SCHEMA:
-        raise UserError(
-            f"{path} is no protocol file of schema {_SCHEMA}: it needs {', '.join(sorted(keys))}"
-        )
+    content = read_json(path, what="protocol file", remedy=_REMEDY)
+    if content.get("schema") != _SCHEMA:
+        raise UserError(f"{path} is not a protocol file of schema {_SCHEMA}: {_REMEDY}")
+    _check_keys(content, _KEYS, str(path))
+    for corpus in content["corpora"]:
+        _check_keys(corpus, _CORPUS_KEYS, f"{path}, corpora")
+    for fold in content["folds"]:
+        _check_keys(fold, _FOLD_KEYS, f"{path}, folds")
+        name = check_name(fold["fold"], what=f"{path}: fold")
+        if name == _RESERVED:
+            raise UserError(f"{path}: fold {name!r} has the name of the final model: rename it")
+        for key in ("warnings", *_SIDES):
+            odd = next((item for item in fold[key] if not isinstance(item, str)), None)
+            if odd is not None:
+                raise UserError(f"{path}, fold {name!r}, {key}: {odd!r} is not text: {_REMEDY}")
     own = {key: value for key, value in content.items() if key != "sha256"}
     if _checksum(own) != content["sha256"]:
         raise UserError(
             f"{path} was edited since it was written: its checksum is not that of its contents; "
-            "take the original, or make the folds anew"
+            f"{_REMEDY}"
         )
     return content
+
+
+def _check_keys(found: Any, keys: Mapping[str, type], where: str) -> None:
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: {str(found)[:80]!r} is not an object: {_REMEDY}")
+    missing = sorted(set(keys) - set(found))
+    unknown = sorted(set(found) - set(keys))
+    if missing or unknown:
+        what = f"no key {missing[0]!r}" if missing else f"an unknown key {unknown[0]!r}"
+        raise UserError(f"{where} has {what}; keys are {', '.join(keys)}: {_REMEDY}")
+    for key, kind in keys.items():
+        if not isinstance(found[key], kind) or isinstance(found[key], bool):
+            raise UserError(f"{where}: {key} is not {_WORDS[kind]}: {_REMEDY}")

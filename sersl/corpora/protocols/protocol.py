@@ -1,15 +1,15 @@
-"""Who is tested on whom: folds by name, and the proof that no side leaks into another.
+"""Evaluation protocols by name: the folds that they make, and the check that no side leaks.
 
 Validation utterances always come from the training side: choosing a checkpoint on the test fold
-is worth several points of nothing.
+would add several points to every score.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import check_name
 from sersl.core.seeds import generator
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import LabelView
@@ -22,6 +22,7 @@ from sersl.corpora.protocols.by_group import (
 )
 from sersl.corpora.protocols.division import (
     Division,
+    Fold,
     Request,
     check_overlap,
     name_speakers,
@@ -49,23 +50,6 @@ PROTOCOLS: dict[str, Callable[[Request], list[Division]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Fold:
-    """One division of the utterances.
-
-    Attributes:
-      name: letters, digits, "-" and "_" only: it names a folder.
-      train, validation, test: sorted int64 rows of the concatenated indexes.
-      checks: what `check_overlap` found, and `notes` and `warnings` in sentences, for the results.
-    """
-
-    name: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-    checks: dict
-
-
 def make_folds(
     name: str,
     indexes: Sequence[CorpusIndex],
@@ -87,10 +71,9 @@ def make_folds(
       num_folds: of k-fold-by-speaker and few-shot; the others have their own number.
       validation_fraction: of the training side's speakers, at least one; 0 for no validation.
         A protocol with a validation side of its own keeps that.
-      seed: decides who is in which fold, who validates and what few-shot draws; the same seed,
-        the same folds.
+      seed: of all random draws: folds, validation speakers, few-shot utterances.
       allow_speaker_overlap: divide utterances rather than speakers where speakers are unknown or
-        too few, and do not stop where a speaker or a recording is on two sides.
+        too few, and accept a speaker or a recording on two sides.
       file: of `file`: a protocol file; of `emobox-...`: EmoBox's folder of the corpus.
       shots: of few-shot: training utterances per class.
       test_corpora: of cross-corpus: those that are tested and not trained on; empty: each in turn.
@@ -127,6 +110,10 @@ def make_folds(
         if name == _FEW_SHOT:
             division = _few_shot(request, number, division, where)
         folds.append(_complete(request, number, division, where))
+    names = [fold.name.casefold() for fold in folds]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise UserError(f"protocol {name!r}: two folds are called {twice!r}; rename one")
     return folds
 
 
@@ -138,7 +125,7 @@ def final_fold(
     seed: int,
     allow_speaker_overlap: bool = False,
 ) -> Fold:
-    """Makes the division for a model to release: nobody is tested, some speakers validate.
+    """Makes the division for a model to release, with an empty test side.
 
     Args:
       name: of the fold.
@@ -166,7 +153,11 @@ def final_fold(
 
 
 def _complete(request: Request, number: int, division: Division, where: str) -> Fold:
-    """Fills in the sides that a protocol left open, and checks all of them."""
+    """Fills in the sides that a protocol left open, and checks all of them.
+
+    Utterances that are on no side are counted in the notes, whatever the protocol.
+    """
+    check_name(division.name, what=f"{where}: fold")
     train, validation, test = division.train, division.validation, division.test
     if train is None:
         train = np.setdiff1d(np.arange(len(request), dtype=np.int64), test)
@@ -186,14 +177,18 @@ def _complete(request: Request, number: int, division: Division, where: str) -> 
         allow=request.allow_speaker_overlap,
         where=where,
     )
-    checks |= {"notes": list(division.notes), "warnings": list(division.warnings)}
+    left_out = len(request) - len(np.unique(np.concatenate([train, validation, test])))
+    notes = list(division.notes)
+    if left_out:
+        notes.append(f"{left_out} of {len(request)} utterances are on no side of this fold")
+    checks |= {"notes": notes, "warnings": list(division.warnings)}
     return Fold(division.name, train, validation, test, checks)
 
 
 def _few_shot(request: Request, number: int, division: Division, where: str) -> Division:
     """Draws some utterances per class from the training speakers, after validation has its own.
 
-    Validation has as few: a checkpoint chosen on hundreds of labels would not be of a few.
+    Validation has as few: choosing a checkpoint on hundreds of labels would not be few-shot.
     """
     if request.shots < 1:
         raise UserError(f"protocol.shots is {request.shots}; it must be at least 1")

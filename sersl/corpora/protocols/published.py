@@ -18,7 +18,7 @@ from sersl.corpora.protocols.published_folds import (
 
 _SUPERB_UTTERANCES = 5531  # 1103 angry, 1636 happy or excited, 1708 neutral, 1084 sad
 _MOST_MISSING = 0.05  # of a published list that our copy of the corpus may lack
-# How our corpora are called where EmoBox has another name.
+# EmoBox's name of a corpus -> ours, where they differ.
 _OURS = {"jlcorpus": "jl", "msppodcast": "msp_podcast"}
 
 
@@ -37,11 +37,11 @@ def superb_er(request: Request) -> list[Division]:
     view = make_view("4class", ())
     if request.view not in (None, view):
         raise UserError(
-            "protocol 'superb-er' tells angry, happy, sad and neutral apart, excited as happy: set "
+            "protocol 'superb-er' has four classes, with excited as happy: set "
             "labels.view to '4class', or choose leave-one-session-out for other labels"
         )
     usable = view.indices(request.column("category")) >= 0
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if usable.sum() != _SUPERB_UTTERANCES:
         warnings = (
             f"{usable.sum()} utterances of IEMOCAP have one of the four categories, in SUPERB "
@@ -71,7 +71,7 @@ def superb_er(request: Request) -> list[Division]:
 
 
 def emobox(request: Request) -> list[Division]:
-    """Takes EmoBox's folds of the one corpus that is there."""
+    """Takes EmoBox's folds of the one corpus of the request."""
     corpora = [index.corpus for index in request.indexes]
     names = {_OURS.get(name, name): name for name in EMOBOX_CORPORA}
     if len(corpora) != 1 or corpora[0] not in names:
@@ -83,14 +83,7 @@ def emobox(request: Request) -> list[Division]:
 
 
 def emobox_of(corpus: str) -> Callable[[Request], list[Division]]:
-    """Makes the protocol emobox-<corpus>.
-
-    Args:
-      corpus: EmoBox's name.
-
-    Returns:
-      A function that gives the folds.
-    """
+    """Makes the protocol emobox-<corpus>; `corpus` is EmoBox's name of it."""
 
     def divide(request: Request) -> list[Division]:
         return _emobox(request, corpus)
@@ -126,7 +119,7 @@ def _emobox(request: Request, corpus: str) -> list[Division]:
         return divisions
     warning = (
         f"LEAK: EmoBox's folds of {corpus} are not speaker-independent: {EMOBOX_LEAKS[corpus]}; "
-        "scores compare with EmoBox's table and say nothing of new speakers"
+        "scores compare with EmoBox's table and are not those of new speakers"
     )
     if not request.allow_speaker_overlap:
         raise UserError(
@@ -164,13 +157,15 @@ def _by_speakers(request: Request, corpus: str) -> list[Division]:
 
 
 def _from_lists(request: Request, corpus: str) -> list[Division]:
-    """Finds the utterances of EmoBox's lists by id or by the name of their file."""
+    """Finds the utterances of EmoBox's lists by id or by the stem of their file."""
     ids = request.column("utterance_id").tolist()
     stems = [PurePosixPath(path).stem for path in request.column("path").tolist()]
     row_of = {name: row for names in (stems, ids) for row, name in enumerate(names)}
     divisions = []
     for name, sides in read_emobox_folds(Path(request.file), corpus).items():
-        rows, missing, listed = {}, [], 0
+        rows: dict[str, np.ndarray] = {}
+        missing: list[str] = []
+        listed = 0
         for side, utterances in sides.items():
             found = []
             for names in utterances:
@@ -190,10 +185,9 @@ def _from_lists(request: Request, corpus: str) -> list[Division]:
         notes = []
         if missing:
             some = ", ".join(missing[:3])
-            notes.append(f"{len(missing)} of {listed} listed utterances are not there: {some}")
-        unlisted = len(ids) - len(np.unique(np.concatenate(list(rows.values()))))
-        if unlisted:
-            notes.append(f"{unlisted} utterances are in no list and are left out")
+            notes.append(
+                f"{len(missing)} of {listed} listed utterances are not in the corpus: {some}"
+            )
         validation = rows.get("validation")
         divisions.append(Division(name, rows["test"], rows["train"], validation, tuple(notes)))
     return divisions

@@ -1,10 +1,11 @@
-"""Folds that papers report scores on: those that are speakers by name, and readers of the rest."""
+"""Folds of published benchmarks: lists of test speakers, and a reader of EmoBox's lists."""
 
 import re
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.manifests.tables import read_objects
+from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.objects import read_objects
 
 # EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162), data/<corpus>/fold_N/*_test_fold_N.jsonl:
 # the speakers on the test side of each fold, where no speaker is on both sides.
@@ -44,15 +45,15 @@ _SIDES = {"train": "train", "valid": "validation", "dev": "validation", "test": 
 
 
 def read_emobox_folds(folder: Path, corpus: str) -> dict[str, dict[str, list[tuple[str, ...]]]]:
-    """Reads the folds of one corpus as EmoBox has them.
+    """Reads EmoBox's folds of one corpus.
 
     Args:
       folder: data/<corpus> of EmoBox, with fold_1/<corpus>_train_fold_1.jsonl and so on.
       corpus: its name in EmoBox.
 
     Returns:
-      Fold -> side -> utterances; each is a few names that it may have with us: EmoBox's key
-      without the corpus, and the path's stem, which EmoBox may have changed.
+      Fold -> side -> utterances; each as the names that it may have in a prepared corpus:
+      EmoBox's key without the corpus, and the path's stem, which EmoBox may have changed.
 
     Raises:
       UserError: there are no folds, a fold without train or test, or a broken line.
@@ -66,14 +67,14 @@ def read_emobox_folds(folder: Path, corpus: str) -> dict[str, dict[str, list[tup
             f"{str(folder)!r} has no folder fold_1: set protocol.file to data/{corpus} of a copy "
             "of EmoBox (https://github.com/emo-box/EmoBox)"
         )
-    folds = {}
+    folds: dict[str, dict[str, list[tuple[str, ...]]]] = {}
     for place in places:
         sides: dict[str, list[tuple[str, ...]]] = {}
         for word, side in _SIDES.items():
             # EMO-DB has each list twice: emodb_test_fold1.jsonl and emodb_test_fold_1.jsonl.
             files = sorted(place.glob(f"*_{word}_{place.name}.jsonl"))
             if files:
-                sides[side] = [_names(row, where) for where, row in read_objects(files[0])]
+                sides[side] = [_names(row) for row in read_objects(files[0])]
         for side in ("train", "test"):
             if side not in sides:
                 raise UserError(f"{place}: there is no *_{side}_{place.name}.jsonl")
@@ -81,9 +82,8 @@ def read_emobox_folds(folder: Path, corpus: str) -> dict[str, dict[str, list[tup
     return folds
 
 
-def _names(row: dict, where: str) -> tuple[str, ...]:
-    if "key" not in row or "wav" not in row:
-        raise UserError(f"{where}: there is no 'key' and 'wav', so it is not of EmoBox")
-    prefix = f"{row['dataset']}-" if "dataset" in row else ""
-    stem = PurePosixPath(str(row["wav"])).stem
-    return (str(row["key"]).removeprefix(prefix), stem)
+def _names(row: Row) -> tuple[str, ...]:
+    if not row.has("key") or not row.has("wav"):
+        raise UserError(f"{row.where}: there is no 'key' and 'wav', so it is not of EmoBox")
+    prefix = f"{row.text('dataset')}-" if row.has("dataset") else ""
+    return (row.text("key").removeprefix(prefix), PurePosixPath(row.text("wav")).stem)

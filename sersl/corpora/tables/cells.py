@@ -54,12 +54,14 @@ class Row:
       values: by column; "" where the value is missing, whatever the file says for it.
       names: column -> its name in the file, where it has another there.
       decimal_comma: whether a comma may be the decimal sign, as in files with semicolons.
+      header: where the names of the columns are; "" where each row has them.
     """
 
     where: str
     values: dict[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
     decimal_comma: bool = False
+    header: str = ""
 
     def at(self, column: str) -> str:
         """Names the place of a value, for messages."""

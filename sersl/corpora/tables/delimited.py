@@ -36,7 +36,8 @@ def read_table(
     label = label or path.name
     lines = enumerate(read_lines(path), start=1)
     names, number, separator = _header(lines, quotes=quotes)
-    _check_columns(names, columns, f"{label} line {number}")
+    place = f"{label} line {number}"
+    _check_columns(names, columns, place)
     reader = csv.reader(
         (text.replace("\r", " ") + "\n" for _, text in lines),
         delimiter=separator,
@@ -55,7 +56,7 @@ def read_table(
                         f"that contain {separator!r}"
                     )
                 row = dict(zip(names, values, strict=False))
-                yield Row(where, row, decimal_comma=separator != ",")
+                yield Row(where, row, decimal_comma=separator != ",", header=place)
             where = f"{label} line {number + 1 + reader.line_num}"
     except csv.Error as error:
         raise UserError(f"{where}: {error}; check the quotes") from error

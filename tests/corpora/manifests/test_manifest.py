@@ -66,7 +66,7 @@ def test_ids_when_segments_share_a_file_then_each_has_its_own(tmp_path):
     [
         (
             "sound,emotion\na.wav,sad\n",
-            "own.csv line 2: there is no column 'path'; columns are sound",
+            "own.csv line 1: there is no column 'path'; columns are sound",
         ),
         ("", "own.csv lists no utterance"),
         ("path,emotion\n", "own.csv lists no utterance"),

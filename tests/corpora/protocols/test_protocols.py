@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from sersl.core.errors import UserError
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import canonical, make_view
-from sersl.corpora.protocols.file import read_checksum, write_protocol
+from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import make_folds
 
 
@@ -181,7 +182,26 @@ def test_official_when_sides_have_names_then_a_fold_per_test():
     assert (one.name, two.name) == ("test1", "test2")
     assert (one.train.tolist(), one.validation.tolist(), one.test.tolist()) == ([0, 1], [2], [3])
     assert two.test.tolist() == [4]
-    assert one.checks["notes"] == ["1 utterances have no official split and are left out"]
+    assert one.checks["notes"] == [
+        "1 utterances have no official split and are left out",
+        "2 of 6 utterances are on no side of this fold",
+    ]
+    assert one.checks["warnings"] == []
+
+
+@pytest.mark.parametrize("mark", ["nan", "None", "NA", "-", "<NA>", "?"])
+def test_official_when_a_fold_is_missing_in_old_data_then_it_is_counted(mark):
+    index = with_columns(index_of("abcd"), fold=["train", "train", "test", mark])
+    (fold,) = folds_of("official", index, validation_fraction=0)
+    assert fold.checks["notes"][0] == "1 utterances have no official split and are left out"
+
+
+def test_official_when_a_word_is_unknown_then_warning_with_the_count():
+    index = with_columns(index_of("abcde"), fold=["train", "train", "test", "holdout", "holdout"])
+    (fold,) = folds_of("official", index, validation_fraction=0)
+    (warning,) = fold.checks["warnings"]
+    assert warning.startswith("2 utterances with fold 'holdout' are left out")
+    assert fold.checks["notes"] == ["2 of 5 utterances are on no side of this fold"]
 
 
 def test_official_when_no_validation_side_then_drawn_from_training_speakers():
@@ -227,6 +247,7 @@ def test_cross_corpus_when_classes_differ_then_only_shared_ones_are_used_and_the
         "classes of both sides: happy, sad",
         "left out of the training side: calm 2",
         "left out of the test side: without a class 1, fear 1",
+        "4 of 10 utterances are on no side of this fold",
     ]
     (only,) = folds_of("cross-corpus", one, two, test_corpora=("one",), validation_fraction=0)
     assert only.name == "test-one" and only.train.tolist() == [6, 7]
@@ -263,7 +284,8 @@ def test_few_shot_when_drawn_then_as_many_of_each_class_by_the_seed():
         assert len(fold.test) == 16
         used = set(index.column("speaker")[fold.train])
         assert not used & set(index.column("speaker")[fold.test])
-    (note,) = folds[0].checks["notes"]
+    note, left_out = folds[0].checks["notes"]
+    assert left_out.endswith("of 48 utterances are on no side of this fold")
     assert note.startswith("3 training utterances of each of calm, happy, sad")
     for fold in folds_of("few-shot", index, shots=1):
         assert sorted(classes[fold.validation]) == ["calm", "happy", "sad"]
@@ -291,7 +313,10 @@ def test_superb_er_when_iemocap_then_sessions_and_four_classes():
     assert used == {"angry", "excited", "sad", "neutral"}
     for fold in folds:
         assert len(fold.test) == 4 and len(fold.train) + len(fold.validation) == 16
-        assert fold.checks["notes"] == ["10 utterances of other categories are left out"]
+        assert fold.checks["notes"] == [
+            "10 utterances of other categories are left out",
+            "10 of 30 utterances are on no side of this fold",
+        ]
         (warning,) = fold.checks["warnings"]
         assert warning.startswith("20 utterances of IEMOCAP have one of the four categories, in")
     four = make_view("4class", ())
@@ -372,7 +397,7 @@ def test_file_when_written_and_read_then_same_folds(tmp_path):
     folds = folds_of("k-fold-by-speaker", one, two)
     path = tmp_path / "folds.json"
     checksum = write_protocol(path, "k-fold-by-speaker", folds, [one, two])
-    assert read_checksum(path) == checksum and len(checksum) == 64
+    assert json.loads(path.read_text())["sha256"] == checksum and len(checksum) == 64
     # the file counts by id: the order of the corpora does not matter
     for indexes, rows in (((one, two), np.arange(10)), ((two, one), np.r_[4:10, 0:4])):
         back = folds_of("file", *indexes, file=str(path))
@@ -394,7 +419,7 @@ def test_file_when_edited_or_of_other_corpora_then_error(tmp_path):
         path.write_text(broken)
         with pytest.raises(UserError, match="was edited since it was written"):
             folds_of("file", index, file=str(path))
-    for broken, sentence in (("{}", "is no protocol file"), ("{", "not JSON")):
+    for broken, sentence in (("{}", "is not a protocol file"), ("{", "cannot be read: Expecting")):
         path.write_text(broken)
         with pytest.raises(UserError, match=sentence):
             folds_of("file", index, file=str(path))
@@ -431,3 +456,96 @@ def test_protocols_when_real_ravdess_manifest_then_no_leak(corpora_dir):
         np.testing.assert_array_equal(tested, np.arange(1440))
         assert all(sum(fold.checks["speakers"].values()) == 0 for fold in folds)
     assert len(folds[0].train) == 8 * 8  # eight shots of eight classes
+
+
+def protocol_file(tmp_path, change):
+    """Writes a protocol file, changes its content, and gives it the checksum of the result."""
+    index = with_columns(index_of("abc"), utterance_id=["u1", "u2", "u3"])
+    path = tmp_path / "folds.json"
+    write_protocol(path, "leave-one-speaker-out", folds_of("leave-one-speaker-out", index), [index])
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    change(content)
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    content["sha256"] = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    path.write_text(json.dumps(content))
+    return index, path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("/tmp/elsewhere", "../../../x", "..", ".", "", ".hidden", "a/b", "a\nb", "\x1b[2J"),
+        *("x" * 300, 3, None, "final", "\ud800"),
+    ],
+)
+def test_file_when_a_fold_cannot_name_a_folder_then_one_sentence(tmp_path, name):
+    def change(content):
+        content["folds"][0]["fold"] = name
+
+    index, path = protocol_file(tmp_path, change)
+    with pytest.raises(UserError, match="fold") as caught:
+        folds_of("file", index, file=str(path))
+    assert "\n" not in str(caught.value)
+
+
+def remove(*keys):
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return change
+
+
+def put(value, *keys):
+    def change(content):
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        *((remove("folds", 0, key), f"folds has no key '{key}'") for key in ("fold", "test")),
+        (remove("folds", 0, "warnings"), "folds has no key 'warnings'"),
+        (remove("corpora", 0, "fingerprint"), "corpora has no key 'fingerprint'"),
+        (remove("protocol"), "has no key 'protocol'"),
+        (put("x", "more"), "has an unknown key 'more'"),
+        (put({}, "folds"), "folds is not a list"),
+        (put([1], "folds"), "folds: '1' is not an object"),
+        (put(None, "folds", 0, "train"), "train is not a list"),
+        (put([["own/u1"]], "folds", 0, "train"), "is not text"),
+        (put(True, "schema"), "schema is not a number"),
+        (put("fold2", "folds", 0, "fold"), None),
+        (put("speaker-b", "folds", 0, "fold"), "two folds are called 'speaker-b'"),
+    ],
+)
+def test_file_when_keys_or_types_are_wrong_then_one_sentence(tmp_path, change, sentence):
+    index, path = protocol_file(tmp_path, change)
+    if sentence is None:
+        assert folds_of("file", index, file=str(path))[0].name == "fold2"
+        return
+    with pytest.raises(UserError, match=sentence):
+        folds_of("file", index, file=str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"schema": 1e999}', "null", "[]", "", '{"schema": 1, "schema": 1}', "\xff"],
+)
+def test_file_when_not_a_json_object_then_one_sentence(tmp_path, text):
+    path = tmp_path / "folds.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError):
+        folds_of("file", index_of("ab"), file=str(path))
+
+
+def test_file_when_it_is_a_pipe_or_a_folder_then_one_sentence(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(UserError, match="cannot be read: not a file"):
+            folds_of("file", index_of("ab"), file=str(path))
