@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.tables.cells import is_missing
+from sersl.corpora.tables.values import is_missing
 
 CANONICAL = (
     "angry",

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import missing_tables, require_choices, scaled
 from sersl.corpora.listing import printable
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.text import read_text
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

@@ -4,8 +4,8 @@ from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
 from sersl.corpora.listing import list_files, printable
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 
 from sersl.corpora.catalog.label_files import missing_tables
 from sersl.corpora.listing import printable
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.delimited import read_table
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

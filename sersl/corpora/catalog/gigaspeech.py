@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import missing_tables
 from sersl.corpora.listing import printable
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.objects import make_row, read_array
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS, UnknownLabels, canonical, to_unit
-from sersl.corpora.tables.cells import Row
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import Ratings
 
 _RELEASE = "take the file of the corpus itself"

@@ -7,7 +7,7 @@ from typing import Any
 from sersl.core.errors import UserError
 from sersl.core.files import read_json
 from sersl.corpora.listing import printable
-from sersl.corpora.tables.cells import MOST_SECONDS
+from sersl.corpora.tables.values import MOST_SECONDS
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

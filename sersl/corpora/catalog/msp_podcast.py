@@ -14,9 +14,9 @@ from sersl.corpora.catalog.label_files import (
 )
 from sersl.corpora.listing import printable
 from sersl.corpora.ratings import ANNOTATORS, SCALES
-from sersl.corpora.tables.cells import Row, to_number
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.text import read_text
+from sersl.corpora.tables.values import Row, to_number
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 

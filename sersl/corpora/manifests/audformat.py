@@ -10,10 +10,10 @@ import yaml
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.corpora.tables.cells import Row, clean
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.parquet import read_parquet
 from sersl.corpora.tables.text import read_text
+from sersl.corpora.tables.values import Row, clean
 
 # Scheme -> our column. audformat's conventions (docs/data-conventions.rst); "emotion.categories"
 # and "emotion-acted" are variants of "emotion".

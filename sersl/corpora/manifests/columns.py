@@ -7,7 +7,7 @@ from typing import Any
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.labels import DIMENSIONS
 from sersl.corpora.ratings import ANNOTATORS
-from sersl.corpora.tables.cells import Row, nearest, to_number
+from sersl.corpora.tables.values import Row, nearest, to_number
 
 COLUMNS = (
     *("path", "start", "end", "channel", "utterance_id", "speaker", "gender", "language"),

@@ -9,10 +9,10 @@ from sersl.corpora.labels import canonical
 from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files, printable
 from sersl.corpora.manifests.columns import PATH_COLUMNS
 from sersl.corpora.manifests.label_map import read_label_map
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.objects import read_objects
 from sersl.corpora.tables.parquet import read_parquet
+from sersl.corpora.tables.values import Row
 
 _METADATA: dict[str, Callable[..., Iterator[Row]]] = {
     "metadata.csv": read_table,

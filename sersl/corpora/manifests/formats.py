@@ -20,11 +20,11 @@ from sersl.corpora.manifests.json_lists import (
     read_speechbrain,
 )
 from sersl.corpora.manifests.text_lists import fairseq_files, kaldi_files, read_fairseq, read_kaldi
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.objects import read_array, read_document, read_objects, starts_with
 from sersl.corpora.tables.parquet import read_parquet
 from sersl.corpora.tables.text import check_file, read_lines
+from sersl.corpora.tables.values import Row
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.manifests.columns import SAMPLES
-from sersl.corpora.tables.cells import Row, clean
 from sersl.corpora.tables.objects import make_row, read_document, read_objects
+from sersl.corpora.tables.values import Row, clean
 
 # Their name -> ours; all other keys stay as they are.
 _EMOBOX = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import UnknownLabels, canonical
-from sersl.corpora.tables.cells import check_printable
 from sersl.corpora.tables.objects import read_document
+from sersl.corpora.tables.values import check_printable
 
 LABEL_MAP = "label_map.json"  # raw label -> category
 

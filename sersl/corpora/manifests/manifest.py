@@ -18,8 +18,8 @@ from sersl.corpora.manifests.columns import Columns, parse_columns, parse_scales
 from sersl.corpora.manifests.formats import FORMATS, find_format
 from sersl.corpora.manifests.label_map import Labels, label_maps, read_label_map
 from sersl.corpora.manifests.row import parse_row
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.text import find_encoding
+from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 

@@ -13,7 +13,7 @@ from sersl.corpora.listing import printable
 from sersl.corpora.manifests.columns import COLUMNS, SAMPLES
 from sersl.corpora.manifests.label_map import Labels
 from sersl.corpora.ratings import ANNOTATORS, SCALES, check_scale, count_votes, plurality
-from sersl.corpora.tables.cells import Row, clean
+from sersl.corpora.tables.values import Row, clean
 from sersl.corpora.utterance import Ratings, Utterance
 
 _GENDERS = {

@@ -8,8 +8,8 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.manifests.json_lists import side_of
-from sersl.corpora.tables.cells import Row, clean
 from sersl.corpora.tables.text import read_lines
+from sersl.corpora.tables.values import Row, clean
 
 _SPACE = re.compile(r"[ \t]+")  # str.split would also split at U+2028, U+0085 and others
 

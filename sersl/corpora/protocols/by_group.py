@@ -8,7 +8,7 @@ import numpy as np
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.seeds import generator
 from sersl.corpora.protocols.division import Division, Request, rows_where
-from sersl.corpora.tables.cells import is_missing
+from sersl.corpora.tables.values import is_missing
 
 _LONGEST_NAME = 180  # of a fold's folder
 # Words of official splits -> our sides; "test1" of MSP-Podcast is a test of its own.

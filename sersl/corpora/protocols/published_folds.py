@@ -4,8 +4,8 @@ import re
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
-from sersl.corpora.tables.cells import Row
 from sersl.corpora.tables.objects import read_objects
+from sersl.corpora.tables.values import Row
 
 # EmoBox (Ma et al., Interspeech 2024, arXiv:2406.07162), data/<corpus>/fold_N/*_test_fold_N.jsonl:
 # the speakers on the test side of each fold, where no speaker is on both sides.

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sersl.core.errors import UserError
-from sersl.corpora.tables.cells import Row, is_missing, nearest
 from sersl.corpora.tables.text import read_lines
+from sersl.corpora.tables.values import Row, is_missing, nearest
 
 csv.field_size_limit(1 << 24)  # transcripts longer than the default 128 KiB do occur
 _SEPARATORS = ",;\t|"

@@ -8,8 +8,8 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.core.files import MOST_JSON_BYTES, check_depth, json_decoder, parse_value
-from sersl.corpora.tables.cells import Row, clean
 from sersl.corpora.tables.text import check_file, open_text, read_lines, read_text
+from sersl.corpora.tables.values import Row, clean
 
 _BETWEEN = re.compile(r"[\s,]*")  # objects of an array
 _CHUNK = 1 << 20  # characters of an array decoded at once

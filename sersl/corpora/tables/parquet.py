@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sersl.core.errors import UserError
-from sersl.corpora.tables.cells import Row, clean
 from sersl.corpora.tables.text import check_file
+from sersl.corpora.tables.values import Row, clean
 
 
 def read_parquet(path: Path, *, label: str = "") -> Iterator[Row]:
