@@ -19,13 +19,15 @@ from sersl.models.transformer import Transformer
 from sersl.models.waveform import WaveformFrontend
 from sersl.models.whisper import WhisperFrontend
 
-# Frontends: each is made as `Frontend(config, width=, dtype=, key=)` and has `features`, `project`,
-# `num_features` and `hears_padding`: whether frames that are not valid are looked at.
+# Each is made as `Frontend(config, width=, dtype=, key=)` and has `features`, `project`,
+# `num_features`, `hears_padding` (whether frames at padding are used) and `has_mels` (whether the
+# features are bands of `num_mels` mel filters, which SpecAugment can mask).
 FRONTENDS = {"log_mel": LogMelFrontend, "waveform": WaveformFrontend, "whisper": WhisperFrontend}
 # Context networks: each is made as `Network(config, key=key)`, called as
-# `network(x, valid, key=key)` with x [B, T, D], valid bool [B, T], and gives [L + 1, B, T, D].
+# `network(x, valid, key=key)` with x [B, T, D] and valid bool [B, T], and returns [L + 1, B, T, D].
+# `causal` tells whether no frame depends on a later one.
 CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
-CAUSAL = ("gru",)  # kinds of which no frame sees a later one
+CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)
 # Settings that are off by default and that the other kinds would leave unread.
 _OF_TRANSFORMER = ("relative_bias", "attention_dropout", "activation_dropout", "layer_drop")
 
@@ -79,10 +81,14 @@ class SpeechEncoder(nnx.Module):
             raise unknown_name("encoder.kind", encoder.kind, CONTEXT)
         if encoder.positions not in POSITIONS:
             raise unknown_name("encoder.positions", encoder.positions, POSITIONS)
-        if augment is not None and augment.band_mask_width and frontend.kind == "waveform":
+        if (
+            augment is not None
+            and augment.band_mask_width
+            and not FRONTENDS[frontend.kind].has_mels
+        ):
             raise UserError(
-                "augment.band_mask_width hides mel filters, and frontend.kind=waveform has none: "
-                "set it to 0, or augment.channel_mask_fraction instead"
+                "augment.band_mask_width hides mel filters, and frontend.kind="
+                f"{frontend.kind} has none: set it to 0, or augment.channel_mask_fraction instead"
             )
         if encoder.kind != "transformer":
             for name in _OF_TRANSFORMER:
@@ -134,7 +140,7 @@ class SpeechEncoder(nnx.Module):
         seen, hidden_channels = features, None
         if masked is not None:
             masked = fit_frames(masked, frame_valid.shape[1], axis=1)
-        if augment is not None and self.frontend.config.kind != "waveform":
+        if augment is not None and self.frontend.has_mels:
             num_mels = self.frontend.config.num_mels
             seen = augment_features(features, augment, num_mels=num_mels, key=keys.features)
         elif augment is not None and augment.time_mask_fraction:

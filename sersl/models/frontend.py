@@ -24,6 +24,7 @@ class LogMelFrontend(nnx.Module):
     """
 
     hears_padding = False
+    has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the projection.

@@ -1,5 +1,7 @@
 """Frames of all layers to one vector per utterance, and to one per moment of it."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,19 +13,35 @@ from sersl.models.layers import Linear, standardize
 # Frames that a local vector looks at: 25 on each side, about one second.
 LOCAL_FRAMES = 51
 MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
-KINDS = ("mean", "attentive_statistics")
+
+
+class Kind(NamedTuple):
+    """What a pooling computes.
+
+    Attributes:
+      attentive: weight frames by learned attention, instead of equally.
+      deviation: append the standard deviation to the mean.
+    """
+
+    attentive: bool
+    deviation: bool
+
+
+KINDS = {
+    "mean": Kind(attentive=False, deviation=False),
+    "attentive_statistics": Kind(attentive=True, deviation=True),
+}
 
 
 class Pooling(nnx.Module):
-    """Mixes layers, then pools real frames by mean or by attentive statistics.
+    """Mixes the layers of the encoder, then pools real frames by one of `KINDS`.
 
-    The weighted sum of layers standardises each layer's frames first, since the later of a pre-norm
-    Transformer are longer, unless the config says otherwise; its weights are a softmax that starts
-    even. A projection, where there is one, maps every frame before it is pooled.
+    The weighted sum of layers uses a softmax that starts uniform. With
+    `pooling.standardize_layers`, each layer is standardized first, since the norm of frames grows
+    with depth in a pre-norm Transformer. An optional projection maps each frame before pooling.
 
     Source: layers as in SUPERB (2105.01051, sec. 2); the projection as in the classification heads
-    of transformers; attentive statistics: Okabe et al. 2018
-    (1803.10963), eq. 5-9, with tanh.
+    of transformers; attentive statistics as in Okabe et al. 2018 (1803.10963), eq. 5-9, with tanh.
     """
 
     def __init__(self, num_layers: int, width: int, config: PoolingConfig, *, key: jax.Array):
@@ -36,7 +54,7 @@ class Pooling(nnx.Module):
           key: PRNG key of the initial weights.
 
         Raises:
-          UserError: unknown kind or layers.
+          UserError: unknown kind.
         """
         if config.kind not in KINDS:
             raise unknown_name("pooling.kind", config.kind, KINDS)
@@ -48,8 +66,8 @@ class Pooling(nnx.Module):
                 width, config.projection, axes=("embed", None), key=jax.random.fold_in(key, 2)
             )
             width = config.projection
-        self.num_outputs = width * (2 if config.kind == "attentive_statistics" else 1)
-        if config.kind == "attentive_statistics":
+        self.num_outputs = width * (2 if self._kind.deviation else 1)
+        if self._kind.attentive:
             keys = jax.random.split(key)
             self.attention_hidden = Linear(width, config.hidden, axes=("embed", None), key=keys[0])
             self.attention_score = Linear(config.hidden, 1, axes=(None, None), key=keys[1])
@@ -64,15 +82,14 @@ class Pooling(nnx.Module):
         Returns:
           (float32 [B, E] over the real frames of each utterance, a finite vector without meaning
           where there is none; float32 [B, T, E], the same over the real ones of the 51 frames
-          around each frame, with the same attention before it is normalised). E is D, or the width
-          of the projection, for "mean", twice that (mean, then deviation) for
-          "attentive_statistics".
+          around each frame, with the same attention before it is normalized). E is D, or the width
+          of the projection; twice that (mean, then standard deviation) with `Kind.deviation`.
         """
         x = self._mix(hidden_states)
         if self.config.projection:
             x = self.projection(x)
         real = valid.astype(jnp.float32)
-        if self.config.kind == "attentive_statistics":
+        if self._kind.attentive:
             score = self.attention_score(jnp.tanh(self.attention_hidden(x)))[..., 0]
             # Padding weighs exp(-inf) = 0; the largest is subtracted against overflow, and a row
             # without real frames has none.
@@ -81,6 +98,10 @@ class Pooling(nnx.Module):
             largest = jax.lax.stop_gradient(largest)
             real = jnp.where(valid, jnp.exp(jnp.where(valid, score, 0.0) - largest), 0.0)
         return self._whole(x, real), self._local(x, real)
+
+    @property
+    def _kind(self) -> Kind:
+        return KINDS[self.config.kind]
 
     def _mix(self, hidden_states):
         if self.config.layers == "last":
@@ -94,7 +115,7 @@ class Pooling(nnx.Module):
         total = weights.sum(1, keepdims=True)
         share = weights / jnp.where(total > 0, total, 1.0)
         mean = jnp.einsum("bt,btd->bd", share, x)
-        if self.config.kind == "mean":
+        if not self._kind.deviation:
             return mean
         # Around the mean, not as a difference of squares, which loses digits.
         variance = jnp.einsum("bt,btd->bd", share, jnp.square(x - mean[:, None]))
@@ -107,7 +128,7 @@ class Pooling(nnx.Module):
         total = local.sum(2, keepdims=True)
         share = local / jnp.where(total > 0, total, 1.0)
         mean = jnp.einsum("bts,bsd->btd", share, x)
-        if self.config.kind == "mean":
+        if not self._kind.deviation:
             return mean
         variance = jnp.einsum("bts,bsd->btd", share, jnp.square(x)) - jnp.square(mean)
         deviation = jnp.sqrt(jnp.maximum(variance, 0.0) + MIN_VARIANCE)

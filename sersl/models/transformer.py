@@ -87,6 +87,8 @@ class Transformer(nnx.Module):
     with a leading dimension of L; see `stack_layers`. The numbers are the same either way.
     """
 
+    causal = False
+
     def __init__(self, config: EncoderConfig, *, key: jax.Array):
         """Makes the layers.
 

@@ -111,6 +111,7 @@ class WaveformFrontend(nnx.Module):
     """
 
     hears_padding = False
+    has_mels = False
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the stack.

@@ -112,6 +112,7 @@ class WhisperFrontend(nnx.Module):
     """
 
     hears_padding = True
+    has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the convolutions.
