@@ -1,6 +1,7 @@
-"""`sersl plan`: a config and hardware that need not be there in, what the run would cost out."""
+"""`sersl plan`: reports what a run would cost on hardware that need not be present."""
 
 import functools
+import math
 
 import jax
 
@@ -22,12 +23,12 @@ def run(arguments) -> int:
         `overrides`.
 
     Returns:
-      The exit code: 0, also where the run does not fit, which is an answer.
+      The exit code: 0, also if the run does not fit.
     """
-    if arguments.hours <= 0:
-        raise UserError(f"--hours {arguments.hours:g}: give hours of audio above 0")
+    if not 0 < arguments.hours < math.inf:
+        raise UserError(f"--hours {arguments.hours:g} must be a number above 0: use another")
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
-    # Nothing runs here: an accelerator of this machine is neither needed nor taken.
+    # Nothing runs, so an accelerator of this machine is neither needed nor reserved.
     jax.config.update("jax_platforms", "cpu")
     topology = describe_topology(arguments.topology, slices=arguments.slices)
     plan = make_plan(config, topology, rows_per_device=arguments.rows_per_device)
@@ -38,10 +39,11 @@ def run(arguments) -> int:
         print(choices_text(choices))
         chosen = cheapest(choices, plan.rows_per_device)
         print(
-            f"{plan.rows_per_device} rows a device fit with no policy: use more devices, a larger "
-            "mesh.fsdp or train.accumulate_steps"
+            f"{plan.rows_per_device} rows per device fit under no policy: use more devices, a "
+            "larger mesh.fsdp or train.accumulate_steps"
             if chosen is None
-            else f"cheapest for {plan.rows_per_device} rows a device: encoder.remat={chosen.remat}"
+            else f"cheapest for {plan.rows_per_device} rows per device: "
+            f"encoder.remat={chosen.remat}"
         )
         record["fit"] = {
             "cheapest_remat": None if chosen is None else chosen.remat,

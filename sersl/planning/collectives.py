@@ -1,4 +1,4 @@
-"""What devices send each other in one step, read from the compiled program."""
+"""Collective operations of a compiled program: what devices send each other in one step."""
 
 import math
 import re
@@ -18,8 +18,8 @@ _MESH = re.compile(
     r" ?\{([^}]*)\}"
 )
 _PAIRS = re.compile(r"source_target_pairs=\{(\{[\d,{} ]*\})\}")
-# Between slices of TPUs each device hands its part to the runtime of its host, which exchanges it
-# with the device in its place on the other slices.
+# Between TPU slices, each device passes its part to the runtime of its host, which exchanges it
+# with the device at the same position in the other slices.
 _BETWEEN_SLICES = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 
@@ -29,12 +29,12 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: one of KINDS.
-      axes: names of the mesh axes along which its groups reach.
-      group_size: devices that exchange.
-      payload: bytes of the whole array: gathered, reduced, or exchanged.
-      sent: bytes that a device sends in one run, in a ring.
-      runs: times it runs in a step.
-      crosses: whether a group reaches over more than one slice or node.
+      axes: names of the mesh axes that its groups span.
+      group_size: devices in a group.
+      payload: bytes of the whole array that is gathered, reduced or exchanged.
+      sent: bytes that a device sends per run, in a ring.
+      runs: how often it runs in a step.
+      crosses: whether a group spans more than one slice or node.
     """
 
     kind: str
@@ -49,17 +49,15 @@ class Collective(NamedTuple):
 def collectives(
     computations: dict[str, Computation], mesh: Mesh, *, domain: Sequence[int]
 ) -> list[Collective]:
-    """Lists the collectives of a program.
+    """Lists the collectives of a program, without those over groups of one device.
 
     Args:
       computations: from `hlo.read`.
       mesh: that the program was compiled for.
-      domain: for each device of `mesh.devices.flat` the slice or node it is in.
-
-    Returns:
-      One entry per collective; groups of one device are left out.
+      domain: number of the slice or node of each device in `mesh.devices.flat`.
     """
-    found, seen = [], set()
+    found: list[Collective] = []
+    seen: set[tuple[str, str, str]] = set()
     for computation in computations.values():
         if not computation.runs:
             continue
@@ -73,14 +71,15 @@ def collectives(
             if kind not in KINDS:
                 continue
             if computation.fused:
-                # The TPU's compiler writes one collective into each fusion that runs beside it.
+                # The TPU compiler repeats a collective in each fusion that runs beside it.
                 channel = _CHANNEL.search(instruction.attributes)
-                key = (computation.caller, kind, channel and channel[1])
-                if channel and key in seen:
-                    continue
-                seen.add(key)
+                if channel:
+                    key = (computation.caller, kind, channel[1])
+                    if key in seen:
+                        continue
+                    seen.add(key)
             if kind == "all-reduce" and "all-reduce-scatter" in computation.name:
-                kind = "reduce-scatter"  # the TPU's compiler writes it as a fusion
+                kind = "reduce-scatter"  # a fusion of the TPU compiler
             groups = _groups(instruction, mesh.size)
             size = max(len(group) for group in groups)
             if size == 1:
@@ -111,14 +110,14 @@ def _exchange(instruction, transfer: str, runs: float, mesh: Mesh, domain) -> Co
 
 
 def _payload(kind: str, instruction: Instruction, size: int) -> int:
-    """Counts the bytes of the whole array."""
+    """Returns the bytes of the whole array."""
     if kind == "reduce-scatter" and instruction.opcode.startswith("reduce-scatter"):
         return _result_bytes(instruction) * size
     return _result_bytes(instruction)
 
 
 def _result_bytes(instruction: Instruction) -> int:
-    """Counts the result without what the start of an asynchronous operation carries along."""
+    """Returns the bytes of the result alone; the start of an asynchronous operation has more."""
     if not instruction.opcode.endswith("-start") or not instruction.shape.startswith("("):
         return instruction.num_bytes
     if instruction.opcode == "all-reduce-start":
@@ -140,13 +139,13 @@ def _parts(shape: str) -> list[str]:
 
 
 def _sent_share(kind: str, size: int) -> float:
-    """Says what a device sends in a ring, as a share of the whole array."""
+    """Returns the share of the whole array that a device sends in a ring."""
     others = (size - 1) / size
     return {"all-reduce": 2 * others, "collective-permute": 1.0}.get(kind, others)
 
 
 def _groups(instruction: Instruction, num_devices: int) -> list[list[int]]:
-    """Reads who exchanges with whom, as device numbers of the mesh."""
+    """Parses the groups of devices that exchange, as device numbers in the mesh."""
     text = instruction.attributes
     if found := _EXPLICIT.search(text) or _PAIRS.search(text):
         groups = [
@@ -180,7 +179,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _axes(groups: list[list[int]], mesh: Mesh) -> tuple[str, ...]:
-    """Names the axes of the mesh along which the members of a group differ."""
+    """Finds the mesh axes along which the members of a group differ."""
     shape = tuple(mesh.shape.values())
     varying = set()
     for group in groups:

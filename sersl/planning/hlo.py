@@ -1,7 +1,7 @@
-"""The text of a compiled program, read into computations, with how often each of them runs.
+"""Parser for the text of a compiled program that counts how often each computation runs.
 
-XLA's own cost analysis counts the body of a loop once; a scanned encoder is such a body. Here every
-computation carries the product of the trip counts around it.
+XLA's own cost analysis counts the body of a loop once, and a scanned encoder is such a body. Here
+each computation has the product of the trip counts of the loops around it.
 """
 
 import math
@@ -23,12 +23,12 @@ _CALLED = re.compile(
 )
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CONSTANT = re.compile(r"constant\((-?\d+)\)")
-ON_CHIP = "S(1)"  # layouts in a TPU's on-chip memory: no traffic to HBM
+ON_CHIP = "S(1)"  # marks layouts in the on-chip memory of a TPU, without traffic to HBM
 
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a shape: its type, its dimensions, and whether it lies in on-chip memory."""
+    """An array: its type, its dimensions, and whether it is in on-chip memory."""
 
     dtype: str
     sizes: tuple[int, ...]
@@ -42,16 +42,16 @@ class Array:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One line of a computation.
+    """One instruction of a computation.
 
     Attributes:
       name: unique in its program.
       opcode: e.g. "fusion", "all-gather".
       arrays: of the result; several for a tuple.
-      shape: the result as written, tuples nested.
+      shape: the result as written, with nested tuples.
       operands: names of the arguments.
-      inside: what stands between the parentheses of the call.
-      attributes: what follows them.
+      inside: the text between the parentheses of the call.
+      attributes: the text after them.
       root: whether it is the result of its computation.
     """
 
@@ -77,9 +77,9 @@ class Computation:
     Attributes:
       name: of the computation.
       instructions: in order, by name.
-      runs: times it runs in one run of the program; 0 where it is not reached.
-      fused: whether it is the inside of a fusion or of an asynchronous operation.
-      caller: name of the computation, not fused itself, that runs this one; its own if not fused.
+      runs: how often it runs in one run of the program; 0 if it is not reached.
+      fused: whether it is the body of a fusion or of an asynchronous operation.
+      caller: name of the computation that is not fused and runs this one; its own if not fused.
     """
 
     name: str
@@ -90,21 +90,22 @@ class Computation:
 
 
 def read(text: str) -> tuple[dict[str, Computation], list[str]]:
-    """Reads the text of a compiled program.
+    """Parses the text of a compiled program.
 
     Args:
       text: `jax.stages.Compiled.as_text()`.
 
     Returns:
-      (computations by name, sentences about loops whose trip count the text does not tell; their
-      bodies count once).
+      (computations by name, sentences about loops without a known trip count, whose bodies count
+      once).
 
     Raises:
       ValueError: there is no entry computation.
     """
-    computations, entry, current = {}, None, None
+    computations: dict[str, Computation] = {}
+    entry, current = None, None
     for line in text.splitlines():
-        # Attributes of a Pallas kernel reach over lines, of which one begins with "}}, metadata=".
+        # Attributes of a Pallas kernel span several lines, one of which begins "}}, metadata=".
         if line.rstrip() == "}":
             current = None
         elif (found := _HEAD.match(line)) and not line.startswith("HloModule"):
@@ -122,7 +123,7 @@ def read(text: str) -> tuple[dict[str, Computation], list[str]]:
 
 
 def _run(computations, name, runs, *, fused, caller, notes) -> None:
-    """Adds `runs` to a computation and what follows from it to all that it calls."""
+    """Adds `runs` to a computation, and the runs that follow to all computations that it calls."""
     here = computations[name]
     here.runs += runs
     here.fused, here.caller = fused, caller if fused else name
@@ -154,7 +155,7 @@ def _run(computations, name, runs, *, fused, caller, notes) -> None:
 
 
 def _is_applied_per_element(opcode: str) -> bool:
-    """Says whether what is called is a scalar function of a reduction or a sort."""
+    """Tells whether the called computation is the scalar function of a reduction or a sort."""
     base = opcode.removesuffix("-start")
     return base in {
         "reduce", "reduce-window", "all-reduce", "reduce-scatter", "scatter", "sort", "map",
@@ -168,6 +169,8 @@ def _trip_count(computations, loop: Instruction) -> int | None:
         return int(known[1])
     # A loop of `lax.scan` counts from 0 up to a constant: `i < constant`.
     condition = re.search(r"condition=%?([\w.\-]+)", loop.attributes)
+    if condition is None:
+        return None
     inside = computations[condition[1]].instructions
     for test in inside.values():
         if test.root and test.opcode == "compare" and "direction=LT" in test.attributes:
@@ -175,7 +178,7 @@ def _trip_count(computations, loop: Instruction) -> int | None:
                 if operand in inside and inside[operand].opcode == "constant":
                     return int(inside[operand].inside)
     numbers = [int(i.inside) for i in inside.values() if _is_number(i)]
-    # The comparison may be fused; then the one constant of the condition is the bound.
+    # The comparison may be fused; then the only constant of the condition is the bound.
     return numbers[0] if len(numbers) == 1 else None
 
 
@@ -202,14 +205,7 @@ def _instruction(name: str, rest: str, *, root: bool) -> Instruction:
 
 
 def arrays(shape: str) -> tuple[Array, ...]:
-    """Reads a shape such as "(f32[8,400]{1,0}, s32[])" as the list of its arrays.
-
-    Args:
-      shape: as written in the text of a program.
-
-    Returns:
-      The arrays from left to right, without the tuples around them.
-    """
+    """Parses a shape such as "(f32[8,400]{1,0}, s32[])" into its arrays, from left to right."""
     return tuple(
         Array(
             dtype,
@@ -221,7 +217,7 @@ def arrays(shape: str) -> tuple[Array, ...]:
 
 
 def _end(text: str, stop: str) -> int:
-    """Finds `stop` where no bracket is open; the end of the text if there is none."""
+    """Finds `stop` outside of brackets; the length of the text if there is none."""
     depth = 0
     for i, letter in enumerate(text):
         if letter == stop and depth == 0:

@@ -1,4 +1,4 @@
-"""The largest batch that fits, under each way of recomputing."""
+"""The largest batch that fits, for each policy of recomputation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from sersl.models.transformer import REMAT_POLICIES
 from sersl.planning.plan import Plan, make_plan, traced_per_row
 
 MOST_COMPILES = 4  # per policy: each takes minutes for a large model
-CLOSE = 0.02  # of the rows that fit: a search stops when so few more are known not to
+CLOSE = 0.02  # a search stops when this share more rows than fit are known not to fit
 
 
 class Choice(NamedTuple):
-    """What fits under one policy.
+    """The largest batch under one policy.
 
     Attributes:
-      remat: the policy.
-      plan: with the most rows that fit; None where not even the fewest tried do.
-      smallest: the fewest rows of a device that were tried.
-      too_many: the fewest rows of a device that were found not to fit; None: none were.
+      remat: the policy, a key of `REMAT_POLICIES`.
+      plan: with the most rows that fit; None if no batch that was tried fits.
+      smallest: the fewest rows per device that were tried.
+      too_many: the fewest rows per device that did not fit; None if all did.
     """
 
     remat: str
@@ -31,23 +31,23 @@ class Choice(NamedTuple):
 
 
 def fit(config: PretrainConfig, plan: Plan, *, report: Callable[[str], None]) -> list[Choice]:
-    """Finds the most rows a device can hold under each policy, from the cheapest to the dearest.
+    """Finds the most rows that a device can hold under each policy.
 
-    Memory grows nearly linearly with the rows. The first try under a policy follows from the plan
-    that is there and from what the policy keeps per row, as traced; each further one is where the
-    line through the tries before meets the chip's memory. The answer itself is always compiled,
-    and so is a batch that is too large, at most `CLOSE` larger or by the least step, unless
-    `MOST_COMPILES` are spent before.
+    Memory grows almost linearly with the rows. The first try under a policy follows from the given
+    plan and from the bytes that the policy keeps per row, as traced; each further try is where the
+    line through the previous ones reaches the memory of the chip. The result is always compiled,
+    and so is a batch that is too large by at most `CLOSE` or the smallest step, unless
+    `MOST_COMPILES` are used up before.
 
     Args:
-      config: of the run; its `encoder.remat` is not looked at.
-      plan: of the run on its devices, with the batch asked for.
-      report: told what will be done, and one line per try.
+      config: of the run; its `encoder.remat` is ignored.
+      plan: of the run on its devices, with the requested batch.
+      report: called with a line about the search, and one per try.
 
     Returns:
-      One choice per policy, in the order of `REMAT_POLICIES`.
+      One choice per policy, in the order of `REMAT_POLICIES`, least recomputation first.
     """
-    most = MOST_COMPILES * len(REMAT_POLICIES) - 1  # one is there
+    most = MOST_COMPILES * len(REMAT_POLICIES) - 1  # the given plan is one of them
     report(
         f"fit: {len(REMAT_POLICIES)} policies, at most {most} compilations; the one above took "
         f"{plan.compiled.seconds:.0f} s, so up to {most * plan.compiled.seconds / 60:.0f} minutes"
@@ -68,15 +68,7 @@ def fit(config: PretrainConfig, plan: Plan, *, report: Callable[[str], None]) ->
 
 
 def cheapest(choices: list[Choice], rows_per_device: int) -> Choice | None:
-    """Picks the policy that recomputes least and holds so many rows.
-
-    Args:
-      choices: from `fit`, cheapest policy first.
-      rows_per_device: that the run needs.
-
-    Returns:
-      The choice, or None where no policy holds them.
-    """
+    """Picks the policy of `fit` that recomputes least and holds the rows; None if none does."""
     for choice in choices:
         if choice.plan is not None and choice.plan.rows_per_device >= rows_per_device:
             return choice
@@ -90,7 +82,7 @@ def _under(config: PretrainConfig, remat: str) -> PretrainConfig:
 class _Search:
     """The search for the most rows under one policy."""
 
-    def __init__(self, config: PretrainConfig, asked: Plan, report):
+    def __init__(self, config: PretrainConfig, asked: Plan, report: Callable[[str], None]):
         self._config, self._topology, self._report = config, asked.topology, report
         self._unit = config.train.accumulate_steps
         self._most = 64 * asked.rows_per_device
@@ -100,7 +92,7 @@ class _Search:
         self._rows = self._unit
 
     def add(self, plan: Plan) -> None:
-        """Learns from a plan, and chooses the next rows to try."""
+        """Adds a plan, and chooses the rows to try next."""
         rows, compiled = plan.rows_per_device, plan.compiled
         self._peaks[rows] = compiled.peak_bytes
         if not compiled.fits:
@@ -110,7 +102,7 @@ class _Search:
         points = sorted(self._peaks.items())
         if len(points) == 1:
             points = [(0, _state(plan)), *points]
-        # The two next to the limit; the compiler saves where memory is short, so the line bends.
+        # The two closest to the limit: the line bends because the compiler saves scarce memory.
         split = sum(peak <= compiled.available_bytes for _, peak in points)
         first = min(max(split - 1, 0), len(points) - 2)
         (low, low_bytes), (high, high_bytes) = points[first : first + 2]
@@ -122,7 +114,7 @@ class _Search:
 
         Args:
           plan: of another policy.
-          extra: bytes that a row keeps under this policy beyond those of the other.
+          extra: bytes that a row keeps under this policy, minus those under the other.
         """
         peak = plan.compiled.peak_bytes
         own = max(peak - _state(plan), peak / 16) / plan.rows_per_device
@@ -130,9 +122,9 @@ class _Search:
         self._aim((plan.compiled.available_bytes - _state(plan)) / per_row)
 
     def run(self) -> Choice:
-        """Tries until the limit is found."""
+        """Compiles until the limit is found."""
         while len(self._peaks) < MOST_COMPILES and not self._found():
-            jax.clear_caches()  # so that this machine's memory does not grow with every try
+            jax.clear_caches()  # keeps the memory of this machine from growing with each try
             plan = make_plan(self._config, self._topology, rows_per_device=self._rows)
             self._report(
                 f"remat {self._config.encoder.remat}, {self._rows} rows a device: "
@@ -153,7 +145,7 @@ class _Search:
         )
 
     def _aim(self, rows: float) -> None:
-        """Sets the rows to try next: between what is held and what was too many."""
+        """Sets the rows to try next, between those that fit and those that do not."""
         lowest = self._held + self._unit
         highest = max(self._most, 4 * lowest)
         if self._too_many is not None:

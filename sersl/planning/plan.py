@@ -1,4 +1,4 @@
-"""A plan: the real training step compiled for hardware that need not be there, and its costs."""
+"""A plan: the real training step compiled for hardware that need not be present, and its costs."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ from sersl.parallel.flops import count_flops
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.random import run_key
 from sersl.parallel.sharding import bytes_per_device, logical_axes
-from sersl.planning.ahead import Compiled, compile_ahead
+from sersl.planning.compilation import Compiled, compile_ahead
 from sersl.planning.replicated import Whole, left_whole
 from sersl.planning.topology import Topology
 from sersl.pretraining.task import PretrainTask
@@ -35,6 +35,8 @@ from sersl.training.step import (
 )
 from sersl.training.task import StepContext
 
+MOST_ROWS = 65_536  # per device
+
 
 class Memory(NamedTuple):
     """Bytes of one device, by kind.
@@ -42,11 +44,11 @@ class Memory(NamedTuple):
     Attributes:
       params: float32 parameters.
       optimizer: moments.
-      teacher: exponential average.
+      teacher: exponential moving average of the parameters.
       batch: input of a step.
-      activations: what the forward pass keeps for the backward pass, as traced; the compiler may
-        keep less.
-      temporaries: the rest of the peak: gradients, gathered parameters, what a layer works on.
+      activations: kept by the forward pass for the backward pass, as traced; the compiler may keep
+        less.
+      temporaries: the rest of the peak: gradients, gathered parameters, buffers of a layer.
     """
 
     params: int
@@ -58,20 +60,20 @@ class Memory(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a run would be on a topology.
+    """The costs of a run on a topology.
 
     Attributes:
       config: of the run, with the batch that was planned.
       topology: the devices.
       mesh_sizes: devices along each axis.
-      bucket: the longest batch shape.
-      attention: implementation that the step uses, and why where it is not the platform's own.
-      num_params: values in the parameters, by their first name.
+      bucket: the batch shape of the longest utterances.
+      attention: implementation that the step uses, and why it is not the platform's default, if so.
+      num_params: values in the parameters, by top-level name.
       memory: of one device.
-      compiled: what the compiler says.
-      whole: parameters that are not cut and could be.
-      model_flops: products and sums of a step that the model asks for, over all devices.
-      hardware_flops: those of the step as it is, recomputation included.
+      compiled: costs that the compiler reports.
+      whole: parameters that are replicated and could be sharded.
+      model_flops: FLOPs of a step that the model requires, over all devices.
+      hardware_flops: FLOPs of a step including recomputation, over all devices.
     """
 
     config: PretrainConfig
@@ -93,7 +95,7 @@ class Plan(NamedTuple):
 
     @property
     def rows_per_device(self) -> int:
-        """Rows of the batch that one device holds; tensor peers hold the same ones."""
+        """Rows of the batch on one device; devices along the tensor axis share them."""
         return self.bucket.rows // (self.mesh_sizes["data"] * self.mesh_sizes["fsdp"])
 
 
@@ -105,11 +107,11 @@ def make_plan(
     Args:
       config: of the run; no corpus is needed, the batch is that of the longest bucket.
       topology: the devices.
-      rows_per_device: rows of the batch on each device (each group of tensor peers); None: what
-        `data.seconds_per_batch` gives.
+      rows_per_device: rows of the batch on each device (each group along the tensor axis); None:
+        according to `data.seconds_per_batch`.
 
     Returns:
-      The plan, also where the step does not fit.
+      The plan, also if the step does not fit.
 
     Raises:
       UserError: a setting, the mesh or the batch does not work with the topology.
@@ -127,7 +129,7 @@ def make_plan(
         compiled = compile_ahead(traced.lower(), topology, mesh)
         hardware = count_flops(traced.jaxpr)
         attention = chosen(config.encoder)
-        # What the model asks for: nothing computed again, no frames filled up to blocks.
+        # What the model requires: no recomputation, no frames padded to blocks.
         plain = dataclasses.replace(config.encoder, remat="none", attention="xla")
         model = hardware
         if plain != dataclasses.replace(config.encoder, attention=attention[0]):
@@ -152,18 +154,15 @@ def make_plan(
 
 
 def longest_bucket(config: PretrainConfig, mesh: Mesh, *, rows_per_device: int | None) -> Bucket:
-    """Gives the batch shape of the longest utterances.
+    """Computes the batch shape of the longest utterances.
 
     Args:
-      config: with `data.max_seconds` and the budget of a batch.
-      mesh: over whose data and fsdp axes the rows are cut.
-      rows_per_device: rows of each of these parts; None: as many as the budget holds.
-
-    Returns:
-      The bucket.
+      config: with `data.max_seconds` and `data.seconds_per_batch`.
+      mesh: over whose data and fsdp axes the rows are sharded.
+      rows_per_device: rows of each shard; None: as many as `data.seconds_per_batch` allows.
 
     Raises:
-      UserError: the budget holds too few rows.
+      UserError: there are too few or too many rows.
     """
     longest = round(config.data.max_seconds * SAMPLE_RATE)
     own = rows_per_device is not None
@@ -174,13 +173,13 @@ def longest_bucket(config: PretrainConfig, mesh: Mesh, *, rows_per_device: int |
         seconds_per_batch=config.data.max_seconds + 1 if own else config.data.seconds_per_batch,
         row_multiple=1 if own else config.data.row_multiple,
     )
-    if not own:
+    if rows_per_device is None:
         return bucket
     parts = config.train.accumulate_steps
-    if rows_per_device < 1 or rows_per_device % parts:
+    if not 1 <= rows_per_device <= MOST_ROWS or rows_per_device % parts:
         raise UserError(
-            f"--rows_per_device {rows_per_device} is no multiple of train.accumulate_steps={parts}"
-            ": give one"
+            f"--rows_per_device {rows_per_device} is not a multiple of "
+            f"train.accumulate_steps={parts} between 1 and {MOST_ROWS:,}: use another number"
         )
     return dataclasses.replace(bucket, rows=rows_per_device * _num_row_holders(mesh))
 
@@ -199,11 +198,11 @@ def _trace(config: PretrainConfig, mesh: Mesh, bucket: Bucket):
 
 
 def _prepare(config: PretrainConfig, mesh: Mesh):
-    """Makes what is trained, without its numbers: (task, optimizer, abstract state)."""
+    """Builds the task, the optimizer and the abstract state."""
     if config.frozen_teachers:
         raise UserError(
-            "a plan does not know the size of frozen_teachers before they are read: plan without "
-            "them, with --config.frozen_teachers=()"
+            "a plan does not include frozen_teachers, whose sizes are in their folders: plan "
+            "without them, with --config.frozen_teachers=()"
         )
     task = PretrainTask(config)
     optimizer = make_optimizer(
@@ -213,15 +212,12 @@ def _prepare(config: PretrainConfig, mesh: Mesh):
 
 
 def traced_per_row(config: PretrainConfig, topology: Topology, bucket: Bucket) -> float:
-    """Says how many bytes each row of a device adds to what a step keeps, without compiling.
+    """Counts the bytes that a step keeps per row of a device, without compiling.
 
     Args:
-      config: of the run.
+      config: of the run. With accumulation, only one part of the batch is kept at a time.
       topology: the devices.
       bucket: for the length of a row.
-
-    Returns:
-      Bytes per row of a device; of several parts of a batch only one is kept at a time.
     """
     mesh = make_mesh(config.mesh, topology.devices)
     with jax.set_mesh(mesh):
@@ -232,16 +228,13 @@ def traced_per_row(config: PretrainConfig, topology: Topology, bucket: Bucket) -
 def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float:
     """Counts the bytes that the forward pass of one row keeps for the backward pass.
 
-    Run where the mesh of the plan is set: what is kept depends on the platform.
+    They depend on the platform, so the mesh of the plan must be set. They are half of the
+    difference between four rows and two, which excludes parameters and codebooks.
 
     Args:
       task: of the run.
       state: abstract.
       bucket: for the length of a row.
-
-    Returns:
-      Bytes per row: from the difference of what four rows and two rows keep, so that what does
-      not grow with the batch (parameters, codebooks) falls out.
     """
 
     params, teacher = jax.tree.map(
@@ -263,7 +256,7 @@ def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float
         batch = example_batch(Bucket(bucket.num_samples, rows), needs=task.needs)
         with jax.set_mesh(one_device):
             residuals = jax.eval_shape(backward, params, teacher, batch)
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(residuals))
+        return _num_bytes(residuals)
 
     return kept(4) / 2 - kept(2) / 2
 
@@ -272,9 +265,7 @@ def _memory(state, bucket, task, mesh: Mesh, compiled: Compiled, kept: float) ->
     def held(tree: Any) -> int:
         return bytes_per_device(tree, shardings_of(tree))
 
-    batch = sum(
-        leaf.size * leaf.dtype.itemsize for leaf in example_batch(bucket, needs=task.needs).values()
-    ) // _num_row_holders(mesh)
+    batch = _num_bytes(example_batch(bucket, needs=task.needs)) // _num_row_holders(mesh)
     fixed = held(state.params) + held(state.opt_state) + held(state.teacher) + batch
     rest = max(compiled.peak_bytes - fixed, 0)
     return Memory(
@@ -291,5 +282,9 @@ def _num_row_holders(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def _num_values(tree) -> int:
+def _num_bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _num_values(tree: Any) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""What a layout leaves undone: parameters that every device holds whole, and why."""
+"""Parameters that are replicated although a mesh axis could shard them, and why."""
 
 import math
 from typing import NamedTuple
@@ -8,17 +8,17 @@ from jax.sharding import Mesh
 
 from sersl.parallel.sharding import RULES, path_name
 
-SMALL = 2**16  # values; what is smaller costs less whole than it does to gather
+SMALL = 2**16  # values; smaller parameters cost less to replicate than to gather
 
 
 class Whole(NamedTuple):
-    """A parameter that a mesh axis could cut and does not.
+    """A parameter that a mesh axis could shard and does not.
 
     Attributes:
       path: of the parameter.
-      shape: of it.
+      shape: of the parameter.
       axis: the mesh axis.
-      num_bytes: that every device along the axis holds of it.
+      num_bytes: bytes of it on each device along the axis.
       why: a few words.
     """
 
@@ -30,14 +30,14 @@ class Whole(NamedTuple):
 
 
 def left_whole(shapes, axes, shardings, mesh: Mesh, *, small: int = SMALL) -> list[Whole]:
-    """Lists the parameters that a mesh axis of more than one device does not cut.
+    """Lists the parameters that a mesh axis of more than one device does not shard.
 
     Args:
       shapes: nested dict of arrays or shapes.
-      axes: shaped like `shapes`, leaves are logical axis names (`sharding.Axes`).
+      axes: shaped like `shapes`, with logical axis names (`sharding.Axes`) as leaves.
       shardings: shaped like `shapes`.
-      mesh: the mesh; its data axis holds copies and is not looked at.
-      small: parameters of fewer values are left out.
+      mesh: the mesh; its data axis is ignored because it replicates on purpose.
+      small: parameters with fewer values are left out.
 
     Returns:
       One entry per parameter and axis, largest first.
@@ -70,4 +70,4 @@ def _why(shape, names, axis: str, parts: int) -> str:
     if meant:
         return f"{', '.join(meant)} does not divide by {axis}={parts}"
     rest = [name or str(size) for name, size in zip(names, shape, strict=True)]
-    return f"no rule cuts ({', '.join(rest)}) along {axis}"
+    return f"no rule shards ({', '.join(rest)}) along {axis}"

@@ -1,4 +1,4 @@
-"""A plan as JSON and as a page of text."""
+"""A plan as JSON and as text."""
 
 import jax
 
@@ -9,11 +9,11 @@ from sersl.planning.times import best_times, sent_by_kind
 
 
 def plan_record(plan: Plan, *, hours: float) -> dict:
-    """Writes a plan as what JSON can hold.
+    """Converts a plan to JSON.
 
     Args:
       plan: the plan.
-      hours: of audio to go through once.
+      hours: of audio in an epoch.
 
     Returns:
       {"schema": 1, ...}: bytes are per device, FLOPs per step over all devices, times in seconds.
@@ -74,14 +74,11 @@ def plan_record(plan: Plan, *, hours: float) -> dict:
 
 
 def plan_text(plan: Plan, *, hours: float) -> str:
-    """Writes a plan as lines for a terminal.
+    """Formats a plan as lines for a terminal.
 
     Args:
       plan: the plan.
-      hours: of audio to go through once.
-
-    Returns:
-      Lines.
+      hours: of audio in an epoch.
     """
     compiled, memory, times = plan.compiled, plan.memory, best_times(plan)
     sizes = " ".join(f"{axis}={size}" for axis, size in plan.mesh_sizes.items())
@@ -90,29 +87,30 @@ def plan_text(plan: Plan, *, hours: float) -> str:
         f"{plan.config.name} on {plan.topology.title}",
         f"  mesh         {plan.num_devices} devices as {sizes}",
         f"  batch        {plan.bucket.rows} rows of {plan.bucket.seconds:.2f} s, "
-        f"{plan.rows_per_device} per device, in {plan.config.train.accumulate_steps} part(s)",
+        f"{plan.rows_per_device} per device, accumulated in "
+        f"{plan.config.train.accumulate_steps} part(s)",
         f"  encoder      {encoder.dtype}, remat {encoder.remat}, attention {_attention(plan)}, "
-        f"{'scanned' if encoder.scan_layers else 'listed'} layers",
+        f"layers {'scanned' if encoder.scan_layers else 'unrolled'}",
         f"  parameters   {sum(plan.num_params.values()):,} ("
         + ", ".join(f"{name} {count:,}" for name, count in plan.num_params.items())
         + ")",
-        "  memory of a device, GiB",
+        "  memory per device, GiB",
         *(f"    {kind:<12} {count / GIB:8.3f}" for kind, count in memory._asdict().items()),
         f"    {'peak':<12} {compiled.peak_bytes / GIB:8.3f} of {compiled.available_bytes / GIB:.2f}"
         f": {_verdict(plan)}",
     ]
     for one in plan.whole:
         lines.append(
-            f"  held whole   {one.path} {one.shape}, {one.num_bytes / 2**20:.1f} MiB: {one.why}"
+            f"  replicated   {one.path} {one.shape}, {one.num_bytes / 2**20:.1f} MiB: {one.why}"
         )
-    for one in sent_by_kind(plan):
-        reach = ", over slices or nodes" if one.crosses else ""
+    for sent in sent_by_kind(plan):
+        reach = ", across slices or nodes" if sent.crosses else ""
         lines.append(
-            f"  sent         {one.sent / 2**20:10.2f} MiB a device and step by {one.runs} "
-            f"{one.kind} along {'+'.join(one.axes)}{reach}"
+            f"  sent         {sent.sent / 2**20:10.2f} MiB per device and step by {sent.runs} "
+            f"{sent.kind} along {'+'.join(sent.axes)}{reach}"
         )
     lines.append(
-        f"  FLOPs        {plan.model_flops:.3e} a step asked for, {plan.hardware_flops:.3e} done"
+        f"  FLOPs        {plan.model_flops:.3e} per step required, {plan.hardware_flops:.3e} done"
     )
     if times is not None:
         lines += [
@@ -120,15 +118,15 @@ def plan_text(plan: Plan, *, hours: float) -> str:
             f"links {1e3 * times.links:.2f}, network {1e3 * times.network:.2f}",
             f"  a step       {1e3 * times.step:.2f} ms (MFU {times.mfu:.0%}) if all overlaps, "
             f"{1e3 * times.step_in_turn:.2f} ms (MFU {times.mfu_in_turn:.0%}) if nothing does",
-            f"  audio        {times.audio_hours_per_hour:,.0f} hours an hour; {hours:,.0f} hours "
-            f"once in {times.days_for(hours):.3g} days, "
+            f"  audio        {times.audio_hours_per_hour:,.0f} hours per hour; an epoch of "
+            f"{hours:,.0f} hours in {times.days_for(hours):.3g} days, "
             f"{times.chip_hours_for(hours, plan.num_devices):,.0f} chip-hours; "
             f"train.num_steps={plan.config.train.num_steps:,} in {times.run_hours:,.1f} hours",
         ]
     lines += [f"  note         {note}" for note in compiled.notes]
     lines.append(
-        f"  compiled in {compiled.seconds:.0f} s ({compiled.cpu_seconds:.0f} s of all cores) with "
-        f"{compiled.host_bytes / GIB:.1f} GiB of this machine's memory"
+        f"  compiled in {compiled.seconds:.0f} s ({compiled.cpu_seconds:.0f} s of CPU time) with "
+        f"{compiled.host_bytes / GIB:.1f} GiB of memory on this machine"
     )
     return "\n".join(lines)
 
@@ -148,22 +146,16 @@ def _verdict(plan: Plan) -> str:
 
 
 def choices_text(choices: list[Choice]) -> str:
-    """Writes the outcome of `fit` as a table.
-
-    Args:
-      choices: from `plan_fit.fit`.
-
-    Returns:
-      Lines.
-    """
-    lines = ["remat   rows a device   too many   peak GiB   audio hours an hour at best"]
+    """Formats the choices of `largest_batch.fit` as a table."""
+    lines = ["remat   rows per device   too many   peak GiB   audio hours per hour at best"]
     for choice in choices:
         if choice.plan is None:
-            lines.append(f"{choice.remat:<7} not even {choice.smallest} row(s) a device fit")
+            lines.append(f"{choice.remat:<7} not even {choice.smallest} row(s) per device fit")
             continue
         times = best_times(choice.plan)
+        rate = "?" if times is None else f"{times.audio_hours_per_hour:,.0f}"
         lines.append(
-            f"{choice.remat:<7} {choice.plan.rows_per_device:>13}   {choice.too_many or '?':>8}   "
-            f"{choice.plan.compiled.peak_bytes / GIB:8.2f}   {times.audio_hours_per_hour:,.0f}"
+            f"{choice.remat:<7} {choice.plan.rows_per_device:>15}   {choice.too_many or '?':>8}   "
+            f"{choice.plan.compiled.peak_bytes / GIB:8.2f}   {rate}"
         )
     return "\n".join(lines)

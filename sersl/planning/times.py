@@ -1,4 +1,4 @@
-"""How long a planned step takes at the very best, and what a run then costs."""
+"""Lower bounds of the time of a planned step, and what a run then costs."""
 
 from collections import defaultdict
 from typing import NamedTuple
@@ -10,17 +10,17 @@ class Times(NamedTuple):
     """Lower bounds of one step from the published rates of the chip, and what follows.
 
     Attributes:
-      compute: seconds of products and sums, recomputation included, at the full bfloat16 rate.
-      memory: seconds of traffic to and from the chip's memory.
-      links: seconds of sending to neighbours of the slice or node.
+      compute: seconds of FLOPs including recomputation, at the full bfloat16 rate.
+      memory: seconds of traffic to and from the memory of the chip.
+      links: seconds of sending to neighbours in the slice or node.
       network: seconds of sending to other slices or nodes.
       step: the longest of these, as if all overlapped.
       step_in_turn: their sum, as if nothing overlapped.
-      mfu: model FLOP utilisation of `step`, an upper bound; without recomputation.
-      mfu_in_turn: of `step_in_turn`.
-      audio_seconds: real and padded audio of a step, s.
-      audio_hours_per_hour: hours of audio in an hour at `step`.
-      run_hours: `train.num_steps` steps, h.
+      mfu: model FLOP utilisation of `step`, an upper bound; excludes recomputation.
+      mfu_in_turn: model FLOP utilisation of `step_in_turn`.
+      audio_seconds: audio of a step including padding, s.
+      audio_hours_per_hour: hours of audio per hour at `step`.
+      run_hours: hours of `train.num_steps` steps.
     """
 
     compute: float
@@ -36,31 +36,16 @@ class Times(NamedTuple):
     run_hours: float
 
     def days_for(self, hours: float) -> float:
-        """Says how many days it takes to go through so many hours of audio once."""
+        """Returns the days of an epoch over so many hours of audio."""
         return hours / self.audio_hours_per_hour / 24
 
     def chip_hours_for(self, hours: float, num_devices: int) -> float:
-        """Says how many hours of a chip it takes to go through audio once.
-
-        Args:
-          hours: of audio.
-          num_devices: chips that work at the same time.
-
-        Returns:
-          Hours of one chip.
-        """
+        """Returns the chip-hours of an epoch over so many hours of audio."""
         return self.days_for(hours) * 24 * num_devices
 
 
 def best_times(plan: Plan) -> Times | None:
-    """Bounds the time of a step from below.
-
-    Args:
-      plan: of a step that the compiler accepted.
-
-    Returns:
-      The times; None where the compiler gave up, so that traffic is not known.
-    """
+    """Bounds the time of a step from below; None if its memory traffic is unknown."""
     if not plan.compiled.memory_traffic:
         return None
     chip = plan.topology.chip
@@ -93,10 +78,10 @@ class Sent(NamedTuple):
     Attributes:
       kind: of the collectives.
       axes: names of the mesh axes.
-      crosses: whether they reach over slices or nodes.
-      runs: of all of them in a step.
-      payload: bytes of the whole arrays, all runs.
-      sent: bytes that one device sends, all runs, in a ring.
+      crosses: whether they cross slices or nodes.
+      runs: how often they run in a step, together.
+      payload: bytes of the whole arrays, over all runs.
+      sent: bytes that one device sends in a ring, over all runs.
     """
 
     kind: str
@@ -108,14 +93,7 @@ class Sent(NamedTuple):
 
 
 def sent_by_kind(plan: Plan) -> list[Sent]:
-    """Adds up the collectives of a plan.
-
-    Args:
-      plan: the plan.
-
-    Returns:
-      One entry per kind, axes and reach, most sent first.
-    """
+    """Adds up the collectives of a plan by kind, axes and `crosses`, most sent first."""
     sums: dict[tuple, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for one in plan.compiled.collectives:
         entry = sums[one.kind, one.axes, one.crosses]

@@ -1,9 +1,11 @@
-"""Hardware that is not there: the devices of a topology, to compile for."""
+"""Topologies: devices to compile for, whether they are present or not."""
 
 import contextlib
 import importlib.util
+import math
 import os
 import re
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +15,9 @@ from sersl.core.errors import UserError
 from sersl.parallel.chips import Chip, chip
 
 GPUS = ("h100", "h200")
-# No TPU is used: the library is not to ask the cloud which one this machine has, nor to lock it,
-# nor to complain that there is none.
+MOST_DEVICES = 65_536
+# No TPU is used, so libtpu must not query which one this machine has, lock it, or complain that
+# there is none.
 _NO_TPU_HERE = {
     "TPU_SKIP_MDS_QUERY": "1",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
@@ -28,11 +31,11 @@ _HOW = "write CHIP:SHAPE, e.g. v5e:4x4, v5p:4x4x4, h100:2x8 (nodes x GPUs of a n
 
 
 class Topology(NamedTuple):
-    """Devices that a program can be compiled for, here or not.
+    """Devices that a program can be compiled for.
 
     Attributes:
-      name: as asked for, e.g. "v5e:16x16".
-      chip: rates of one of them.
+      name: as on the command line, e.g. "v5e:16x16".
+      chip: rates of one device.
       devices: for `make_mesh`.
       num_slices: groups of devices with fast links inside: slices of TPUs, nodes of GPUs.
     """
@@ -44,59 +47,52 @@ class Topology(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name for people, with how many slices of that shape there are."""
+        """The name, with the number of slices of that shape."""
         several = self.num_slices > 1 and self.name.partition(":")[0] not in GPUS
         return f"{self.num_slices} x {self.name}" if several else self.name
 
-    def domain(self, devices) -> list[int]:
-        """Says in which slice or node each device is.
-
-        Args:
-          devices: of this topology, in any order.
-
-        Returns:
-          The number of its slice or node for each.
-        """
+    def domain(self, devices: Iterable[Any]) -> list[int]:
+        """Returns the number of the slice or node of each of these devices of the topology."""
         devices = list(devices)
         if devices[0].platform == "tpu":
             return [getattr(device, "slice_index", None) or 0 for device in devices]
-        # A GPU that is not there says slice 0 whatever its node.
+        # A GPU that is not present reports slice 0, whatever its node.
         size = len(self.devices) // self.num_slices
         return [device.id // size for device in devices]
 
 
 def describe_topology(name: str, *, slices: int = 1) -> Topology:
-    """Makes the devices of a topology.
+    """Creates the devices of a topology.
 
     Args:
-      name: "v5e:16x16" and the like for TPUs, "h100:2x8" for 2 nodes of 8 GPUs, "cpu:8" for
-        pretend CPU devices.
-      slices: TPU slices of this shape.
-
-    Returns:
-      The topology.
+      name: e.g. "v5e:16x16" for TPUs, "h100:2x8" for 2 nodes of 8 GPUs, "cpu:8" for simulated CPU
+        devices.
+      slices: number of TPU slices of this shape.
 
     Raises:
-      UserError: no such chip or shape, or the compiler for it is not installed.
+      UserError: there is no such chip or shape, or its compiler is not installed.
     """
     kind, _, shape = name.partition(":")
     rates = chip(kind)
-    if not re.fullmatch(r"\d+(x\d+)*", shape) or slices < 1:
-        raise UserError(f"--topology {name} with {slices} slices is no topology: {_HOW}")
+    if not re.fullmatch(r"\d{1,5}(x\d{1,5})*", shape) or not 1 <= slices <= MOST_DEVICES:
+        raise UserError(f"--topology {name} with {slices} slices is not a topology: {_HOW}")
     sizes = [int(size) for size in shape.split("x")]
+    count = slices * math.prod(sizes)
+    if not 1 <= count <= MOST_DEVICES:
+        raise UserError(
+            f"--topology {name} has {count:,} devices, not 1 to {MOST_DEVICES:,}: {_HOW}"
+        )
     if kind == "cpu":
-        return _cpus(name, rates, sizes, slices)
+        return _cpus(name, rates, count, slices)
     if kind in GPUS:
         return _gpus(name, rates, kind, sizes, slices)
     return _tpus(name, rates, slices)
 
 
-def _cpus(name: str, rates: Chip, sizes: list[int], slices: int) -> Topology:
-    count = slices
-    for size in sizes:
-        count *= size
-    with contextlib.suppress(RuntimeError):  # devices were made before, as many as there are
-        jax.config.update("jax_num_cpu_devices", max(count, jax.config.jax_num_cpu_devices))
+def _cpus(name: str, rates: Chip, count: int, slices: int) -> Topology:
+    with contextlib.suppress(RuntimeError):  # the devices exist already, as many as there are
+        now: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]  # set at run time
+        jax.config.update("jax_num_cpu_devices", max(count, now))
     devices = jax.devices("cpu")
     if len(devices) < count:
         raise UserError(
@@ -120,18 +116,18 @@ def _tpus(name: str, rates: Chip, slices: int) -> Topology:
     except jax.errors.JaxRuntimeError as error:
         cause = " ".join(str(error).split())
         raise UserError(
-            f"--topology {name} does not exist: {cause}; the smallest are v5e:2x2, v6e:2x2 and "
-            "v5p:2x2x1, and shapes grow by powers of two"
+            f"--topology {name} does not exist ({cause}): the smallest are v5e:2x2, v6e:2x2 and "
+            "v5p:2x2x1, and sizes are powers of two"
         ) from error
     return Topology(name, rates, list(found.devices), slices)
 
 
 def _gpus(name: str, rates: Chip, kind: str, sizes: list[int], slices: int) -> Topology:
     if len(sizes) > 2 or slices > 1:
-        raise UserError(f"--topology {name} with {slices} slices is no GPU cluster: {_HOW}")
+        raise UserError(f"--topology {name} with {slices} slices is not a GPU cluster: {_HOW}")
     nodes, per_node = (1, *sizes)[-2:]
     os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
-    # Without a GPU nothing can be tuned, and Triton finds no tile sizes.
+    # Without a GPU there is no autotuning, and Triton finds no tile sizes.
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_enable_triton_gemm" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_enable_triton_gemm=false".strip()
@@ -151,7 +147,7 @@ def _gpus(name: str, rates: Chip, kind: str, sizes: list[int], slices: int) -> T
 
 
 def _target(rates: Chip, kind: str) -> str:
-    """Describes a Hopper GPU to XLA, as `xla/service/gpu/gpu_device_info` has it."""
+    """Describes a Hopper GPU to XLA, in the format of `xla/service/gpu/gpu_device_info`."""
     memory = round(rates.memory_bytes / 0.75)
     return f"""gpu_device_info {{
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152

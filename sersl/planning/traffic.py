@@ -1,8 +1,8 @@
-"""Bytes that a compiled program moves between the chip and its memory in one step."""
+"""Memory traffic: bytes that a compiled program moves between the chip and its memory per step."""
 
 from sersl.planning.hlo import Computation, Instruction
 
-# These move nothing themselves: they name, wire or wait, or what they call is counted instead.
+# These move nothing themselves, or the computations that they call are counted instead.
 _FREE = {
     "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "conditional",
     "call", "after-all", "opt-barrier", "partition-id", "replica-id", "iota", "copy-done",
@@ -10,21 +10,18 @@ _FREE = {
     "reduce-scatter-done", "all-to-all-done", "domain", "slice-done",
 }  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
-_PREFETCHES = ("copy-start", "slice-start")  # between the memory and the chip, beside other work
+_PREFETCHES = ("copy-start", "slice-start")  # between memory and chip, concurrent with other work
 
 
 def memory_traffic(computations: dict[str, Computation]) -> int:
-    """Adds up what every operation reads and writes, fused ones at their borders.
+    """Adds up the bytes per device and step that every operation or fusion reads and writes.
 
     A slice of a large array counts as the slice, an update in place as the update, and arrays that
-    the TPU's compiler keeps on the chip count nothing. Caches are left out, so this is what the
-    program asks for, not what a profiler would measure.
+    the TPU compiler keeps on the chip do not count. Caches are ignored, so a profiler would measure
+    less.
 
     Args:
       computations: from `hlo.read`.
-
-    Returns:
-      Bytes per device and step.
     """
     total = 0.0
     for computation in computations.values():
@@ -48,7 +45,7 @@ def _moved(computations, computation: Computation, instruction: Instruction) -> 
     if instruction.opcode in _SLICES:
         return 2 * _off_chip(instruction)
     if instruction.opcode in _PREFETCHES:
-        # The tuple holds source and destination; as many bytes leave the one as reach the other.
+        # The tuple holds source and destination; what one sends, the other receives.
         ends = instruction.arrays[:2]
         return min(end.num_bytes for end in ends) * sum(not end.on_chip for end in ends)
     if instruction.opcode == "dynamic-update-slice":
@@ -93,7 +90,7 @@ def _moved_by_fusion(outside: Computation, fusion: Instruction, inside: Computat
 
 
 def _written(fusion: Instruction, inside: Computation) -> int:
-    """Counts the results; of an update in place only the update."""
+    """Counts the bytes of the results, and of an update in place only the update."""
     if not _off_chip(fusion):
         return 0
     root = next(i for i in inside.instructions.values() if i.root)

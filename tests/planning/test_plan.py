@@ -223,7 +223,7 @@ def test_fit_when_nothing_fits_then_says_how_few_were_tried(pretended, monkeypat
     config = config_of("encoder.remat=none")
     choices = fit(config, Pretended(config, 8), report=lambda line: None)
     assert choices[0] == Choice("none", None, 1, 1)
-    assert "not even 1 row(s) a device fit" in choices_text(choices[:1])
+    assert "not even 1 row(s) per device fit" in choices_text(choices[:1])
 
 
 def test_plan_verb_writes_json_without_a_corpus(tmp_path, capsys):
@@ -244,15 +244,22 @@ def test_plan_verb_writes_json_without_a_corpus(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--topology", "v5e:4x4x"], "is no topology: write CHIP:SHAPE"),
+        (["--topology", "v5e:4x4x"], "is not a topology: write CHIP:SHAPE"),
         (["--topology", "cpu:8", "--config.mesh.fsdp=3"], "does not fit the 8 devices"),
         (
             ["--topology", "cpu:8", "--config.data.row_multiple=1",
              "--config.data.seconds_per_batch=6.0", "--config.data.max_seconds=2.0"],
             "a batch of 3 rows does not divide over mesh data=8",
         ),
-        (["--topology", "cpu:8", "--hours", "0"], "--hours 0: give hours of audio above 0"),
-        (["--topology", "cpu:8", "--rows_per_device", "0"], "--rows_per_device 0 is no multiple"),
+        (["--topology", "cpu:99999x99999"], "has 9,999,800,001 devices, not 1 to 65,536"),
+        (["--topology", "cpu:0"], "has 0 devices, not 1 to"),
+        (["--topology", "h100:99999x8"], "has 799,992 devices, not 1 to"),
+        (["--topology", "cpu:8", "--slices", "9" * 30], "slices is not a topology"),
+        (["--topology", "cpu:8", "--hours", "0"], "--hours 0 must be a number above 0"),
+        (["--topology", "cpu:8", "--hours", "nan"], "--hours nan must be a number above 0"),
+        (["--topology", "cpu:8", "--hours", "inf"], "--hours inf must be a number above 0"),
+        (["--topology", "cpu:8", "--rows_per_device", "0"], "--rows_per_device 0 is not a mult"),
+        (["--topology", "cpu:8", "--rows_per_device", "9" * 30], "between 1 and 65,536"),
         (["--topology", "cpu:8", "--config.frozen_teachers=a"], "plan without them, with"),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ def test_left_whole_names_size_and_reason_largest_first():
         ("free", "fsdp", 400),
     ]
     assert whole[0].why == "embed=12 does not divide by fsdp=8"
-    assert whole[1].why == "no rule cuts (10, mel) along fsdp"
+    assert whole[1].why == "no rule shards (10, mel) along fsdp"
 
 
 def test_left_whole_looks_at_both_axes_and_leaves_small_ones_out():

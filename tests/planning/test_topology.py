@@ -30,11 +30,11 @@ def test_cpu_topology_has_the_devices_of_this_process():
     ("name", "slices", "sentence"),
     [
         ("v5f:4x4", 1, "unknown chip 'v5f': did you mean 'v5"),
-        ("v5e", 1, "--topology v5e with 1 slices is no topology: write CHIP:SHAPE"),
-        ("v5e:4by4", 1, "is no topology: write CHIP:SHAPE"),
-        ("cpu:4", 0, "with 0 slices is no topology"),
+        ("v5e", 1, "--topology v5e with 1 slices is not a topology: write CHIP:SHAPE"),
+        ("v5e:4by4", 1, "is not a topology: write CHIP:SHAPE"),
+        ("cpu:4", 0, "with 0 slices is not a topology"),
         ("cpu:64", 1, "needs 64 CPU devices and this process has 8: set JAX_NUM_CPU_DEVICES=64"),
-        ("h100:2x4x8", 1, "--topology h100:2x4x8 with 1 slices is no GPU cluster"),
+        ("h100:2x4x8", 1, "--topology h100:2x4x8 with 1 slices is not a GPU cluster"),
     ],
 )
 def test_topology_that_is_none_is_one_sentence(name, slices, sentence):
@@ -54,7 +54,7 @@ def test_tpu_topology_that_the_compiler_does_not_know_is_one_sentence(monkeypatc
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(topology_module.topologies, "get_topology_desc", refuse)
-    expected = r"v5e:3x3 does not exist: INVALID_ARGUMENT: not divisible by bounds; the smallest"
+    expected = r"v5e:3x3 does not exist .INVALID_ARGUMENT: not divisible by bounds.: the smallest"
     with pytest.raises(UserError, match=expected):
         describe_topology("v5e:3x3")
 

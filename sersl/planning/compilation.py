@@ -1,4 +1,4 @@
-"""Compiling a step ahead of time for a topology: what it takes of a device, and what it sends."""
+"""Ahead-of-time compilation of a step for a topology: memory, traffic and collectives."""
 
 import re
 import resource
@@ -14,26 +14,26 @@ from sersl.planning.hlo import read
 from sersl.planning.topology import Topology
 from sersl.planning.traffic import memory_traffic
 
-# "Used 44.31G of 15.75G hbm" (TPU), where the program does not fit.
+# The message for TPUs, e.g. "Used 44.31G of 15.75G hbm".
 _USED = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
-_NO_ROOM = ("RESOURCE_EXHAUSTED", "Ran out of memory", "exceeds available HBM")
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Ran out of memory", "exceeds available HBM")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 class Compiled(NamedTuple):
-    """A compiled program as a plan sees it; bytes are those of one device.
+    """Costs of a compiled program; bytes are per device.
 
     Attributes:
-      fits: whether it runs in the chip's memory.
-      peak_bytes: most memory in use at a time, arguments included; where it does not fit, what the
-        compiler says that it needs.
-      available_bytes: of the chip.
-      seconds: that compiling took by the clock.
-      cpu_seconds: the same, of all cores together.
-      host_bytes: most memory that this process has had.
-      collectives: what is sent; empty where the compiler gave up.
-      memory_traffic: bytes to and from the chip's memory; 0 where the compiler gave up.
-      notes: sentences about what could not be read.
+      fits: whether it fits the memory of the chip.
+      peak_bytes: peak memory including arguments; of a program that does not fit, as much as the
+        compiler reports to need.
+      available_bytes: memory of the chip.
+      seconds: wall-clock time of the compilation.
+      cpu_seconds: CPU time of the compilation, over all cores.
+      host_bytes: peak memory of this process.
+      collectives: empty if the program does not fit and the compiler gave up.
+      memory_traffic: bytes to and from the memory of the chip; 0 if the compiler gave up.
+      notes: sentences about what could not be determined.
     """
 
     fits: bool
@@ -48,18 +48,18 @@ class Compiled(NamedTuple):
 
 
 def compile_ahead(lowered: jax.stages.Lowered, topology: Topology, mesh: Mesh) -> Compiled:
-    """Compiles for devices that need not be there.
+    """Compiles a step for devices that need not be present.
 
     Args:
-      lowered: the step, its arguments sharded over `mesh`.
-      topology: of the devices.
-      mesh: over them.
+      lowered: the step, with arguments sharded over `mesh`.
+      topology: the devices.
+      mesh: over the devices.
 
     Returns:
-      What the compiler says of it; that it does not fit is an answer, not an error.
+      The costs, also of a program that does not fit.
 
     Raises:
-      UserError: the compiler refuses for another reason.
+      UserError: the compiler fails for another reason.
     """
     begin, busy = time.perf_counter(), time.process_time()
     available = topology.chip.memory_bytes
@@ -76,11 +76,11 @@ def compile_ahead(lowered: jax.stages.Lowered, topology: Topology, mesh: Mesh) -
             host_bytes=_host_bytes(),
             collectives=[],
             memory_traffic=0,
-            notes=["the compiler gave up, so nothing is known of what is sent and moved"],
+            notes=["the compiler gave up, so collectives and memory traffic are unknown"],
         )
     seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - busy
     peak = _peak_bytes(compiled.memory_analysis(), topology)
-    computations, notes = read(compiled.as_text())
+    computations, notes = read(compiled.as_text() or "")
     return Compiled(
         fits=peak <= available,
         peak_bytes=peak,
@@ -95,28 +95,28 @@ def compile_ahead(lowered: jax.stages.Lowered, topology: Topology, mesh: Mesh) -
 
 
 def _refused(message: str, topology: Topology) -> tuple[int, int]:
-    """Reads from the compiler's refusal how much memory it wanted, and how much there is."""
+    """Parses the memory needed and available from the compiler's message that it does not fit."""
     found = _USED.search(message)
     if found:
         used, available = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
         return int(used), int(available)
     cause = " ".join(message.split())
-    if any(sign in message for sign in _NO_ROOM):
+    if any(sign in message for sign in _OUT_OF_MEMORY):
         raise UserError(
-            f"the step does not fit {topology.name}, and the compiler does not say by how much "
-            f"({cause[:400]}): give fewer --rows_per_device or a larger mesh.fsdp"
+            f"the step does not fit {topology.name}, and the compiler does not report by how much "
+            f"({cause[:400]}): use fewer --rows_per_device or a larger mesh.fsdp"
         )
     raise UserError(
-        f"the compiler for {topology.name} refuses the step ({cause[:600]}): try another mesh or "
+        f"the compiler for {topology.name} fails on the step ({cause[:600]}): try another mesh or "
         "encoder.attention"
     )
 
 
 def _peak_bytes(memory, topology: Topology) -> int:
-    """Reads the most memory in use at a time.
+    """Computes the peak memory.
 
-    The TPU's compiler knows it; elsewhere what lies between arguments and results is one block
-    that is there as long as the program runs.
+    The TPU compiler reports it; elsewhere all temporaries are one block that lives as long as the
+    program runs.
     """
     if topology.devices[0].platform == "tpu":
         return memory.peak_memory_in_bytes
