@@ -117,6 +117,29 @@ def check_setting(cls: type, name: str, value: object, key: str) -> None:
         _check(allowed, value, key)
 
 
+def numbers_in_words(allowed: Allowed, *, whole: bool) -> str:
+    """Says which numbers are allowed, e.g. "a number from 0 to below 1"."""
+    number = "a whole number" if whole else "a number"
+    low = (
+        "" if allowed.at_least is None else f"from {allowed.at_least:.10g}",
+        "" if allowed.above is None else f"above {allowed.above:.10g}",
+    )
+    high = (
+        "" if allowed.at_most is None else f"{allowed.at_most:.10g}",
+        "" if allowed.below is None else f"below {allowed.below:.10g}",
+    )
+    lowest, highest = low[0] or low[1], high[0] or high[1]
+    if allowed.at_least is not None and not highest:
+        words = f"{allowed.at_least:.10g} or more"
+    elif allowed.at_least is not None:
+        words = f"{number} {lowest} to {highest}"
+    elif highest:
+        words = f"{number} {lowest}, at most {highest}" if lowest else f"{number} up to {highest}"
+    else:
+        words = f"{number} {lowest}" if lowest else "a finite number"
+    return words + (f", or {allowed.also[0]} for {allowed.also[1]}" if allowed.also else "")
+
+
 def shown(value: object) -> str:
     """Writes a value of any size for a message, shortened."""
     try:
@@ -162,7 +185,7 @@ def _check_number(allowed: Allowed, value: int | float, key: str) -> None:
     finite = isinstance(value, int) or math.isfinite(value)
     if finite and not too_large and _fits(allowed, value):
         return
-    words = _words(allowed, isinstance(value, int))
+    words = numbers_in_words(allowed, whole=isinstance(value, int))
     if too_large and allowed.at_least is None and allowed.above is None:
         words = f"a number from {-largest:.10g} to {largest:.10g}"
     elif too_large and value > 0:
@@ -190,26 +213,3 @@ def _fits(allowed: Allowed, value: int | float) -> bool:
     return (allowed.above is None or rounded > allowed.above) and (
         allowed.below is None or rounded < allowed.below
     )
-
-
-def _words(allowed: Allowed, whole: bool) -> str:
-    """Says which numbers are allowed, e.g. "a number from 0 to below 1"."""
-    number = "a whole number" if whole else "a number"
-    low = (
-        "" if allowed.at_least is None else f"from {allowed.at_least:.10g}",
-        "" if allowed.above is None else f"above {allowed.above:.10g}",
-    )
-    high = (
-        "" if allowed.at_most is None else f"{allowed.at_most:.10g}",
-        "" if allowed.below is None else f"below {allowed.below:.10g}",
-    )
-    lowest, highest = low[0] or low[1], high[0] or high[1]
-    if allowed.at_least is not None and not highest:
-        words = f"{allowed.at_least:.10g} or more"
-    elif allowed.at_least is not None:
-        words = f"{number} {lowest} to {highest}"
-    elif highest:
-        words = f"{number} {lowest}, at most {highest}" if lowest else f"{number} up to {highest}"
-    else:
-        words = f"{number} {lowest}" if lowest else "a finite number"
-    return words + (f", or {allowed.also[0]} for {allowed.also[1]}" if allowed.also else "")

@@ -9,6 +9,7 @@ from sersl.config import annotation, load, schema
 from sersl.config.objectives import Objective, ObjectivesConfig
 from sersl.config.setting import MOST_INTEGER, Settings, setting, settings_of
 from sersl.core.errors import UserError
+from tools.settings_page import PAGE, page
 
 
 def groups(cls: type) -> list[type]:
@@ -125,3 +126,7 @@ def test_setting_when_not_allowed_then_one_short_sentence_names_it(values, words
         load.from_mapping(schema.PretrainConfig, values)
     assert words in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_settings_page_when_written_anew_then_is_the_same():
+    assert PAGE.read_text() == page(), "run python tools/settings_page.py"
