@@ -55,6 +55,19 @@ def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
     return verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
 
 
+def _add_columns(parser) -> None:
+    parser.add_argument(
+        "--columns",
+        metavar="COLUMN=NAME,...",
+        help="names of the manifest's columns, e.g. emotion=my_label,speaker=speaker_id",
+    )
+    parser.add_argument(
+        "--scale",
+        metavar="[COLUMN=]LOW..HIGH,...",
+        help="scale of the manifest's ratings, e.g. 1..5, or arousal=1..7,valence=-3..3",
+    )
+
+
 def _prepare(verbs) -> None:
     parser = _verb(verbs, "prepare", "turn audio and labels into records")
     parser.add_argument("--corpus", metavar="NAME", help="a known corpus, e.g. ravdess, synthetic")
@@ -74,7 +87,8 @@ def _prepare(verbs) -> None:
         help="of the manifest: csv, jsonl, parquet, emobox, s3prl, speechbrain, nemo, fairseq, "
         "kaldi, audformat, audiofolder; default: by its contents",
     )
-    parser.add_argument("--name", metavar="NAME", help="what to call the manifest's corpus")
+    _add_columns(parser)
+    parser.add_argument("--name", metavar="NAME", help="name of the manifest's corpus")
     parser.add_argument("--data_dir", metavar="DIR", required=True, help="where records go")
     parser.add_argument(
         "--download",
@@ -179,6 +193,7 @@ def _finetune(verbs) -> None:
     parser.add_argument(
         "--manifest", metavar="FILE", help="your own labelled audio, prepared under the workdir"
     )
+    _add_columns(parser)
 
 
 def _run_options(parser) -> None:

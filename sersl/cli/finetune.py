@@ -1,16 +1,20 @@
 """`sersl finetune`: a config and a workdir in; a tested model of every fold and a report out."""
 
+import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sersl.cli.prepare import table
 from sersl.cli.stopping import say_next, stopped
-from sersl.config.load import load_config
-from sersl.config.schema import FinetuneConfig
-from sersl.corpora.index import load_index
+from sersl.config.load import load_config, load_json
+from sersl.config.schema import FinetuneConfig, ProtocolConfig
+from sersl.core.errors import UserError
+from sersl.corpora.index import load_index, read_summary
 from sersl.corpora.prepare import prepare
+from sersl.corpora.protocols.by_group import has_split
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
@@ -28,8 +32,9 @@ def run(arguments) -> int:
     """Trains and tests all folds, or goes on; then scores and reports.
 
     Args:
-      arguments: `config`, `workdir`, `overrides` and `manifest`, a file of labelled audio that is
-        prepared into `<workdir>/data` and takes the place of the config's corpora; or None.
+      arguments: `config`, `workdir`, `overrides`; `manifest`, a list of labelled audio that is
+        prepared into `<workdir>/data` and takes the place of the config's corpora, or None; its
+        `columns` and `scale`, or None.
 
     Returns:
       The exit code: 0, also when the machine was taken away and the state saved.
@@ -42,7 +47,10 @@ def run(arguments) -> int:
     check_settings(config)
     weights = read_weights(config.init_from) if config.init_from else None
     if arguments.manifest:
-        config = use_manifest(config, arguments.manifest, data_dir=workdir / "data")
+        config = use_manifest(config, arguments, data_dir=workdir / "data")
+    elif arguments.columns or arguments.scale:
+        raise UserError("--columns and --scale are of a --manifest: leave them out, or add it")
+    config = use_own_split(config, workdir, arguments.overrides)
     try:
         finetune(
             config,
@@ -59,25 +67,71 @@ def run(arguments) -> int:
     return 0
 
 
-def use_manifest(config: FinetuneConfig, manifest: str, *, data_dir: Path) -> FinetuneConfig:
+def use_manifest(
+    config: FinetuneConfig, arguments: argparse.Namespace, *, data_dir: Path
+) -> FinetuneConfig:
     """Prepares a manifest, if that is not done yet, and makes it the corpus of a config.
 
     Args:
       config: of the run.
-      manifest: CSV or JSONL with a path and a label in every row.
+      arguments: `manifest`, a list with a path and a label in every row, and its `columns` and
+        `scale`.
       data_dir: where the records go.
 
     Returns:
       The config with this corpus alone.
     """
     # One after the other: the first process prepares, the others find it done.
-    prepared = distributed.in_turn(lambda: prepare(data_dir=data_dir, manifest=manifest))
+    prepared = distributed.in_turn(
+        lambda: prepare(
+            data_dir=data_dir,
+            manifest=arguments.manifest,
+            columns=arguments.columns or "",
+            scale=arguments.scale or "",
+        )
+    )
+    assert prepared is not None  # which only a share of the work may be
     if distributed.is_first_process():
         print(table(prepared))
     data = dataclasses.replace(
         config.data, data_dir=str(data_dir), corpora=(prepared.summary["corpus"],), weights=()
     )
     return dataclasses.replace(config, data=data)
+
+
+def use_own_split(
+    config: FinetuneConfig, workdir: Path, overrides: Sequence[str]
+) -> FinetuneConfig:
+    """Chooses the protocol "official" where a manifest has train and test words in `fold`.
+
+    Not where the user names a protocol, nor where the run began with another one.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      overrides: of the command line.
+    """
+    default = ProtocolConfig().name
+    asked = any(override.startswith("protocol.name=") for override in overrides)
+    if asked or config.protocol.name != default or not config.data.corpora:
+        return config
+    if (workdir / "config.json").is_file():
+        begun = load_json(FinetuneConfig, workdir / "config.json")
+        if begun.protocol.name == default:
+            return config
+    for name in config.data.corpora:
+        index = load_index(config.data.data_dir, name)
+        of_manifest = "manifest" in read_summary(index.folder).get("source", {})
+        if not of_manifest or not has_split(index.column("fold")):
+            return config
+    if distributed.is_first_process():
+        print(
+            f"protocol: official, the column fold of {', '.join(config.data.corpora)} has a train "
+            "and a test side; add --config.protocol.name=NAME for another"
+        )
+    return dataclasses.replace(
+        config, protocol=dataclasses.replace(config.protocol, name="official")
+    )
 
 
 def report(config: FinetuneConfig, workdir: Path) -> None:

@@ -21,7 +21,8 @@ def run(arguments) -> int:
     """Prepares one corpus and prints its table.
 
     Args:
-      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `data_dir`, `download`,
+      arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `columns`, `scale`,
+        `data_dir`, `download`,
         `parts`, `overwrite`, `allow_unexpected_count`, `allow_outside_paths`, `processes`,
         `shard` and `beam_pipeline_options`.
 
@@ -43,6 +44,8 @@ def run(arguments) -> int:
             manifest=arguments.manifest or "",
             name=arguments.name or "",
             format=arguments.format or "",
+            columns=arguments.columns or "",
+            scale=arguments.scale or "",
             overwrite=arguments.overwrite,
             allow_unexpected_count=arguments.allow_unexpected_count,
             allow_outside_paths=arguments.allow_outside_paths,

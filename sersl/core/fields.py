@@ -60,6 +60,12 @@ class Fields:
         """Takes a list of names: texts that are not empty, each once."""
         return self._take(name, "a list of names, each once", _names)
 
+    def lines(self, name: str) -> list[str]:
+        """Takes a list of texts."""
+        return self._take(
+            name, "a list of texts", lambda value: [_text(item) for item in _of(list, value)]
+        )
+
     def numbers(self, name: str) -> dict[str, float]:
         """Takes an object of finite numbers."""
         return self._take(name, "an object of numbers", _numbers)

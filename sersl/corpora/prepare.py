@@ -70,6 +70,8 @@ def prepare(
     manifest: str | Path = "",
     name: str = "",
     format: str = "",
+    columns: str = "",
+    scale: str = "",
     overwrite: bool = False,
     allow_unexpected_count: bool = False,
     allow_outside_paths: bool = False,
@@ -89,6 +91,8 @@ def prepare(
       manifest: file or folder in one of `sersl.corpora.manifests.formats.FORMATS`.
       name: of the manifest's corpus; "" takes the file's name.
       format: of the manifest; "" looks into it.
+      columns: names of the manifest's columns, as "emotion=my_label,speaker=speaker_id".
+      scale: of the manifest's ratings, as "arousal=1..5".
       overwrite: prepare again what is finished; with `shard` only where the source has changed,
         for of several runs the last to start may find the corpus that the others made.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
@@ -114,7 +118,12 @@ def prepare(
     _check_sharing(processes, shard, beam_options)
     refuse_remote(data_dir, "prepare")
     data_dir = Path(data_dir)
-    arguments = _arguments(corpus, audio_dir, manifest, name, format)
+    arguments = _arguments(
+        corpus,
+        audio_dir,
+        manifest,
+        {"name": name, "format": format, "columns": columns, "scale": scale},
+    )
     options = None if beam_options is None else beam.parse_options(beam_options)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
 
@@ -230,21 +239,33 @@ def _write(builder: Builder, options) -> None:
         builder.download_and_prepare(download_config=config)
 
 
-def _arguments(corpus: str, audio_dir, manifest, name: str, format: str) -> dict:
-    """Checks which arguments go together, and gives those of the builder."""
+def _arguments(
+    corpus: str, audio_dir: str | Path, manifest: str | Path, options: dict[str, str]
+) -> dict[str, str | Path]:
+    """Checks which arguments go together, and gives those of the builder.
+
+    Args:
+      corpus, audio_dir, manifest: as for `prepare`.
+      options: name, format, columns and scale of a manifest, "" where not given.
+    """
     if manifest:
         if corpus:
             raise UserError("--manifest names its files itself: leave --corpus out")
-        chosen = corpus_name(Path(manifest), name)
+        chosen = corpus_name(Path(manifest), options["name"])
         if chosen in CORPORA:
             raise UserError(
                 f"{chosen!r} is the name of a known corpus: give the manifest's corpus "
                 "another with --name"
             )
-        given = {"manifest": manifest, "name": name, "format": format}
+        always = {"name", "format"}
+        chosen_options = {k: v for k, v in options.items() if v or k in always}
+        given: dict[str, str | Path] = {"manifest": manifest, **chosen_options}
         return given | ({"audio_dir": audio_dir} if audio_dir else {})
-    if name or format:
-        raise UserError("--name and --format are of a --manifest: leave them out with --corpus")
+    if any(options.values()):
+        raise UserError(
+            "--name, --format, --columns and --scale are of a --manifest: leave them out with "
+            "--corpus"
+        )
     if not corpus:
         raise UserError(
             f"nothing to prepare: give --corpus ({', '.join(sorted(CORPORA))}) or --manifest FILE"

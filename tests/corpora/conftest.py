@@ -65,7 +65,9 @@ def arguments():
     """What the command line gives `sersl prepare`."""
 
     def make(**given):
-        absent = dict.fromkeys(("corpus", "audio_dir", "manifest", "name", "format", "parts"))
+        absent = dict.fromkeys(
+            ("corpus", "audio_dir", "manifest", "name", "format", "columns", "scale", "parts")
+        )
         names = ("download", "overwrite", "allow_unexpected_count", "allow_outside_paths")
         switches = dict.fromkeys(names, False)
         sharing = {"processes": 1, "shard": None, "beam_pipeline_options": None}

@@ -3,13 +3,14 @@
 import collections
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
 from sersl.core.files import check_name, read_json, write_json
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.protocols.division import Division, Fold, Request
@@ -19,10 +20,9 @@ _SCHEMA = 1
 _LISTED = 3  # ids in a sentence
 _RESERVED = "final"  # the folder of the model that trains on all speakers
 _REMEDY = "take the original, or make the folds again"
-_WORDS = {int: "a number", str: "text", list: "a list"}
-_KEYS = {"schema": int, "protocol": str, "corpora": list, "folds": list, "sha256": str}
-_CORPUS_KEYS = {"corpus": str, "version": str, "fingerprint": str, "num_utterances": int}
-_FOLD_KEYS = {"fold": str, "warnings": list, **dict.fromkeys(_SIDES, list)}
+_KEYS = ("schema", "protocol", "corpora", "folds", "sha256")
+_CORPUS_KEYS = ("corpus", "version", "fingerprint", "num_utterances")
+_FOLD_KEYS = ("fold", "warnings", *_SIDES)
 
 
 def write_protocol(
@@ -135,20 +135,25 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"there is no protocol file {str(path)!r}; check protocol.file")
     content = read_json(path, what="protocol file", remedy=_REMEDY)
-    if content.get("schema") != _SCHEMA:
-        raise UserError(f"{path} is not a protocol file of schema {_SCHEMA}: {_REMEDY}")
-    _check_keys(content, _KEYS, str(path))
-    for corpus in content["corpora"]:
-        _check_keys(corpus, _CORPUS_KEYS, f"{path}, corpora")
-    for fold in content["folds"]:
-        _check_keys(fold, _FOLD_KEYS, f"{path}, folds")
-        name = check_name(fold["fold"], what=f"{path}: fold")
+    fields = Fields(content, where=str(path), remedy=_REMEDY)
+    fields.check_names(_KEYS)
+    fields.integer("schema", at_least=_SCHEMA, at_most=_SCHEMA)
+    fields.text("protocol")
+    fields.text("sha256")
+    for corpus in fields.groups("corpora"):
+        about = Fields(corpus, where=f"{path}, corpora", remedy=_REMEDY)
+        about.check_names(_CORPUS_KEYS)
+        about.text("corpus")
+        about.text("fingerprint")
+    for fold in fields.groups("folds"):
+        sides = Fields(fold, where=f"{path}, folds", remedy=_REMEDY)
+        sides.check_names(_FOLD_KEYS)
+        name = check_name(sides.text("fold"), what=f"{path}: fold")
         if name == _RESERVED:
             raise UserError(f"{path}: fold {name!r} has the name of the final model: rename it")
-        for key in ("warnings", *_SIDES):
-            odd = next((item for item in fold[key] if not isinstance(item, str)), None)
-            if odd is not None:
-                raise UserError(f"{path}, fold {name!r}, {key}: {odd!r} is not text: {_REMEDY}")
+        sides.lines("warnings")
+        for side in _SIDES:
+            sides.names(side)
     own = {key: value for key, value in content.items() if key != "sha256"}
     if _checksum(own) != content["sha256"]:
         raise UserError(
@@ -156,16 +161,3 @@ def _read(path: Path) -> dict[str, Any]:
             f"{_REMEDY}"
         )
     return content
-
-
-def _check_keys(found: Any, keys: Mapping[str, type], where: str) -> None:
-    if not isinstance(found, dict):
-        raise UserError(f"{where}: {str(found)[:80]!r} is not an object: {_REMEDY}")
-    missing = sorted(set(keys) - set(found))
-    unknown = sorted(set(found) - set(keys))
-    if missing or unknown:
-        what = f"no key {missing[0]!r}" if missing else f"an unknown key {unknown[0]!r}"
-        raise UserError(f"{where} has {what}; keys are {', '.join(keys)}: {_REMEDY}")
-    for key, kind in keys.items():
-        if not isinstance(found[key], kind) or isinstance(found[key], bool):
-            raise UserError(f"{where}: {key} is not {_WORDS[kind]}: {_REMEDY}")

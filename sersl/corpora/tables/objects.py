@@ -12,6 +12,7 @@ from sersl.corpora.tables.text import check_file, open_text, read_lines, read_te
 from sersl.corpora.tables.values import Row, clean
 
 _BETWEEN = re.compile(r"[\s,]*")  # objects of an array
+_AFTER = re.compile(r"\s*[,\]]")
 _CHUNK = 1 << 20  # characters of an array decoded at once
 
 
@@ -114,7 +115,7 @@ def read_array(path: Path, key: str = "", *, label: str = "") -> Iterator[tuple[
                 end, reason = len(buffer), error.msg
             except ValueError as error:
                 raise UserError(f"{label} line {line}: {error}") from error
-            if end == len(buffer):  # the value may go on in what is not read yet
+            if not _AFTER.match(buffer, end):  # the value may go on in what is not read yet
                 more = file.read(max(_CHUNK, len(buffer)))
                 if not more:
                     raise UserError(f"{label} line {line}: damaged or cut off ({reason})")

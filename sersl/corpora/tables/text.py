@@ -25,9 +25,8 @@ _MARKS = {  # a byte-order mark at the start of the file, the longest first
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# In Western European text a byte above 127 is a letter or punctuation mark of its own, mostly
-# between ASCII letters. In Chinese, Japanese, Cyrillic or Greek encodings nearly all are
-# neighbours of others.
+# In Western European text bytes above 127 are single letters among ASCII, rarely two in a row. In
+# Chinese, Japanese, Cyrillic or Greek encodings whole words consist of them.
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _UNUSED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # bytes that Windows-1252 does not define
 
@@ -125,7 +124,7 @@ def find_encoding(path: Path) -> Encoding:
         return Encoding(name, line_end)
     if found.is_utf8():
         return Encoding("utf-8", line_end)
-    if found.undefined or found.neighbours > 0.5 * found.high:
+    if found.undefined or found.in_rows > 0.3 * found.high:
         raise UserError(
             f"{path} is not UTF-8 text, and its encoding cannot be told: save it as UTF-8"
         )
@@ -138,7 +137,7 @@ class _Bytes:
     def __init__(self) -> None:
         self.zeros = self.newlines = self.returns = self.undefined = False
         self.high = 0  # bytes above 127
-        self.neighbours = 0  # of these, those beside another
+        self.in_rows = 0  # of these, those in a row of three or more
         self._utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
 
     def add(self, block: bytes) -> None:
@@ -150,7 +149,7 @@ class _Bytes:
             self.undefined = self.undefined or _UNUSED.search(block) is not None
             for run in _HIGH.findall(block):
                 self.high += len(run)
-                self.neighbours += len(run) if len(run) > 1 else 0
+                self.in_rows += len(run) if len(run) > 2 else 0
 
     def is_utf8(self) -> bool:
         self._decode(b"", final=True)

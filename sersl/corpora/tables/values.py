@@ -266,7 +266,8 @@ def check_printable(text: str, where: str) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Finds the known name that is most like another; "" where none is."""
-    known = list(known)
+    folded = {one.casefold(): one for one in known}
     words = set(re.split(r"[^a-z]+", name.casefold()))
-    inside = [one for one in known if one.casefold() in words]
-    return next(iter(inside or difflib.get_close_matches(name.casefold(), known, n=1)), "")
+    inside = [one for one in folded if one in words]
+    near = inside or difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else ""

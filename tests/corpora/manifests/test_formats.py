@@ -501,5 +501,5 @@ def test_command_when_format_and_audio_dir_are_given_then_used(tmp_path, tone, a
     assert "corpus n 1.0.0 is prepared" in capsys.readouterr().out
     with pytest.raises(UserError, match="'kaldi' is a folder"):
         run(arguments(format="kaldi", **given))
-    with pytest.raises(UserError, match="--name and --format are of a --manifest"):
+    with pytest.raises(UserError, match="--columns and --scale are of a --manifest"):
         run(arguments(format="nemo", corpus="ravdess", data_dir=audio))

@@ -419,7 +419,7 @@ def test_file_when_edited_or_of_other_corpora_then_error(tmp_path):
         path.write_text(broken)
         with pytest.raises(UserError, match="was edited since it was written"):
             folds_of("file", index, file=str(path))
-    for broken, sentence in (("{}", "is not a protocol file"), ("{", "cannot be read: Expecting")):
+    for broken, sentence in (("{}", "has no 'schema'"), ("{", "cannot be read: Expecting")):
         path.write_text(broken)
         with pytest.raises(UserError, match=sentence):
             folds_of("file", index, file=str(path))
@@ -510,16 +510,17 @@ def put(value, *keys):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        *((remove("folds", 0, key), f"folds has no key '{key}'") for key in ("fold", "test")),
-        (remove("folds", 0, "warnings"), "folds has no key 'warnings'"),
-        (remove("corpora", 0, "fingerprint"), "corpora has no key 'fingerprint'"),
-        (remove("protocol"), "has no key 'protocol'"),
-        (put("x", "more"), "has an unknown key 'more'"),
-        (put({}, "folds"), "folds is not a list"),
-        (put([1], "folds"), "folds: '1' is not an object"),
-        (put(None, "folds", 0, "train"), "train is not a list"),
-        (put([["own/u1"]], "folds", 0, "train"), "is not text"),
-        (put(True, "schema"), "schema is not a number"),
+        *((remove("folds", 0, key), f"folds has no '{key}'") for key in ("fold", "test")),
+        (remove("folds", 0, "warnings"), "folds has no 'warnings'"),
+        (remove("corpora", 0, "fingerprint"), "corpora has no 'fingerprint'"),
+        (remove("protocol"), "has no 'protocol'"),
+        (put("x", "more"), "unknown field 'more'"),
+        (put({}, "folds"), "'folds' must be a list of objects, not an object"),
+        (put([1], "folds"), "'folds' must be a list of objects"),
+        (put(None, "folds", 0, "train"), "'train' must be a list of names, each once, not null"),
+        (put([["own/u1"]], "folds", 0, "train"), "'train' must be a list of names"),
+        (put(True, "schema"), "'schema' must be an integer from 1 to 1"),
+        (put(2, "schema"), "'schema' must be an integer from 1 to 1"),
         (put("fold2", "folds", 0, "fold"), None),
         (put("speaker-b", "folds", 0, "fold"), "two folds are called 'speaker-b'"),
     ],
