@@ -1,1 +1,1 @@
-"""Answers of a model, metrics, confidence intervals and the report."""
+"""Predictions of a model, metrics, confidence intervals and the report."""

@@ -1,5 +1,6 @@
-"""How well an annotator's intensity agrees with what a corpus says of its utterances."""
+"""Agreement of an annotator's intensity with the intensities that a corpus gives."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,28 @@ from scipy.stats import rankdata
 
 from sersl.audio.features import log_mel
 from sersl.audio.prosody import ENERGY_DB, PROSODY_NAMES
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.core.lengths import FRAME_RATE, num_frames
 from sersl.data.sources import CorpusSource
 from sersl.eval import plots
 
-_ACTIVE_DB = 30.0  # as in knowledge.functionals: what is so much below the loud frames is silence
-_DRAWN = 8  # utterances in pictures
+_ACTIVE_DB = 30.0  # as in annotation.functionals: frames so far below the loud ones are silence
+_DRAWN = 8  # utterances
+_NAME_CHARACTERS = 60  # of an utterance, in the name of its figure
 
 
 @dataclass(frozen=True)
 class IntensityCheck:
-    """An annotator beside the corpus's own intensities.
+    """Agreement of an annotator with the intensities of a corpus.
 
     Attributes:
-      annotator, corpus: names.
+      annotator: its name.
+      corpus: its name.
       intensity: float64 [n] of every utterance, NaN where it has no frames.
       area: {"all": ROC area, category: ROC area}; NaN where one side is empty.
-      num: {"all": (strong, weak), category: ...} utterances.
+      num: {"all": (strong, weak), category: ...}, numbers of utterances.
     """
 
     annotator: str
@@ -47,16 +51,16 @@ def check(source: CorpusSource) -> IntensityCheck:
 
     Returns:
       ROC areas of strong (above 0.5) against weak (below) utterances, over all and per category;
-      those without an intensity are left out.
+      utterances without an intensity are left out.
 
     Raises:
-      UserError: the corpus says nothing of intensity.
+      UserError: the corpus has no intensities.
     """
     truth = source.index.column("intensity")
     if not ((truth > 0.5).any() and (truth < 0.5).any()):
         raise UserError(
-            f"corpus {source.index.corpus!r} has no intensities of its own to compare with, as "
-            "ravdess or cremad have: leave out --check"
+            f"corpus {source.index.corpus!r} has no intensities to compare with, unlike ravdess or "
+            "cremad: leave out --check"
         )
     found = np.array([utterance_intensity(source, row) for row in range(len(source))])
     return compare(
@@ -71,22 +75,19 @@ def check(source: CorpusSource) -> IntensityCheck:
 def compare(
     found: np.ndarray,
     truth: np.ndarray,
-    categories: Sequence[str],
+    categories: Sequence[str] | np.ndarray,
     *,
     annotator: str,
     corpus: str,
 ) -> IntensityCheck:
-    """Compares intensities of utterances.
+    """Compares intensities of utterances, see `check`.
 
     Args:
-      found: [n], NaN none.
-      truth: [n] in 0..1, NaN none.
-      categories: n names.
+      found: [n], NaN where there is none.
+      truth: [n] in 0..1, NaN where there is none.
+      categories: [n] names.
       annotator: its name.
       corpus: its name.
-
-    Returns:
-      As `check`.
     """
     found, truth = np.asarray(found, np.float64), np.asarray(truth, np.float64)
     labels = np.asarray(categories)
@@ -107,12 +108,12 @@ def roc_area(above: np.ndarray, below: np.ndarray) -> float:
     """Computes the area under the ROC curve.
 
     Args:
-      above: [m], scores of what should have the higher ones.
-      below: [n], of what should have the lower ones.
+      above: [m] scores of the positive class.
+      below: [n] scores of the negative class.
 
     Returns:
-      The probability that one of `above` exceeds one of `below`, ties counting half; NaN if one of
-      them is empty.
+      The probability that one of `above` exceeds one of `below`, where ties count half; NaN if one
+      of them is empty.
 
     Source: Hanley and McNeil 1982: the area is the Mann-Whitney statistic over m n.
     """
@@ -123,14 +124,14 @@ def roc_area(above: np.ndarray, below: np.ndarray) -> float:
 
 
 def utterance_intensity(source: CorpusSource, row: int) -> float:
-    """Gives the mean intensity of an utterance over frames that are not silence.
+    """Averages the intensity of an utterance over its frames that are not silent.
 
     Args:
       source: a corpus with an annotator.
       row: of its index.
 
     Returns:
-      0..1; NaN where there is no frame, or none with an intensity.
+      In 0..1; NaN if no frame has an intensity.
     """
     frames = num_frames(int(source.num_samples[row]))
     if not frames:
@@ -148,23 +149,24 @@ def is_active(level: np.ndarray) -> np.ndarray:
       level: [T], natural logarithm of the RMS, up to a constant.
 
     Returns:
-      bool [T]: at most 30 dB below the frame that 95 % are below.
+      bool [T]: at most 30 dB below the 95th percentile.
     """
     return level >= np.percentile(level, 95) - _ACTIVE_DB * np.log(10) / 20
 
 
 def as_text(result: IntensityCheck) -> str:
-    """Writes the areas of a check as a table for people."""
+    """Formats the areas of a check as a table; "-" where there are no two sides to compare."""
     head = f"ROC area of strong against normal by {result.annotator} on {result.corpus}"
     rows = [
-        f"  {name:<12}{area:6.3f}   {result.num[name][0]} strong, {result.num[name][1]} normal"
+        f"  {one_line(name):<12}{'     -' if np.isnan(area) else f'{area:6.3f}'}   "
+        f"{result.num[name][0]} strong, {result.num[name][1]} normal"
         for name, area in result.area.items()
     ]
     return "\n".join([head, *rows])
 
 
 def write(result: IntensityCheck, source: CorpusSource, folder: Path) -> list[Path]:
-    """Writes the areas as JSON, and pictures of a few utterances, strong and normal in turn.
+    """Writes the areas as JSON and figures of a few strong and normal utterances.
 
     Args:
       result: of the corpus.
@@ -202,7 +204,7 @@ def draw(source: CorpusSource, row: int, folder: Path) -> Path:
     mel = np.asarray(jax.jit(log_mel)(jnp.asarray(waveform)[None]))[0]
     utterance_id = str(source.index.column("utterance_id")[row])
     category = str(source.index.column("category")[row])
-    path = folder / f"intensity-{source.annotator}-{utterance_id}.png"
+    path = folder / f"intensity-{source.annotator}-{_file_name(utterance_id, row)}.png"
     plots.frame_intensity(
         path,
         log_mel=mel[:, : mel.shape[1] // 2],
@@ -213,8 +215,14 @@ def draw(source: CorpusSource, row: int, folder: Path) -> Path:
     return path
 
 
+def _file_name(utterance_id: str, row: int) -> str:
+    """Makes part of a file name of an utterance, whose id may hold slashes."""
+    name = re.sub(r"[^\w.-]", "-", utterance_id)[:_NAME_CHARACTERS]
+    return name if name == utterance_id else f"{name}-{row}"
+
+
 def _to_draw(source: CorpusSource) -> list[int]:
-    """Chooses a strong and a weak utterance of one speaker for as many categories as there are."""
+    """Chooses a strong and a weak utterance of one speaker for each category."""
     truth, category = source.index.column("intensity"), source.index.column("category")
     speaker = source.index.column("speaker")
     rows: list[int] = []

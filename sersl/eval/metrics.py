@@ -1,7 +1,8 @@
-"""Scores of categories and dimensions, and what guessing would score.
+"""Metrics of categories and dimensions, and the scores of guessing.
 
-`uar` is what papers call UA or balanced accuracy, `accuracy` what they call WA. Everything works on
-whole sets of predictions; nothing here is averaged over batches.
+`uar` is what papers call UA or balanced accuracy, `accuracy` what they call WA. All metrics are
+computed over whole sets of predictions, never averaged over batches. A metric that is not defined
+is NaN: None in JSON, "-" in tables, and never a number that could win a comparison.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from sersl.core.errors import UserError, unknown_name
 Array = np.ndarray
 
 
-def indices(values: Sequence[str], names: Sequence[str]) -> Array:
+def indices(values: Sequence[str] | Array, names: Sequence[str]) -> Array:
     """Maps category names to their positions in a list of names.
 
     Args:
-      values: N names.
+      values: [N] names.
       names: C distinct names.
 
     Returns:
@@ -34,7 +35,7 @@ def indices(values: Sequence[str], names: Sequence[str]) -> Array:
 
 
 def confusion_matrix(truth: Array, predicted: Array, num_categories: int) -> Array:
-    """Counts how often each category was taken for each other.
+    """Counts how often each category was predicted for each true category.
 
     Args:
       truth: integers [N] in 0..C-1.
@@ -50,13 +51,13 @@ def confusion_matrix(truth: Array, predicted: Array, num_categories: int) -> Arr
 
 
 def recalls(confusion: Array) -> Array:
-    """Gives the share of each category that was found.
+    """Computes the recall of each category.
 
     Args:
       confusion: counts [C, C], rows are the truth.
 
     Returns:
-      float64 [C] in 0..1; NaN for a category that never occurs in the truth.
+      float64 [C] in 0..1; NaN for a category that does not occur in the truth.
     """
     total = confusion.sum(axis=1)
     found = np.diag(confusion) / np.maximum(total, 1)
@@ -64,13 +65,13 @@ def recalls(confusion: Array) -> Array:
 
 
 def uar(confusion: Array) -> float:
-    """Gives the unweighted average recall (UA) over the categories that occur in the truth.
+    """Computes the unweighted average recall (UA) over the categories that occur in the truth.
 
     Args:
       confusion: counts [C, C], rows are the truth.
 
     Returns:
-      A float in 0..1; NaN of nothing.
+      In 0..1, as `sklearn.metrics.balanced_accuracy_score`; NaN without a count.
     """
     recall = recalls(confusion)
     present = recall[~np.isnan(recall)]
@@ -78,26 +79,26 @@ def uar(confusion: Array) -> float:
 
 
 def accuracy(confusion: Array) -> float:
-    """Gives the share of right answers (WA).
+    """Computes the share of correct predictions (WA).
 
     Args:
       confusion: counts [C, C], rows are the truth.
 
     Returns:
-      A float in 0..1; NaN of nothing.
+      In 0..1; NaN without a count.
     """
     total = confusion.sum()
     return float(np.trace(confusion) / total) if total else float("nan")
 
 
 def macro_f1(confusion: Array) -> float:
-    """Gives the mean F1 over the categories that occur in the truth or among the predictions.
+    """Computes the mean F1 over the categories that occur in the truth or the predictions.
 
     Args:
       confusion: counts or shares [C, C], rows are the truth.
 
     Returns:
-      A float in 0..1; NaN of nothing. The same categories as scikit-learn's default count.
+      In 0..1, as `sklearn.metrics.f1_score` with average="macro"; NaN without a count.
     """
     # F1 = 2 TP / (2 TP + FP + FN), and TP + FN, TP + FP are the row and column sums.
     both = confusion.sum(axis=1) + confusion.sum(axis=0)
@@ -106,7 +107,7 @@ def macro_f1(confusion: Array) -> float:
 
 
 def category_scores(truth: Array, predicted: Array, num_categories: int) -> dict[str, float]:
-    """Gives the three scores of a categorical prediction.
+    """Computes the three scores of a categorical prediction.
 
     Args:
       truth: integers [N] in 0..C-1.
@@ -114,7 +115,7 @@ def category_scores(truth: Array, predicted: Array, num_categories: int) -> dict
       num_categories: C.
 
     Returns:
-      {"uar", "accuracy", "macro_f1"}, each in 0..1.
+      {"uar", "accuracy", "macro_f1"}, each in 0..1; NaN without an utterance.
     """
     confusion = confusion_matrix(truth, predicted, num_categories)
     return {
@@ -125,32 +126,48 @@ def category_scores(truth: Array, predicted: Array, num_categories: int) -> dict
 
 
 def ccc(truth: Array, predicted: Array) -> float:
-    """Gives the concordance correlation coefficient of one dimension, with population moments.
+    """Computes the concordance correlation coefficient of one dimension, with population moments.
 
     Args:
       truth: floats [N]; rows with NaN are left out.
       predicted: floats [N].
 
     Returns:
-      2 cov / (var + var + (mean - mean)^2) in -1..1. 0 when both sides are the same constant, where
-      the ratio is 0/0 and nothing was shown; NaN when no row has a truth.
+      2 cov / (var + var + (mean - mean)^2) in -1..1. NaN where `undefined_ccc` has a reason.
 
     Source: Lin, "A concordance correlation coefficient to evaluate reproducibility", 1989, eq. 4.
     """
-    known = ~np.isnan(truth)
-    if not known.any():
+    if undefined_ccc(truth, predicted):
         return float("nan")
+    known = ~np.isnan(truth)
     x = truth[known].astype(np.float64)
     y = predicted[known].astype(np.float64)
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
-    below = x.var() + y.var() + (x.mean() - y.mean()) ** 2
-    # Rounding alone makes a variance of about eps^2 out of a constant.
-    tiny = np.finfo(np.float64).eps * max(1.0, float(np.abs(x).max()), float(np.abs(y).max()))
-    return float(2 * covariance / below) if below > tiny else 0.0
+    return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
+
+
+def undefined_ccc(truth: Array, predicted: Array) -> str:
+    """Explains why the concordance correlation coefficient is not defined.
+
+    Args:
+      truth: floats [N]; rows with NaN are left out.
+      predicted: floats [N].
+
+    Returns:
+      The reason; "" if it is defined. A constant truth is one: every prediction would score 0.
+    """
+    known = ~np.isnan(truth)
+    if not known.any():
+        return "no utterance is rated"
+    if not (np.isfinite(truth[known]).all() and np.isfinite(predicted[known]).all()):
+        return "a prediction is not a finite number"
+    if np.ptp(truth[known]) == 0:
+        return "all ratings are the same"
+    return ""
 
 
 def majority_baseline(truth: Array, names: Sequence[str]) -> dict:
-    """Scores the answer that always names the most frequent category.
+    """Scores the constant prediction of the most frequent category.
 
     Args:
       truth: integers [N] in 0..C-1.
@@ -160,7 +177,7 @@ def majority_baseline(truth: Array, names: Sequence[str]) -> dict:
       {"category": its name, "uar", "accuracy", "macro_f1"}.
 
     Raises:
-      UserError: there is no truth to count.
+      UserError: no utterance has a category.
     """
     if not len(truth):
         raise UserError("no utterance has a category: there is no majority to compare with")
@@ -170,17 +187,19 @@ def majority_baseline(truth: Array, names: Sequence[str]) -> dict:
 
 
 def chance_baseline(truth: Array, num_categories: int) -> dict[str, float]:
-    """Gives the expected scores of guessing each category equally often.
+    """Computes the expected scores of guessing each category equally often.
 
     Args:
       truth: integers [N] in 0..C-1.
       num_categories: C.
 
     Returns:
-      {"uar", "accuracy", "macro_f1"}; uar and accuracy are exactly 1/C, macro_f1 is that of the
-      expected counts.
+      {"uar", "accuracy", "macro_f1"}: uar and accuracy are 1/C, macro_f1 is that of the expected
+      counts; NaN without an utterance.
     """
-    frequency = np.bincount(truth, minlength=num_categories) / max(1, len(truth))
+    if not len(truth):
+        return dict.fromkeys(("uar", "accuracy", "macro_f1"), float("nan"))
+    frequency = np.bincount(truth, minlength=num_categories) / len(truth)
     expected = np.outer(frequency, np.full(num_categories, 1 / num_categories))
     return {
         "uar": 1 / num_categories,

@@ -1,5 +1,9 @@
-"""The figures of a report, as PNG files."""
+"""The figures of a report, as PNG files.
 
+Names of categories, speakers and folds come from outside; `_label` makes them safe to draw.
+"""
+
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from sersl.core.display import one_line
+from sersl.core.files import whole_path
 from sersl.eval import metrics
 
 INK, MUTED, GRID, ACCENT, SECOND = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d97706"
@@ -19,7 +25,8 @@ FOLD_COLOURS = (
 )
 BLUES = LinearSegmentedColormap.from_list("sersl", ["#ffffff", "#bfdbfe", "#2563eb", "#1e3a8a"])
 STYLE = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so the figure looks alike everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same everywhere
+    "text.parse_math": False,  # "$" in a name is not a formula
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -36,16 +43,19 @@ STYLE = {
     "legend.frameon": False,
 }
 DPI = 150
+MOST_INCHES = 60.0  # on a side; PNG files of more than 2**16 pixels cannot be drawn
+MOST_CHARACTERS = 30  # of a name
 
 
 def confusion(path: Path, *, names: Sequence[str], counts: np.ndarray) -> None:
-    """Draws a confusion matrix; colour is the share of the row, every cell says share and count.
+    """Draws a confusion matrix, coloured by the share of the row.
 
     Args:
       path: the PNG to write.
       names: C categories.
       counts: integers [C, C], rows are the truth.
     """
+    names = [_label(name) for name in names]
     counts = np.asarray(counts)
     total = counts.sum(axis=1, keepdims=True)
     share = counts / np.maximum(total, 1)
@@ -96,8 +106,9 @@ def dimensions(
                 linewidth=0,
                 zorder=2,
             )
+            reason = metrics.undefined_ccc(truth[:, i], predicted[:, i])
             value = metrics.ccc(truth[:, i], predicted[:, i])
-            axes.set_title(f"{name}   CCC {value:.3f}" if known.any() else f"{name}   no truth")
+            axes.set_title(f"{name}   CCC {value:.3f}" if not reason else f"{name}\n{reason}")
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="truth", aspect="equal")
             axes.grid(True)
         panels[0].set_ylabel("predicted")
@@ -133,21 +144,27 @@ def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
                         linewidth=1.6,
                         marker="o" if len(points) < 30 else None,
                         markersize=3,
-                        label=fold,
+                        label=_label(fold),
                     )
             axes.set_title(wanted[key])
             axes.set_xlabel("step")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.grid(True)
         if len(logs) > 1 and present:
-            handles, labels = panels[0].get_legend_handles_labels()
-            columns = min(len(labels), 8)
+            lines = panels[0].get_lines()
             figure.legend(
-                handles, labels, loc="outside lower center", ncols=columns, fontsize=8, title="fold"
+                lines,
+                [str(line.get_label()) for line in lines],
+                loc="outside lower center",
+                ncols=min(len(lines), 8),
+                fontsize=8,
+                title="fold",
             )
 
 
-def speakers(path: Path, *, names: Sequence[str], uar: np.ndarray, overall: float, chance: float):
+def speakers(
+    path: Path, *, names: Sequence[str], uar: np.ndarray, overall: float, chance: float
+) -> None:
     """Draws the UAR of every speaker, best first, with the overall UAR and chance as lines.
 
     Args:
@@ -170,10 +187,11 @@ def speakers(path: Path, *, names: Sequence[str], uar: np.ndarray, overall: floa
             axes.set_xticks([])
             axes.set_xlabel(f"{len(names)} speakers, best first")
         else:
-            labels = [names[i] for i in order]
-            turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
-            short = len(names) <= 30 and max(map(len, labels)) <= 4
-            axes.set_xticks(range(len(order)), labels, fontsize=8, **({} if short else turned))
+            labels = [_label(names[i]) for i in order]
+            axes.set_xticks(range(len(order)), labels, fontsize=8)
+            if len(names) > 30 or max(map(len, labels)) > 4:
+                for text in axes.get_xticklabels():
+                    text.set(rotation=60, ha="right", rotation_mode="anchor")
             axes.set_xlabel("speaker")
         axes.tick_params(axis="x", length=0)
         axes.set(ylim=(0, 1), xlim=(-0.7, len(order) - 0.3), ylabel="UAR")
@@ -216,11 +234,11 @@ def frame_intensity(
         bands = axes.secondary_yaxis("right")
         bands.set_yticks([0, 1], ["20 Hz", "8 kHz"])
         bands.set_ylabel("mel band")
-        axes.set_title(title)
+        axes.set_title(_label(title, most=2 * MOST_CHARACTERS))
 
 
 def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate: int) -> None:
-    """Draws the spectrograms of some waveforms below each other, such as distortions of one.
+    """Draws spectrograms of waveforms below each other, e.g. of distortions of a recording.
 
     Args:
       path: the PNG to write.
@@ -231,12 +249,19 @@ def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate
     with _figure(path, 8.0, 1.5 * len(waveforms)) as figure:
         rows = figure.subplots(len(waveforms), sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, (title, waveform) in zip(rows, waveforms.items(), strict=True):
-            # A range of 60 dB under each one's own peak, so that levels do not hide shapes.
+            # A range of 60 dB below the peak of each, so that levels do not hide shapes.
             level = 20 * np.log10(max(np.abs(waveform).max(), 1e-5)) - 30
-            settings = {"NFFT": 512, "noverlap": 384, "Fs": sample_rate, "cmap": BLUES}
             with np.errstate(divide="ignore"):  # silence is white
-                axes.specgram(waveform, vmin=level - 60, vmax=level, **settings)
-            axes.set_title(title)
+                axes.specgram(
+                    waveform,
+                    NFFT=512,
+                    noverlap=384,
+                    Fs=sample_rate,
+                    cmap=BLUES,
+                    vmin=level - 60,
+                    vmax=level,
+                )
+            axes.set_title(_label(title))
             axes.set_ylabel("Hz")
         rows[-1].set_xlim(0, longest)
         rows[-1].set_xlabel("seconds")
@@ -249,18 +274,27 @@ def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
             value
             for name, value in record.items()
             if (name == key or (key == "validation_ccc" and name.startswith(key)))
-            and isinstance(value, int | float)  # null where a score was not defined
+            and isinstance(value, int | float)  # null where a score is not defined
         ]
         if found:
             points.append((record["step"], sum(found) / len(found)))
     return points
 
 
+def _label(name: str, *, most: int = MOST_CHARACTERS) -> str:
+    name = one_line(str(name))
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 @contextmanager
 def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     # A bare Figure draws with Agg whatever the user's backend is, and needs no display.
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    size = (min(width, MOST_INCHES), min(height, MOST_INCHES))
+    with matplotlib.rc_context(matplotlib.RcParams(STYLE)), warnings.catch_warnings():
+        # A name may have letters that the font lacks, which are drawn as boxes, or be very long.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        figure = Figure(figsize=size, layout="constrained", facecolor="white")
         yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        with whole_path(path) as partial:
+            figure.savefig(partial, dpi=DPI, metadata={"Software": None})

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from sersl.core.errors import UserError
 from sersl.eval import compare
 
 
@@ -46,28 +45,20 @@ def test_interval_when_there_is_one_speaker_then_none():
     assert compare.confidence_intervals(_mean_of(np.ones(4)), ["a"] * 4) == {"mean": None}
 
 
-def test_paired_difference_when_second_is_better_everywhere_then_significant():
-    random = np.random.default_rng(2)
-    speaker = np.repeat(np.arange(12), 10)
-    first = random.normal(size=12)[speaker] + 0.01 * random.normal(size=120)
-    result = compare.paired_difference(
-        _mean_of(first), _mean_of(first + 0.05), speaker.astype(str), num_resamples=200
-    )["mean"]
-    assert result["difference"] == pytest.approx(0.05)
-    # The speakers differ far more than the systems do; pairing takes that out.
-    assert result["interval"] == pytest.approx([0.05, 0.05])
-    assert result["p_value"] == pytest.approx(2 / 201)
+def test_interval_when_a_score_is_not_defined_on_many_draws_then_none():
+    # Only one of five speakers is rated: a third of the draws has no rating at all.
+    rated = np.repeat([True, False, False, False, False], 4)
+    speakers = np.repeat(list("abcde"), 4)
+
+    def mean(rows):
+        known = rows[rated[rows]]
+        return {"mean": float(known.mean()) if len(known) else float("nan"), "rows": len(rows)}
+
+    assert compare.confidence_intervals(mean, speakers) == {"mean": None, "rows": [20.0, 20.0]}
 
 
-def test_paired_difference_when_systems_are_equal_then_not_significant():
-    values = np.random.default_rng(3).normal(size=60)
-    speaker = np.repeat(np.arange(6), 10).astype(str)
-    result = compare.paired_difference(_mean_of(values), _mean_of(values), speaker)["mean"]
-    assert result["p_value"] == 1.0
+def test_interval_when_a_score_is_not_defined_then_none_although_draws_are():
+    def score(rows):
+        return {"score": float("nan") if len(set(rows)) == 3 else 1.0}
 
-
-def test_paired_difference_when_scores_differ_in_name_then_an_error_says_so():
-    with pytest.raises(UserError, match="different scores"):
-        compare.paired_difference(
-            _mean_of(np.ones(2)), lambda rows: {"uar": 1.0}, ["a", "b"], num_resamples=2
-        )
+    assert compare.confidence_intervals(score, ["a", "b", "c"]) == {"score": None}

@@ -27,6 +27,8 @@ def test_compare_leaves_out_what_has_no_intensity_and_counts_the_rest():
     assert result.area == {"all": 0.5, "a": 1.0, "b": 0.0}
     assert result.num == {"all": (2, 2), "a": (1, 1), "b": (1, 1)}
     text = intensity_agreement.as_text(result)
+    one_side = intensity_agreement.compare([0.9], [1.0], ["a"], annotator="x", corpus="y")
+    assert "  a                -   1 strong, 0 normal" in intensity_agreement.as_text(one_side)
     assert "by x on y" in text and "all          0.500   2 strong, 2 normal" in text
 
 
@@ -40,8 +42,15 @@ def test_check_of_a_corpus_without_intensities_says_so(tmp_path):
     annotate_corpus("energy", "alpha", data_dir=tmp_path)
     source = CorpusSource(tmp_path, "alpha", annotator="energy")
     assert 0 <= intensity_agreement.utterance_intensity(source, 0) <= 1
-    with pytest.raises(UserError, match="'alpha' has no intensities of its own"):
+    with pytest.raises(UserError, match="'alpha' has no intensities to compare with"):
         intensity_agreement.check(source)
+
+
+@pytest.mark.parametrize("name", ["a/../../b", "$x$", "a\nb", "ü" * 300])
+def test_file_name_when_an_utterance_has_any_id_then_stays_in_the_folder(name):
+    found = intensity_agreement._file_name(name, 7)
+    assert "/" not in found and "\n" not in found and found.endswith("-7") and len(found) < 70
+    assert intensity_agreement._file_name("03-01.wav", 7) == "03-01.wav"
 
 
 def test_draw_writes_a_picture(tmp_path):

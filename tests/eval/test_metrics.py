@@ -44,6 +44,31 @@ def test_scores_when_compared_with_plain_numpy_and_sklearn_then_equal(labels):
     np.testing.assert_allclose(scores["uar"], sklearn, **FP32)
 
 
+@pytest.mark.parametrize(
+    ("truth", "predicted"),
+    [
+        ([0, 0, 1, 1], [0, 3, 1, 1]),  # a category that is only predicted, and one that is not
+        ([0, 0, 0, 0], [0, 1, 2, 0]),  # a constant truth
+        ([0, 1, 2, 3], [2, 2, 2, 2]),  # a constant prediction
+        ([3], [3]),  # a single utterance
+        ([3], [0]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.filterwarnings("ignore:A single label was found")
+def test_scores_when_categories_are_missing_then_as_scikit_learn_defines_them(truth, predicted):
+    scores = metrics.category_scores(np.array(truth), np.array(predicted), 4)
+    assert scores["accuracy"] == reference.accuracy_score(truth, predicted)
+    assert scores["uar"] == pytest.approx(reference.balanced_accuracy_score(truth, predicted))
+    f1 = reference.f1_score(truth, predicted, average="macro")
+    assert scores["macro_f1"] == pytest.approx(f1)
+    recall = reference.recall_score(
+        truth, predicted, labels=range(4), average=None, zero_division=np.nan
+    )
+    found = metrics.recalls(metrics.confusion_matrix(np.array(truth), np.array(predicted), 4))
+    np.testing.assert_array_equal(found, recall)  # NaN where there is no such utterance
+
+
 def test_uar_when_a_category_never_occurs_then_it_is_left_out():
     truth, predicted = np.array([0, 0, 1, 1]), np.array([0, 3, 1, 1])
     confusion = metrics.confusion_matrix(truth, predicted, 4)
@@ -56,6 +81,7 @@ def test_uar_when_a_category_never_occurs_then_it_is_left_out():
 def test_scores_when_there_is_nothing_then_nan():
     empty = np.zeros(0, int)
     assert all(math.isnan(value) for value in metrics.category_scores(empty, empty, 4).values())
+    assert all(math.isnan(value) for value in metrics.chance_baseline(empty, 4).values())
     assert math.isnan(metrics.ccc(np.full(3, np.nan), np.zeros(3)))
 
 
@@ -71,10 +97,28 @@ def test_ccc_when_compared_with_plain_numpy_then_equal_and_unlabelled_rows_left_
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.3, 1.0])
-def test_ccc_when_a_side_is_constant_then_zero_and_finite(constant):
+def test_ccc_when_the_prediction_is_constant_then_zero_and_when_the_truth_is_then_undefined(
+    constant,
+):
+    varied, same = np.linspace(0, 1, 10), np.full(10, constant)
+    assert metrics.ccc(varied, same) == pytest.approx(0.0)
+    # Every prediction would score 0, which beats an honest -0.1.
+    for predicted in (varied, same, np.full(10, 0.1)):
+        assert math.isnan(metrics.ccc(same, predicted))
+    assert metrics.undefined_ccc(same, varied) == "all ratings are the same"
+    assert math.isnan(metrics.ccc(np.array([0.4, np.nan]), np.array([0.4, 0.1])))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_ccc_when_a_prediction_is_not_finite_then_undefined(bad):
     truth = np.linspace(0, 1, 10)
-    assert metrics.ccc(truth, np.full(10, constant)) == pytest.approx(0.0)
-    assert metrics.ccc(np.full(10, constant), np.full(10, constant)) == 0.0
+    predicted = truth.copy()
+    predicted[3] = bad
+    assert math.isnan(metrics.ccc(truth, predicted))
+    assert metrics.undefined_ccc(truth, predicted) == "a prediction is not a finite number"
+    truth[3] = np.nan  # is not scored
+    assert metrics.ccc(truth, predicted) == pytest.approx(1.0)
+    assert metrics.undefined_ccc(np.full(3, np.nan), np.zeros(3)) == "no utterance is rated"
 
 
 def test_ccc_when_prediction_is_the_truth_then_one():

@@ -113,3 +113,26 @@ def test_plots_when_there_are_many_speakers_or_empty_rows_then_still_drawn(tmp_p
     plots.confusion(tmp_path / "c.png", names=["a", "b"], counts=np.array([[3, 0], [0, 0]]))
     assert (tmp_path / "s.png").stat().st_size > 1000
     assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+HOSTILE = ("<script>x</script>", "$\\frac{1$", "a\nb", "\x1b[31m", "_hidden", "数" * 50)
+
+
+def test_plots_when_names_are_odd_then_drawn_without_a_warning(tmp_path, recwarn):
+    share = np.linspace(0, 1, len(HOSTILE))
+    counts = np.ones((len(HOSTILE), len(HOSTILE)), int)
+    log = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
+    plots.speakers(tmp_path / "s.png", names=HOSTILE, uar=share, overall=0.5, chance=0.1)
+    plots.confusion(tmp_path / "c.png", names=HOSTILE, counts=counts)
+    plots.training(tmp_path / "t.png", logs=dict.fromkeys(HOSTILE, log))
+    assert not [str(warning.message) for warning in recwarn]
+    for name in "sct":
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_plot_of_dimensions_when_a_score_is_not_defined_then_the_reason_is_drawn(tmp_path):
+    truth = np.array([[0.5, 0.1, np.nan]] * 3 + [[0.5, 0.4, np.nan]])
+    plots.dimensions(
+        tmp_path / "d.png", names=["a", "b", "c"], truth=truth, predicted=np.full((4, 3), 0.2)
+    )
+    assert (tmp_path / "d.png").stat().st_size > 1000
