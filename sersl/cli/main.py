@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
+from sersl.cli.paths import check_paths
 from sersl.cli.streams import ReaderLeftError, guard_streams, need_stdout, use_utf8
 from sersl.core import interrupts
 from sersl.core.display import one_line
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = make_parser().parse_args(argv)
         if overrides and arguments.verb not in _CONFIGURED:
             raise UserError(f"sersl {arguments.verb} takes no --config.KEY=VALUE")
+        check_paths(arguments)
         arguments.overrides = overrides
         if arguments.verb in _PRINTING and not getattr(arguments, "output", None):
             need_stdout()

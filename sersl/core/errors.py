@@ -14,6 +14,8 @@ _REMEDIES = {
     errno.EROFS: _ROOM,
     errno.EACCES: _ROOM,
     errno.EPERM: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EEXIST: _PATH,
     errno.ENAMETOOLONG: _PATH,
     errno.ENOTDIR: _PATH,
     errno.EISDIR: _PATH,
