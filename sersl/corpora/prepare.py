@@ -235,8 +235,13 @@ def _write(builder: Builder, options) -> None:
     """Lets TFDS write the corpus; it prints to standard output, which is for results."""
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False, beam_options=options)
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare(download_config=config)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(download_config=config)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # as of a full disk
+            error.filename = os.fspath(builder.data_path)
+        raise
 
 
 def _arguments(
