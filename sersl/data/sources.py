@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from sersl.audio.decode import decode_flac
+from sersl.audio.flac import decode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError, first_line

@@ -11,7 +11,7 @@ import soundfile
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import gcs_utils
 
-from sersl.audio.decode import decode_flac
+from sersl.audio.flac import decode_flac
 from sersl.cli.prepare import run
 from sersl.core.errors import UserError
 from sersl.corpora.catalog import registry

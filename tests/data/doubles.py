@@ -10,7 +10,7 @@ import safetensors.numpy
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from sersl.audio.decode import encode_flac
+from sersl.audio.flac import encode_flac
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import INDEX_SCHEMA, SPLIT

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from sersl.audio.decode import to_pcm16
+from sersl.audio.flac import to_pcm16
 from sersl.corpora.synthetic.speech import synthesize, utterances
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder

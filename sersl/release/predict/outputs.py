@@ -1,28 +1,27 @@
-"""What a model says of recordings, by name, and the averages over their windows."""
+"""The scores of a model for recordings, by name, and their averages over windows."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from sersl.audio.source import IN_MEMORY, display_name
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.release.predict.windows import MIN_SECONDS, Window
+from sersl.release.predict.windows import MIN_SECONDS, Source, Window
 
 OK, SILENT, TOO_SHORT, UNREADABLE = "ok", "silent", "too_short", "unreadable"
-
-Source = str | Path | bytes | np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What a model says of one window, or of a whole recording.
+    """The scores of a model for one window, or for a whole recording.
 
     Attributes:
       start: seconds.
       end: seconds.
-      status: "ok", or "silent": nothing to be heard, so nothing is scored.
+      status: "ok", or "silent" (peak below -80 dBFS), which is not scored.
       category: {name: probability}; empty when silent or without categories.
       dimensions: {name: 0..1}; empty when silent or without dimensions.
       embedding: float32 [E]; [0] when silent.
@@ -41,7 +40,7 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came of one source.
+    """The result for one source.
 
     Attributes:
       source: as given.
@@ -56,7 +55,7 @@ class Answer:
     rows: list[Scores]
 
     def checked(self) -> "Answer":
-        """Gives itself where there are scores.
+        """Returns itself where there are scores.
 
         Raises:
           UserError: there are none.
@@ -73,7 +72,7 @@ class Answer:
 
 
 class Recording:
-    """A source on its way: windows that wait for the network, and those that are done."""
+    """A source in progress: the windows that wait for the network, and the scores of the others."""
 
     def __init__(self, source: Source):
         """Starts without windows."""
@@ -84,22 +83,23 @@ class Recording:
         self._error = ""
 
     def add(self, window: Window) -> None:
-        """Takes a window in; a silent one is done at once."""
-        times = _times(window)
-        self._end = times["end"]
+        """Adds a window; a silent one needs no network."""
+        start, self._end = _times(window)
         if window.silent:
             nothing = np.zeros(0, np.float32)
-            self._done[window.start] = Scores(**times, status=SILENT, embedding=nothing)
+            self._done[window.start] = Scores(
+                start=start, end=self._end, status=SILENT, embedding=nothing
+            )
         else:
             self.pending.append(window)
 
     def take(self) -> list[Window]:
-        """Hands out the windows that wait."""
+        """Removes and returns the windows that wait."""
         taken, self.pending = self.pending, []
         return taken
 
     def fail(self, cause: str) -> None:
-        """Forgets all windows: half a recording is no answer."""
+        """Drops all windows: scores for half a recording would be misleading."""
         self._error, self.pending, self._done = cause, [], {}
 
     def finish(
@@ -110,10 +110,10 @@ class Recording:
         categories: Sequence[str],
         dimensions: Sequence[str],
     ) -> None:
-        """Writes down what the network says of a window.
+        """Keeps the output of the network for a window.
 
         Args:
-          window: one that was handed out.
+          window: one that `take` returned.
           output: "category" [C] and "dimensions" [D] scores, "embedding" [E], and "frames" [T, C]
             if asked for, padding included.
           categories: C names.
@@ -126,8 +126,10 @@ class Recording:
             centres = window.start + np.arange(len(values)) * lengths.HOP + lengths.WINDOW // 2
             frames = {"time": (centres / lengths.SAMPLE_RATE).astype(np.float32)}
             frames.update({name: values[:, i] for i, name in enumerate(categories)})
+        start, end = _times(window)
         self._done[window.start] = Scores(
-            **_times(window),
+            start=start,
+            end=end,
             status=OK,
             category=dict(zip(categories, output["category"].tolist(), strict=True)),
             dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
@@ -136,7 +138,7 @@ class Recording:
         )
 
     def answer(self, *, whole: bool) -> Answer:
-        """Sums up when no window waits.
+        """Collects the scores when no window waits.
 
         Args:
           whole: one row for the recording instead of one per window.
@@ -145,15 +147,15 @@ class Recording:
           The answer.
         """
         rows = [self._done[start] for start in sorted(self._done)]
-        audible = [row for row in rows if row.status == OK]
+        scored = [row for row in rows if row.status == OK]
         if self._error:
             status = f"{UNREADABLE}: {self._error}"
         elif not rows:
             status = TOO_SHORT
         else:
-            status = OK if audible else SILENT
-        if whole and audible:
-            rows = [mean_scores(audible, start=0.0, end=self._end)]
+            status = OK if scored else SILENT
+        if whole and scored:
+            rows = [mean_scores(scored, start=0.0, end=self._end)]
         elif whole:
             rows = []
         return Answer(source=self.source, status=status, end=self._end, rows=rows)
@@ -168,7 +170,7 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
       end: seconds, of the result.
 
     Returns:
-      The mean; frames are put one after the other.
+      The mean; frames are concatenated.
     """
     weights = [row.end - row.start for row in rows]
 
@@ -195,9 +197,10 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
 
 def source_name(source: Source) -> str:
     """Names a source in a message."""
-    return str(source) if isinstance(source, str | Path) else "audio in memory"
+    return display_name(source) if isinstance(source, str | os.PathLike) else IN_MEMORY
 
 
-def _times(window: Window) -> dict[str, float]:
+def _times(window: Window) -> tuple[float, float]:
+    """Gives start and end in seconds."""
     end = window.start + len(window.waveform)
-    return {"start": window.start / lengths.SAMPLE_RATE, "end": end / lengths.SAMPLE_RATE}
+    return window.start / lengths.SAMPLE_RATE, end / lengths.SAMPLE_RATE

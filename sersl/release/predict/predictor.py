@@ -12,8 +12,8 @@ from flax import nnx
 from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.folder import ReleasedModel, read_model
-from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores, Source
-from sersl.release.predict.windows import MAX_SECONDS, check_window, windows
+from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
+from sersl.release.predict.windows import MAX_SECONDS, Source, check_window, windows
 
 # Audio in one batch, and audio that is read before the network runs.
 _BATCH_SAMPLES = 4 * lengths.num_samples(1500)  # four stretches of 30 s
@@ -69,7 +69,7 @@ class Model:
         self,
         source: Source | Sequence[Source],
         *,
-        sample_rate: int | None = None,
+        sample_rate: object = None,
         window: float | None = None,
         hop: float | None = None,
         frames: bool = False,
@@ -110,7 +110,7 @@ class Model:
         self,
         sources: Iterable[Source],
         *,
-        sample_rate: int | None = None,
+        sample_rate: object = None,
         window: float | None = None,
         hop: float | None = None,
         frames: bool = False,
@@ -160,7 +160,7 @@ class Model:
         self,
         source: Source,
         *,
-        sample_rate: int | None = None,
+        sample_rate: object = None,
         layers: str | int | None = None,
         frames: bool = False,
     ) -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from sersl.audio.decode import decode_flac, read_audio
+from sersl.audio.decode import read_audio
+from sersl.audio.flac import decode_flac
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.ravdess import Ravdess
 from sersl.corpora.index import load_index
@@ -98,7 +99,6 @@ def test_prepare_when_real_actors_then_records_hold_the_files_own_samples(corpor
     for row in (0, 59, 60, 119):
         record, path = records[row], audio / index.column("path")[row]
         assert record["utterance_id"].decode() == index.column("utterance_id")[row]
-        assert record["audio"] == path.read_bytes()  # already what records hold
         waveform = decode_flac(
             record["audio"], start=0, num_samples=index.column("num_samples")[row]
         )

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from sersl.audio import track
+from sersl.audio.decode import read_audio
 from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.predict import predictor
@@ -202,14 +204,20 @@ def test_prediction_when_windows_are_wrong_then_said_before_reading(model, argum
     ("waveform", "rate", "message"),
     [
         (np.zeros(RATE, np.float32), None, "needs its sample_rate"),
-        (np.zeros(RATE, np.int16), RATE, "int16 has no known scale"),
+        (np.zeros(RATE, np.int64), RATE, "int64 has no known scale"),
+        (np.full(RATE, 3000, np.int32), RATE, "int32 waveform has full scale 2\\^31"),
+        (np.full(RATE, 3000.0), RATE, "samples up to 3000, where full scale is 1"),
+        (np.full(RATE, 1e38), RATE, "samples up to 1e\\+38"),
+        (np.array([[0.5, -0.5]] * RATE), RATE, "channels that cancel each other"),
+        (np.zeros((0, 2)), RATE, "more channels than samples"),
+        (np.float32(0.5), RATE, "is not a recording"),
         (np.zeros((2, RATE), np.float32), RATE, "more channels than samples"),
-        (np.zeros((2, 2, 2), np.float32), RATE, "is no recording"),
-        (np.full(RATE, np.nan, np.float32), RATE, "not finite"),
-        (np.zeros(RATE, np.float32), 0, "0 Hz is not possible"),
-        (3.5, None, "float is not understood"),
+        (np.zeros((2, 2, 2), np.float32), RATE, "is not a recording"),
+        (np.full(RATE, np.nan, np.float32), RATE, "NaN or infinite"),
+        (np.zeros(RATE, np.float32), 0, "sample_rate=0 Hz is out of range"),
+        (3.5, None, "float is not supported"),
         ("nowhere.wav", None, "does not exist"),
-        ("nowhere.wav", RATE, "leave it out"),
+        ("nowhere.wav", RATE, "leave sample_rate out"),
     ],
 )
 def test_prediction_when_the_source_is_wrong_then_one_sentence(model, waveform, rate, message):
@@ -229,23 +237,25 @@ def test_lengths_when_fixed_then_few_even_and_long_enough():
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_windows_when_a_file_is_streamed_then_equal_to_the_decoded_whole(
-    tmp_path, monkeypatch, rate
+@pytest.mark.parametrize("block", [1000, 1 << 20])
+def test_windows_when_blocks_have_any_length_then_equal_to_the_decoded_whole(
+    tmp_path, monkeypatch, rate, block
 ):
-    speech = make_speech(25)[: 25 * 16_000]
     path = tmp_path / "a.wav"
-    soundfile.write(path, speech, rate, subtype="PCM_16")
-    whole = list(windows(path, window=4.0, hop=3.0))
-    monkeypatch.setattr("sersl.release.predict.windows.STREAM_SECONDS", 1.0)
-    streamed = list(windows(path, window=4.0, hop=3.0))
-    assert [part.start for part in whole] == [part.start for part in streamed]
-    for one, other in zip(whole[:-1], streamed[:-1], strict=True):
-        np.testing.assert_allclose(one.waveform, other.waveform, atol=1e-4)
-    assert abs(len(whole[-1].waveform) - len(streamed[-1].waveform)) <= 2
+    soundfile.write(path, make_speech(25), rate, subtype="PCM_16")
+    whole = read_audio(path)
+    monkeypatch.setattr(track, "_BLOCK", block)
+    for part in windows(path, window=4.0, hop=3.0):
+        expected = whole[part.start : part.start + 64_000]
+        np.testing.assert_array_equal(part.waveform, expected)
+    assert part.start + len(part.waveform) == len(whole)
 
 
-def test_windows_when_a_streamed_file_is_cut_short_then_unreadable(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("sersl.release.predict.windows.STREAM_SECONDS", 1.0)
+@pytest.mark.parametrize("block", [1000, 1 << 20])
+def test_answers_when_a_file_is_cut_short_then_unreadable_without_rows(
+    model, tmp_path, monkeypatch, block
+):
+    monkeypatch.setattr(track, "_BLOCK", block)
     path = tmp_path / "a.flac"
     soundfile.write(path, make_speech(20), RATE)
     path.write_bytes(path.read_bytes()[:-20_000])

@@ -1,0 +1,79 @@
+"""Parts of a file, one after the other, as a file that libsndfile can read."""
+
+import bisect
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sersl.audio.source import OpenSource
+
+Piece = tuple[int, int] | bytes  # bytes [start, stop) of the file, or other bytes in their place
+
+
+class FileView:
+    """Shows pieces of a file as one, with the methods that soundfile calls.
+
+    An error of the machine ends the data and is kept, since soundfile cannot pass it on.
+
+    Attributes:
+      error: of reading; None: none so far.
+    """
+
+    def __init__(self, source: OpenSource, pieces: Sequence[Piece], *, pretended: int = 0):
+        """Reads nothing yet.
+
+        Args:
+          source: the file.
+          pieces: in order.
+          pretended: bytes that the view pretends to have after the last piece. There, reading gives
+            nothing except in the last 128 bytes, which are zeros.
+        """
+        self._source, self._pieces = source, tuple(pieces)
+        sizes = (len(p) if isinstance(p, bytes) else p[1] - p[0] for p in self._pieces)
+        self._ends = list(itertools.accumulate(sizes))
+        self._size = (self._ends[-1] if self._ends else 0) + pretended
+        self._tag = self._size - 128 if pretended else self._size  # where ID3v1 would be
+        self._position = 0
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to an offset, which is not before the start, and returns it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Returns the current offset."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills a buffer as far as there is data; returns the number of bytes."""
+        filled = 0
+        while filled < len(buffer):
+            data = self._next(len(buffer) - filled)
+            if not data:
+                break
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+        return filled
+
+    def _next(self, most: int) -> bytes:
+        """Reads up to the end of one piece."""
+        number = bisect.bisect_right(self._ends, self._position)
+        if number == len(self._ends):
+            data = bytes(min(most, self._size - self._position))
+            data = data if self._position >= self._tag else b""
+        else:
+            piece, left = self._pieces[number], self._ends[number] - self._position
+            size = min(most, left)
+            if isinstance(piece, bytes):
+                start = len(piece) - left
+                data = piece[start : start + size]
+            else:
+                try:
+                    data = self._source.read_at(piece[1] - left, size)
+                except OSError as error:
+                    self.error, data = error, b""
+        self._position += len(data)
+        return data
