@@ -8,7 +8,7 @@ from sersl.audio.downmix import Downmix
 from sersl.audio.limits import MOST_CHANNELS, check_sample_rate, check_samples
 from sersl.audio.resample import resample
 from sersl.audio.source import IN_MEMORY
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, first_line
 
 _LEAST_INT32 = 1 << 16  # peak: -90 dBFS; below, these are 16-bit samples in a wider type
 
@@ -43,8 +43,9 @@ def mono_waveform(samples: SupportsArray, sample_rate: object) -> np.ndarray:
     try:
         array = np.asarray(samples)
     except Exception as error:  # of torch: on a GPU, or with a gradient
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"the waveform cannot be read as a NumPy array: {reason}") from error
+        raise UserError(
+            f"the waveform cannot be read as a NumPy array: {first_line(error)}"
+        ) from error
     if array.ndim not in (1, 2):
         raise UserError(
             f"a waveform of shape {array.shape} is not a recording: give [num_samples] or "

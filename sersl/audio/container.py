@@ -15,6 +15,7 @@ from sersl.audio.limits import check_format
 from sersl.audio.source import OpenSource
 from sersl.audio.track import within
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -58,8 +59,8 @@ class _Forwards:
 class ContainerTrack:
     """The first audio track of a container, see `sersl.audio.track.Track`."""
 
-    num_samples = None
-    seekable = False
+    num_samples: int | None = None
+    seekable: bool = False
 
     def __init__(self, source: OpenSource, kind: str, demuxer: str):
         """Opens the track.
@@ -76,8 +77,8 @@ class ContainerTrack:
             import av
         except ImportError as error:
             raise UserError(
-                f"{source.name} is {kind}, which needs PyAV: pip install 'sersl[av]', or convert "
-                "it to wav or flac first"
+                f"{source.name} is {kind}, which needs PyAV: {install_hint('av')}, or convert it "
+                "to wav or flac first"
             ) from error
         self._av, self._source, self._demuxer = av, source, demuxer
         with self._open() as (_, stream):
@@ -119,7 +120,9 @@ class ContainerTrack:
             file.seek(0)
             # Only MPEG-4 has its index at the end.
             given = file if self._demuxer == "mov" else _Forwards(file)
-            with self._av.open(given, format=self._demuxer, metadata_errors="ignore") as opened:
+            with self._av.open(
+                given, "r", format=self._demuxer, metadata_errors="ignore"
+            ) as opened:
                 if not opened.streams.audio:
                     raise UserError(f"{self._source.name} has no audio track: leave it out")
                 yield opened, opened.streams.audio[0]

@@ -122,9 +122,9 @@ class AudioFile:
     def _mono(
         self, downmix: Downmix, start: int, stop: int | None, sample_rate: int, most_hours: float
     ) -> Iterator[np.ndarray]:
-        mixed = (downmix(block) for block in self._raw(start, stop, most_hours))
-        checked = (block for block in mixed if check_samples(self.name, block) is None)
-        return resample_blocks(checked, self.sample_rate, sample_rate)
+        raw = self._raw(start, stop, most_hours)
+        mixed = (_checked(self.name, downmix(block)) for block in raw)
+        return resample_blocks(mixed, self.sample_rate, sample_rate)
 
     def _raw(self, start: int, stop: int | None, most_hours: float) -> Iterator[np.ndarray]:
         count = 0
@@ -248,6 +248,11 @@ def library_errors(name: str) -> Iterator[None]:
         raise UserError(
             f"{name} is damaged or truncated ({reason_of(error)}): copy it again or leave it out"
         ) from error
+
+
+def _checked(name: str, block: np.ndarray) -> np.ndarray:
+    check_samples(name, block)
+    return block
 
 
 def _joined(blocks: Iterator[np.ndarray]) -> np.ndarray:

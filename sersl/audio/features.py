@@ -17,7 +17,8 @@ from jax.sharding import PartitionSpec
 from sersl.core import lengths
 from sersl.core.errors import UserError
 
-Rows, Result = TypeVar("Rows"), TypeVar("Result")
+Rows = TypeVar("Rows")
+Result = TypeVar("Result")
 
 FFT_LENGTH = 512  # samples; the power of two above a window of 400
 LOW_HZ, HIGH_HZ = 20.0, 8000.0  # Kaldi's lower edge, and half of the sample rate
@@ -99,7 +100,7 @@ def rfft_of_rows(frames: jax.Array, *, length: int) -> jax.Array:
     return on_own_rows(functools.partial(jnp.fft.rfft, n=length), frames)
 
 
-def on_own_rows(function: Callable, rows: Rows, *shared: jax.Array) -> Result:
+def on_own_rows(function: Callable[..., Result], rows: Rows, *shared: jax.Array) -> Result:
     """Computes something of each row of a batch, every device for its own rows.
 
     XLA cuts neither a Fourier transform nor the gradient of a grouped convolution's kernel: left to

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
 
 AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -86,10 +87,7 @@ def open_source(source: AudioSource) -> Iterator[OpenSource]:
 
 def display_name(path: str | os.PathLike[str]) -> str:
     """Gives a path as text that can be printed: other bytes and control characters are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    return one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def existing_spelling(path: str | os.PathLike[str]) -> str:
@@ -114,10 +112,10 @@ def existing_spelling(path: str | os.PathLike[str]) -> str:
                 beside = os.listdir(found or ".")
             except OSError:
                 return path
-            same = (name for name in beside if _composed(name) == _composed(part))
-            part = next(same, None)
-            if part is None:
+            same = [name for name in beside if _composed(name) == _composed(part)]
+            if not same:
                 return path
+            part = same[0]
         found = os.path.join(found, part)
     return found
 

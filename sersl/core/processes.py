@@ -11,7 +11,7 @@ import itertools
 import multiprocessing
 import queue
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 def in_processes(
     work: Callable[[Task], Result], tasks: Iterable[Task], *, processes: int, doing: str
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Works on tasks in other processes, at most two for each of them ahead of what is taken.
 
     Args:

@@ -68,7 +68,8 @@ class _TrainingBatches(_Batches):
         self._start_step, self._distorter = start_step, distorter
 
     def __getitem__(self, index: int) -> dict:
-        refs, damaged = self._refs_of(int(index)), []
+        refs = self._refs_of(int(index))
+        damaged: list[tuple[int, int, str]] = []
         while True:
             try:
                 batch = self._make(refs)

@@ -111,7 +111,7 @@ def encode_all(corpus: str, items: Iterable[Utterance], *, processes: int = 1) -
 
 
 def _batches(items: Iterable[Utterance]) -> Iterator[list[Utterance]]:
-    batch = []
+    batch: list[Utterance] = []
     for item in items:
         same = batch and item.path == batch[-1].path
         if len(batch) >= _MOST or (len(batch) >= _FEW and not same):

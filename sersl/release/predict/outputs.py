@@ -1,7 +1,7 @@
 """The scores of a model for recordings, by name, and their averages over windows."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -174,14 +174,13 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
     """
     weights = [row.end - row.start for row in rows]
 
-    def mean(values):
+    def mean(values: Iterable[np.ndarray | float]) -> np.ndarray:
         return np.average(np.array(list(values)), axis=0, weights=weights)
 
+    of_rows = [row.frames for row in rows if row.frames is not None]
     frames = None
-    if rows[0].frames is not None:
-        frames = {
-            name: np.concatenate([row.frames[name] for row in rows]) for name in rows[0].frames
-        }
+    if of_rows:
+        frames = {name: np.concatenate([one[name] for one in of_rows]) for name in of_rows[0]}
     return Scores(
         start=start,
         end=end,

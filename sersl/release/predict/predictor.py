@@ -67,7 +67,7 @@ class Model:
 
     def predict(
         self,
-        source: Source | Sequence[Source],
+        source: Source | list[Source] | tuple[Source, ...],
         *,
         sample_rate: object = None,
         window: float | None = None,
@@ -92,9 +92,8 @@ class Model:
         Raises:
           UserError: audio that cannot be read, is shorter than 0.1 s or silent, or wrong arguments.
         """
-        several = isinstance(source, list | tuple)
         answers = self.answers(
-            source if several else [source],
+            source if isinstance(source, list | tuple) else [source],
             sample_rate=sample_rate,
             window=window,
             hop=hop,
@@ -104,7 +103,7 @@ class Model:
         for answer in answers:
             rows = [_as_dict(row) for row in answer.checked().rows]
             results.append(rows[0] if window is None else rows)
-        return results if several else results[0]
+        return results if isinstance(source, list | tuple) else results[0]
 
     def answers(
         self,
@@ -182,7 +181,8 @@ class Model:
         if layers is None and (frames or not self.has_heads):
             layers = "last"
         if layers is None:
-            return self.predict(source, sample_rate=sample_rate)["embedding"]
+            (answer,) = self.answers([source], sample_rate=sample_rate)
+            return answer.checked().rows[0].embedding
         wanted = self.layer_numbers(layers)
         parts, weights, num_windows = [], [], 0
         for part in windows(source, sample_rate=sample_rate):
