@@ -268,7 +268,8 @@ def _guarded_imports(tree: ast.AST) -> set[ast.AST]:
             raised = "\n".join(
                 ast.unparse(n) for n in ast.walk(handler) if isinstance(n, ast.Raise)
             )
-            if "UserError" in raised and "sersl[" in raised and caught in EXTRA_ERRORS:
+            names_extra = "sersl[" in raised or "install_hint(" in raised
+            if "UserError" in raised and names_extra and caught in EXTRA_ERRORS:
                 guarded |= {n for statement in node.body for n in ast.walk(statement)}
     return guarded
 

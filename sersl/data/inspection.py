@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from sersl.audio.decode import decode_flac, to_pcm16
+from sersl.audio.flac import decode_flac, to_pcm16
 from sersl.core.digests import find_faults, has_digests
 from sersl.core.errors import UserError, first_line
 from sersl.core.lengths import num_frames
