@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 
 import pytest
 
@@ -56,7 +57,12 @@ def test_differences_when_nested_then_hold_changed_keys_alone():
 
 
 @pytest.mark.parametrize("file", config_files(), ids=lambda file: file.stem)
-def test_config_when_read_then_its_docstring_gives_the_command(file):
+def test_config_when_read_then_its_docstring_gives_paper_command_presets_time_and_score(file):
     text = ast.get_docstring(ast.parse(file.read_text())) or ""
     command = f"sersl {file.parent.name} --config {file.relative_to(ROOT)}"
     assert command in text, f"the docstring of {file} needs the exact command: {command}:PRESET ..."
+    for heading in (r"Papers?: ", "Command: ", "Presets: ", "Time: ", "Score: "):
+        assert re.search(f"^{heading}", text, re.MULTILINE), f"{file}: no line {heading!r}"
+    for preset in presets(file):
+        name = preset.removesuffix("_waveform")
+        assert re.search(rf"\b{name}\b", text.partition("Presets: ")[2]), f"{file}: {preset}"

@@ -1,16 +1,18 @@
-"""Emotion predictor on an encoder that was imported from Hugging Face.
+"""Emotion predictor on an encoder imported from Hugging Face.
 
-wav2vec 2.0, HuBERT, WavLM, data2vec or Whisper, with the head that transformers knows: a learned
-sum of layers, a projection, mean over time, one linear layer. So what is trained here loads in
-`transformers.AutoModelForAudioClassification`. The convolutions stay as they are (wav2vec 2.0,
-sec. 4.2), the Transformer joins when the head has learned its first lesson.
+For wav2vec 2.0, HuBERT, WavLM, data2vec and Whisper. The head is that of transformers: a learned
+sum of layers, a projection, the mean over time and one linear layer, so that the result loads in
+`transformers.AutoModelForAudioClassification`. The convolutions stay frozen (wav2vec 2.0,
+sec. 4.2); the Transformer is trained after 5 % of the steps.
 
+Paper: wav2vec 2.0 (2006.11477) for what is frozen, SUPERB (2105.01051) for `frozen`.
 Command: sersl import --source wav2vec2-base --output runs/wav2vec2-base
     sersl finetune --config configs/finetune/from_huggingface.py:base --workdir runs/finetune \
     --config.init_from=runs/wav2vec2-base --config.data.data_dir=data --config.data.corpora=ravdess
-Presets: nano (tests, seconds), frozen (only the head learns, as in SUPERB), base (about 95 M
-parameters), large (about 317 M; bfloat16, products kept, the rest recomputed).
-The encoder's sizes come from init_from. Scores: none measured here yet.
+Presets: nano (tests), frozen (trains the head alone, as SUPERB), base (about 95 M parameters),
+large (about 317 M). The sizes of the encoder come from init_from.
+Time: nano seconds on a CPU; not measured for the others.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +41,7 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.data = {"seconds_per_batch": 128.0, "max_seconds": 10.0, "num_buckets": 4}
     config.checkpoint = {"every_steps": 500}
     config.evaluate_every_steps = 200
-    # The head learns from nothing, the encoder only moves.
+    # The head starts from scratch, the encoder from pretrained weights.
     config.optimizer = {"learning_rate": 5e-4, "weight_decay": 0.01}
     config.encoder_learning_rate_scale = 0.04  # 2e-5
     warmup = STEPS[preset] // 20

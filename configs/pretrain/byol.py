@@ -1,13 +1,15 @@
-"""Instance discrimination: two distortions of an utterance are one (BYOL, SimCLR).
+"""BYOL and SimCLR: two distortions of an utterance have the same representation.
 
-Papers: BYOL (2006.07733) and SimCLR (2002.05709); for emotion in languages with little data
-2506.02059. Differs: distortions of speech (pitch, vocal tract, room, noise, level); the teacher's
-decay goes linearly from 0.996 to 1.
+Papers: BYOL (2006.07733) and SimCLR (2002.05709); on emotion in languages with little data
+2506.02059.
+Differs: distortions of speech (pitch, vocal tract length, reverberation, noise, gain); the decay
+of the teacher rises linearly from 0.996 to 1.
 
-Command:
-    sersl pretrain --config configs/pretrain/byol.py:base --workdir runs/byol \
-        --config.data.data_dir=data --config.data.corpora=common_voice
+Command: sersl pretrain --config configs/pretrain/byol.py:base --workdir runs/byol \
+    --config.data.data_dir=data --config.data.corpora=common_voice
 Presets: nano and nano_simclr (tests), base and base_simclr (95 M parameters).
+Time: nano seconds on a CPU; not measured for the others.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict

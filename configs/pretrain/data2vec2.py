@@ -1,13 +1,15 @@
-"""data2vec 2.0: regress an averaged teacher from unmasked frames, eight masks a teacher pass.
+"""data2vec 2.0: regress an averaged teacher from visible frames, eight masks per teacher pass.
 
-Paper: data2vec 2.0 (2212.07525), base audio model. Differs: no learned ALiBi (positions come from
-the convolution stack alone), targets are whole layers rather than feed-forward outputs, the teacher
-averages the convolutions too (its code gives it the student's), spans do not overlap; convolutions
-have biases.
+Paper: data2vec 2.0 (2212.07525), base audio model.
+Differs: no learned ALiBi (positions come from the convolution stack alone); targets are whole
+layers instead of outputs of feed-forward blocks; the teacher averages the conv stack too, where the
+published code shares the student's; spans do not overlap; convolutions have biases.
 
 Command: sersl pretrain --config configs/pretrain/data2vec2.py:base --workdir runs/data2vec2 \
     --config.data.data_dir=data --config.data.corpora=librispeech
-Presets: nano (tests), base (95 M parameters; 8 GPUs for 2 days in the paper).
+Presets: nano (tests), base (95 M parameters).
+Time: nano seconds on a CPU; base 2 days on 8 GPUs in the paper, not measured here.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,17 @@
-"""Layer-wise distillation: a short student predicts layers of one or several large teachers.
+"""DistilHuBERT: a small student predicts layers of one or several large teachers.
 
-Paper: DistilHuBERT (2110.01900): two layers predict layers 4, 8 and 12 by L1 and cosine; an
-ensemble of teachers takes the same losses for each. Differs: the student starts from scratch or
-from --config.init_from, not from the first layers of the teacher.
+Paper: DistilHuBERT (2110.01900): two layers predict layers 4, 8 and 12 with L1 and cosine losses.
+Several teachers each have these losses.
+Differs: the student starts from scratch or from --config.init_from instead of the first layers of
+the teacher.
 
-Commands:
-    sersl import --source facebook/hubert-base-ls960 --output models/hubert
+Command: sersl import --source facebook/hubert-base-ls960 --output models/hubert
     sersl pretrain --config configs/pretrain/distilhubert.py:base --workdir runs/distilhubert \
-        --config.data.data_dir=data --config.data.corpora=librispeech
+    --config.data.data_dir=data --config.data.corpora=librispeech
 With several teachers: --config.frozen_teachers=models/hubert,models/wavlm
 Presets: nano (tests), base (24 M parameters).
+Time: nano seconds on a CPU; not measured for base.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,17 @@
-"""emotion2vec: data2vec 2.0 on emotional speech, and the teacher's mean over the utterance.
+"""emotion2vec: data2vec 2.0 on emotional speech, with the teacher's mean over the utterance.
 
 Paper: emotion2vec (2312.15185), chunk embedding with ten tokens and equal weights. Its training
-settings are not published: masking is that of its code's defaults. Differs: as data2vec2.py; and
-the utterance's target is the mean of layers standardised per frame, as the mean over time of
-instance-normalised layers is 0 for every utterance.
+settings are not published; masking has the defaults of its code.
+Differs: as data2vec2.py; and the target of the utterance is the mean of layers standardized per
+frame, since the mean over time of instance-normalized layers is 0 for every utterance.
 
-Command, going on from data2vec 2.0 (its 262 h of emotional speech are not all free):
-    sersl pretrain --config configs/pretrain/emotion2vec.py:base --workdir runs/emotion2vec \
-        --config.data.data_dir=data --config.data.corpora=iemocap,meld,msp_podcast \
-        --config.init_from=runs/data2vec2
+Command: sersl pretrain --config configs/pretrain/emotion2vec.py:base --workdir runs/emotion2vec \
+    --config.data.data_dir=data --config.data.corpora=iemocap,meld,msp_podcast \
+    --config.init_from=runs/data2vec2
+It continues data2vec 2.0; not all of the 262 h of emotional speech of the paper are available.
 Presets: nano (tests), base (95 M parameters).
+Time: nano seconds on a CPU; not measured for base.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict

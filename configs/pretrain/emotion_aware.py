@@ -1,14 +1,18 @@
-"""Emotion-aware pretraining: masked contrast where the speech is intense, and prosody workers.
+"""Emotion-aware pretraining: masked contrast where speech is intense, and regression of prosody.
 
-Paper: wav2vec 2.0 (2006.11477) for the contrast, EMS (2406.06646) for masking by intensity, PASE
-(1904.03416) for regression of prosody. Differs: log-mel input, pre-norm Transformer with rotary
-positions, spans drawn by intensity without overlap.
+Papers: wav2vec 2.0 (2006.11477) for the contrast, EMS (2406.06646) for masking by intensity, PASE
+(1904.03416) for the regression of prosody.
+Differs: log-mel input, a pre-norm Transformer with rotary positions, and spans that are drawn by
+intensity and do not overlap.
 
 Command: sersl pretrain --config configs/pretrain/emotion_aware.py:tiny --workdir runs/pretrain \
     --config.data.data_dir=data --config.data.corpora=synthetic
-Presets: nano (tests, seconds), tiny (CPU, minutes), small (one GPU, hours), base (95 M parameters,
-8 GPUs, days), large (0.3 B) and xlarge (1 B parameters, a pod). With "_waveform" behind them, as in
-base_waveform, they hear the waveform through the conv stack of wav2vec 2.0 of that size.
+Presets: nano (tests), tiny (CPU), small (one GPU), base (95 M parameters), large (0.3 B) and xlarge
+(1 B). With the suffix _waveform, as in base_waveform, the input is the waveform through the conv
+stack of wav2vec 2.0 of that size.
+Time: nano seconds and tiny minutes on a CPU; not measured for the others.
+Score: tiny after 3,000 steps is 0.043 UAR above contrast alone on a frozen probe of RAVDESS and
+nEMO (six seeds, docs/benchmarks/ablation.md); none measured for the others.
 """
 
 from ml_collections import ConfigDict

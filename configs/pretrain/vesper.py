@@ -1,20 +1,22 @@
-"""Vesper: a few layers learn from a large teacher, with masks at two depths led by energy.
+"""Vesper: a few layers learn from a large teacher, with energy-guided masks at two depths.
 
 Paper: Vesper (2307.10757): WavLM LARGE teaches 4 or 12 layers. Short spans are hidden from the
-input and found again at the middle layer, long spans are hidden from the upper half and found again
-at the last; spans come half from loud and half from middling frames. Differs: the bands are those
-of each utterance (its code multiplies the thresholds anew for every row) and of the annotator's
-intensity, which follows decibels, not of the amplitude; long spans are drawn on their own, not
-grown from short ones; padding takes no part; the student starts from scratch or from
---config.init_from, not from every nth layer of the teacher, and its convolutions learn too; heads
-have no LayerNorm; the learning rate is that of its README. The upper half runs twice.
+input and predicted at the middle layer, long spans are hidden from the upper half and predicted at
+the last layer; half of the spans are loud and half of medium level. The upper half runs twice.
+Differs: the bands are those of each utterance, where the published code multiplies the thresholds
+again for every row; they are bands of the annotator's intensity, which follows decibels, instead of
+the amplitude; long spans are drawn independently instead of grown from short ones; padding is
+excluded; the student starts from scratch or from --config.init_from instead of every nth layer of
+the teacher, and its convolutions are trained; heads have no LayerNorm; the learning rate is that of
+its README.
 
-Commands:
-    sersl import --source microsoft/wavlm-large --output models/wavlm_large
+Command: sersl import --source microsoft/wavlm-large --output models/wavlm_large
     sersl annotate --corpus lssed --data_dir data
     sersl pretrain --config configs/pretrain/vesper.py:four --workdir runs/vesper4 \
-        --config.data.data_dir=data --config.data.corpora=lssed
+    --config.data.data_dir=data --config.data.corpora=lssed
 Presets: nano (tests), four and twelve (layers; 64 M and 164 M parameters in the paper).
+Time: nano seconds on a CPU; not measured for the others.
+Score: none measured here.
 """
 
 from ml_collections import ConfigDict
