@@ -1,19 +1,23 @@
-"""Downloads the corpora of `catalog.archives`: resumed, checked, unpacked whole or not at all."""
+"""Downloads the corpora of `catalog.archives`: resumed, verified, unpacked whole or not at all."""
 
 import contextlib
 import errno
 import fcntl
+import gzip
 import hashlib
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,22 +32,26 @@ _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds without a byte
 _TRIES = 5  # in a row that bring no byte
 _PAUSE = 1.0  # seconds before the second try; doubled for each further one
+# What zipfile, tarfile and the libraries below them raise for archives that are damaged,
+# encrypted, compressed in another way, or have impossible names.
+_BROKEN_ARCHIVE = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error),
+    *(lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError, KeyError),
+    *(IndexError, OverflowError, struct.error),
+)
 _LATER = (HTTPStatus.TOO_MANY_REQUESTS, 500, 502, 503, 504)  # answers that may change
 
 
 def choose_parts(corpus: str, parts: Sequence[str]) -> dict[str, Archive]:
-    """Finds what to download.
+    """Finds the archives of some parts, by part.
 
     Args:
       corpus: a key of `ARCHIVES`.
-      parts: wanted; none: the corpus's only one.
-
-    Returns:
-      Archive by part.
+      parts: of the corpus; none: its only one.
 
     Raises:
-      UserError: the corpus cannot be downloaded, has several parts to choose from, or none of a
-        given name.
+      UserError: the corpus cannot be downloaded, has several parts to choose from, or does not
+        have a part of that name.
     """
     if corpus not in ARCHIVES:
         raise UserError(
@@ -66,10 +74,10 @@ def download(
     parts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Downloads and unpacks a corpus; parts that are there are left alone.
+    """Downloads and unpacks a corpus, without the parts that are there.
 
-    An interrupted download goes on where it was. A part appears as `audio_dir/<part>` once it is
-    complete and checked.
+    An interrupted download is resumed. A part appears as `audio_dir/<part>` once it is complete
+    and checked.
 
     Args:
       corpus: a key of `ARCHIVES`.
@@ -81,8 +89,8 @@ def download(
       The folders of the parts.
 
     Raises:
-      UserError: see `choose_parts`; no network, the file is gone or another than published, no
-        room on the disk, or another process is downloading into the folder.
+      UserError: see `choose_parts`; no network, the file is missing or differs from the published
+        one, the disk is full, or another process is downloading into the folder.
     """
     chosen = choose_parts(corpus, parts)
     audio_dir = Path(audio_dir)
@@ -124,9 +132,9 @@ def _alone(audio_dir: Path) -> Iterator[Path]:
 
 
 def _fetch(archive: Archive, folder: Path, progress: Progress | None) -> Path:
-    """Gives the complete and checked file."""
+    """Gives the complete and verified file."""
     whole = folder / archive.name
-    if whole.is_file():  # checked before it got this name
+    if whole.is_file():  # verified before it got this name
         return whole
     file = folder / f"{archive.name}.part"
     failures = 0
@@ -143,8 +151,8 @@ def _fetch(archive: Archive, folder: Path, progress: Progress | None) -> Path:
         if failures >= _TRIES:
             raise UserError(
                 f"{_host(archive)} stopped sending {archive.name} after {_size(file)} bytes "
-                f"({error or 'the connection was closed'}): run the command again later, it goes "
-                "on from there"
+                f"({error or 'the connection was closed'}): run the command again later to "
+                "resume"
             ) from error
         if failures:
             time.sleep(_PAUSE * 2 ** (failures - 1))
@@ -154,7 +162,7 @@ def _fetch(archive: Archive, folder: Path, progress: Progress | None) -> Path:
 
 
 def _receive(archive: Archive, file: Path, progress: Progress | None) -> bool:
-    """Receives what the server sends on one connection; True where it sent all there is."""
+    """Receives one response; True where the file is complete."""
     there = _size(file)
     headers = {"User-Agent": f"sersl/{__version__}"} | (
         {"Range": f"bytes={there}-"} if there else {}
@@ -164,18 +172,18 @@ def _receive(archive: Archive, file: Path, progress: Progress | None) -> bool:
         answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and there:
-            return True  # there is nothing after what we have; the checksum tells if it is right
+            return True  # nothing follows; the checksum tells whether the file is right
         raise
     with answer:
         resumed = answer.status == HTTPStatus.PARTIAL_CONTENT
-        if not resumed:  # the server cannot go on: from the start
+        if not resumed:  # the server does not resume: from the start
             there = 0
-        length = answer.headers["Content-Length"]
-        total = there + int(length) if length is not None else archive.num_bytes
+        # None also where the header is not a number.
+        total = archive.num_bytes if answer.length is None else there + answer.length
         if archive.num_bytes not in (None, total):
             raise UserError(
                 f"{archive.url} has {total} bytes, {archive.num_bytes} are published: the owner "
-                "has replaced it or something in between answers instead; get the corpus by hand"
+                "has replaced it or a proxy answers instead; get the corpus by hand"
             )
         room = shutil.disk_usage(file.parent).free
         if total is not None and total - there > room:
@@ -184,7 +192,7 @@ def _receive(archive: Archive, file: Path, progress: Progress | None) -> bool:
                 "make room or give another --audio_dir"
             )
         with file.open("ab" if resumed else "wb") as out:
-            while block := answer.read(_BLOCK):
+            while block := _read_block(answer):
                 out.write(block)
                 there += len(block)
                 if progress is not None:
@@ -192,8 +200,16 @@ def _receive(archive: Archive, file: Path, progress: Progress | None) -> bool:
     return total is None or there >= total
 
 
+def _read_block(answer: HTTPResponse) -> bytes:
+    """Reads from the network: its errors are not those of the disk."""
+    try:
+        return answer.read(_BLOCK)
+    except OSError as error:
+        raise ConnectionError(error.strerror or str(error)) from error
+
+
 def _stop_if_final(error: Exception, archive: Archive, audio_dir: Path, *, started: bool) -> None:
-    """Raises a sentence for what another try would not change."""
+    """Raises UserError where another try would not help."""
     by_hand = f"get {archive.url} in another way and unpack it into {audio_dir}"
     if isinstance(error, urllib.error.HTTPError):
         if error.code not in _LATER:
@@ -222,13 +238,13 @@ def _check(file: Path, archive: Archive) -> None:
     if found != expected:
         file.unlink()
         raise UserError(
-            f"{archive.name} has the {kind} {found}, published is {expected}: what was received is "
-            "removed; run the command again, and get the corpus by hand if it stays so"
+            f"{archive.name} has the {kind} {found}, published is {expected}: the download was "
+            "removed; run the command again, and get the corpus by hand if it happens again"
         )
 
 
 def _unpack(file: Path, staging: Path, target: Path) -> None:
-    """Unpacks beside the target and moves it there as a whole."""
+    """Unpacks beside the target and moves the complete folder there."""
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
@@ -238,9 +254,10 @@ def _unpack(file: Path, staging: Path, target: Path) -> None:
         else:
             with tarfile.open(file) as archive:
                 archive.extractall(staging, filter="data")  # nothing outside, no devices
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except _BROKEN_ARCHIVE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{file} cannot be unpacked ({error}): remove it and run the command again"
+            f"{file} cannot be unpacked ({reason}): remove it and run the command again"
         ) from error
     inside = list(staging.iterdir())
     # One folder around everything is the part itself.

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sersl.core.digests import check_digests
 from sersl.core.errors import UserError, first_line, unknown_name
-from sersl.core.files import read_json
+from sersl.core.files import check_name, read_json
 from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
 
 logger = logging.getLogger(__name__)
@@ -224,6 +224,7 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
       UserError: the corpus is not there; the sentence names the command that makes it, or the
         nearest corpus that is there; a bucket has none; or a file is damaged.
     """
+    check_name(corpus, what="corpus")
     local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir
     known = prepared_corpora(local)
     folder = find_corpus(local, corpus) if corpus in known else None

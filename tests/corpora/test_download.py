@@ -215,6 +215,73 @@ def test_download_when_a_tar_has_one_folder_then_it_is_the_part(tmp_path, monkey
     assert files(tmp_path)[1:] == ["dev-clean/dev-clean/84/121123/84-121123-0000.flac"]
 
 
+def encrypted(content: bytes) -> bytes:
+    """Sets the flag of encryption in both headers of a zip's first file."""
+    content = bytearray(content)
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.find(header) + flags] |= 1
+    return bytes(content)
+
+
+def with_method(content: bytes, method: int) -> bytes:
+    """Sets the method of compression in both headers of a zip's first file."""
+    content = bytearray(content)
+    for header, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        content[content.find(header) + at] = method
+    return bytes(content)
+
+
+def deflated_and_damaged() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.wav", audio_bytes())
+    content = bytearray(buffer.getvalue())
+    content[60:80] = b"\xff" * 20
+    return bytes(content)
+
+
+def tarred(mode="w:gz", **fields) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as file:
+        item = tarfile.TarInfo("a.wav")
+        for name, value in fields.items():
+            setattr(item, name, value)
+        file.addfile(item)
+        item = tarfile.TarInfo("b.wav")
+        item.size = 50_000
+        file.addfile(item, io.BytesIO(bytes(range(250)) * 200))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(encrypted(zipped()), id="encrypted"),
+        pytest.param(with_method(zipped(), 99), id="unknown compression"),
+        pytest.param(with_method(zipped(), 8), id="not deflated"),
+        pytest.param(deflated_and_damaged(), id="damaged deflate"),
+        pytest.param(zipped()[:-40], id="zip cut off"),
+        pytest.param(tarred()[:-30], id="tar cut off"),
+        pytest.param(tarred("w:xz")[:-60], id="xz cut off"),
+        pytest.param(tarred(name="../../outside.wav"), id="outside"),
+        pytest.param(tarred(type=tarfile.SYMTYPE, linkname="/etc/passwd"), id="link"),
+        pytest.param(tarred(type=tarfile.CHRTYPE), id="device"),
+        pytest.param(b"<html>sign in</html>", id="a page"),
+    ],
+)
+def test_download_when_the_archive_cannot_be_unpacked_then_one_sentence(
+    tmp_path, monkeypatch, content
+):
+    made = Server(content)
+    monkeypatch.setitem(ARCHIVES, "ravdess", {"speech": archive_of(made)})
+    with pytest.raises(UserError, match=r"Audio\.zip cannot be unpacked \(") as caught:
+        download.download("ravdess", tmp_path / "audio")
+    made.http.shutdown()
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "audio" / "speech").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"audio"}
+
+
 def test_parts_when_wrong_or_missing_then_a_sentence():
     with pytest.raises(UserError, match=r"'emodb' cannot be downloaded, only librilight"):
         download.choose_parts("emodb", ())

@@ -1,7 +1,7 @@
-"""Which corpora their owners let anybody download, with the checksums they publish.
+"""Corpora that anybody may download, with their published checksums.
 
-A corpus is here only where an official host serves it without a form and its size or checksum is
-published; all others say in `About.how_to_get` whom to ask.
+A corpus is listed only if an official host serves it without a form and publishes its size or
+checksum; for all others `About.how_to_get` names whom to ask.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Archive:
 
     Attributes:
       url: at the owner's host.
-      num_bytes: its size; None where it is not published.
+      num_bytes: size; None where it is not published.
       checksum: "sha256:..." or "md5:...", as published.
     """
 
@@ -25,7 +25,7 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """Name of the file."""
         return PurePosixPath(urlsplit(self.url).path).name
 
 

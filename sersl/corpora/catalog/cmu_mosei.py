@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.corpora.catalog.label_files import missing_tables, require_choices, scaled
 from sersl.corpora.listing import printable
 from sersl.corpora.tables.delimited import read_table
@@ -125,7 +126,7 @@ def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[Row]:
     try:
         import h5py
     except ImportError as error:
-        raise UserError(f"{path} is HDF5, which needs h5py: pip install 'sersl[hdf5]'") from error
+        raise UserError(f"{path} is HDF5, which needs h5py: {install_hint('hdf5')}") from error
     try:
         with h5py.File(path, "r") as file:
             labels = file["All Labels"]

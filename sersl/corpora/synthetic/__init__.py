@@ -1,1 +1,1 @@
-"""The embedded corpus: synthetic speech whose emotion is known exactly."""
+"""The embedded corpus: synthetic speech with exact emotion labels."""

@@ -1,4 +1,4 @@
-"""The embedded corpus as a prepared corpus: what `sersl prepare --corpus synthetic` writes."""
+"""The embedded corpus as a builder, for `sersl prepare --corpus synthetic`."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from sersl.corpora.writing.builder import Builder
 
 
 class SyntheticBuilder(Builder):
-    """Made-up speech with known emotion; needs no download."""
+    """Synthetic speech with exact labels; needs no download."""
 
     name = "synthetic"
     about = About(
@@ -38,7 +38,7 @@ class SyntheticBuilder(Builder):
         super().__init__(data_dir=data_dir)
 
     def count(self) -> int:
-        """Multiplies speakers by utterances, rather than make all the sounds to count them."""
+        """Multiplies speakers by utterances: no sound is made to count them."""
         return self._size["num_speakers"] * self._size["utterances_per_speaker"]
 
     def listing(self) -> Iterator[Utterance]:
@@ -62,7 +62,7 @@ class SyntheticBuilder(Builder):
             )
 
     def source_fingerprint(self) -> str:
-        """Sums up the sizes and the first sounds, which tell whether the generator changed."""
+        """Hashes the sizes and the first sounds, which change with the generator."""
         first = synthesize(0, 0, seed=self._size["seed"])
         digest = hashlib.sha256(f"{sorted(self._size.items())} {first.text}".encode())
         digest.update(to_pcm16(first.waveform).tobytes())

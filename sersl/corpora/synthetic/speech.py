@@ -1,4 +1,4 @@
-"""The embedded corpus: made-up speech whose emotion is known exactly, for tests and first runs.
+"""The embedded corpus: synthetic speech with exact emotion labels, for tests and first runs.
 
 Every utterance has a place in the space of arousal, dominance and valence; the place moves the
 acoustic cues of `CUES`, the categories are regions of the space, and intensity is the distance
@@ -28,7 +28,7 @@ Ní Chasaide, Speech Commun. 40. [T80] Tartter, Percept. Psychophys. 27(1). [O84
 41. Places of the categories: signs as in Russell & Mehrabian 1977, J. Res. Pers. 11(3).
 
 Speakers differ in pitch, vocal tract, rate, voice and in how strongly they use each cue; every
-utterance has its own room, microphone, noise and recording level, so loudness tells little.
+utterance has its own room, microphone, noise and recording level, so loudness is a weak cue.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ NEUTRAL_INTENSITY = 0.22  # weaker than this is neutral, whatever the direction
 
 @dataclass(frozen=True)
 class Cue:
-    """How much one acoustic cue moves with each dimension; 1 is its full range."""
+    """Change of one acoustic cue with each dimension; 1 is its full range."""
 
     arousal: float
     dominance: float
@@ -81,12 +81,12 @@ CUES = {
     "formants": Cue(0.0, -0.5, 0.8),
     "vowels": Cue(0.7, 0.0, 0.3),
 }
-_CUE_NOISE = 0.2  # deviation of a cue from its place, per utterance; people are not machines
+_CUE_NOISE = 0.2  # standard deviation of a cue per utterance
 
 
 @dataclass(frozen=True)
 class SyntheticUtterance:
-    """One utterance and everything that is known of it."""
+    """One utterance and its labels."""
 
     utterance_id: str
     speaker: str
@@ -138,7 +138,7 @@ def utterances(
 
 
 def synthesize(speaker: int, number: int, *, seed: int = 0) -> SyntheticUtterance:
-    """Makes one utterance; it depends on nothing but the arguments.
+    """Makes one utterance, which depends only on the arguments.
 
     Args:
       speaker: 0, 1, ...; even ones are female.
@@ -177,20 +177,6 @@ def synthesize(speaker: int, number: int, *, seed: int = 0) -> SyntheticUtteranc
     )
 
 
-def category_at(arousal: float, dominance: float, valence: float) -> str:
-    """Names the region of the emotion space that a place belongs to.
-
-    Args:
-      arousal: 0..1.
-      dominance: 0..1.
-      valence: 0..1.
-
-    Returns:
-      "neutral" near the middle, else the category whose direction is nearest.
-    """
-    return _region((np.array([arousal, dominance, valence]) - NEUTRAL) / RADIUS)
-
-
 def _region(place: np.ndarray) -> str:
     if np.linalg.norm(place) < NEUTRAL_INTENSITY:
         return "neutral"
@@ -201,7 +187,7 @@ _UNIT = {name: np.array(d) / np.linalg.norm(d) for name, d in _DIRECTIONS.items(
 
 
 def _place(category: str, rng: np.random.Generator) -> np.ndarray:
-    """Draws a place inside the category's region: [3], length = intensity."""
+    """Draws a point in the category's region: [3], arousal, dominance and valence from neutral."""
     while True:
         if category == "neutral":
             direction = rng.standard_normal(3)
@@ -271,7 +257,7 @@ def _delivery(who: _Speaker, cues: dict[str, float]) -> Delivery:
 
 
 def _record(speech: np.ndarray, *, loudness: float, rng: np.random.Generator) -> np.ndarray:
-    """Puts speech into a room, before a microphone, at some recording level.
+    """Simulates a room, a microphone and a recording level.
 
     Args:
       speech: float64 [N], any level.
@@ -289,7 +275,7 @@ def _record(speech: np.ndarray, *, loudness: float, rng: np.random.Generator) ->
     tail *= 10 ** (rng.uniform(-22, -10) / 20) / np.linalg.norm(tail)  # dB re direct sound
     tail[0] = 1.0
     wet = fftconvolve(dry, tail)[: len(dry)]
-    # A microphone and a distance tilt the spectrum by a few dB; so tilt alone is no sure cue.
+    # Microphone and distance tilt the spectrum by a few dB, so tilt alone is a weak cue.
     wet = lfilter([1.0, -rng.uniform(-0.15, 0.15)], [1.0], wet)
     hum = lfilter([1.0], [1.0, -rng.uniform(0.5, 0.95)], rng.standard_normal(len(dry)))
     noise = hum / np.sqrt(np.mean(hum**2)) * 10 ** (-rng.uniform(22, 45) / 20)  # dB SNR

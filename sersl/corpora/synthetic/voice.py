@@ -1,8 +1,8 @@
-"""A small source-filter speech synthesiser: letters and a way of speaking in, a waveform out.
+"""A small source-filter speech synthesiser: from letters and a way of speaking to a waveform.
 
 Glottal pulses with their own open quotient, jitter, shimmer and breath excite a vocal tract of six
-formants that glide from sound to sound; fricatives and bursts are shaped noise. It is meant to
-carry the cues that emotion leaves in a voice, not to be mistaken for a person.
+formants that glide from sound to sound; fricatives and bursts are shaped noise. It carries the
+acoustic cues of emotion and does not sound natural.
 
 Source: Klatt 1980, "Software for a cascade/parallel formant synthesizer", JASA 67(3);
 Klatt & Klatt 1990, "Analysis, synthesis, and perception of voice quality variations", JASA 87(2).
@@ -60,14 +60,14 @@ CONSONANTS = {
     "y": _Consonant((280, 2250, 3000), 0.50),
 }
 
-_BLOCK = 80  # samples = 5 ms, the frame in which formants stand still (Klatt 1980)
+_BLOCK = 80  # samples = 5 ms, the frame in which formants are constant (Klatt 1980)
 _BURST = 0.012  # s, release burst of a stop (Klatt 1980: 5 to 15 ms)
 _SHORTEST, _LONGEST = 0.85, 3.2  # s of speech; with the silence around it 1.0 to 3.5 s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """How one utterance is spoken; every field is physical."""
+    """Acoustic settings of one utterance."""
 
     pitch: float  # Hz, mean F0
     range_semitones: float  # height of the pitch accents
@@ -87,7 +87,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class _Score:
-    """Breakpoints of every control over time, and where the pitch accents are."""
+    """Breakpoints of every control over time, and the times of the pitch accents."""
 
     points: np.ndarray  # [P, 8]: time, F1, F2, F3, voice, breath, hiss, flat
     accents: np.ndarray  # [A] s, middles of the stressed vowels
@@ -96,12 +96,12 @@ class _Score:
 
 
 def speak(words: Sequence[str], delivery: Delivery, rng: np.random.Generator) -> np.ndarray:
-    """Says a sentence.
+    """Synthesises a sentence.
 
     Args:
       words: made of the letters of VOWELS and CONSONANTS; every word begins with a consonant and
         its first vowel is stressed.
-      delivery: how it is said.
+      delivery: acoustic settings.
       rng: for timing, period-to-period irregularity and noise.
 
     Returns:
@@ -118,15 +118,15 @@ def speak(words: Sequence[str], delivery: Delivery, rng: np.random.Generator) ->
     block_time = time[::_BLOCK]
     formants = np.stack([np.interp(block_time, column[0], c) for c in column[1:4]], axis=1)
     speech = _vocal_tract(source, formants, scale=delivery.formant_scale)
-    # Two poles and two zeros lift the noise of the teeth above 4 kHz; that of the lips stays flat.
+    # Two poles and two zeros lift the noise of the teeth above 4 kHz; that of the lips is flat.
     frication = lfilter([1.0, -2.0, 1.0], [1.0, 0.9, 0.5], noise) * hiss * 0.35
     frication += lfilter([1.0, -0.5], [1.0], noise) * flat * 0.5
-    # The mouth that speaks with effort also hisses with effort: noise follows the spectral tilt.
+    # Vocal effort raises frication too: noise follows the spectral tilt.
     return speech + frication * 10 ** (-delivery.tilt / 40)
 
 
 def _compose(words: Sequence[str], delivery: Delivery, rng: np.random.Generator) -> _Score:
-    """Lays the sounds of a sentence out in time."""
+    """Places the sounds of a sentence in time."""
     unit = 1.0 / delivery.syllables_per_second
     points, accents = [], []
     now, final = 0.0, 0.0
