@@ -26,7 +26,7 @@ from sersl.corpora.sidecar import (
     names_beside,
     read_sidecar,
 )
-from sersl.corpora.writing.parts import Progress
+from sersl.corpora.writing.parts import Progress, check_processes
 from sersl.data.sources import CorpusSource
 
 SIDECAR_SCHEMA = 1  # layout that `data.sources` reads
@@ -68,8 +68,7 @@ def annotate_corpus(
     folder = annotation_folder(source.index, annotator.name)
     if find_sidecar(annotator, source.index) is not None:
         return folder
-    if processes < 1:
-        raise UserError(f"annotating takes at least 1 process, not {processes}")
+    check_processes(processes, "annotating")
     parts = SidecarParts(folder, _summary(annotator, source.index), source.num_samples)
     share = parts.share(shard)
     if share.to_do:

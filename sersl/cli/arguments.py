@@ -1,6 +1,7 @@
 """The options of every verb. Nothing heavy is imported here: --help answers at once."""
 
 import argparse
+import re
 
 from sersl.core.errors import UserError
 from sersl.core.version import __version__
@@ -45,10 +46,10 @@ def read_shard(text: str) -> tuple[int, int]:
     Raises:
       UserError: it is something else.
     """
-    number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit()):
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if found is None:
         raise UserError(f"--shard {text} is no I/N, such as 0/4")
-    return int(number), int(count)
+    return int(found[1]), int(found[2])
 
 
 def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:

@@ -4,15 +4,15 @@ However the work is shared, one process writes the corpus in the end, in the ord
 the files are the same.
 """
 
-import collections
 import contextlib
-import dataclasses
+import functools
 import io
 import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -25,14 +25,14 @@ from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import (
     SUMMARY_FILE,
     SUMMARY_KEYS,
-    CorpusIndex,
     check_prepared,
     read_summary,
 )
 from sersl.corpora.manifests.manifest import ManifestBuilder, corpus_name
 from sersl.corpora.remote import refuse_remote
 from sersl.corpora.writing import beam
-from sersl.corpora.writing.builder import Builder, FolderBuilder, Progress
+from sersl.corpora.writing.account import summarize
+from sersl.corpora.writing.builder import Builder, FolderBuilder
 from sersl.corpora.writing.claim import (
     STAGING,
     alone,
@@ -43,7 +43,13 @@ from sersl.corpora.writing.claim import (
     together,
 )
 from sersl.corpora.writing.encoding import encode_all
-from sersl.corpora.writing.parts import Parts, check_shard, divide_evenly
+from sersl.corpora.writing.parts import (
+    Parts,
+    Progress,
+    check_processes,
+    check_shard,
+    divide_evenly,
+)
 from sersl.corpora.writing.quality import write_quality
 
 
@@ -58,7 +64,7 @@ class Prepared:
     """
 
     folder: Path
-    summary: dict
+    summary: dict[str, Any]
     skipped_work: bool
 
 
@@ -117,13 +123,8 @@ def prepare(
     """
     _check_sharing(processes, shard, beam_options)
     refuse_remote(data_dir, "prepare")
-    data_dir = Path(data_dir)
-    arguments = _arguments(
-        corpus,
-        audio_dir,
-        manifest,
-        {"name": name, "format": format, "columns": columns, "scale": scale},
-    )
+    chosen = {"name": name, "format": format, "columns": columns, "scale": scale}
+    arguments = _arguments(corpus, audio_dir, manifest, chosen)
     options = None if beam_options is None else beam.parse_options(beam_options)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
 
@@ -137,52 +138,90 @@ def prepare(
         return builder
 
     # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
-    builder = make(data_dir / STAGING)
-    final = data_dir / builder.name / str(builder.version)
-    parts = source = None
+    builder = make(Path(data_dir) / STAGING)
+    job = _Job(Path(data_dir), builder, overwrite=overwrite, shared=shard is not None)
+    parts = None
+    if shard is not None and job.finished() is None:
+        parts = job.encode_share(shard)
+        if parts is not None and parts.missing():
+            return None
+    with alone(job.data_dir, builder.name, wait=shard is not None) as staging:
+        summary = job.finished()
+        skipped_work = summary is not None
+        if summary is None:
+            builder = make(staging)
+            builder.parts = job.parts_of_beam() if options is not None else parts
+            _write(builder, options)
+            given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
+            summary = job.finish(builder, staging, given)
+        end_work(job.data_dir, builder.name)
+    return Prepared(job.final, summary, skipped_work)
 
-    def finished() -> dict | None:
-        again = overwrite and shard is None
-        return None if again else _read_finished(final, source, overwrite=overwrite)
 
-    if shard is not None:
-        source = builder.source_fingerprint()
-        if finished() is None:
-            work = describe_work(str(builder.version), source, builder.count())
-            with together(data_dir, builder.name, work):
-                if finished() is None:  # it may have been written while this one waited
-                    parts = _parts(data_dir, builder.name, work)
-                    _encode_share(builder, parts, shard)
-                    if parts.missing():
-                        return None
-    with alone(data_dir, builder.name, wait=shard is not None) as staging:
-        source = source or builder.source_fingerprint()
-        summary = finished()
-        if summary is not None:
-            end_work(data_dir, builder.name)
-            return Prepared(final, summary, True)
-        if options is not None:
-            work = describe_work(str(builder.version), source, builder.count())
-            begin_work(data_dir, builder.name, work)
-            parts = _parts(data_dir, builder.name, work)
-        builder = make(staging)
-        builder.parts = parts
-        _write(builder, options)
+class _Job:
+    """One preparation of a corpus.
+
+    Attributes:
+      data_dir: to write into.
+      final: folder of the finished corpus.
+    """
+
+    def __init__(self, data_dir: Path, builder: Builder, *, overwrite: bool, shared: bool):
+        self.data_dir, self._builder = data_dir, builder
+        self.final = data_dir / builder.name / str(builder.version)
+        self._again = overwrite and not shared
+        self._overwrite = overwrite
+
+    @functools.cached_property
+    def source(self) -> str:
+        """Fingerprint of what is prepared."""
+        return self._builder.source_fingerprint()
+
+    def finished(self) -> dict[str, Any] | None:
+        """Reads the summary of a corpus that is there and was prepared from this source."""
+        source = self.source  # before anything is written
+        if self._again:
+            return None
+        return _read_finished(self.final, source, overwrite=self._overwrite)
+
+    def encode_share(self, shard: tuple[int, int]) -> Parts | None:
+        """Encodes the parts of one shard that are not there yet; None if others have finished."""
+        work = self._work()
+        with together(self.data_dir, self._builder.name, work):
+            if self.finished() is not None:  # written while this one waited
+                return None
+            parts = self._parts(work)
+            _encode_share(self._builder, parts, shard)
+            return parts
+
+    def parts_of_beam(self) -> Parts:
+        """Makes the folder of parts for a pipeline of Beam."""
+        work = self._work()
+        begin_work(self.data_dir, self._builder.name, work)
+        return self._parts(work)
+
+    def finish(self, builder: Builder, staging: Path, given: dict[str, str]) -> dict[str, Any]:
+        """Adds what TFDS does not write, and puts the corpus in its place."""
         written = staging / builder.name / str(builder.version)
-        given = {"corpus": corpus} | {k: os.fspath(v) for k, v in arguments.items()}
-        summary = _account(builder, source) | {"source": given} | _contents(builder, written)
+        summary = summarize(builder, written, source=self.source, given=given)
         write_json(written / SUMMARY_FILE, summary)
         write_quality(written, builder.quality, summary)
         write_digests(written, known=builder.record_digests)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        swap_in(written, final)  # readers see the old corpus or the new one
-        end_work(data_dir, builder.name)
-    return Prepared(final, summary, False)
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        swap_in(written, self.final)  # readers see the old corpus or the new one
+        return summary
+
+    def _work(self) -> dict[str, Any]:
+        builder = self._builder
+        return describe_work(str(builder.version), self.source, builder.count())
+
+    def _parts(self, work: Mapping[str, Any]) -> Parts:
+        folder = parts_folder(self.data_dir, self._builder.name)
+        return Parts(folder, divide_evenly(work["utterances"]))
 
 
 def _check_sharing(processes: int, shard: tuple[int, int] | None, beam_options) -> None:
-    if processes < 1:
-        raise UserError(f"preparing takes at least 1 process, not {processes}")
+    check_processes(processes, "preparing")
     if shard is not None:
         check_shard(shard)
     if beam_options is not None and (shard is not None or processes > 1):
@@ -192,7 +231,7 @@ def _check_sharing(processes: int, shard: tuple[int, int] | None, beam_options) 
         )
 
 
-def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict | None:
+def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict[str, Any] | None:
     """Reads the summary of a corpus that is there and was prepared from this source."""
     if not (final / SUMMARY_FILE).is_file():
         return None
@@ -211,10 +250,6 @@ def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict | None:
         f"the source of corpus {summary['corpus']!r} has changed since {final} was prepared: add "
         "--overwrite to `sersl prepare`, or use another folder"
     )
-
-
-def _parts(data_dir: Path, corpus: str, work: Mapping) -> Parts:
-    return Parts(parts_folder(data_dir, corpus), divide_evenly(work["utterances"]))
 
 
 def _encode_share(builder: Builder, parts: Parts, shard: tuple[int, int]) -> None:
@@ -291,61 +326,3 @@ def _arguments(
             f"({about.licence})"
         )
     return {"audio_dir": audio_dir}
-
-
-def _account(builder: Builder, source: str) -> dict:
-    account, about = builder.account, builder.about
-    expected, differences = builder.expected_utterances(), []
-    if expected not in (None, account.num_utterances):
-        differences.append(
-            f"{account.num_utterances} utterances, the published corpus has {expected}"
-        )
-    return {
-        "schema": 1,
-        "corpus": builder.name,
-        "version": str(builder.version),
-        "fingerprint": account.fingerprint,
-        "source_fingerprint": source,
-        "num_utterances": account.num_utterances,
-        "expected_utterances": expected,
-        "differences": differences,
-        "skipped": [dataclasses.asdict(item) for item in account.skipped],
-        "left_out": [dataclasses.asdict(item) for item in account.left_out],
-        "silent": account.silent,
-        "short": account.short,
-        "notes": list(account.notes),
-        "licence": about.licence,
-        "citation": about.citation,
-        "homepage": about.homepage,
-    }
-
-
-def _contents(builder: Builder, folder: Path) -> dict:
-    """Counts what the index of a freshly written corpus holds."""
-    account = builder.account
-    index = CorpusIndex(
-        corpus=builder.name,
-        version=str(builder.version),
-        folder=folder,
-        fingerprint=account.fingerprint,
-        num_utterances=account.num_utterances,
-    )
-    by_audio = collections.defaultdict(list)
-    for utterance_id, sha256 in zip(
-        index.column("utterance_id").tolist(), index.column("sha256").tolist(), strict=True
-    ):
-        by_audio[sha256].append(utterance_id)
-    speakers = set(index.column("speaker").tolist()) - {""}
-    return {
-        "hours": round(float(index.column("duration").sum()) / 3600, 6),
-        "num_speakers": len(speakers),
-        "categories": _count(index.column("category")),
-        "genders": _count(index.column("gender")),
-        "languages": _count(index.column("language")),
-        "identical_audio": [ids for ids in by_audio.values() if len(ids) > 1],
-    }
-
-
-def _count(values) -> dict[str, int]:
-    counts = collections.Counter(values.tolist())
-    return {value: counts[value] for value in sorted(counts)}

@@ -1,9 +1,9 @@
 """Turns utterances into a TFDS dataset of encoded audio, without TensorFlow.
 
-A corpus is a subclass of `Builder` (or `FolderBuilder`) that says where its utterances are and
-what is known of them; everything else happens here: decoding, checking, encoding, hashing, and
-the books on what was left out. The same source gives the same records in the same order, whether
-threads, processes or Apache Beam encode them.
+A corpus is a subclass of `Builder` (or `FolderBuilder`) that lists its utterances and their labels;
+everything else happens here: decoding, checking, encoding, hashing, and counting what was left out.
+The same source gives the same records in the same order, whether threads, processes or Apache Beam
+encode them.
 """
 
 import abc
@@ -12,23 +12,24 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from sersl.audio.decode import AudioInfo
+from sersl.audio.levels import Levels
 from sersl.core.errors import UserError
 from sersl.corpora.index import INDEX_FILE, SPLIT
 from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 from sersl.corpora.writing import beam
 from sersl.corpora.writing.encoding import Encoded, encode_all
-from sersl.corpora.writing.parts import Parts, divide_evenly
+from sersl.corpora.writing.parts import Parts, Progress, divide_evenly
 from sersl.corpora.writing.quality import Quality
 from sersl.corpora.writing.records import SHARD_BYTES, IndexWriter, ShardWriter, record_features
 
-Progress = Callable[[int, int], None]  # (utterances done, utterances in all), called often
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
 
 
@@ -121,7 +122,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
         return len(seen)
 
     def expected_utterances(self) -> int | None:
-        """Says how many utterances a complete copy has; None where nobody can know."""
+        """Gives the number of utterances of a complete copy; None if copies differ."""
         return self.about.num_utterances
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -190,8 +191,8 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
                 f"the first, {first.path}: {first.reason}"
             )
 
-    def _rows(self, total: int) -> Iterator[tuple[dict, bytes]]:
-        """Gives rows and records in the order listed, and keeps the books."""
+    def _rows(self, total: int) -> Generator[tuple[dict, bytes], None, None]:
+        """Gives rows and records in the order listed, and counts what is left out."""
         if self.parts is None:
             encoded = encode_all(self.name, self.listed(), processes=self.processes)
             progress = self.progress
@@ -200,23 +201,23 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
             progress = self.join_progress
         with contextlib.closing(encoded):
             for done, one in enumerate(encoded, 1):
-                if one.reason:
+                if one.row is None or one.levels is None:
                     self.account.skipped.append(LeftOut(one.path, one.reason))
                 else:
-                    self._count_in(one)
+                    self._count_in(one.row, one.levels, one.info)
                     yield one.row, one.record
                 if progress is not None:
                     progress(done, total)
 
     def listed(self) -> Iterator[Utterance]:
-        """Lists the utterances, and puts what is left out into the books."""
+        """Lists the utterances, and notes what is left out in `account`."""
         for item in self.listing():
             if isinstance(item, LeftOut):
                 self.account.left_out.append(item)
             else:
                 yield item
 
-    def _joined(self, parts: Parts) -> Iterator[Encoded]:
+    def _joined(self, parts: Parts) -> Generator[Encoded, None, None]:
         """Reads what others encoded, beside the listing."""
         read = parts.read(Encoded.from_bytes)
         for item in self.listed():
@@ -229,19 +230,19 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
                 return
         raise UserError(
             f"corpus {self.name!r}: its folder has changed while it was prepared: leave it alone, "
-            "and start again"
+            "and run the same command again"
         )
 
-    def _count_in(self, one: Encoded) -> None:
-        if one.levels.peak == 0:
-            self.account.silent.append(one.utterance_id)
-        if one.row["duration"] < _SHORT:
-            self.account.short.append(one.utterance_id)
-        self.quality.add(one.row, one.levels, one.info)
+    def _count_in(self, row: Mapping[str, Any], levels: Levels, info: AudioInfo | None) -> None:
+        if levels.peak == 0:
+            self.account.silent.append(row["utterance_id"])
+        if row["duration"] < _SHORT:
+            self.account.short.append(row["utterance_id"])
+        self.quality.add(row, levels, info)
 
 
 class FolderBuilder(Builder):
-    """Base of a corpus whose labels are in its file names, or in tables beside the audio.
+    """Base of a corpus with labels in its file names, or in tables beside the audio.
 
     Subclasses define `parse`; those with tables read them in `read_tables`.
     """
@@ -259,7 +260,7 @@ class FolderBuilder(Builder):
 
     @abc.abstractmethod
     def parse(self, file: str) -> Utterance | LeftOut | Sequence[Utterance | LeftOut]:
-        """Reads what one file is from its path relative to the corpus's folder.
+        """Reads the labels of one file from its path relative to the corpus's folder.
 
         A recording of many utterances gives a list.
         """
@@ -275,13 +276,13 @@ class FolderBuilder(Builder):
             yield from list_files(self.audio_dir, self.CONTAINERS)
 
     def read_tables(self) -> list[LeftOut]:
-        """Reads label files, before the first `parse`; gives those that should be there."""
+        """Reads label files, before the first `parse`; gives those that are missing."""
         return []
 
     def listing(self) -> Iterator[Utterance | LeftOut]:
         """Lists the utterances of all files; a second file of the same id is left out."""
         yield from self.read_tables()
-        seen = {}
+        seen: dict[str, str] = {}
         for file in self.files():
             found = self.parse(file)
             for item in found if isinstance(found, Sequence) else [found]:

@@ -1,4 +1,4 @@
-"""Who may write a corpus: one process alone, or several that share the work.
+"""Locks for writing a corpus: one process alone, or several that share the work.
 
 The system frees the locks when a process ends, however it ends. Between hosts they hold on NFS 4,
 on NFS 3 with lockd and on Lustre mounted with `flock`.
@@ -7,25 +7,29 @@ on NFS 3 with lockd and on Lustre mounted with `flock`.
 import contextlib
 import fcntl
 import importlib.metadata
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import soundfile
 
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json, write_json
 from sersl.core.version import __version__
 
 STAGING = ".preparing"  # folder of `data_dir` for what is not finished
 _WORK_FILE = "work.json"
+_LOCK = ".lock"  # ending of the locks in it
+_PARTS = ".parts"  # ending of the folders in it with parts, which a later run goes on with
 
 
 @contextlib.contextmanager
 def alone(data_dir: Path, corpus: str, *, wait: bool = False) -> Iterator[Path]:
-    """Gives a folder to write into, to one process at a time; what a killed one left is removed.
+    """Gives a folder to write into, to one process at a time.
+
+    What killed processes left is removed, of this corpus and of others.
 
     Args:
       data_dir: where the corpus will be.
@@ -36,7 +40,7 @@ def alone(data_dir: Path, corpus: str, *, wait: bool = False) -> Iterator[Path]:
       An empty folder; it is removed at the end.
 
     Raises:
-      UserError: `data_dir` cannot be written, or another process is at it.
+      UserError: `data_dir` cannot be written, or another process is writing the corpus.
     """
     with _open_lock(data_dir, corpus) as lock:
         try:
@@ -45,6 +49,7 @@ def alone(data_dir: Path, corpus: str, *, wait: bool = False) -> Iterator[Path]:
             raise UserError(
                 f"another process is preparing {corpus!r} in {data_dir}: wait until it is done"
             ) from error
+        _clear_stale(data_dir, corpus)
         staging = data_dir / STAGING / corpus
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
@@ -55,7 +60,7 @@ def alone(data_dir: Path, corpus: str, *, wait: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def together(data_dir: Path, corpus: str, work: Mapping) -> Iterator[None]:
+def together(data_dir: Path, corpus: str, work: Mapping[str, Any]) -> Iterator[None]:
     """Lets processes share work on a corpus, while none has it alone.
 
     Args:
@@ -64,12 +69,12 @@ def together(data_dir: Path, corpus: str, work: Mapping) -> Iterator[None]:
       work: what is being made, see `describe_work`; what was left of other work is removed.
 
     Yields:
-      Nothing; the corpus's folder of parts is there, and is of this work.
+      Nothing; the corpus's folder of parts exists, and is of this work.
 
     Raises:
-      UserError: `data_dir` cannot be written, or others are at work on something else.
+      UserError: `data_dir` cannot be written, or others work on something else.
     """
-    # Whoever starts looks around one after the other, and all work then under a shared lock.
+    # Runs start one after the other, and all work then under a shared lock.
     with _open_lock(data_dir, corpus) as lock:
         with _open_lock(data_dir, f"{corpus}.start") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
@@ -82,48 +87,32 @@ def together(data_dir: Path, corpus: str, work: Mapping) -> Iterator[None]:
 
 
 def parts_folder(data_dir: Path, corpus: str) -> Path:
-    """Names the folder of a corpus's parts.
+    """Names the folder of a corpus's parts, which need not exist."""
+    return data_dir / STAGING / f"{corpus}{_PARTS}"
+
+
+def begin_work(data_dir: Path, corpus: str, work: Mapping[str, Any]) -> None:
+    """Makes the folder of parts for some work; one of other work is removed.
 
     Args:
       data_dir: where the corpus will be.
-      corpus: its name.
-
-    Returns:
-      The folder, there or not.
-    """
-    return data_dir / STAGING / f"{corpus}.parts"
-
-
-def begin_work(data_dir: Path, corpus: str, work: Mapping) -> None:
-    """Makes the folder of parts for some work, and removes it where it is of other work.
-
-    Args:
-      data_dir: where the corpus will be.
-      corpus: its name; no other process may be at it.
+      corpus: its name; no other process may work on it.
       work: what is being made, see `describe_work`.
     """
     if _read_work(data_dir, corpus) == work:
         return
     folder = parts_folder(data_dir, corpus)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    temporary = folder / f"{_WORK_FILE}.tmp"
-    temporary.write_text(json.dumps(work, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / _WORK_FILE)
+    write_json(folder / _WORK_FILE, work)
 
 
 def end_work(data_dir: Path, corpus: str) -> None:
-    """Removes the folder of parts, if there is one.
-
-    Args:
-      data_dir: where the corpus is.
-      corpus: its name; no other process may be at it.
-    """
+    """Removes the folder of parts of a corpus that no other process works on, if there is one."""
     shutil.rmtree(parts_folder(data_dir, corpus), ignore_errors=True)
 
 
-def describe_work(version: str, source_fingerprint: str, total: int) -> dict:
-    """Says all that the parts of a corpus depend on: parts of other work are never taken up.
+def describe_work(version: str, source_fingerprint: str, total: int) -> dict[str, Any]:
+    """Lists all that the parts of a corpus depend on: parts of other work are never used.
 
     Args:
       version: of the corpus's builder.
@@ -150,11 +139,34 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _claim(lock: IO, data_dir: Path, corpus: str, there: Mapping | None, work: Mapping) -> None:
-    """Takes a lock that nobody may hold who is at other work."""
-    try:
+def _clear_stale(data_dir: Path, corpus: str) -> None:
+    """Removes unfinished corpora whose processes were killed: nobody holds their locks."""
+    for folder in (data_dir / STAGING).iterdir():
+        name = folder.name
+        if name == corpus or name.endswith((_LOCK, _PARTS)) or not folder.is_dir():
+            continue
+        with (
+            contextlib.suppress(BlockingIOError, UserError),
+            _open_lock(data_dir, name) as lock,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claim(
+    lock: IO[str],
+    data_dir: Path,
+    corpus: str,
+    there: Mapping[str, Any] | None,
+    work: Mapping[str, Any],
+) -> None:
+    """Takes the lock of a corpus; no process that does other work may hold it."""
+    if there is None:
         # Without any parts, whoever holds it has the corpus alone and will be done with it.
-        fcntl.flock(lock, fcntl.LOCK_EX if there is None else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         key = next(key for key in work if there.get(key) != work[key])
         raise UserError(
@@ -164,21 +176,23 @@ def _claim(lock: IO, data_dir: Path, corpus: str, there: Mapping | None, work: M
         ) from error
 
 
-def _read_work(data_dir: Path, corpus: str) -> dict | None:
+def _read_work(data_dir: Path, corpus: str) -> dict[str, Any] | None:
+    """Reads what the parts are of; {}, which is no work, where the file is damaged."""
     try:
-        text = (parts_folder(data_dir, corpus) / _WORK_FILE).read_text(encoding="utf-8")
+        return parse_json((parts_folder(data_dir, corpus) / _WORK_FILE).read_bytes())
     except FileNotFoundError:
         return None
-    return json.loads(text)
+    except (OSError, ValueError):
+        return {}
 
 
 @contextlib.contextmanager
-def _open_lock(data_dir: Path, name: str) -> Iterator[IO]:
+def _open_lock(data_dir: Path, name: str) -> Iterator[IO[str]]:
     folder = data_dir / STAGING
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # NFS wants a file open for reading for a shared lock, for writing for an exclusive one.
-        file = os.fdopen(os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        file = os.fdopen(os.open(folder / f"{name}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o666), "r+")
     except OSError as error:
         raise UserError(
             f"data_dir {data_dir} cannot be written: {error.strerror or error}; give another "

@@ -6,7 +6,7 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -82,7 +82,9 @@ def encode(reader: Reader, corpus: str, item: Utterance) -> Encoded:
     return Encoded(item.utterance_id, item.path, record=record, row=row, levels=levels, info=info)
 
 
-def encode_all(corpus: str, items: Iterable[Utterance], *, processes: int = 1) -> Iterator[Encoded]:
+def encode_all(
+    corpus: str, items: Iterable[Utterance], *, processes: int = 1
+) -> Generator[Encoded, None, None]:
     """Encodes utterances, a bounded number ahead of what is taken.
 
     Args:

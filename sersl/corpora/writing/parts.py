@@ -21,6 +21,7 @@ from sersl.corpora.writing.records import RECORD_OPTIONS
 
 _MOST_ROWS = 256  # of a part: seconds of work, and at most 150 MB
 _FEWEST_PARTS = 256  # of a corpus that has as many utterances: enough to share among hosts
+_MOST_PROCESSES = 512
 
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
@@ -200,3 +201,22 @@ def check_shard(shard: tuple[int, int]) -> None:
     number, count = shard
     if not 0 <= number < count:
         raise UserError(f"shard {number}/{count} is none: give I/N with I from 0 to N - 1")
+
+
+def check_processes(processes: int, doing: str) -> None:
+    """Checks a number of worker processes.
+
+    Args:
+      processes: as given.
+      doing: what they do, for the sentence.
+
+    Raises:
+      UserError: it is not from 1 to 512.
+    """
+    if processes < 1:
+        raise UserError(f"{doing} takes at least 1 process, not {processes}")
+    if processes > _MOST_PROCESSES:
+        raise UserError(
+            f"{doing} takes at most {_MOST_PROCESSES} processes on one machine, not {processes}: "
+            "lower --processes"
+        )
