@@ -1,6 +1,7 @@
 """`sersl export`: a finished run to a model folder that others can use."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,15 +10,15 @@ from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import read_corpora, read_json
-from sersl.release.folder import copy_model, read_model, write_encoder, write_model
+from sersl.release.folder import Finish, copy_model, read_model, write_encoder, write_model
+from sersl.release.layout import ABOUT, ONNX_FOLDER
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.onnx.graph import Graph
-from sersl.release.staging import ONNX_FOLDER
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.heard import read_origin
 
 
-def run(arguments) -> int:
+def run(arguments: Namespace) -> int:
     """Writes a model folder.
 
     Args:
@@ -37,22 +38,29 @@ def run(arguments) -> int:
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
     if arguments.onnx:
         Graph()  # says what is missing before anything is written
-    _export(workdir, output, arguments)
+    finish = _add_graph if arguments.onnx else None
+    _export(workdir, output, arguments, finish)
     print(f"model written to {output}")
     if arguments.onnx:
-        print(f"graph written to {write_onnx(read_model(output), output / ONNX_FOLDER)}")
+        print(f"graph written to {output / ONNX_FOLDER}")
     return 0
 
 
-def _export(workdir: Path, output: Path, arguments) -> None:
-    if (workdir / "sersl.json").is_file():
-        copy_model(workdir, output)
+def _add_graph(folder: Path) -> None:
+    write_onnx(read_model(folder), folder / ONNX_FOLDER)
+
+
+def _export(workdir: Path, output: Path, arguments: Namespace, finish: Finish | None) -> None:
+    if (workdir / ABOUT).is_file():
+        copy_model(workdir, output, finish=finish)
         return
     settings = read_json(workdir / "config.json")
     if "objectives" in settings:
-        _export_encoder(workdir, output, licence=arguments.licence)
+        _export_encoder(workdir, output, licence=arguments.licence, finish=finish)
     elif "protocol" in settings:
-        _export_model(workdir, output, fold=arguments.fold, licence=arguments.licence)
+        _export_model(
+            workdir, output, fold=arguments.fold, licence=arguments.licence, finish=finish
+        )
     else:
         raise UserError(
             f"{workdir / 'config.json'} is neither of `sersl finetune` nor of `sersl pretrain`: "
@@ -60,7 +68,9 @@ def _export(workdir: Path, output: Path, arguments) -> None:
         )
 
 
-def _export_model(workdir: Path, output: Path, *, fold: str, licence: str) -> None:
+def _export_model(
+    workdir: Path, output: Path, *, fold: str, licence: str, finish: Finish | None
+) -> None:
     config = load_json(FinetuneConfig, workdir / "config.json")
     corpora, categories = read_corpora(workdir)
     folder = workdir / "folds" / fold
@@ -87,10 +97,11 @@ def _export_model(workdir: Path, output: Path, *, fold: str, licence: str) -> No
         corpora=corpora,
         origin=read_origin(workdir),
         licence=licence,
+        finish=finish,
     )
 
 
-def _export_encoder(workdir: Path, output: Path, *, licence: str) -> None:
+def _export_encoder(workdir: Path, output: Path, *, licence: str, finish: Finish | None) -> None:
     config = load_json(PretrainConfig, workdir / "config.json")
     corpora, _ = read_corpora(workdir)
     # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
@@ -103,6 +114,7 @@ def _export_encoder(workdir: Path, output: Path, *, licence: str) -> None:
         corpora=corpora,
         origin=read_origin(workdir),
         licence=licence,
+        finish=finish,
     )
 
 

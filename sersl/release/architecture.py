@@ -1,8 +1,9 @@
-"""What is needed to build a released network, and the flat names of its tensors."""
+"""The settings that a released network is built from, and the flat names of its tensors."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -14,9 +15,21 @@ from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
 
 
+class HasShape(Protocol):
+    """An array in memory or in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the dimensions."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What must be known to build the network; no heads: an encoder alone."""
+    """The settings of a network; without heads and pooling, an encoder alone."""
 
     frontend: FrontendConfig
     encoder: EncoderConfig
@@ -25,9 +38,10 @@ class Architecture:
     categories: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
 
-    def build(self) -> nnx.Module:
-        """Makes the network's shapes, without numbers: an `EmotionModel` or a `SpeechEncoder`."""
-        if self.heads is None:
+    def build(self) -> EmotionModel | SpeechEncoder:
+        """Makes the network with shapes instead of arrays."""
+        make: Callable[..., EmotionModel | SpeechEncoder]
+        if self.heads is None or self.pooling is None:
             make = functools.partial(SpeechEncoder, self.frontend, self.encoder)
         else:
             make = functools.partial(
@@ -41,6 +55,33 @@ class Architecture:
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
 
+    def shapes_of(self, num_tensors: int, *, where: str) -> dict[str, tuple[int, ...]]:
+        """Lists shapes as `shapes`, for settings that come from outside.
+
+        Args:
+          num_tensors: in the files of the weights.
+          where: the settings come from, for the message.
+
+        Returns:
+          {name: shape}.
+
+        Raises:
+          UserError: there are more layers than tensors, found before the network is built, or the
+            settings do not fit each other.
+        """
+        layers = self.encoder.num_layers
+        if self.encoder.positions == "convolution_stack":
+            layers += self.encoder.position_layers
+        if layers > num_tensors:
+            raise UserError(
+                f"{where} describes {layers} layers, but there are only {num_tensors} tensors: "
+                "copy all files of the same model again"
+            )
+        try:
+            return self.shapes()
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Lists every tensor of the released file by its flat name."""
         params = nnx.to_pure_dict(nnx.split(self.build())[1])
@@ -48,11 +89,13 @@ class Architecture:
         return {prefix + name: tuple(leaf.shape) for name, leaf in flatten(params).items()}
 
 
-def check_tensors(flat: Mapping, shapes: Mapping, *, where: str) -> None:
+def check_tensors(
+    flat: Mapping[str, HasShape], shapes: Mapping[str, tuple[int, ...]], *, where: str
+) -> None:
     """Compares named tensors with what a network needs.
 
     Args:
-      flat: {name: array}, or anything with shape and dtype.
+      flat: {name: array}.
       shapes: {name: shape}.
       where: the file, for the message.
 
@@ -76,35 +119,21 @@ def check_tensors(flat: Mapping, shapes: Mapping, *, where: str) -> None:
             raise UserError(f"{where}: tensor {name!r} is {flat[name].dtype}, not float32")
 
 
-def flatten(params: Mapping, prefix: str = "") -> dict:
-    """Gives nested parameters flat names.
-
-    Args:
-      params: nested dict, list positions as ints.
-      prefix: before every name.
-
-    Returns:
-      {"a.0.b": array}.
-    """
-    flat = {}
+def flatten(params: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Turns {"a": {0: {"b": array}}} into {"a.0.b": array}, each name after a prefix."""
+    flat: dict[str, Any] = {}
     for name, value in params.items():
         path = f"{prefix}{name}"
         flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value})
     return flat
 
 
-def unflatten(flat: Mapping) -> dict:
-    """Undoes `flatten`.
-
-    Args:
-      flat: {"a.0.b": array}.
-
-    Returns:
-      Nested dict; list positions become ints.
-    """
-    nested: dict = {}
+def unflatten(flat: Mapping[str, Any]) -> dict[str | int, Any]:
+    """Undoes `flatten`."""
+    nested: dict[str | int, Any] = {}
     for name, value in flat.items():
-        *parents, last = [int(part) if part.isdigit() else part for part in name.split(".")]
+        parts: list[str | int] = [int(p) if p.isdigit() else p for p in name.split(".")]
+        *parents, last = parts
         level = nested
         for parent in parents:
             level = level.setdefault(parent, {})

@@ -1,8 +1,19 @@
-"""The model card: what the model is for, how well it does, on whose data, under which terms."""
+"""The model card: intended use, scores, training data and licence.
 
-from collections.abc import Mapping
+Names in it come from outside: from manifests, folders and other models. In prose and tables they
+are escaped for Markdown, in code they are quoted for its language.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
+
+from sersl.core.display import one_line
 
 # Names that the Hugging Face Hub takes in the `license` field of a card.
 _HUB_LICENCES = {
@@ -14,6 +25,8 @@ _HUB_LICENCES = {
     "cc by-nc-sa 4.0": "cc-by-nc-sa-4.0",
     "cc0": "cc0-1.0",
 }
+# Characters that mean something in Markdown or HTML; "_" only at the edge of a word.
+_MARKS = re.compile(r"[\\`*\[\]<>|#~$&]|(?<!\w)_|_(?!\w)")
 
 TEMPLATE = """---
 license: {{ hub_licence }}
@@ -50,9 +63,9 @@ Predicts {{ predicts }} from speech, with {{ "{:,}".format(num_parameters) }} pa
 A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters, without heads: fine-tune it, or take its embeddings.
 {% endif %}
 {% if about.imported %}
-Imported with sersl {{ about.sersl }} from the Hugging Face model `{{ about.imported.source }}`, whose card says what it was trained on and under which terms.
+Imported with sersl {{ about.sersl }} from the Hugging Face model {{ about.imported.source | code }}, whose card describes its training data and terms.
 {% else %}
-Made with sersl {{ about.sersl }} (configuration "{{ about.name }}"{% if about.init_from %}, weights started from `{{ about.init_from }}`{% endif %}).
+Made with sersl {{ about.sersl }} (configuration "{{ about.name }}"{% if about.init_from %}, starting weights {{ about.init_from | code }}{% endif %}).
 {% endif %}
 
 ## Use
@@ -61,12 +74,12 @@ Made with sersl {{ about.sersl }} (configuration "{{ about.name }}"{% if about.i
 ```python
 import sersl
 
-model = sersl.load("{{ name }}")
+model = sersl.load({{ name | python }})
 print(model.predict("speech.wav"))
 ```
 
 ```bash
-sersl predict --model {{ name }} speech.wav --output emotions.csv
+sersl predict --model {{ name | shell }} speech.wav --output emotions.csv
 ```
 
 {% if about.categories %}
@@ -77,16 +90,16 @@ Dimensions, by name: {{ about.dimensions | join(", ") }}, each from {{ about.sca
 {% endif %}
 {% else %}
 ```bash
-sersl finetune --config configs/finetune/emotion.py:tiny --workdir run --config.init_from={{ name }}
-sersl embed --model {{ name }} speech.wav --output embeddings.npz
+sersl finetune --config configs/finetune/emotion.py:tiny --workdir run --config.init_from={{ name | shell }}
+sersl embed --model {{ name | shell }} speech.wav --output embeddings.npz
 ```
 {% endif %}
 
 Audio of any rate and number of channels is mixed to mono at {{ about.sample_rate }} Hz.
 {% if about.frontend.kind == "waveform" and about.frontend.normalize == "utterance" %}
-Its level is normalised, as the encoder was trained, so loudness is not heard.
+Its level is normalized, as in the training of the encoder, so loudness has no effect.
 {% elif about.frontend.normalize == "fixed" and about.frontend.kind != "whisper" %}
-The level is not normalised, since loudness carries emotion.
+The level is not normalized, since loudness carries emotion.
 {% endif %}
 
 ## Scores
@@ -112,9 +125,9 @@ The level is not normalised, since loudness carries emotion.
 {% endif %}
 Measured on {{ results.corpus.num_utterances }} utterances of {{ results.corpus.num_speakers }}
 speakers of {{ results.corpus.name }}, protocol {{ results.protocol.name }}: every utterance was
-scored by a model that never heard its {{ "audio" if overlap else "speaker" }}. Brackets: 95 %
-interval, bootstrap over speakers. When the weights here were trained on all folds' speakers, these
-are the scores of the recipe, not of this very file.
+scored by a model that was not trained on its {{ "audio" if overlap else "speaker" }}. Brackets:
+95 % interval, bootstrap over speakers. If the weights here were trained on the speakers of all
+folds, these are the scores of the recipe, not of this file.
 {% else %}
 Not scored.
 {% endif %}
@@ -125,40 +138,40 @@ Not scored.
 | corpus | version | utterances | licence | fingerprint |
 |---|---|---|---|---|
 {% for corpus in about.corpora %}
-| {{ corpus.corpus }} | {{ corpus.version }} | {{ corpus.num_utterances }} | {{ corpus.licence or "not stated" }} | `{{ corpus.fingerprint[:16] }}` |
+| {{ corpus.corpus }} | {{ corpus.version }} | {{ corpus.num_utterances }} | {{ corpus.licence or "not stated" }} | {{ corpus.fingerprint[:16] | code }} |
 {% endfor %}
 
 {% endif %}
 {% if about.origin %}
-What the training itself was made from:
+Data behind its starting weights, annotators and teachers:
 
 | by | corpus | version | labels used | licence | fingerprint |
 |---|---|---|---|---|---|
 {% for other in about.origin %}
-| {{ other.by }} | {{ other.corpus }} | {{ other.version }} | {{ "yes" if other.labels_used else "no" }} | {{ other.get("licence") or "not stated" }} | `{{ other.fingerprint[:16] }}` |
+| {{ other.by }} | {{ other.corpus }} | {{ other.version }} | {{ "yes" if other.labels_used else "no" }} | {{ other.get("licence") or "not stated" }} | {{ other.fingerprint[:16] | code }} |
 {% endfor %}
 
 {% endif %}
 {% if licence %}
 The model is released under {{ licence }}. The terms of the training data still hold.
 {% else %}
-No licence was stated for the model. Until its maker states one, the terms of the
-{{ "model it was imported from" if about.imported else "training data above" }} are what is known; data marked NC allows no commercial use.
+No licence is stated for the model. Until its maker states one, only the terms of the
+{{ "model it was imported from" if about.imported else "training data above" }} are known; data marked NC allows no commercial use.
 {% endif %}
 
 ## Intended use and limits
 
-- For research on speech, and for describing how a recording sounds. It hears a voice, it does not know what a person feels.
+- For research on speech, and for describing how a recording sounds. The model rates a voice; it cannot tell what a person feels.
 - Not for decisions about people: not at work, in school, in court, in insurance or at a border. Emotion recognition at work and in education is forbidden in the European Union (AI Act, article 5).
-- Scores fall on other languages, on microphones and rooms unlike the training data, and acted emotion differs from felt emotion. Score it on your own data first: `sersl evaluate --model {{ name }} --corpus NAME --data_dir DIR --output DIR`.
+- Scores fall on other languages, on microphones and rooms unlike the training data, and acted emotion differs from felt emotion. Score it on your own data first: {{ evaluate | code }}.
 {% if results and results.corpus.num_speakers < 50 %}
-- It was tested on {{ results.corpus.num_speakers }} speakers; with so few, voices, ages and accents that are missing there may be heard wrongly.
+- It was tested on only {{ results.corpus.num_speakers }} speakers; other voices, ages and accents may get wrong scores.
 {% endif %}
 - Audio without speech gets scores too, except digital silence.
 """  # noqa: E501, a row of a table is one line
 
 
-def render(about: Mapping, *, name: str, num_parameters: int) -> str:
+def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
     """Writes the card of a released model.
 
     Args:
@@ -170,12 +183,14 @@ def render(about: Mapping, *, name: str, num_parameters: int) -> str:
       Markdown with a YAML header.
     """
     environment = jinja2.Environment(
-        autoescape=False,  # Markdown, not HTML
+        autoescape=False,  # Markdown, not HTML; see `finalize`
+        finalize=_prose,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {"code": _code, "python": _python, "shell": _shell}
     licence, results = about["licence"], about["results"]
     parts = []
     if about["categories"]:
@@ -196,8 +211,33 @@ def render(about: Mapping, *, name: str, num_parameters: int) -> str:
         predicts=" and ".join(parts),
         overlap=overlap,
         score=lambda value: "–" if value is None else f"{value:.3f}",
-        interval=lambda pair: f" [{pair[0]:.3f}, {pair[1]:.3f}]" if pair else "",
+        interval=_interval,
+        evaluate=f"sersl evaluate --model {_shell(name)} --corpus NAME --data_dir DIR --output DIR",
     )
+
+
+def _prose(value: object) -> object:
+    """Escapes text for Markdown; what a filter made stays as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return Markup(_MARKS.sub(r"\\\g<0>", one_line(value)))
+
+
+def _code(text: str) -> Markup:
+    """Makes a code span; a backtick would end it, and a bar would end the cell of a table."""
+    return Markup("`" + one_line(text).replace("`", "'").replace("|", "¦") + "`")
+
+
+def _python(text: str) -> Markup:
+    return Markup(one_line(json.dumps(text, ensure_ascii=False)))
+
+
+def _shell(text: str) -> Markup:
+    return Markup(shlex.quote(one_line(text)))
+
+
+def _interval(pair: Sequence[float] | None) -> Markup:
+    return Markup(f" [{pair[0]:.3f}, {pair[1]:.3f}]" if pair else "")
 
 
 def _hub_licence(licence: str) -> str:

@@ -1,54 +1,59 @@
-"""The folder of a released model: named tensors, configs, and what stands behind them.
+"""The folder of a released model.
 
-config.json               sizes and category names, in the keys Hugging Face readers look for
-preprocessor_config.json  what audio must look like
+config.json               sizes and category names, under the keys of transformers
+preprocessor_config.json  rate and normalization of the audio
 model.safetensors         parameters; see below
-sersl.json                heads, names and their order, scale, scores, data fingerprints, versions
+sersl.json                heads, names and their order, scale, scores, data fingerprints, checksums
 README.md                 model card
-onnx/                     the same model as a graph, where it was asked for
+onnx/                     the same model as a graph, if it was asked for
 
-A model that a family of transformers computes has that family's tensor names, so that
-`transformers.AutoModel` loads the folder; what transformers has no place for lies behind "sersl."
-in the same file. Any other model has flat names such as encoder.context.layers.0.mlp_in.kernel.
+If a family of transformers computes the model, the tensors have the names of that family, so that
+`transformers.AutoModel` loads the folder; parameters that transformers has no place for have names
+that begin with "sersl.". Any other model has flat names such as
+encoder.context.layers.0.mlp_in.kernel.
 """
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sersl.config.load import from_mapping, to_dict
-from sersl.config.schema import (
-    EncoderConfig,
-    FinetuneConfig,
-    FrontendConfig,
-    HeadsConfig,
-    PoolingConfig,
-    PretrainConfig,
-)
+from sersl.config.load import to_dict
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import SAMPLE_RATE
-from sersl.core.version import __version__
+from sersl.core.files import write_json
+from sersl.core.unfinished import restore
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
+from sersl.release.about import REMEDY, describe, has_sums, read_about, write_about
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
 from sersl.release.huggingface.tensor_names import (
-    Layout,
+    Place,
     places,
     stored_shapes,
     to_parameter,
     to_stored,
 )
-from sersl.release.layout import config_json, layout_for, preprocessor_json
-from sersl.release.staging import FILES, staged, write_json
-from sersl.release.tensors import open_safetensors, read_json, write_safetensors
+from sersl.release.layout import (
+    ABOUT,
+    CARD,
+    CONFIG,
+    FILES,
+    PREPROCESSOR,
+    WEIGHTS,
+    config_json,
+    layout_for,
+    preprocessor_json,
+    whole_model,
+)
+from sersl.release.tensors import open_safetensors, write_safetensors
 
-SCHEMA = 1
-SCALE = {"low": 0.0, "high": 1.0}  # of arousal, dominance and valence, whatever the corpus used
+Finish = Callable[[Path], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,41 +63,44 @@ class ReleasedModel:
     Attributes:
       folder: where it was read.
       architecture: to build the network.
-      params: nested dict of float32 arrays as the network wants them, list positions as ints;
-        {"encoder": ...} for an encoder alone.
+      params: nested dict of float32 arrays, list positions as ints; {"encoder": ...} for an encoder
+        alone.
       about: content of sersl.json.
     """
 
     folder: Path
     architecture: Architecture
-    params: dict
-    about: dict
+    params: dict[str | int, Any]
+    about: dict[str, Any]
 
 
 def write_model(
     folder: str | Path,
     *,
-    params: Mapping,
+    params: Mapping[Any, Any],
     config: FinetuneConfig,
     categories: Sequence[str],
     dimensions: Sequence[str],
-    results: Mapping | None,
-    corpora: Sequence[Mapping],
-    origin: Sequence[Mapping] = (),
+    results: Mapping[str, Any] | None,
+    corpora: Sequence[Mapping[str, Any]],
+    origin: Sequence[Mapping[str, Any]] = (),
     licence: str = "",
+    finish: Finish | None = None,
 ) -> Path:
     """Writes an emotion predictor, whole or not at all.
 
     Args:
-      folder: to make; a released model that is there is replaced.
+      folder: to write; a released model that is there is replaced when the new one is complete.
       params: of an `EmotionModel`, nested dict of arrays; layers may be stacked.
       config: of the run.
       categories: names in the order of the logits.
       dimensions: names in the order of the outputs.
-      results: content of `results.json`, or None when it was not scored.
+      results: content of `results.json`, or None if the run was not scored.
       corpora: {"corpus", "version", "fingerprint", "licence", ...} of the training data.
-      origin: what else it has heard or knows labels of, see `sersl.runs.origin.gather_origin`.
-      licence: of the model; "" when it is not decided.
+      origin: data behind its starting weights, annotators and teachers, see
+        `sersl.runs.heard.gather_origin`.
+      licence: of the model; "" if it is not decided.
+      finish: called with the complete folder before it takes its place, e.g. to add a graph.
 
     Returns:
       The folder.
@@ -110,28 +118,30 @@ def write_model(
     )
     heard = {"corpora": corpora, "origin": origin}
     about = _about(architecture, config=config, results=results, heard=heard, licence=licence)
-    return _write(Path(folder), architecture, params, about)
+    return _write(Path(folder), architecture, params, about, finish)
 
 
 def write_encoder(
     folder: str | Path,
     *,
-    params: Mapping,
+    params: Mapping[Any, Any],
     config: PretrainConfig,
-    corpora: Sequence[Mapping],
-    origin: Sequence[Mapping] = (),
+    corpora: Sequence[Mapping[str, Any]],
+    origin: Sequence[Mapping[str, Any]] = (),
     licence: str = "",
+    finish: Finish | None = None,
 ) -> Path:
-    """Writes a pretrained encoder without heads, to start from or to embed with.
+    """Writes a pretrained encoder without heads, to fine-tune or to embed with.
 
     Args:
-      folder: to make; a released model that is there is replaced.
-      params: {"encoder": parameters of a `SpeechEncoder`, ...}; other subtrees are only for
-        pretraining and stay behind.
+      folder: as `write_model`.
+      params: {"encoder": parameters of a `SpeechEncoder`, ...}; other entries are left out, as only
+        pretraining needs them.
       config: of the run.
       corpora: as `write_model`.
       origin: as `write_model`.
-      licence: of the model; "" when it is not decided.
+      licence: as `write_model`.
+      finish: as `write_model`.
 
     Returns:
       The folder.
@@ -142,34 +152,36 @@ def write_encoder(
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
     heard = {"corpora": corpora, "origin": origin}
     about = _about(architecture, config=config, results=None, heard=heard, licence=licence)
-    return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about)
+    return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about, finish)
 
 
-def read_model(folder: str | Path) -> ReleasedModel:
+def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedModel:
     """Reads and checks a released model.
 
     Args:
-      folder: that `write_model` or `write_encoder` made.
+      folder: that `sersl export` or `sersl import` wrote.
+      verify_weights: compare the weights with their checksum; False saves time with very large
+        models.
 
     Returns:
       The model.
 
     Raises:
-      UserError: a file or tensor is missing, left over, truncated or of another shape.
+      UserError: a file, field or tensor is missing, left over, damaged, or of another shape.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"model folder {folder} does not exist: give one that `sersl export` wrote")
-    for name in FILES[:-1]:  # the card is for people
-        if not (folder / name).is_file():
-            raise UserError(f"model folder {folder} has no {name}: export or copy the model again")
-    about = read_json(folder / "sersl.json")
-    architecture, layout = _architecture(folder, about)
-    path = folder / "model.safetensors"
+    restore(folder)
+    _check_is_model(folder)
+    for name in FILES:
+        # The card is for people.
+        if name != CARD and not (folder / name).is_file():
+            raise UserError(f"model folder {folder} has no {name}: {REMEDY}")
+    about, architecture, layout = read_about(folder, verify_weights=verify_weights)
+    path = folder / WEIGHTS
     stored = open_safetensors(path)
-    shapes = architecture.shapes()
+    shapes = architecture.shapes_of(len(stored), where=str(folder / ABOUT))
     where = places(shapes, layout, architecture.frontend, architecture.encoder)
-    wanted = {}
+    wanted: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         wanted |= stored_shapes(where[name], shape)
     check_tensors(stored, wanted, where=str(path))
@@ -177,21 +189,21 @@ def read_model(folder: str | Path) -> ReleasedModel:
     for name in shapes:
         arrays = [stored[tensor].read() for tensor in where[name].names]
         for tensor, array in zip(where[name].names, arrays, strict=True):
-            if not np.isfinite(array).all():
-                raise UserError(f"{path}: tensor {tensor!r} has values that are NaN or infinite")
+            _check_finite(array, f"{path}: tensor {tensor!r}")
         flat[name] = to_parameter(where[name], *arrays)
-    about = {"origin": [], **about}  # of which earlier versions do not say anything
     return ReleasedModel(
         folder=folder, architecture=architecture, params=unflatten(flat), about=about
     )
 
 
-def copy_model(source: str | Path, folder: str | Path) -> Path:
+def copy_model(source: str | Path, folder: str | Path, *, finish: Finish | None = None) -> Path:
     """Writes a released or imported model again, each tensor bit by bit.
 
     Args:
-      source: a model folder.
-      folder: to make; a released model that is there is replaced.
+      source: a model folder. Links that lead out of it are refused, since their targets would be
+        released too; those of the Hugging Face cache are followed.
+      folder: as `write_model`.
+      finish: as `write_model`.
 
     Returns:
       The folder.
@@ -201,80 +213,110 @@ def copy_model(source: str | Path, folder: str | Path) -> Path:
     """
     source, folder = Path(source), Path(folder)
     if source.resolve() == folder.resolve():
-        raise UserError(f"{folder} cannot be exported onto itself: give another --output")
-    read_model(source)  # only what can be read is passed on
-    with staged(folder) as staging:
+        raise UserError(f"{folder} cannot be exported to itself: give another --output")
+    about = read_model(source).about
+    for name in FILES:
+        _check_inside(source, source / name)
+    with whole_model(folder) as partial:
         for name in FILES:
             if (source / name).is_file():
-                shutil.copyfile(source / name, staging / name)
+                shutil.copyfile(source / name, partial / name)
+        if not has_sums(about):
+            write_about(partial, about)
+        if finish is not None:
+            finish(partial)
     return folder
 
 
-def _write(folder: Path, architecture: Architecture, params: Mapping, about: dict) -> Path:
-    # Layers always lie apart in the file, however they were trained.
+def _write(
+    folder: Path,
+    architecture: Architecture,
+    params: Mapping[Any, Any],
+    about: dict[str, Any],
+    finish: Finish | None,
+) -> Path:
+    # Layers are stored apart, however they were trained.
     encoder = dataclasses.replace(architecture.encoder, scan_layers=False)
     architecture = dataclasses.replace(architecture, encoder=encoder)
-    flat = {name: np.asarray(value) for name, value in flatten(unstack_layers(params)).items()}
+    flat = {
+        name: np.asarray(value) for name, value in flatten(unstack_layers(dict(params))).items()
+    }
     shapes = architecture.shapes()
     check_tensors(flat, shapes, where="the trained model")
     for name, array in flat.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"the trained model: {name!r} has values that are NaN or infinite")
+        _check_finite(array, f"the trained model: {name!r}")
     layout = layout_for(architecture)
     where = places(shapes, layout, architecture.frontend, encoder)
-    wanted = {}
+    wanted: dict[str, tuple[int, ...]] = {}
     for name in sorted(shapes):
         wanted |= stored_shapes(where[name], shapes[name])
-    arrays = (
-        pair for name in sorted(shapes) for pair in to_stored(where[name], flat[name]).items()
-    )
     about = {
         **about,
         "encoder": to_dict(encoder),
         "layout": None if layout is None else dataclasses.asdict(layout),
     }
-    with staged(folder) as staging:
-        write_json(staging / "config.json", config_json(architecture, layout))
-        write_json(staging / "preprocessor_config.json", preprocessor_json(architecture, layout))
-        write_json(staging / "sersl.json", about)
-        write_safetensors(staging / "model.safetensors", wanted, arrays)
-        num_parameters = sum(value.size for value in flat.values())
-        text = card.render(about, name=folder.name, num_parameters=num_parameters)
-        (staging / "README.md").write_text(text, encoding="utf-8")
+    num_parameters = sum(value.size for value in flat.values())
+    with whole_model(folder) as partial:
+        write_files(
+            partial,
+            config=config_json(architecture, layout),
+            preprocessor=preprocessor_json(architecture, layout),
+            shapes=wanted,
+            arrays=_stored(where, flat),
+            about=about,
+            readme=card.render(about, name=folder.name, num_parameters=num_parameters),
+        )
+        if finish is not None:
+            finish(partial)
     return folder
 
 
-def about_model(architecture: Architecture, *, name: str, licence: str) -> dict:
-    """Says in the words of sersl.json what every model has, wherever it comes from.
+def write_files(
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    preprocessor: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    arrays: Iterator[tuple[str, np.ndarray]],
+    about: Mapping[str, Any],
+    readme: str,
+) -> None:
+    """Writes the files of a model into an empty folder.
 
     Args:
-      architecture: of the model.
-      name: of the model.
-      licence: of the model; "" when it is not decided.
-
-    Returns:
-      The first part of sersl.json, JSON-able.
+      folder: to fill.
+      config: content of config.json.
+      preprocessor: content of preprocessor_config.json.
+      shapes: {name: shape} of the tensors.
+      arrays: (name, float32 array) in the order of `shapes`.
+      about: content of sersl.json without checksums.
+      readme: the model card.
     """
-    return {
-        "schema": SCHEMA,
-        "sersl": __version__,
-        "name": name,
-        "licence": licence,
-        "categories": list(architecture.categories),
-        "dimensions": list(architecture.dimensions),
-        "scale": SCALE,
-        "sample_rate": SAMPLE_RATE,
-        "frontend": to_dict(architecture.frontend),
-        "encoder": to_dict(architecture.encoder),
-        "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
-        "heads": None if architecture.heads is None else to_dict(architecture.heads),
-    }
+    write_json(folder / CONFIG, config)
+    write_json(folder / PREPROCESSOR, preprocessor)
+    write_safetensors(folder / WEIGHTS, shapes, arrays)
+    (folder / CARD).write_text(readme, encoding="utf-8")
+    write_about(folder, about)
 
 
-def _about(architecture: Architecture, *, config, results, heard, licence) -> dict:
+def _stored(
+    where: Mapping[str, Place], flat: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name in sorted(where):
+        yield from to_stored(where[name], flat[name]).items()
+
+
+def _about(
+    architecture: Architecture,
+    *,
+    config: FinetuneConfig | PretrainConfig,
+    results: Mapping[str, Any] | None,
+    heard: Mapping[str, Sequence[Mapping[str, Any]]],
+    licence: str,
+) -> dict[str, Any]:
     kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
     return {
-        **about_model(architecture, name=config.name, licence=licence),
+        **describe(architecture, name=config.name, licence=licence),
         "results": None if results is None else {key: results[key] for key in kept},
         **{key: [dict(corpus) for corpus in corpora] for key, corpora in heard.items()},
         "init_from": config.init_from,
@@ -283,27 +325,37 @@ def _about(architecture: Architecture, *, config, results, heard, licence) -> di
     }
 
 
-def _architecture(folder: Path, about: Mapping) -> tuple[Architecture, Layout | None]:
-    where = folder / "sersl.json"
-    needed = ("frontend", "encoder", "pooling", "heads", "categories", "dimensions")
-    for key in ("schema", *needed, "layout", "imported"):
-        if key not in about:
-            raise UserError(f"{where} has no {key!r}: export the model again")
-    if about["schema"] != SCHEMA:
+def _check_finite(array: np.ndarray, name: str) -> None:
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} has values that are NaN or infinite: {REMEDY}")
+
+
+def _check_is_model(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"model folder {folder} does not exist: give one that `sersl export` wrote")
+    if (folder / ABOUT).is_file():
+        return
+    if any((folder / name).is_dir() for name in ("checkpoints", "folds")):
         raise UserError(
-            f"{where} has schema {about['schema']}, this sersl {__version__} reads {SCHEMA}: "
-            f"install the sersl that wrote it"
+            f"{folder} is the workdir of a run, not a model folder: export it first, with `sersl "
+            f"export --workdir {folder} --output DIR`, and give that DIR"
+        )
+    if (folder / CONFIG).is_file():
+        raise UserError(
+            f"{folder} has no {ABOUT}: import it first, if it comes from Hugging Face, with `sersl "
+            f"import --source {folder} --output DIR`; otherwise {REMEDY}"
         )
 
-    def part(cls, key):
-        return None if about[key] is None else from_mapping(cls, about[key], f"{where}: {key}.")
 
-    architecture = Architecture(
-        frontend=part(FrontendConfig, "frontend"),
-        encoder=part(EncoderConfig, "encoder"),
-        pooling=part(PoolingConfig, "pooling"),
-        heads=part(HeadsConfig, "heads"),
-        categories=tuple(about["categories"]),
-        dimensions=tuple(about["dimensions"]),
-    )
-    return architecture, part(Layout, "layout")
+def _check_inside(folder: Path, path: Path) -> None:
+    """Refuses a file that is a link out of its folder, or whose real place is not a plain file."""
+    if not path.is_symlink():
+        return
+    real, allowed = path.resolve(), [folder.resolve()]
+    if folder.resolve().parent.name == "snapshots":  # of the cache of huggingface_hub
+        allowed.append(folder.resolve().parents[1] / "blobs")
+    if not any(real.is_relative_to(place) for place in allowed):
+        raise UserError(
+            f"{path} is a link to {real}, outside of the model folder: replace it with the file "
+            "itself"
+        )

@@ -1,20 +1,79 @@
-"""What the files of a released model look like: of a family of transformers, or our own."""
+"""The files of a released model: their names, their configs, and the folder that holds them."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sersl.core.errors import UserError
+from sersl.core.files import whole_folder
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface import json_files
 from sersl.release.huggingface.tensor_names import Layout
 
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
+ABOUT = "sersl.json"
+CARD = "README.md"
+FILES = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT, CARD)
+ONNX_FOLDER = "onnx"
+
+
+@contextlib.contextmanager
+def whole_model(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder for a model, which takes the place of `folder` on success.
+
+    Args:
+      folder: of the model; a released model that is there stays until the new one is complete.
+
+    Yields:
+      An empty folder on the same file system.
+
+    Raises:
+      UserError: the folder holds something else, or cannot be written.
+    """
+    try:
+        _refuse_to_lose(folder)
+        with whole_folder(folder) as partial:
+            yield partial
+    except OSError as error:
+        raise UserError(
+            f"model folder {folder} cannot be written ({error.strerror or error}): make room, "
+            "change its permissions, or give another --output"
+        ) from error
+
+
+def _refuse_to_lose(folder: Path) -> None:
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give a folder for the model")
+    names = sorted(path.name for path in folder.iterdir())
+    if names and ABOUT not in names:
+        raise UserError(
+            f"folder {folder} is not empty and does not hold a sersl model: give another folder, "
+            "so that nothing is lost"
+        )
+    foreign = [name for name in names if name not in (*FILES, ONNX_FOLDER)]
+    if foreign:
+        raise UserError(
+            f"folder {folder} also holds {foreign[0]!r}, which is not part of a model: move it "
+            "away or give another folder"
+        )
+
 
 def layout_for(architecture: Architecture) -> Layout | None:
-    """Chooses what the tensors of a model are called in its file.
+    """Chooses the names of the tensors of a model in its file.
 
     Args:
       architecture: of the model.
 
     Returns:
       The layout of the family of transformers that computes the same, with its classification head
-      where that computes the same too; None where there is no such family.
+      if that computes the same too; None if there is no such family.
     """
     family = json_files.family_of(architecture.frontend, architecture.encoder)
     if family is None:
@@ -33,7 +92,9 @@ def layout_for(architecture: Architecture) -> Layout | None:
 def _expressible_output(architecture: Architecture) -> str:
     """Names the output that the classification head of transformers can compute, or ""."""
     pooling, heads = architecture.pooling, architecture.heads
-    if heads is None or heads.kind != "linear" or pooling.kind != "mean" or not pooling.projection:
+    if heads is None or pooling is None or heads.kind != "linear":
+        return ""
+    if pooling.kind != "mean" or not pooling.projection:
         return ""
     if pooling.layers == "weighted" and pooling.standardize_layers:
         return ""
@@ -42,19 +103,11 @@ def _expressible_output(architecture: Architecture) -> str:
     return "" if heads.bounded else "dimensions"
 
 
-def config_json(architecture: Architecture, layout: Layout | None) -> dict:
-    """Writes config.json: sizes and category names, in the keys that Hugging Face readers look for.
-
-    Args:
-      architecture: of the model.
-      layout: of its file.
-
-    Returns:
-      Content of the file.
-    """
+def config_json(architecture: Architecture, layout: Layout | None) -> dict[str, Any]:
+    """Makes config.json: sizes and category names, under the keys of transformers."""
     encoder, pooling = architecture.encoder, architecture.pooling
     if layout is None:
-        sizes = {
+        sizes: dict[str, Any] = {
             "model_type": "sersl",
             "architectures": ["SpeechEncoder" if architecture.heads is None else "EmotionModel"],
             "hidden_size": encoder.width,
@@ -84,16 +137,8 @@ def config_json(architecture: Architecture, layout: Layout | None) -> dict:
     }
 
 
-def preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict:
-    """Writes preprocessor_config.json: what audio must look like.
-
-    Args:
-      architecture: of the model.
-      layout: of its file.
-
-    Returns:
-      Content of the file.
-    """
+def preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict[str, Any]:
+    """Makes preprocessor_config.json: rate and normalization of the audio."""
     if layout is not None:
         return json_files.preprocessor_json(architecture.frontend)
     return {

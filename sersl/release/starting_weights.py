@@ -1,12 +1,13 @@
 """Weights to start training from: those of a run, of a released or of an imported folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
+from sersl.core.files import read_json
 from sersl.models.transformer import unstack_layers
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.runs.checkpoint import has_item, load_params
@@ -19,7 +20,7 @@ def read_weights(source: str | Path) -> InitialWeights:
 
     Args:
       source: workdir of `sersl pretrain`, or a folder that `sersl export` or `sersl import` wrote;
-        of an imported one the encoder alone, since its heads answer to other names.
+        of an imported one the encoder alone, since its heads predict other names.
 
     Returns:
       The weights and the settings of frontend and encoder.
@@ -52,11 +53,14 @@ def read_weights(source: str | Path) -> InitialWeights:
         )
     teacher = has_item(source, "teacher")
     params = load_params(source, "teacher") if teacher else load_params(source)
-    config = json.loads((source / "config.json").read_text())
+    path, remedy = source / "config.json", "give the workdir of a `sersl pretrain` run"
+    config = Fields(
+        read_json(path, what="settings of a run", remedy=remedy), where=str(path), remedy=remedy
+    )
     return InitialWeights(
         params=unstack_layers(params),
-        frontend=from_mapping(FrontendConfig, config["frontend"]),
-        encoder=from_mapping(EncoderConfig, config["encoder"]),
+        frontend=from_mapping(FrontendConfig, config.group("frontend"), f"{path}: frontend."),
+        encoder=from_mapping(EncoderConfig, config.group("encoder"), f"{path}: encoder."),
         source=str(source),
         corpora=heard_by_run(source),
     )

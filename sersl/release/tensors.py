@@ -1,7 +1,7 @@
 """Named tensors of a model folder: safetensors, whole or in shards, or a PyTorch checkpoint.
 
-What is read is found by its header and read one tensor at a time, and what is written is written
-one tensor at a time, so that a model may be larger than half of the memory.
+Tensors are read and written one at a time, so that a model may be larger than half of the memory.
+Nothing is allocated before the header is known to fit the size of the file.
 """
 
 import functools
@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
+from sersl.core.files import parse_json, read_json
 from sersl.release.torch_file import TorchFile
 
 # In the order in which Hugging Face looks for them.
@@ -36,8 +39,12 @@ _DTYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
-_MOST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
+# The format allows 100 MB; a model of 10,000 tensors has about 1.
+_MOST_HEADER = 16 * 2**20  # bytes
+_MOST_DIMENSIONS = 8
+_MOST_BYTES = 2**44  # 16 TiB
 _ALIGNMENT = 8  # bytes at which the data of a safetensors file starts
+_AGAIN = "copy the model again"
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,13 @@ class StoredTensor:
 
     Attributes:
       shape: as stored.
-      dtype: of the file.
+      dtype: as stored.
       file: that holds it.
-      read: gives the numbers, in the file's dtype.
+      read: reads the array, of that shape and dtype.
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     file: Path
     read: Callable[[], np.ndarray]
 
@@ -61,7 +68,7 @@ def open_weights(folder: Path) -> dict[str, StoredTensor]:
     """Finds the tensors of a model folder.
 
     Args:
-      folder: with one of `WEIGHTS`; the first that is there counts.
+      folder: with at least one of `WEIGHTS`; the first of them is read.
 
     Returns:
       {name: tensor}.
@@ -86,38 +93,33 @@ def open_safetensors(path: Path) -> dict[str, StoredTensor]:
       {name: tensor}.
 
     Raises:
-      UserError: the header is truncated, is no header, or does not fit the file.
+      UserError: the header is truncated or damaged, does not fit the file, or its tensors overlap
+        or leave gaps.
     """
-    advice = "copy the file again"
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(8)
             length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(_MOST_HEADER, size - 8):
-                raise UserError(f"{path} is truncated within its header: {advice}")
-            header = json.loads(file.read(length).decode("utf-8"))
+            if len(start) < 8 or length > size - 8:
+                raise UserError(f"{path} is truncated within its header: {_AGAIN}")
+            if length > _MOST_HEADER:
+                raise UserError(f"{path} has a header of more than 16 MiB: {_AGAIN}")
+            header = parse_json(file.read(length))
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {advice}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): {_AGAIN}") from error
     except ValueError as error:
-        raise UserError(f"{path} has a damaged header: {advice}") from error
-    if not isinstance(header, dict):
-        raise UserError(f"{path} has a damaged header: {advice}")
+        raise UserError(f"{path} has a damaged header ({error}): {_AGAIN}") from error
     header.pop("__metadata__", None)
-    tensors = {}
+    tensors, places = {}, []
     for name, entry in header.items():
-        try:
-            dtype = np.dtype(_DTYPES[entry["dtype"]])
-            shape = tuple(int(n) for n in entry["shape"])
-            begin, end = (int(n) for n in entry["data_offsets"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: tensor {name!r} has a damaged header: {advice}") from error
-        if min((*shape, begin)) < 0 or end - begin != math.prod(shape) * dtype.itemsize:
-            raise UserError(f"{path}: tensor {name!r} has a damaged header: {advice}")
+        dtype, shape, begin, end = _described(path, name, entry)
         if 8 + length + end > size:
-            raise UserError(f"{path} is truncated within tensor {name!r}: {advice}")
+            raise UserError(f"{path} is truncated within tensor {name!r}: {_AGAIN}")
+        places.append((begin, end, name))
         read = functools.partial(_read_raw, path, dtype, shape, 8 + length + begin)
         tensors[name] = StoredTensor(shape=shape, dtype=dtype, file=path, read=read)
+    _check_places(path, places, size - 8 - length)
     return tensors
 
 
@@ -131,12 +133,13 @@ def write_safetensors(
     Args:
       path: to write.
       shapes: {name: shape}, in the order of the file.
-      arrays: (name, float32 array) in that order; made when their turn comes.
+      arrays: (name, float32 array) in that order.
 
     Raises:
-      ValueError: an array is not the one whose turn it is.
+      ValueError: an array has another name, shape or type than is due.
     """
-    header, position = {"__metadata__": {"format": "pt"}}, 0
+    header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
+    position = 0
     for name, shape in shapes.items():
         end = position + 4 * math.prod(shape)
         header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [position, end]}
@@ -163,14 +166,15 @@ def as_float32(name: str, tensor: StoredTensor) -> np.ndarray:
       A float32 array.
 
     Raises:
-      UserError: it holds no weights, or values that are NaN or infinite.
+      UserError: it has integers, or values that are NaN or infinite.
     """
     if tensor.dtype.name not in ("float32", "float16", "bfloat16", "float64"):
         raise UserError(
             f"{tensor.file}: tensor {name!r} is {tensor.dtype.name}, not of real numbers: give the "
-            "model before it was quantised"
+            "model before it was quantized"
         )
-    array = np.asarray(tensor.read(), np.float32)
+    with np.errstate(over="ignore"):  # of float64; found below
+        array = np.asarray(tensor.read(), np.float32)
     if not np.isfinite(array).all():
         raise UserError(
             f"{tensor.file}: tensor {name!r} has values that are NaN or infinite: give weights of "
@@ -179,29 +183,43 @@ def as_float32(name: str, tensor: StoredTensor) -> np.ndarray:
     return array
 
 
-def read_json(path: Path) -> dict:
-    """Reads a JSON object.
+def _described(
+    path: Path, name: str, entry: object
+) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    """Reads the entry of one tensor: (dtype, shape, first byte, byte after the last)."""
+    wrong = UserError(f"{path}: tensor {name[:200]!r} has a damaged header: {_AGAIN}")
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise wrong
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(kind, str) or kind not in _DTYPES:
+        raise wrong
+    for numbers, most in ((shape, _MOST_DIMENSIONS), (offsets, 2)):
+        if not isinstance(numbers, list) or len(numbers) > most:
+            raise wrong
+        if not all(type(n) is int and 0 <= n <= _MOST_BYTES for n in numbers):
+            raise wrong
+    dtype = np.dtype(_DTYPES[kind])
+    if len(offsets) != 2 or offsets[1] - offsets[0] != math.prod(shape) * dtype.itemsize:
+        raise wrong
+    return dtype, tuple(shape), offsets[0], offsets[1]
 
-    Args:
-      path: of the file.
 
-    Returns:
-      The object.
-
-    Raises:
-      UserError: the file is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}; copy the model again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object: copy the model again")
-    return content
+def _check_places(path: Path, places: list[tuple[int, int, str]], size: int) -> None:
+    """Checks that tensors follow each other from the first byte of the data to the last."""
+    position = 0
+    for begin, end, name in sorted(places):
+        if begin != position:
+            fault = "overlaps another" if begin < position else "follows a gap"
+            raise UserError(f"{path}: tensor {name!r} {fault}: {_AGAIN}")
+        position = end
+    if position != size:
+        raise UserError(f"{path} has {size - position} bytes that no tensor uses: {_AGAIN}")
 
 
-def _read_raw(path, dtype, shape, offset):
+def _read_raw(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> np.ndarray:
     values = np.fromfile(path, dtype, count=math.prod(shape), offset=offset)
+    if values.size != math.prod(shape):
+        raise UserError(f"{path} became shorter while it was read: {_AGAIN}")
     return values.reshape(shape)
 
 
@@ -221,11 +239,14 @@ def _open_file(path: Path) -> dict[str, StoredTensor]:
 
 
 def _open_shards(index: Path) -> dict[str, StoredTensor]:
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise UserError(f"{index} has no weight_map: copy the model again")
+    fields = Fields(
+        read_json(index, what="index of weights", remedy=_AGAIN), where=str(index), remedy=_AGAIN
+    )
+    places = fields.texts("weight_map")
+    if not places:
+        raise UserError(f"{index} has an empty weight_map: {_AGAIN}")
     shards = {}
-    for name in sorted(set(map(str, places.values()))):
+    for name in sorted(set(places.values())):
         if Path(name).name != name:
             raise UserError(f"{index} names the shard {name!r} outside of its folder: refused")
         if not (index.parent / name).is_file():

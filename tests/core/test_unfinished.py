@@ -78,3 +78,53 @@ def test_file_when_somebody_has_put_a_link_in_its_unfinished_place_then_the_link
     with files.whole_file(tmp_path / "a.csv") as file:
         file.write("x")
     assert victim.read_text() == "precious" and (tmp_path / "a.csv").read_text() == "x"
+
+
+KILLED_AT = """
+import os, shutil, sys
+from sersl.core import files, unfinished
+if sys.argv[4] == "rename":
+    unfinished._exchange = lambda a, b: False
+calls = 0
+def count(function):
+    def counted(*arguments, **options):
+        global calls
+        calls += 1
+        if calls > int(sys.argv[3]):
+            os._exit(9)
+        return function(*arguments, **options)
+    return counted
+unfinished._exchange = count(unfinished._exchange)
+for name in ("rename", "replace", "mkdir", "unlink", "rmdir", "scandir", "open"):
+    setattr(os, name, count(getattr(os, name)))
+shutil.copyfile = count(shutil.copyfile)
+with files.whole_folder(sys.argv[2]) as partial:
+    for name in ("a", "b"):
+        shutil.copyfile(sys.argv[1] + "/" + name, partial / name)
+"""
+
+
+@pytest.mark.parametrize("swap", ["exchange", "rename"])
+def test_folder_when_killed_before_any_change_of_the_disk_then_a_complete_one_is_there(
+    tmp_path, swap
+):
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / version / name).write_text(version)
+    place = tmp_path / "place" / "model"
+    found, calls, done = set(), 0, False
+    while not done:
+        with files.whole_folder(place) as partial:
+            for name in ("a", "b"):
+                (partial / name).write_text("old")
+        command = [sys.executable, "-c", KILLED_AT, str(tmp_path / "new"), str(place), str(calls)]
+        done = subprocess.run([*command, swap], check=False).returncode == 0
+        unfinished.restore(place)
+        assert sorted(os.listdir(place)) == ["a", "b"]
+        first, second = ((place / name).read_text() for name in ("a", "b"))
+        assert first == second
+        found.add(first)
+        calls += 1
+    assert found == {"old", "new"} and calls > 8
+    assert os.listdir(place.parent) == ["model"]

@@ -1,5 +1,7 @@
 """A tiny model with random weights, written as a released folder."""
 
+import json
+
 import jax
 import numpy as np
 from flax import nnx
@@ -7,6 +9,7 @@ from flax import nnx
 from sersl.config import schema
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
+from sersl.release.about import write_about
 from sersl.release.folder import write_encoder, write_model
 
 NAMES = ("angry", "happy", "sad", "neutral")
@@ -73,6 +76,21 @@ def write_fake(folder, *, results=None, licence="", seed=0, **options):
         corpora=CORPORA,
         licence=licence,
     )
+
+
+def seal(folder, about=None):
+    """Gives a folder whose files a test has changed the checksums of its files."""
+    path = folder / "sersl.json"
+    write_about(folder, json.loads(path.read_text()) if about is None else about)
+
+
+def without_sums(folder):
+    """Makes a folder as the first version of sersl.json was, without checksums."""
+    path = folder / "sersl.json"
+    about = json.loads(path.read_text())
+    del about["sha256"]
+    path.write_text(json.dumps({**about, "schema": 1}))
+    return folder
 
 
 def write_fake_encoder(folder):

@@ -63,6 +63,7 @@ def _change(model, change):
     tensors = load_file(model / "model.safetensors")
     change(tensors)
     save_file(tensors, model / "model.safetensors")
+    fake_model.seal(model)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,11 @@ def test_reading_when_a_tensor_does_not_fit_then_it_is_named(model, change, mess
 def test_reading_when_tensors_are_truncated_then_said(model):
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
+    fake_model.seal(model)
     with pytest.raises(UserError, match="truncated within tensor"):
         releases.read_model(model)
     path.write_bytes(b"")
+    fake_model.seal(model)
     with pytest.raises(UserError, match="truncated within its header"):
         releases.read_model(model)
 
@@ -116,7 +119,7 @@ def test_reading_when_sersl_json_is_damaged_or_unknown_then_said(model):
     path.write_text(json.dumps({**about, "schema": 99}))
     with pytest.raises(UserError, match="schema 99"):
         releases.read_model(model)
-    path.write_text(json.dumps({**about, "encoder": {**about["encoder"], "widht": 3}}))
+    fake_model.seal(model, {**about, "encoder": {**about["encoder"], "widht": 3}})
     with pytest.raises(UserError, match=r"did you mean .*width"):
         releases.read_model(model)
     with pytest.raises(UserError, match="does not exist"):
@@ -133,7 +136,7 @@ def test_writing_when_the_folder_is_a_model_then_replaced_else_refused(tmp_path)
     other = tmp_path / "photos"
     other.mkdir()
     (other / "cat.jpg").write_text("")
-    with pytest.raises(UserError, match="holds no sersl model"):
+    with pytest.raises(UserError, match="does not hold a sersl model"):
         fake_model.write_fake(other)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "photos"]
 

@@ -71,7 +71,7 @@ def test_shards_when_the_index_is_wrong_then_said(tmp_path):
     check({n: f for n, f in places.items() if n != "ids"}, "has 'ids', which .* lacks")
     check({**places, "ids": "../model.safetensors"}, "outside of its folder")
     check({**places, "ids": "model-3.safetensors"}, "has no model-3.safetensors")
-    check({}, "has no weight_map")
+    check({}, "has an empty weight_map")
 
 
 def test_folder_when_it_has_no_weights_then_said(tmp_path):

@@ -1,7 +1,7 @@
 """Import of a Hugging Face folder: strict, one tensor at a time, whole or not at all.
 
 The imported folder keeps the tensors of the source under their own names, bit by bit, so that it
-still loads in transformers; `sersl.json` says how this project reads them.
+still loads in transformers; sersl.json describes how sersl reads them.
 """
 
 import dataclasses
@@ -9,16 +9,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sersl.config.schema import HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
+from sersl.core.files import read_json
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import versions
 from sersl.release import card
+from sersl.release.about import describe
 from sersl.release.architecture import Architecture
-from sersl.release.folder import about_model
+from sersl.release.folder import write_files
 from sersl.release.huggingface.json_files import PREFIXES, class_name
 from sersl.release.huggingface.settings import complete, settings
 from sersl.release.huggingface.tensor_names import (
@@ -28,36 +32,30 @@ from sersl.release.huggingface.tensor_names import (
     places,
     stored_shapes,
 )
-from sersl.release.staging import staged, write_json
-from sersl.release.tensors import (
-    StoredTensor,
-    as_float32,
-    open_weights,
-    read_json,
-    write_safetensors,
-)
+from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, whole_model
+from sersl.release.tensors import StoredTensor, as_float32, open_weights
 
-# Parts of published models that are no part of an encoder or a classification head: quantiser and
-# projections of pretraining, output of recognition, decoder of Whisper, heads per frame or speaker.
+# Parts of published models outside of encoder and classification head: quantizer and projections of
+# pretraining, output of recognition, decoder of Whisper, heads per frame or speaker.
 _LEFT_OUT = re.compile(
     r"(quantizer|project_hid|project_q|lm_head|proj_out|(model\.)?decoder|final_proj|tdnn"
     r"|objective|projector|classifier|layer_weights|label_embs_concat)(\..*)?"
 )
 _MASK = "masked_spec_embed"
-# The one parameter that a source may lack: only pretraining uses it, and learns it.
+# The one parameter that a source may lack: only pretraining uses it.
 _MASK_PARAMETER = "encoder.mask_embedding"
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of every tensor and every parameter.
+    """Which tensors and parameters were imported.
 
     Attributes:
       architecture: of the model.
-      used: names of the source's tensors that were taken over.
-      unused: names of those that were left behind, as no part of the model.
+      used: names of the source's tensors that were imported.
+      unused: names of those that were left out, as they are not part of the model.
       converted: names of those that were not float32.
-      initial: parameters that the source has no numbers for.
+      initial: parameters that the source does not have.
       num_parameters: scalars in the written file.
     """
 
@@ -74,11 +72,11 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
 
     Args:
       source: folder with config.json, preprocessor_config.json and weights.
-      output: folder to make; a released model that is there is replaced.
-      licence: of the model, for its card; "" when it is not known.
+      output: folder to write; a released model that is there is replaced.
+      licence: of the model, for its card; "" if it is not known.
 
     Returns:
-      What became of every tensor and every parameter.
+      The report.
 
     Raises:
       UserError: a file is missing or damaged, the family is not supported, a tensor is missing,
@@ -88,13 +86,14 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
     config, preprocessor = _configs(source)
     where = str(source / "config.json")
     known = complete(config, where=where)
+    fields = Fields(config, where=where, remedy="copy the file again")
     frontend, encoder = settings(known, preprocessor, where=where)
     tensors = open_weights(source)
-    layout = _layout(known["model_type"], config, tensors, source)
-    architecture = Architecture(
-        frontend=frontend, encoder=encoder, **_heads(config, known, layout, where)
+    layout = _layout(known["model_type"], fields, tensors)
+    architecture = dataclasses.replace(
+        Architecture(frontend=frontend, encoder=encoder), **_heads(fields, known, layout)
     )
-    shapes = architecture.shapes()
+    shapes = architecture.shapes_of(len(tensors), where=where)
     where_to = places(shapes, layout, frontend, encoder)
     wanted: dict[str, tuple[int, ...]] = {}
     initial = []
@@ -103,7 +102,7 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
         wanted |= stored
         initial += [name for tensor in stored if tensor.startswith(OWN_PREFIX)]
     if set(initial) - {_MASK_PARAMETER}:
-        raise ValueError(f"no place is known for {initial}")  # a gap of huggingface_names
+        raise ValueError(f"tensor_names has no place for {initial}")
     unused = _compare(wanted, tensors, source)
     used = [name for name in wanted if name in tensors]
     report = ImportReport(
@@ -115,36 +114,40 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
         num_parameters=sum(int(np.prod(shape)) for shape in shapes.values()),
     )
     about = _about(source, architecture, layout, report, licence)
-    with staged(output) as staging:
+    if layout.head != "dense":  # of which transformers has no class
         classified = layout.head == "projector"
-        kept = {**config, "architectures": [class_name(layout.model_type, classified=classified)]}
-        if layout.head == "dense":  # no class of transformers, so its own name is as good as any
-            kept = config
-        write_json(staging / "config.json", kept)
-        write_json(staging / "preprocessor_config.json", preprocessor)
-        write_json(staging / "sersl.json", about)
-        write_safetensors(staging / "model.safetensors", wanted, _arrays(wanted, tensors))
-        text = card.render(about, name=output.name, num_parameters=report.num_parameters)
-        (staging / "README.md").write_text(text, encoding="utf-8")
+        config["architectures"] = [class_name(layout.model_type, classified=classified)]
+    with whole_model(output) as partial:
+        write_files(
+            partial,
+            config=config,
+            preprocessor=preprocessor,
+            shapes=wanted,
+            arrays=_arrays(wanted, tensors),
+            about=about,
+            readme=card.render(about, name=output.name, num_parameters=report.num_parameters),
+        )
     return report
 
 
-def _configs(source: Path) -> tuple[dict, dict]:
+def _configs(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not source.is_dir():
         raise UserError(f"source {source} does not exist: give a folder of a Hugging Face model")
-    if (source / "sersl.json").is_file():
+    if (source / ABOUT).is_file():
         raise UserError(f"{source} is a model of sersl already: use it as it is, without import")
+    found = []
     for name, use in (
-        ("config.json", "says what the model is"),
-        ("preprocessor_config.json", "says how the model wants to hear audio"),
+        (CONFIG, "describes the model"),
+        (PREPROCESSOR, "describes the audio that the model takes"),
     ):
         if not (source / name).is_file():
             raise UserError(f"{source} has no {name}, which {use}: download it too")
-    return read_json(source / "config.json"), read_json(source / "preprocessor_config.json")
+        found.append(read_json(source / name, what=f"it {use}", remedy="download it again"))
+    return found[0], found[1]
 
 
-def _layout(family: str, config: Mapping, tensors: Mapping, source: Path) -> Layout:
-    """Finds out what the source calls its tensors."""
+def _layout(family: str, config: Fields, tensors: Mapping[str, StoredTensor]) -> Layout:
+    """Finds the names that the source gives to its tensors."""
     if family == "whisper":
         prefix = "model.encoder." if "model.encoder.conv1.weight" in tensors else "encoder."
     else:
@@ -155,15 +158,13 @@ def _layout(family: str, config: Mapping, tensors: Mapping, source: Path) -> Lay
     for name, (last, *_) in WEIGHT_NORMS.items():
         if stem + last in tensors:
             spelling = name
-    architecture = str((config.get("architectures") or [""])[0])
+    names = config.names("architectures") if config.has("architectures") else ()
+    architecture = names[0] if names else ""
     head = ""
     if "classifier.dense.weight" in tensors:
         head = "dense"
-        if config.get("pooling_mode", "mean") != "mean":
-            raise UserError(
-                f"{source / 'config.json'}: pooling_mode={config['pooling_mode']!r} is not "
-                "supported, only 'mean': take another model"
-            )
+        if config.has("pooling_mode") and config.text("pooling_mode") != "mean":
+            raise config.wrong("pooling_mode", "'mean', the only one that sersl has")
     elif architecture.endswith(("ForSequenceClassification", "ForAudioClassification")):
         head = "projector"
     return Layout(
@@ -172,40 +173,39 @@ def _layout(family: str, config: Mapping, tensors: Mapping, source: Path) -> Lay
         weight_norm=spelling,
         mask_embedding=prefix + _MASK in tensors,
         head=head,
-        output=_output(config, head, source),
+        output=_output(config, head),
     )
 
 
-def _output(config: Mapping, head: str, source: Path) -> str:
+def _output(config: Fields, head: str) -> str:
     if not head:
         return ""
-    labels = _labels(config, str(source / "config.json"))
+    labels = _labels(config)
     if sorted(name.lower() for name in labels) == sorted(DIMENSIONS):
         return "dimensions"
-    if config.get("problem_type") == "regression":
-        raise UserError(
-            f"{source / 'config.json'}: a regression of {', '.join(labels)} is not supported, only "
-            f"of {', '.join(DIMENSIONS)}: name them in id2label"
+    if config.has("problem_type") and config.text("problem_type") == "regression":
+        raise config.wrong(
+            "id2label", f"names of {', '.join(DIMENSIONS)}, the only regression that sersl has"
         )
     return "category"
 
 
-def _labels(config: Mapping, where: str) -> tuple[str, ...]:
-    labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # as transformers has it
-    try:
-        by_number = {int(number): str(name) for number, name in labels.items()}
-        names = tuple(by_number[i] for i in range(len(by_number)))
-    except (AttributeError, KeyError, ValueError) as error:
-        raise UserError(f"{where}: id2label does not number the labels from 0") from error
+def _labels(config: Fields) -> tuple[str, ...]:
+    if not config.has("id2label"):
+        return ("LABEL_0", "LABEL_1")  # the default of transformers
+    labels = config.texts("id2label")
+    names = tuple(labels.get(str(i), "") for i in range(len(labels)))
+    if not all(names):
+        raise config.wrong("id2label", "an object of names numbered from 0")
     if len(set(names)) < len(names):
-        raise UserError(f"{where}: id2label has two labels of the same name: give each its own")
+        raise config.wrong("id2label", "an object of different names")
     return names
 
 
-def _heads(config: Mapping, known: Mapping, layout: Layout, where: str) -> dict:
+def _heads(config: Fields, known: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     if not layout.head:
         return {}
-    labels = _labels(config, where)
+    labels = _labels(config)
     weighted = layout.head == "projector" and known["use_weighted_layer_sum"]
     pooling = PoolingConfig(
         kind="mean",
@@ -223,8 +223,10 @@ def _heads(config: Mapping, known: Mapping, layout: Layout, where: str) -> dict:
     return {"pooling": pooling, "heads": heads, **predicted}
 
 
-def _compare(wanted: Mapping, tensors: Mapping[str, StoredTensor], source: Path) -> list[str]:
-    """Checks names and shapes; returns the tensors that are no part of the model."""
+def _compare(
+    wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, StoredTensor], source: Path
+) -> list[str]:
+    """Checks names and shapes; returns the tensors that are not part of the model."""
     for name, shape in wanted.items():
         if name.startswith(OWN_PREFIX):
             continue
@@ -249,7 +251,9 @@ def _compare(wanted: Mapping, tensors: Mapping[str, StoredTensor], source: Path)
     return unused
 
 
-def _arrays(wanted: Mapping, tensors: Mapping) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(
+    wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, np.ndarray]]:
     for name, shape in wanted.items():
         if name.startswith(OWN_PREFIX):
             yield name, np.zeros(shape, np.float32)
@@ -257,9 +261,11 @@ def _arrays(wanted: Mapping, tensors: Mapping) -> Iterator[tuple[str, np.ndarray
             yield name, as_float32(name, tensors[name])
 
 
-def _about(source, architecture, layout, report, licence) -> dict:
+def _about(
+    source: Path, architecture: Architecture, layout: Layout, report: ImportReport, licence: str
+) -> dict[str, Any]:
     return {
-        **about_model(architecture, name=source.resolve().name, licence=licence),
+        **describe(architecture, name=source.resolve().name, licence=licence),
         "layout": dataclasses.asdict(layout),
         "results": None,
         "corpora": [],

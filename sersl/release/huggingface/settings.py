@@ -1,10 +1,11 @@
 """From config.json and preprocessor_config.json to the settings of frontend and encoder.
 
-A file of transformers leaves out what is the default of its class, so the defaults of the settings
-that are read stand here, as they are in transformers 5 (a test compares them).
+A file of transformers omits settings that have the default of its class, so these defaults are
+repeated here, as they are in transformers 5 (a test compares them).
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig
@@ -12,7 +13,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import CONVOLUTIONS, FRAME_RATE, SAMPLE_RATE
 from sersl.models.layers import EPSILON
 
-_WAV2VEC2 = {
+_WAV2VEC2: dict[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -39,7 +40,7 @@ _WAV2VEC2 = {
     "classifier_proj_size": 256,
     "add_adapter": False,
 }
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "wav2vec2": _WAV2VEC2 | {"adapter_attn_dim": None},
     "hubert": {k: v for k, v in _WAV2VEC2.items() if k != "add_adapter"}
     | {"feat_proj_layer_norm": True, "conv_pos_batch_norm": False},
@@ -64,8 +65,8 @@ DEFAULTS = {
         "classifier_proj_size": 256,
     },
 }
-# What this project computes in one way only; other values are other models.
-_ONLY = {
+# Settings of which sersl implements one value only.
+_ONLY: dict[str, Any] = {
     "hidden_act": "gelu",
     "activation_function": "gelu",
     "feat_extract_activation": "gelu",
@@ -78,7 +79,7 @@ _ONLY = {
 }
 
 
-def complete(config: Mapping, *, where: str) -> dict:
+def complete(config: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """Adds the defaults of its family to a config.json.
 
     Args:
@@ -86,36 +87,51 @@ def complete(config: Mapping, *, where: str) -> dict:
       where: the file, for messages.
 
     Returns:
-      The settings that matter, each with a value.
+      The settings that are read, each with a value of its type.
 
     Raises:
-      UserError: another family, or a setting that no model here has.
+      UserError: another family, a value of another type, or one that sersl does not implement.
     """
     if "model_type" not in config:
         raise UserError(f"{where} has no 'model_type': give the config.json of a speech model")
     family = config["model_type"]
-    if family not in DEFAULTS:
-        raise unknown_name(f"family of models in {where}", str(family), DEFAULTS)
-    found = {key: config.get(key, default) for key, default in DEFAULTS[family].items()}
-    found = {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()}
-    for key, value in found.items():
+    if not isinstance(family, str) or family not in DEFAULTS:
+        raise unknown_name(f"family of models in {where}", f"{family!s:.80}", DEFAULTS)
+    found = {}
+    for key, default in DEFAULTS[family].items():
+        value = config.get(key, default)
+        value = tuple(value) if isinstance(value, list) else value
         if key in _ONLY and value != _ONLY[key]:
             raise UserError(
-                f"{where}: {key}={value!r} is not supported, only {_ONLY[key]!r}: take another "
+                f"{where}: {key}={value!r:.80} is not supported, only {_ONLY[key]!r}: use another "
                 "model"
             )
-    if len({*found.get("conv_dim", (0,))}) != 1 or (
-        "conv_dim" in found and len(found["conv_dim"]) != len(CONVOLUTIONS)
-    ):
+        if not _is_like(value, default):
+            raise UserError(
+                f"{where} cannot be used: {key}={value!r:.80} is not of the type of {default!r}: "
+                "copy the file again"
+            )
+        found[key] = value
+    widths = found.get("conv_dim")
+    if widths is not None and (len(widths) != len(CONVOLUTIONS) or len({*widths}) != 1):
         raise UserError(
-            f"{where}: conv_dim={found['conv_dim']!r} is not supported, only "
-            f"{len(CONVOLUTIONS)} layers of the same width: take another model"
+            f"{where}: conv_dim={widths!r:.80} is not supported, only {len(CONVOLUTIONS)} layers "
+            "of the same width: use another model"
         )
     return {"model_type": family, **found}
 
 
+def _is_like(value: object, default: object) -> bool:
+    """Tells whether a value has the type of a default; an integer may stand for a float."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_is_like(item, default[0]) for item in value)
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return type(value) is type(default)
+
+
 def settings(
-    config: Mapping, preprocessor: Mapping, *, where: str
+    config: Mapping[str, Any], preprocessor: Mapping[str, Any], *, where: str
 ) -> tuple[FrontendConfig, EncoderConfig]:
     """Translates a Hugging Face model into settings.
 
@@ -132,34 +148,45 @@ def settings(
     """
     rate = preprocessor.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
-        raise UserError(f"{where}: the model hears {rate} Hz, this project {SAMPLE_RATE}: refused")
-    make = _whisper if config["model_type"] == "whisper" else _waveform
-    frontend, encoder = make(config, preprocessor)
+        raise UserError(
+            f"{where}: the model takes audio of {rate!r:.40} Hz, sersl has {SAMPLE_RATE} Hz: use "
+            "another model"
+        )
+    normalize = preprocessor.get("do_normalize", True)
+    if not isinstance(normalize, bool):
+        raise UserError(
+            f"{where}: do_normalize={normalize!r:.40} in preprocessor_config.json is neither true "
+            "nor false: copy the file again"
+        )
+    if config["model_type"] == "whisper":
+        of_frontend, of_encoder = _whisper(config)
+    else:
+        of_frontend, of_encoder = _waveform(config, normalize)
     try:
-        frontend = from_mapping(FrontendConfig, frontend, "frontend.")
-        encoder = from_mapping(EncoderConfig, encoder, "encoder.")
+        frontend = from_mapping(FrontendConfig, of_frontend, "frontend.")
+        encoder = from_mapping(EncoderConfig, of_encoder, "encoder.")
     except UserError as error:
         raise UserError(f"{where} cannot be used: {error}") from error
     if encoder.width % encoder.num_heads:
         raise UserError(
-            f"{where}: a width of {encoder.width} does not split into {encoder.num_heads} heads of "
-            "attention, so its sizes disagree: copy the file again"
+            f"{where}: a width of {encoder.width} cannot be divided by {encoder.num_heads} heads "
+            "of attention, so its sizes disagree: copy the file again"
         )
     if encoder.width % encoder.position_groups:
         raise UserError(
-            f"{where}: a width of {encoder.width} does not split into {encoder.position_groups} "
+            f"{where}: a width of {encoder.width} cannot be divided by {encoder.position_groups} "
             "groups (num_conv_pos_embedding_groups), so its sizes disagree: copy the file again"
         )
     return frontend, encoder
 
 
-def _waveform(config, preprocessor):
+def _waveform(config: Mapping[str, Any], normalize: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     family = config["model_type"]
     stacked = family == "data2vec-audio"
     pre = config.get("do_stable_layer_norm", False)
     frontend = {
         "kind": "waveform",
-        "normalize": "utterance" if preprocessor.get("do_normalize", True) else "fixed",
+        "normalize": "utterance" if normalize else "fixed",
         "conv_width": config["conv_dim"][0],
         "conv_norm": "layer" if stacked else config["feat_extract_norm"],
         "conv_bias": config["conv_bias"],
@@ -189,7 +216,7 @@ def _waveform(config, preprocessor):
     return frontend, encoder
 
 
-def _whisper(config, preprocessor):
+def _whisper(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     frontend = {
         "kind": "whisper",
         "num_mels": config["num_mel_bins"],

@@ -1,18 +1,21 @@
-"""What every parameter is called in a Hugging Face file, and how its numbers lie there.
+"""Names and layouts of every parameter in a Hugging Face file.
 
-PyTorch keeps a linear map as [outputs, inputs] and a convolution as [outputs, inputs, taps], this
-project the other way round; the kernel of the positional convolution is stored as a direction and
-a length per tap (weight norm). Nothing else differs, so a file can be written back bit by bit.
+PyTorch stores a linear map as [outputs, inputs] and a convolution as [outputs, inputs, taps], sersl
+in the reverse order; the kernel of the positional convolution is stored as a direction and a length
+per tap (weight norm). Nothing else differs, so a file can be written back bit by bit.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from sersl.config.schema import EncoderConfig, FrontendConfig
+from sersl.core.errors import unknown_name
 from sersl.core.lengths import CONVOLUTIONS
 
+FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper")
 # Before every tensor that transformers has no place for.
 OWN_PREFIX = "sersl."
 # How the kernel of the positional convolution is stored: as PyTorch 1 did, 2 does, or as it is.
@@ -45,10 +48,10 @@ _WHISPER_LAYER = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where one parameter lies in a file.
+    """How one parameter is stored in a file.
 
     Attributes:
-      names: of the tensors it is stored as; one, or length and direction of a weight norm.
+      names: of its tensors: one, or length and direction of a weight norm.
       form: of `FORMS`.
     """
 
@@ -58,15 +61,15 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a Hugging Face file calls its tensors, beyond what the settings of a model say.
+    """Names of the tensors of a Hugging Face file that the settings of a model leave open.
 
     Attributes:
-      model_type: of config.json.
+      model_type: of config.json; one of `FAMILIES`.
       prefix: before the names of the encoder, e.g. "wav2vec2." or "".
       weight_norm: of `WEIGHT_NORMS`.
       mask_embedding: whether there is a `masked_spec_embed`.
       head: "projector" (sequence classification of transformers), "dense" (the layout of
-        audEERING's models), or "" where transformers has no place for the heads.
+        audEERING's models), or "" if transformers has no place for the heads.
       output: what that head predicts: "category" or "dimensions".
     """
 
@@ -76,6 +79,17 @@ class Layout:
     mask_embedding: bool = True
     head: str = ""
     output: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an unknown name."""
+        for name, value, known in (
+            ("model_type", self.model_type, FAMILIES),
+            ("weight_norm", self.weight_norm, WEIGHT_NORMS),
+            ("head", self.head, ("projector", "dense", "")),
+            ("output", self.output, ("category", "dimensions", "")),
+        ):
+            if value not in known:
+                raise unknown_name(f"layout.{name}", value, known)
 
 
 def places(
@@ -93,8 +107,8 @@ def places(
       encoder: of the model.
 
     Returns:
-      {name: place}, in the order of `shapes`. What the layout has no place for lies under its own
-      name behind "sersl.".
+      {name: place}, in the order of `shapes`. A parameter that the layout has no place for is
+      stored under its own name after "sersl.".
     """
     if layout is None:
         return {name: Place((name,)) for name in shapes}
@@ -161,7 +175,7 @@ def fold_weight_norm(length: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return (direction * scale).astype(np.float32)
 
 
-def _split_weight_norm(kernel):
+def _split_weight_norm(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     direction = np.ascontiguousarray(kernel.transpose(2, 1, 0))
     norm = np.sqrt(np.square(direction, dtype=np.float64).sum((0, 1), keepdims=True))
     return norm.astype(np.float32), direction
@@ -169,11 +183,17 @@ def _split_weight_norm(kernel):
 
 @dataclass(frozen=True)
 class _Form:
-    """How a parameter is stored: shapes of the tensors, and the two ways."""
+    """How a parameter is stored.
 
-    shapes: object  # parameter shape -> tuple of stored shapes
-    store: object  # parameter -> tuple of stored tensors
-    load: object  # stored tensors -> parameter
+    Attributes:
+      shapes: from the shape of the parameter to those of the tensors.
+      store: from the parameter to the tensors.
+      load: from the tensors to the parameter.
+    """
+
+    shapes: Callable[[tuple[int, ...]], tuple[tuple[int, ...], ...]]
+    store: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    load: Callable[..., np.ndarray]
 
 
 FORMS = {
@@ -195,28 +215,30 @@ FORMS = {
 }
 
 
-def _linear(name, stored):
+def _linear(name: str, stored: str) -> dict[str, Place]:
     return {
         f"{name}.kernel": Place((f"{stored}.weight",), "linear"),
         f"{name}.bias": Place((f"{stored}.bias",)),
     }
 
 
-def _norm(name, stored):
+def _norm(name: str, stored: str) -> dict[str, Place]:
     return {
         f"{name}.scale": Place((f"{stored}.weight",)),
         f"{name}.bias": Place((f"{stored}.bias",)),
     }
 
 
-def _convolution(name, stored):
+def _convolution(name: str, stored: str) -> dict[str, Place]:
     return {
         f"{name}.kernel": Place((f"{stored}.weight",), "convolution"),
         f"{name}.bias": Place((f"{stored}.bias",)),
     }
 
 
-def _encoder_places(layout, frontend, encoder):
+def _encoder_places(
+    layout: Layout, frontend: FrontendConfig, encoder: EncoderConfig
+) -> dict[str, Place]:
     if frontend.kind == "whisper":
         found = _whisper_places(encoder)
     else:
@@ -229,7 +251,7 @@ def _encoder_places(layout, frontend, encoder):
     }
 
 
-def _whisper_places(encoder):
+def _whisper_places(encoder: EncoderConfig) -> dict[str, Place]:
     found = _convolution("frontend.conv1", "conv1") | _convolution("frontend.conv2", "conv2")
     found["positions.table"] = Place(("embed_positions.weight",))
     for i in range(encoder.num_layers):
@@ -237,8 +259,10 @@ def _whisper_places(encoder):
     return found | _norm("context.norm", "layer_norm")
 
 
-def _waveform_places(layout, frontend, encoder):
-    found = {}
+def _waveform_places(
+    layout: Layout, frontend: FrontendConfig, encoder: EncoderConfig
+) -> dict[str, Place]:
+    found: dict[str, Place] = {}
     if layout.mask_embedding:
         found["mask_embedding"] = Place(("masked_spec_embed",))
     for i in range(len(CONVOLUTIONS)):
@@ -271,8 +295,8 @@ def _waveform_places(layout, frontend, encoder):
     return found
 
 
-def _layer_places(i, names, before):
-    found = {}
+def _layer_places(i: int, names: dict[str, str], before: str) -> dict[str, Place]:
+    found: dict[str, Place] = {}
     for name, stored in names.items():
         name, stored = f"context.layers.{i}.{name}", f"{before}layers.{i}.{stored}"
         if name.endswith("_norm"):
@@ -282,7 +306,7 @@ def _layer_places(i, names, before):
     return found
 
 
-def _head_places(layout):
+def _head_places(layout: Layout) -> dict[str, Place]:
     if layout.head == "projector":
         return {
             "pooling.layer_weights": Place(("layer_weights",)),

@@ -1,25 +1,26 @@
 """Positions and the Transformer as graphs of ONNX operations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 
 from sersl.config.schema import EncoderConfig
-from sersl.core.errors import UserError
 from sersl.models.positions import ROTARY_BASE, distance_buckets, sinusoids
 from sersl.release.onnx.frontend_graphs import Frames, num_frames
-from sersl.release.onnx.graph import NEVER, Graph
+from sersl.release.onnx.graph import NEVER, Graph, Params, implemented
+
+Turns = tuple[str, str]  # cosines and sines, float32 [T, d / 2] each
 
 
 def hidden_states_of(
-    graph: Graph, frames: Frames, waveform: str, config: EncoderConfig, params: Mapping
+    graph: Graph, frames: Frames, waveform: str, config: EncoderConfig, params: Params
 ) -> list[str]:
     """Adds positions and context network to a graph.
 
     Args:
       graph: to add to.
       frames: of the frontend.
-      waveform: float32 [B, N]; its length decides how many frames there are in the end.
+      waveform: float32 [B, N]; its length gives the number of frames T.
       config: of the encoder.
       params: of the whole encoder, nested, float32, layers apart.
 
@@ -27,13 +28,20 @@ def hidden_states_of(
       L + 1 names of float32 [B, T, D].
 
     Raises:
-      UserError: a kind of context network that is no Transformer.
+      UserError: an encoder, positions or norm that cannot be exported.
     """
-    if config.kind != "transformer":
-        raise UserError(
-            f"encoder.kind={config.kind} has no ONNX export, only transformer has: leave --onnx out"
-        )
-    x = _positions(graph, frames, config, params)
+    states = implemented("encoder.kind", config.kind, ENCODERS)(graph, frames, config, params)
+    if frames.attended is None:  # a window of fixed length: the frames of the waveform only
+        length = num_frames(graph, graph.size(waveform, 1))
+        states = [graph.cut(state, 0, length, axis=1) for state in states]
+    return states
+
+
+def _transformer(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> list[str]:
+    x = implemented("encoder.positions", config.positions, POSITIONS)(
+        graph, frames, config, params.get("positions", {})
+    )
+    layer = implemented("encoder.norm", config.norm, LAYERS)
     if config.norm == "post":
         x = graph.layer_norm(x, params["norm"])
     context = params["context"]
@@ -44,37 +52,46 @@ def hidden_states_of(
     turns = _turns(graph, graph.size(x, 1), config) if config.positions == "rotary" else None
     states = [x]
     for i in range(config.num_layers):
-        x = _layer(graph, x, config, context["layers"][i], bias, unseen, turns)
+        weights = context["layers"][i]
+
+        def attention(x: str, weights: Params = weights["attention"]) -> str:
+            return _attention(graph, x, config, weights, bias, unseen, turns)
+
+        x = layer(graph, x, weights, attention)
         states.append(x)
     if config.norm == "pre":
         states[-1] = graph.layer_norm(x, context["norm"])
-    if frames.attended is None:  # a window of fixed length: the frames of the waveform only
-        length = num_frames(graph, graph.size(waveform, 1))
-        states = [graph.cut(state, 0, length, axis=1) for state in states]
     return states
 
 
-def _positions(graph, frames, config, params):
-    x = frames.x
-    if config.positions == "learned":
-        length = graph.size(x, 1)
-        return graph.op("Add", x, graph.cut(params["positions"]["table"], 0, length, axis=0))
-    if config.positions == "sinusoidal":
-        table = sinusoids(config.max_frames, config.width)
-        return graph.op("Add", x, graph.cut(table, 0, graph.size(x, 1), axis=0))
-    if config.positions == "convolution":
-        y = graph.gelu(_grouped(graph, x, frames, config, params["positions"]))
-        return graph.op("Add", x, y)
-    if config.positions == "convolution_stack":
-        y = x
-        for i in range(config.position_layers):
-            y = _grouped(graph, y, frames, config, params["positions"]["convolutions"][i])
-            y = graph.gelu(graph.standardize(y, config.width))
-        return graph.op("Add", x, y)
-    return x  # rotary turns queries and keys
+def _add_nothing(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:
+    return frames.x
 
 
-def _grouped(graph, x, frames, config, params):
+def _add_learned(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:
+    table = graph.cut(params["table"], 0, graph.size(frames.x, 1), axis=0)
+    return graph.op("Add", frames.x, table)
+
+
+def _add_sinusoids(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:
+    table = sinusoids(config.max_frames, config.width)
+    return graph.op("Add", frames.x, graph.cut(table, 0, graph.size(frames.x, 1), axis=0))
+
+
+def _add_convolution(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:
+    y = graph.gelu(_grouped(graph, frames.x, frames, config, params))
+    return graph.op("Add", frames.x, y)
+
+
+def _add_stack(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:
+    y = frames.x
+    for i in range(config.position_layers):
+        y = _grouped(graph, y, frames, config, params["convolutions"][i])
+        y = graph.gelu(graph.standardize(y, config.width))
+    return graph.op("Add", frames.x, y)
+
+
+def _grouped(graph: Graph, x: str, frames: Frames, config: EncoderConfig, params: Params) -> str:
     if frames.attended is not None:
         x = graph.zero_unless(graph.expand(frames.attended, 2), x)
     taps = config.position_kernel
@@ -87,8 +104,8 @@ def _grouped(graph, x, frames, config, params):
     return graph.transpose(y, 0, 2, 1)
 
 
-def _relative_bias(graph, length, config, params):
-    """float32 [H, T, T]; distances beyond the last bucket are looked up at its edge."""
+def _relative_bias(graph: Graph, length: str, config: EncoderConfig, params: Params) -> str:
+    """float32 [H, T, T]; distances beyond the last bucket share it."""
     most = config.relative_distance
     buckets = distance_buckets(
         np.arange(-most, most + 1), num_buckets=config.relative_buckets, max_distance=most
@@ -100,14 +117,14 @@ def _relative_bias(graph, length, config, params):
     return graph.transpose(bias, 2, 0, 1)
 
 
-def _unseen(graph, attended):
-    """What is added to scores: 0 for frames to look at, else a number that ends them."""
+def _unseen(graph: Graph, attended: str) -> str:
+    """Added to scores: 0 for frames to attend to, else a number that makes their weight 0."""
     anything = graph.op("ReduceMax", graph.as_float(attended), axes=[1], keepdims=1)
     seen = graph.op("Or", attended, graph.op("Less", anything, 0.5))
     return graph.expand(graph.op("Where", seen, 0.0, NEVER), 1, 2)
 
 
-def _turns(graph, length, config):
+def _turns(graph: Graph, length: str, config: EncoderConfig) -> Turns:
     """Cosines and sines of rotary positions: float32 [T, d / 2] each."""
     half = config.width // config.num_heads // 2
     rates = ROTARY_BASE ** (-np.arange(half, dtype=np.float32) / half)
@@ -116,7 +133,7 @@ def _turns(graph, length, config):
     return graph.op("Cos", angles), graph.op("Sin", angles)
 
 
-def _rotate(graph, x, turns, half):
+def _rotate(graph: Graph, x: str, turns: Turns, half: int) -> str:
     cos, sin = turns
     first, second = (graph.cut(x, at, at + half, axis=3) for at in (0, half))
     turned = (
@@ -126,10 +143,18 @@ def _rotate(graph, x, turns, half):
     return graph.op("Concat", *turned, axis=3)
 
 
-def _attention(graph, x, config, params, bias, unseen, turns):
+def _attention(
+    graph: Graph,
+    x: str,
+    config: EncoderConfig,
+    params: Params,
+    bias: str | None,
+    unseen: str | None,
+    turns: Turns | None,
+) -> str:
     size = config.width // config.num_heads
 
-    def heads(y):
+    def heads(y: str) -> str:
         return graph.transpose(graph.reshape(y, 0, 0, config.num_heads, size), 0, 2, 1, 3)
 
     query, key, value = (heads(graph.linear(x, params[n])) for n in ("query", "key", "value"))
@@ -147,8 +172,8 @@ def _attention(graph, x, config, params, bias, unseen, turns):
     return graph.linear(mixed, params["output"])
 
 
-def _gates(graph, x, config, params):
-    """How much of the bias each frame takes: [B, H, T, 1]."""
+def _gates(graph: Graph, x: str, config: EncoderConfig, params: Params) -> str:
+    """Factors of each frame on the relative bias: [B, H, T, 1]."""
     units = graph.linear(x, params["gate"])
     each = params["gate"]["bias"].shape[0] // 2
     update, reset = (
@@ -159,15 +184,27 @@ def _gates(graph, x, config, params):
     return graph.op("Add", graph.op("Mul", update, graph.op("Sub", scaled, 1.0)), 2.0)
 
 
-def _layer(graph, x, config, params, bias, unseen, turns):
-    def attention(x):
-        return _attention(graph, x, config, params["attention"], bias, unseen, turns)
+def _mlp(graph: Graph, x: str, params: Params) -> str:
+    return graph.linear(graph.gelu(graph.linear(x, params["mlp_in"])), params["mlp_out"])
 
-    def mlp(x):
-        return graph.linear(graph.gelu(graph.linear(x, params["mlp_in"])), params["mlp_out"])
 
-    if config.norm == "post":
-        x = graph.layer_norm(graph.op("Add", x, attention(x)), params["attention_norm"])
-        return graph.layer_norm(graph.op("Add", x, mlp(x)), params["mlp_norm"])
+def _pre_norm(graph: Graph, x: str, params: Params, attention: Callable[[str], str]) -> str:
     x = graph.op("Add", x, attention(graph.layer_norm(x, params["attention_norm"])))
-    return graph.op("Add", x, mlp(graph.layer_norm(x, params["mlp_norm"])))
+    return graph.op("Add", x, _mlp(graph, graph.layer_norm(x, params["mlp_norm"]), params))
+
+
+def _post_norm(graph: Graph, x: str, params: Params, attention: Callable[[str], str]) -> str:
+    x = graph.layer_norm(graph.op("Add", x, attention(x)), params["attention_norm"])
+    return graph.layer_norm(graph.op("Add", x, _mlp(graph, x, params)), params["mlp_norm"])
+
+
+ENCODERS = {"transformer": _transformer}
+LAYERS = {"pre": _pre_norm, "post": _post_norm}
+POSITIONS = {
+    "none": _add_nothing,
+    "rotary": _add_nothing,  # rotates queries and keys instead
+    "learned": _add_learned,
+    "sinusoidal": _add_sinusoids,
+    "convolution": _add_convolution,
+    "convolution_stack": _add_stack,
+}

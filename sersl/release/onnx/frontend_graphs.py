@@ -1,10 +1,9 @@
-"""The frontends as graphs of ONNX operations: waveform in, projected frames and what is real out.
+"""The frontends as graphs of ONNX operations: from a waveform to projected frames.
 
-Each mirrors a file of `sersl.models`, whose docstrings hold the sources; spectra are a product with
+Each mirrors a file of `sersl.models`, whose docstrings name the sources; spectra are a product with
 sines and cosines in float64, since quiet bands next to loud ones need more digits than float32 has.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,16 +15,16 @@ from sersl.models import frontend as log_mel_frontend
 from sersl.models import waveform as waveform_frontend
 from sersl.models import whisper
 from sersl.models.layers import EPSILON
-from sersl.release.onnx.graph import Graph
+from sersl.release.onnx.graph import Graph, Params, implemented
 
 
 class Frames(NamedTuple):
-    """What a frontend hands on; names of values.
+    """Outputs of a frontend, as names of values.
 
     Attributes:
       x: float32 [B, T, D], projected.
       valid: bool [B, T], the frames of real audio.
-      attended: bool [B, T], those to look at, or None: all.
+      attended: bool [B, T], the frames to attend to; None for all.
     """
 
     x: str
@@ -34,7 +33,7 @@ class Frames(NamedTuple):
 
 
 def frames_of(
-    graph: Graph, waveform: str, num_samples: str, config: FrontendConfig, params: Mapping
+    graph: Graph, waveform: str, num_samples: str, config: FrontendConfig, params: Params
 ) -> Frames:
     """Adds a frontend to a graph.
 
@@ -47,43 +46,48 @@ def frames_of(
 
     Returns:
       The frames.
+
+    Raises:
+      UserError: a frontend or normalization that cannot be exported.
     """
     real = graph.first(num_samples, graph.size(waveform, 1))
     waveform = graph.zero_unless(real, waveform)
-    return FRONTENDS[config.kind](graph, waveform, real, num_samples, config, params)
+    frontend = implemented("frontend.kind", config.kind, FRONTENDS)
+    return frontend(graph, waveform, real, num_samples, config, params)
 
 
 def num_frames(graph: Graph, num_samples: str) -> str:
-    """Counts frames as `lengths.num_frames` does.
-
-    Args:
-      graph: to add to.
-      num_samples: int64 of any shape.
-
-    Returns:
-      Int64 of that shape.
-    """
+    """Counts frames of int64 samples, of any shape, as `lengths.num_frames` does."""
     count = graph.op("Div", graph.op("Sub", num_samples, lengths.WINDOW - lengths.HOP), lengths.HOP)
     return graph.op("Max", count, 0)
 
 
-def _power_spectrum(graph, waveform, num_windows, *, shift, window, fft_length):
+def _power_spectrum(
+    graph: Graph, waveform: str, num_windows: str, *, shift: int, window: int, fft_length: int
+) -> str:
     """Power of Hann windows of [B, N] every `shift` samples: float32 [B, W, F]."""
     starts = graph.op("Mul", graph.op("Range", 0, graph.squeeze(num_windows, 0), 1), shift)
     places = graph.op("Add", graph.expand(starts, 1), np.arange(window)[None])
     windows = graph.as_double(graph.op("Gather", waveform, places, axis=1))
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+    exact = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     bins = np.arange(fft_length // 2 + 1)
     angles = 2 * np.pi * np.arange(window)[:, None] * bins / fft_length
     # As the models: the window is rounded to float32.
-    hann = hann.astype(np.float32)[:, None]
+    hann = exact.astype(np.float32)[:, None]
     real = graph.op("MatMul", windows, graph.double(hann * np.cos(angles)))
     imaginary = graph.op("MatMul", windows, graph.double(hann * np.sin(angles)))
     squares = [graph.op("Mul", part, part) for part in (real, imaginary)]
     return graph.as_float(graph.op("Add", *squares))
 
 
-def _log_mel(graph, waveform, real, num_samples, config, params):
+def _log_mel(
+    graph: Graph,
+    waveform: str,
+    real: str,
+    num_samples: str,
+    config: FrontendConfig,
+    params: Params,
+) -> Frames:
     length = num_frames(graph, graph.size(waveform, 1))
     windows = graph.op("Mul", length, [features.WINDOWS_PER_FRAME])
     half_shift = lengths.HOP // features.WINDOWS_PER_FRAME // 2
@@ -100,17 +104,18 @@ def _log_mel(graph, waveform, real, num_samples, config, params):
     log_mel = graph.op("Log", graph.op("Add", mel, features.FLOOR))
     x = graph.reshape(log_mel, 0, length, features.WINDOWS_PER_FRAME * config.num_mels)
     valid = graph.first(num_frames(graph, num_samples), length)
-    if config.normalize == "utterance":
-        x = _standardized_over_time(graph, x, valid)
-    else:
-        x = graph.op("Sub", x, log_mel_frontend.FIXED_MEAN)
-        x = graph.op("Div", x, log_mel_frontend.FIXED_STD)
+    x = implemented("frontend.normalize", config.normalize, LOG_MEL_NORMS)(graph, x, valid)
     x = graph.zero_unless(graph.expand(valid, 2), x)
     x = graph.layer_norm(graph.linear(x, params["projection"]), params["norm"])
     return Frames(x, valid, valid)
 
 
-def _standardized_over_time(graph, x, valid):
+def _fixed_scale(graph: Graph, x: str, valid: str) -> str:
+    x = graph.op("Sub", x, log_mel_frontend.FIXED_MEAN)
+    return graph.op("Div", x, log_mel_frontend.FIXED_STD)
+
+
+def _standardized_over_time(graph: Graph, x: str, valid: str) -> str:
     real = graph.as_float(graph.expand(valid, 2))
     count = graph.op("Max", graph.sum(real, 1, keep=True), 1.0)
     mean = graph.op("Div", graph.sum(graph.op("Mul", x, real), 1, keep=True), count)
@@ -121,21 +126,22 @@ def _standardized_over_time(graph, x, valid):
     return graph.op("Div", centred, deviation)
 
 
-def _waveform(graph, waveform, real, num_samples, config, params):
-    if config.normalize == "utterance":
-        waveform = _normalized(graph, waveform, real, num_samples)
+def _waveform(
+    graph: Graph,
+    waveform: str,
+    real: str,
+    num_samples: str,
+    config: FrontendConfig,
+    params: Params,
+) -> Frames:
+    normalize = implemented("frontend.normalize", config.normalize, WAVEFORM_NORMS)
+    waveform = normalize(graph, waveform, real, num_samples)
+    norm = implemented("frontend.conv_norm", config.conv_norm, CONVOLUTION_NORMS)
     x = graph.expand(waveform, 1)  # [B, C, T] from here on
-    for i, (taps, stride) in enumerate(lengths.CONVOLUTIONS):
+    for i, (_, stride) in enumerate(lengths.CONVOLUTIONS):
         layer = params["convolutions"][i]
         x = graph.convolution(x, layer, strides=[stride])
-        if config.conv_norm == "layer":
-            x = graph.transpose(
-                graph.layer_norm(graph.transpose(x, 0, 2, 1), layer["norm"]), 0, 2, 1
-            )
-        elif i == 0:
-            count = graph.op("Div", graph.op("Sub", num_samples, taps), stride)
-            x = _norm_over_time(graph, x, graph.op("Add", count, 1), layer["norm"])
-        x = graph.gelu(x)
+        x = graph.gelu(norm(graph, x, i, num_samples, layer))
     x = graph.transpose(x, 0, 2, 1)
     if config.feature_norm:
         x = graph.layer_norm(x, params["feature_norm"])
@@ -144,7 +150,25 @@ def _waveform(graph, waveform, real, num_samples, config, params):
     return Frames(graph.linear(x, params["projection"]), valid, valid)
 
 
-def _normalized(graph, waveform, real, num_samples):
+def _layer_norm(graph: Graph, x: str, i: int, num_samples: str, params: Params) -> str:
+    """LayerNorm of [B, C, T] over channels, in every layer."""
+    return graph.transpose(graph.layer_norm(graph.transpose(x, 0, 2, 1), params["norm"]), 0, 2, 1)
+
+
+def _group_norm(graph: Graph, x: str, i: int, num_samples: str, params: Params) -> str:
+    """Norm of [B, C, T] over time, in the first layer only."""
+    if i:
+        return x
+    taps, stride = lengths.CONVOLUTIONS[0]
+    count = graph.op("Div", graph.op("Sub", num_samples, taps), stride)
+    return _norm_over_time(graph, x, graph.op("Add", count, 1), params["norm"])
+
+
+def _unchanged(graph: Graph, waveform: str, real: str, num_samples: str) -> str:
+    return waveform
+
+
+def _normalized(graph: Graph, waveform: str, real: str, num_samples: str) -> str:
     count = graph.expand(graph.op("Max", graph.as_float(num_samples), 1.0), 1)
     mean = graph.op("Div", graph.sum(waveform, 1, keep=True), count)
     centred = graph.zero_unless(real, graph.op("Sub", waveform, mean))
@@ -153,7 +177,7 @@ def _normalized(graph, waveform, real, num_samples):
     return graph.op("Div", centred, graph.op("Sqrt", variance))
 
 
-def _norm_over_time(graph, x, num_real, params):
+def _norm_over_time(graph: Graph, x: str, num_real: str, params: Params) -> str:
     real = graph.expand(graph.first(num_real, graph.size(x, 2)), 1)
     count = graph.op("Max", graph.as_float(num_real), 1.0)
     count = graph.expand(count, 1, 2)
@@ -166,7 +190,14 @@ def _norm_over_time(graph, x, num_real, params):
     return graph.op("Add", scaled, params["bias"][:, None])
 
 
-def _whisper(graph, waveform, real, num_samples, config, params):
+def _whisper(
+    graph: Graph,
+    waveform: str,
+    real: str,
+    num_samples: str,
+    config: FrontendConfig,
+    params: Params,
+) -> Frames:
     window = round(config.window_seconds * lengths.SAMPLE_RATE)
     length = num_frames(graph, graph.size(waveform, 1))
     waveform = graph.cut(graph.op("Pad", waveform, [0, 0, 0, window], 0.0), 0, window, axis=1)
@@ -193,4 +224,7 @@ def _whisper(graph, waveform, real, num_samples, config, params):
     return Frames(graph.transpose(x, 0, 2, 1), valid, None)
 
 
+LOG_MEL_NORMS = {"fixed": _fixed_scale, "utterance": _standardized_over_time}
+WAVEFORM_NORMS = {"fixed": _unchanged, "utterance": _normalized}
+CONVOLUTION_NORMS = {"layer": _layer_norm, "group": _group_norm}
 FRONTENDS = {"log_mel": _log_mel, "waveform": _waveform, "whisper": _whisper}

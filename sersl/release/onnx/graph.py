@@ -1,22 +1,54 @@
-"""A graph of ONNX operations under construction: what layers are made of, one method each."""
+"""Builds a graph of ONNX operations; one method for each operation that layers are made of."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.models.layers import EPSILON
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET = 17  # the first with LayerNormalization; onnxruntime 1.12 and later run it
 _MOST_IN_ONE_FILE = 1 << 30  # bytes; a protobuf ends at 2 GiB
-NEVER = -1e30  # of a score that must not count
+NEVER = -1e30  # the score of a frame that must have no weight
+T = TypeVar("T")
+Constant = np.ndarray | float | Sequence[int]
+Value = str | Constant
+# Arrays of a layer by name; layers of a list by number.
+Params = Mapping[Any, Any]
+
+
+def implemented(setting: str, kind: str, known: Mapping[str, T]) -> T:
+    """Chooses the graph of a kind by name.
+
+    Args:
+      setting: that names the kind, e.g. "pooling.kind".
+      kind: its value.
+      known: {kind: graph} of all that can be exported.
+
+    Returns:
+      The graph.
+
+    Raises:
+      UserError: the kind cannot be exported.
+    """
+    if kind not in known:
+        raise UserError(
+            f"{setting}={kind} cannot be exported to ONNX, only {', '.join(known)}: export without "
+            "--onnx"
+        )
+    return known[kind]
 
 
 class Graph:
-    """Nodes and constants; a value is the name that a method gave back."""
+    """Nodes and constants; a value is the name that a method returned."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Makes an empty graph.
 
         Raises:
@@ -26,37 +58,25 @@ class Graph:
             import onnx
         except ImportError as error:
             raise UserError(
-                "ONNX export needs the package onnx: pip install 'sersl[onnx]'"
+                f"ONNX export needs the package onnx: {install_hint('onnx')}"
             ) from error
         self._onnx = onnx
-        self._nodes, self._constants, self._inputs, self._outputs = [], {}, [], []
+        self._nodes: list[Any] = []
+        self._constants: dict[tuple[str, tuple[int, ...], bytes | int], tuple[str, np.ndarray]] = {}
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
 
-    def input(self, name: str, dtype: type, shape: Sequence[str | int]) -> str:
-        """Declares an input.
-
-        Args:
-          name: of the input.
-          dtype: of numpy.
-          shape: lengths; strings are dimensions that vary.
-
-        Returns:
-          The name.
-        """
+    def input(self, name: str, dtype: type[np.generic], shape: Sequence[str | int]) -> str:
+        """Declares an input; a string in the shape is a dimension that varies."""
         self._inputs.append(self._declare(name, dtype, shape))
         return name
 
     def output(self, name: str, value: str, shape: Sequence[str | int]) -> None:
-        """Gives a float32 value to the outside.
-
-        Args:
-          name: of the output.
-          value: name of the value.
-          shape: lengths; strings are dimensions that vary.
-        """
+        """Declares a float32 output; a string in the shape is a dimension that varies."""
         self._nodes.append(self._onnx.helper.make_node("Identity", [value], [name]))
         self._outputs.append(self._declare(name, np.float32, shape))
 
-    def op(self, kind: str, *values, **attributes) -> str:
+    def op(self, kind: str, *values: Value, **attributes: Any) -> str:
         """Applies an operation with one output.
 
         Args:
@@ -72,30 +92,22 @@ class Graph:
         self._nodes.append(self._onnx.helper.make_node(kind, names, [name], **attributes))
         return name
 
-    def constant(self, value) -> str:
+    def constant(self, value: Constant) -> str:
         """Stores an array; Python floats become float32, ints int64; equal ones are stored once."""
         array = np.asarray(value)
         return self._store(array.astype(np.float32) if array.dtype == np.float64 else array)
 
-    def linear(self, x: str, params: Mapping) -> str:
-        """x W + b over the last dimension.
-
-        Args:
-          x: [..., I].
-          params: kernel [I, O] and, where there is one, bias [O].
-
-        Returns:
-          [..., O].
-        """
+    def linear(self, x: str, params: Params) -> str:
+        """x W + b over the last dimension: [..., I] to [..., O] with kernel [I, O] and bias [O]."""
         product = self.op("MatMul", x, params["kernel"])
         return self.op("Add", product, params["bias"]) if "bias" in params else product
 
-    def convolution(self, x: str, params: Mapping, **attributes) -> str:
+    def convolution(self, x: str, params: Params, **attributes: Any) -> str:
         """A convolution over time.
 
         Args:
           x: [B, I, T].
-          params: kernel [taps, I, O] and, where there is one, bias [O].
+          params: kernel [taps, I, O] and optionally bias [O].
           **attributes: of ONNX's Conv: strides, pads, group.
 
         Returns:
@@ -105,30 +117,14 @@ class Graph:
         bias = [params["bias"]] if "bias" in params else []
         return self.op("Conv", x, kernel, *bias, **attributes)
 
-    def layer_norm(self, x: str, params: Mapping) -> str:
-        """LayerNorm of the last dimension.
-
-        Args:
-          x: [..., D].
-          params: scale [D] and bias [D].
-
-        Returns:
-          [..., D].
-        """
+    def layer_norm(self, x: str, params: Params) -> str:
+        """LayerNorm of the last dimension, with scale [D] and bias [D]."""
         return self.op(
             "LayerNormalization", x, params["scale"], params["bias"], axis=-1, epsilon=EPSILON
         )
 
     def standardize(self, x: str, width: int) -> str:
-        """Zero mean and unit variance of the last dimension.
-
-        Args:
-          x: [..., D].
-          width: D.
-
-        Returns:
-          [..., D].
-        """
+        """Zero mean and unit variance of the last dimension, which has a length of `width`."""
         one, zero = np.ones(width, np.float32), np.zeros(width, np.float32)
         return self.layer_norm(x, {"scale": one, "bias": zero})
 
@@ -138,104 +134,37 @@ class Graph:
         return self.op("Mul", self.op("Mul", x, 0.5), self.op("Add", erf, 1.0))
 
     def size(self, x: str, axis: int) -> str:
-        """The length of a dimension.
-
-        Args:
-          x: any shape.
-          axis: which.
-
-        Returns:
-          Int64 [1].
-        """
+        """The length of a dimension: int64 [1]."""
         return self.op("Gather", self.op("Shape", x), [axis], axis=0)
 
-    def reshape(self, x: str, *dimensions) -> str:
-        """Reshapes.
-
-        Args:
-          x: any shape.
-          *dimensions: 0 keeps one, -1 takes the rest, a name is a length, int64 [1].
-
-        Returns:
-          The same numbers in that shape.
-        """
+    def reshape(self, x: str, *dimensions: str | int) -> str:
+        """Reshapes: 0 keeps a dimension, -1 takes the rest, a name is a length, int64 [1]."""
         parts = [d if isinstance(d, str) else self.constant([d]) for d in dimensions]
         return self.op("Reshape", x, self.op("Concat", *parts, axis=0))
 
     def transpose(self, x: str, *order: int) -> str:
-        """Brings dimensions into another order.
-
-        Args:
-          x: any shape.
-          *order: of the dimensions.
-
-        Returns:
-          The same numbers in that order.
-        """
+        """Permutes dimensions."""
         return self.op("Transpose", x, perm=list(order))
 
     def expand(self, x: str, *axes: int) -> str:
-        """Puts in dimensions of 1.
-
-        Args:
-          x: any shape.
-          *axes: their places in the result.
-
-        Returns:
-          The same numbers.
-        """
+        """Inserts dimensions of length 1 at these places of the result."""
         return self.op("Unsqueeze", x, list(axes))
 
     def squeeze(self, x: str, *axes: int) -> str:
-        """Takes dimensions of 1 away.
-
-        Args:
-          x: any shape.
-          *axes: their places.
-
-        Returns:
-          The same numbers.
-        """
+        """Removes dimensions of length 1."""
         return self.op("Squeeze", x, list(axes))
 
-    def cut(self, x: str, start, end, axis: int) -> str:
-        """Takes a part of a dimension.
-
-        Args:
-          x: any shape.
-          start: first place; a name is an int64 [1].
-          end: place after the last; a name is an int64 [1].
-          axis: of the dimension.
-
-        Returns:
-          That part.
-        """
-        ends = [e if isinstance(e, str) else [e] for e in (start, end)]
+    def cut(self, x: Value, start: str | int, end: str | int, axis: int) -> str:
+        """Slices a dimension from `start` to before `end`; a name is an int64 [1]."""
+        ends: list[Value] = [e if isinstance(e, str) else [e] for e in (start, end)]
         return self.op("Slice", x, *ends, [axis])
 
     def sum(self, x: str, *axes: int, keep: bool = False) -> str:
-        """Sums over dimensions.
-
-        Args:
-          x: any shape.
-          *axes: which.
-          keep: them, with a length of 1.
-
-        Returns:
-          The sums.
-        """
+        """Sums over dimensions; `keep` keeps them, with a length of 1."""
         return self.op("ReduceSum", x, list(axes), keepdims=int(keep))
 
     def zero_unless(self, seen: str, x: str) -> str:
-        """Zeroes what a condition does not hold for.
-
-        Args:
-          seen: bool, of a shape that fits x.
-          x: any shape.
-
-        Returns:
-          Like x.
-        """
+        """Sets x to zero where `seen`, bool of a shape that broadcasts to that of x, is false."""
         return self.op("Where", seen, x, 0.0)
 
     def as_float(self, x: str) -> str:
@@ -251,15 +180,7 @@ class Graph:
         return self._store(np.asarray(array, np.float64))
 
     def first(self, count: str, length: str) -> str:
-        """Marks the first places of rows.
-
-        Args:
-          count: int64 [B], how many.
-          length: int64 [1], of a row.
-
-        Returns:
-          Bool [B, length].
-        """
+        """Marks the first `count` (int64 [B]) places of rows of `length`: bool [B, length]."""
         numbers = self.op("Range", 0, self.squeeze(length, 0), 1)
         return self.op("Less", self.expand(numbers, 0), self.expand(count, 1))
 
@@ -283,7 +204,7 @@ class Graph:
             graph,
             producer_name="sersl",
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-            ir_version=8,  # of opset 17; a newer one would shut out older runtimes for nothing
+            ir_version=8,  # of opset 17; older runtimes refuse a newer one
         )
         if size > _MOST_IN_ONE_FILE:
             onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
@@ -294,12 +215,14 @@ class Graph:
     def _store(self, array: np.ndarray) -> str:
         if array.ndim:  # a scalar would come back as a vector
             array = np.ascontiguousarray(array)
-        small = array.size < 64
-        key = (array.dtype.str, array.shape, array.tobytes() if small else len(self._constants))
+        content = array.tobytes() if array.size < 64 else len(self._constants)
+        key = (array.dtype.str, array.shape, content)
         if key not in self._constants:
             self._constants[key] = (f"constant_{len(self._constants)}", array)
         return self._constants[key][0]
 
-    def _declare(self, name, dtype, shape):
+    def _declare(
+        self, name: str, dtype: type[np.generic], shape: Sequence[str | int]
+    ) -> "onnx.ValueInfoProto":
         kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self._onnx.helper.make_tensor_value_info(name, kind, list(shape))

@@ -192,7 +192,7 @@ BAD = {
     ),
     "a rate of 8 kHz": (
         lambda source: (source / "preprocessor_config.json").write_text('{"sampling_rate": 8000}'),
-        "the model hears 8000 Hz",
+        "the model takes audio of 8000 Hz",
     ),
 }
 
@@ -214,7 +214,7 @@ def test_import_when_source_or_output_is_wrong_then_said(source, tmp_path, capsy
     assert "does not exist" in capsys.readouterr().err
     before = sorted(path.name for path in source.iterdir())
     assert run("import", "--source", source, "--output", source) == 2
-    assert "holds no sersl model" in capsys.readouterr().err
+    assert "does not hold a sersl model" in capsys.readouterr().err
     assert sorted(path.name for path in source.iterdir()) == before
     assert run("import", "--source", source, "--output", tmp_path / "model") == 0
     assert run("import", "--source", tmp_path / "model", "--output", tmp_path / "again") == 2
@@ -232,7 +232,7 @@ def test_exported_model_when_damaged_then_not_exported_again(source, tmp_path, c
     assert run("export", "--workdir", tmp_path / "model", "--output", tmp_path / "again") == 2
     assert not (tmp_path / "again").exists()
     assert run("export", "--workdir", tmp_path / "model", "--output", tmp_path / "model") == 2
-    assert "onto itself" in capsys.readouterr().err
+    assert "to itself" in capsys.readouterr().err
 
 
 def test_prefix_when_the_source_has_none_then_read_alike(tmp_path):

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import sys
 
 import numpy as np
@@ -6,10 +8,12 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.release.folder import read_model
+from sersl.release.huggingface.importing import import_folder
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.predict import predictor
 from sersl.release.predict.predictor import padded_batch
 from tests.release import fake_model
+from tests.release.fake_source import write_source
 
 MOST = 1e-4  # between two runtimes, over a whole model
 SECONDS = (0.5, 1.0, 1.63)
@@ -87,3 +91,53 @@ def test_onnx_when_the_package_is_missing_then_the_extra_is_named(tmp_path, monk
     with pytest.raises(UserError, match=r"sersl\[onnx\]"):
         write_onnx(read_model(folder), tmp_path / "onnx")
     assert not (tmp_path / "onnx").exists()
+
+
+KINDS = [
+    ("encoder", "kind"),
+    ("encoder", "positions"),
+    ("encoder", "norm"),
+    ("frontend", "kind"),
+    ("frontend", "normalize"),
+    ("pooling", "kind"),
+    ("pooling", "layers"),
+    ("heads", "kind"),
+]
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    return read_model(fake_model.write_fake(tmp_path_factory.mktemp("models") / "model"))
+
+
+def with_kind(released, part, field, kind):
+    """The model with a setting whose name no check of the settings looks at."""
+    settings = copy.copy(getattr(released.architecture, part))
+    object.__setattr__(settings, field, kind)
+    architecture = dataclasses.replace(released.architecture, **{part: settings})
+    return dataclasses.replace(released, architecture=architecture)
+
+
+@pytest.mark.parametrize(("part", "field"), KINDS)
+def test_onnx_when_a_kind_is_new_then_refused_and_never_taken_for_another(
+    released, tmp_path, part, field
+):
+    planted = with_kind(released, part, field, "brand_new")
+    with pytest.raises(UserError, match=rf"{part}.{field}=brand_new cannot be exported to ONNX"):
+        write_onnx(planted, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_when_the_norm_of_the_convolutions_is_new_then_refused(tmp_path):
+    import_folder(write_source(tmp_path / "source"), tmp_path / "model")
+    planted = with_kind(read_model(tmp_path / "model"), "frontend", "conv_norm", "brand_new")
+    with pytest.raises(UserError, match=r"frontend.conv_norm=brand_new cannot be exported"):
+        write_onnx(planted, tmp_path / "onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_onnx_when_the_folder_holds_something_else_then_it_stays(released, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"also holds 'thesis.txt'"):
+        write_onnx(released, tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"

@@ -1,0 +1,251 @@
+"""sersl.json: what a released model is, with SHA-256 sums of it, of the weights and of the configs.
+
+Every field has one type and a range; unknown fields are refused. Folders of sersl.json's first
+version have no sums: they still open, with a note.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sersl.config.load import from_mapping, to_dict
+from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
+from sersl.core.digests import file_digest
+from sersl.core.errors import UserError
+from sersl.core.fields import Fields
+from sersl.core.files import read_json, write_json
+from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.version import __version__
+from sersl.corpora.labels import DIMENSIONS
+from sersl.release.architecture import Architecture
+from sersl.release.huggingface.tensor_names import Layout
+from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, WEIGHTS, config_json
+
+SCHEMA = 2
+SCALE = {"low": 0.0, "high": 1.0}  # of arousal, dominance and valence, whatever the corpus used
+REMEDY = "copy or export the model again"
+MOST_UTTERANCES = 10**10
+_SUMS = "sha256"
+_SUMMED = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT)
+_REQUIRED = (
+    *("schema", "sersl", "name", "licence", "categories", "dimensions", "scale", "sample_rate"),
+    *("frontend", "encoder", "pooling", "heads", "layout"),
+    *("results", "corpora", "init_from", "imported", "versions"),
+)
+# Sizes that config.json repeats for other readers.
+_REPEATED = (
+    *("id2label", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins"),
+    *("conv_dim", "feat_extract_norm", "conv_bias", "do_stable_layer_norm", "problem_type"),
+    *("num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "conv_pos_kernel_size"),
+)
+_log = logging.getLogger(__name__)
+C = TypeVar("C")
+
+
+def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str, Any]:
+    """Writes the fields of sersl.json that every model has, released or imported.
+
+    Args:
+      architecture: of the model.
+      name: of the model.
+      licence: of the model; "" when it is not decided.
+
+    Returns:
+      The first part of sersl.json, JSON-able.
+    """
+    return {
+        "schema": SCHEMA,
+        "sersl": __version__,
+        "name": name,
+        "licence": licence,
+        "categories": list(architecture.categories),
+        "dimensions": list(architecture.dimensions),
+        "scale": SCALE,
+        "sample_rate": SAMPLE_RATE,
+        "frontend": to_dict(architecture.frontend),
+        "encoder": to_dict(architecture.encoder),
+        "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
+        "heads": None if architecture.heads is None else to_dict(architecture.heads),
+    }
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Writes sersl.json into a folder whose other files are complete, with the sums of all.
+
+    Args:
+      folder: of the model.
+      about: all other fields.
+    """
+    content = {**about, "schema": SCHEMA}
+    content.pop(_SUMS, None)
+    sums = {name: file_digest(folder / name) for name in _SUMMED if name != ABOUT}
+    sums[ABOUT] = _own_sum(content, sums)
+    write_json(folder / ABOUT, {**content, _SUMS: sums})
+
+
+def read_about(
+    folder: Path, *, verify_weights: bool = True
+) -> tuple[dict[str, Any], Architecture, Layout | None]:
+    """Reads and checks sersl.json, and compares the files of the folder with its sums.
+
+    Args:
+      folder: of the model.
+      verify_weights: False skips the sum of the weights.
+
+    Returns:
+      (content of sersl.json, architecture, layout of the weights).
+
+    Raises:
+      UserError: a field or a file is missing, damaged, or of an unknown version.
+    """
+    where = str(folder / ABOUT)
+    about = read_json(folder / ABOUT, what="description of a model", remedy=REMEDY)
+    fields = Fields(about, where=where, remedy=REMEDY)
+    version = fields.integer("schema", at_least=0, at_most=10**6)
+    if version not in (1, SCHEMA):
+        raise UserError(
+            f"{where} has schema {version}, this sersl {__version__} reads 1 and {SCHEMA}: install "
+            "the sersl that wrote it"
+        )
+    if version == SCHEMA:
+        fields.check_names((*_REQUIRED, "origin", _SUMS))
+        _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
+    else:
+        fields.check_names(_REQUIRED, ("origin",))
+        about["origin"] = about.get("origin", [])
+    _check_texts(fields)
+    architecture = _architecture(fields, where)
+    layout = _part(Layout, fields, "layout", where)
+    if version != SCHEMA:
+        _check_repeated(folder, architecture, layout, imported=fields.has("imported"))
+        _log.warning(
+            "%s was written by an earlier version and has no checksums, so damage to its weights "
+            "may not be found: write it again with `sersl export --workdir %s --output DIR`",
+            folder,
+            folder,
+        )
+    return about, architecture, layout
+
+
+def has_sums(about: Mapping[str, Any]) -> bool:
+    """Tells whether the content of sersl.json has sums."""
+    return _SUMS in about
+
+
+def _own_sum(content: Mapping[str, Any], sums: Mapping[str, str]) -> str:
+    """Sums up all other fields, and the other sums."""
+    others = {name: value for name, value in sums.items() if name != ABOUT}
+    text = json.dumps({**content, _SUMS: others}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_sums(
+    folder: Path, about: Mapping[str, Any], sums: Mapping[str, str], *, verify_weights: bool
+) -> None:
+    Fields(sums, where=f"{folder / ABOUT}, {_SUMS!r}", remedy=REMEDY).check_names(_SUMMED)
+    for name in reversed(_SUMMED):  # sersl.json first
+        if name == WEIGHTS and not verify_weights:
+            continue
+        if name == ABOUT:
+            content = {key: value for key, value in about.items() if key != _SUMS}
+            found = _own_sum(content, sums)
+        else:
+            try:
+                found = file_digest(folder / name)
+            except OSError as error:
+                raise UserError(
+                    f"{folder / name} cannot be read ({error.strerror or error}): {REMEDY}"
+                ) from error
+        if found != sums[name]:
+            raise UserError(
+                f"{folder / name} is damaged or was changed after the model was written (its "
+                f"SHA-256 differs): {REMEDY}"
+            )
+
+
+def _check_texts(fields: Fields) -> None:
+    """Checks the fields that describe the model without deciding what it computes."""
+    for name in ("sersl", "name", "licence", "init_from"):
+        fields.text(name)
+    fields.texts("versions")
+    fields.integer("sample_rate", at_least=SAMPLE_RATE, at_most=SAMPLE_RATE)
+    if fields.numbers("scale") != SCALE:
+        raise fields.wrong("scale", f"{SCALE}")
+    if fields.has("results"):
+        fields.group("results")
+    for name in ("corpora", "origin"):
+        for i, corpus in enumerate(fields.groups(name)):
+            _check_corpus(Fields(corpus, where=f"{name}[{i}] of sersl.json", remedy=REMEDY))
+    if fields.has("imported"):
+        fields.inside("imported").text("source")
+
+
+def _check_corpus(fields: Fields) -> None:
+    for name in ("corpus", "version", "fingerprint"):
+        fields.text(name)
+    for name in ("licence", "by"):
+        if fields.has(name):
+            fields.text(name)
+    for name in ("num_utterances", "num_speakers"):
+        if fields.has(name):
+            fields.integer(name, at_least=0, at_most=MOST_UTTERANCES)
+    if fields.has("labels_used"):
+        fields.flag("labels_used")
+
+
+def _architecture(fields: Fields, where: str) -> Architecture:
+    categories, dimensions = fields.names("categories"), fields.names("dimensions")
+    if any(name not in DIMENSIONS for name in dimensions):
+        raise fields.wrong("dimensions", f"names of {', '.join(DIMENSIONS)}")
+    frontend = _part(FrontendConfig, fields, "frontend", where)
+    encoder = _part(EncoderConfig, fields, "encoder", where)
+    pooling = _part(PoolingConfig, fields, "pooling", where)
+    heads = _part(HeadsConfig, fields, "heads", where)
+    if frontend is None or encoder is None:
+        raise fields.wrong("encoder" if encoder is None else "frontend", "an object")
+    if (pooling is None) != (heads is None):
+        raise fields.wrong("pooling", "an object exactly where 'heads' is one")
+    if (heads is None) != (not categories and not dimensions):
+        raise fields.wrong("heads", "an object exactly where there are categories or dimensions")
+    return Architecture(
+        frontend=frontend,
+        encoder=encoder,
+        pooling=pooling,
+        heads=heads,
+        categories=categories,
+        dimensions=dimensions,
+    )
+
+
+def _part(cls: type[C], fields: Fields, name: str, where: str) -> C | None:
+    if not fields.has(name):
+        return None
+    try:
+        return from_mapping(cls, fields.group(name), f"{name}.")
+    except UserError as error:
+        raise UserError(f"{where}: {error}; {REMEDY}") from error
+
+
+def _check_repeated(
+    folder: Path, architecture: Architecture, layout: Layout | None, *, imported: bool
+) -> None:
+    """Compares sersl.json without sums with what config.json repeats of it."""
+    if imported:  # keeps the config.json of its source, whose labels may have other names
+        return
+    config = read_json(folder / CONFIG, what="config of a model", remedy=REMEDY)
+    expected = config_json(architecture, layout)
+    for name in _REPEATED:
+        if name in config and name in expected and config[name] != expected[name]:
+            raise UserError(
+                f"{folder / CONFIG} and {ABOUT} disagree about {name!r}, so one of them is damaged "
+                f"or was changed: {REMEDY}"
+            )
+
+
+def known_corpora(about: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Lists what a model was trained on, and what that was made from."""
+    return [*about["corpora"], *about["origin"]]
