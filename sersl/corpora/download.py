@@ -74,7 +74,7 @@ def download(
     parts: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Downloads and unpacks a corpus, without the parts that are there.
+    """Downloads and unpacks a corpus, without the parts that exist.
 
     An interrupted download is resumed. A part appears as `audio_dir/<part>` once it is complete
     and checked.
@@ -225,7 +225,7 @@ def _stop_if_final(error: Exception, archive: Archive, audio_dir: Path, *, start
 
 
 def _is_complete(file: Path, archive: Archive) -> bool:
-    """Whether all published bytes are there; a file that is too long starts again."""
+    """Whether the file has all published bytes; one that is too long is removed."""
     if archive.num_bytes is not None and _size(file) > archive.num_bytes:
         file.unlink()
     return archive.num_bytes is not None and _size(file) == archive.num_bytes

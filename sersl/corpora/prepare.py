@@ -282,12 +282,7 @@ def _write(builder: Builder, options) -> None:
 def _arguments(
     corpus: str, audio_dir: str | Path, manifest: str | Path, options: dict[str, str]
 ) -> dict[str, str | Path]:
-    """Checks which arguments go together, and gives those of the builder.
-
-    Args:
-      corpus, audio_dir, manifest: as for `prepare`.
-      options: name, format, columns and scale of a manifest, "" where not given.
-    """
+    """Checks which arguments go together, and gives those of the builder."""
     if manifest:
         if corpus:
             raise UserError("--manifest names its files itself: leave --corpus out")

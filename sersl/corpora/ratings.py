@@ -42,7 +42,7 @@ def count_votes(annotators: Mapping[str, Mapping[str, Any]]) -> dict[str, float]
 
 
 def plurality(votes: Mapping[str, float]) -> str:
-    """Finds the category with most votes; "" where two share the first place or nobody voted."""
+    """Finds the category with most votes; "" without votes, or where two share the first place."""
     most = max(votes.values(), default=0)
     first = [name for name, count in votes.items() if count == most and count > 0]
     return first[0] if len(first) == 1 else ""

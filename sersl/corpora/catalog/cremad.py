@@ -44,7 +44,7 @@ _ACTORS_FILE = "VideoDemographics.csv"
 
 
 class Cremad(FolderBuilder):
-    """CREMA-D as its repository has it; the category is what the actor was asked for."""
+    """CREMA-D as its repository has it; the category is the emotion that the actor was to play."""
 
     name = "cremad"
     EXTENSIONS = (".wav", ".flac")
@@ -79,7 +79,7 @@ class Cremad(FolderBuilder):
         for row in self._rows_of(_ACTORS_FILE, ("ActorID", "Sex", "Age")):
             self._actors[row.text("ActorID")] = (row.choice("Sex", _GENDERS), row.text("Age"))
         return [
-            LeftOut(file, "label file is not there: its labels are left empty")
+            LeftOut(file, "label file is missing: its labels are left empty")
             for file in missing_tables(self.audio_dir, self.TABLES)
         ]
 

@@ -21,7 +21,7 @@ _EMOTIONS = {
 
 
 class Enterface(FolderBuilder):
-    """The audio beside eNTERFACE'05's videos, or in them where there is none beside.
+    """The audio files beside eNTERFACE'05's videos, or else the sound of the videos.
 
     Source: folders and odd names as in nkululeko `data/enterface/process_database.py` and the
     file list of EmoBox `data/enterface/enterface.jsonl`.

@@ -19,7 +19,7 @@ _REMEDY = "take the file of the release"
 
 
 class Gigaspeech(FolderBuilder):
-    """The segments that GigaSpeech.json lists, of the recordings that are there.
+    """The segments that GigaSpeech.json lists, of the recordings in the folder.
 
     The list is read one recording at a time: the full one has several gigabytes.
 

@@ -86,7 +86,7 @@ class Iemocap(FolderBuilder):
         if not self._labels:
             raise UserError(
                 f"corpus 'iemocap': no dialog/EmoEvaluation/*.txt in {self.audio_dir}: the labels "
-                "are there, so give the folder with Session1 to Session5"
+                "are in it, so give the folder with Session1 to Session5"
             )
         return []
 

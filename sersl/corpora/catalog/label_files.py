@@ -1,4 +1,4 @@
-"""Label files of corpora: whether they are there, their ratings, and values that are unknown."""
+"""Label files of corpora: missing files, unknown values, and ratings on a scale."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _RELEASE = "take the file of the corpus itself"
 
 
 def missing_tables(folder: Path, files: Iterable[str]) -> list[str]:
-    """Names the label files, as paths relative to a corpus's folder, that are not there."""
+    """Lists the label files, as paths relative to a corpus's folder, that are missing."""
     return [file for file in files if not (folder / file).is_file()]
 
 

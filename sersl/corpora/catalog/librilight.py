@@ -1,4 +1,4 @@
-"""Libri-Light: sixty thousand hours of English audiobooks, cut where nobody speaks; no labels."""
+"""Libri-Light: sixty thousand hours of English audiobooks, cut at pauses; no labels."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -44,7 +44,7 @@ class Librilight(FolderBuilder):
             return LeftOut(printable(file), f"{beside.name} is not beside it")
         about, pieces = _read_activity(beside)
         if not pieces:
-            return LeftOut(printable(file), "nobody speaks: its voice activity is empty")
+            return LeftOut(printable(file), "without speech: its voice activity is empty")
         stem = printable(str(PurePosixPath(file).with_suffix("")))
         return [
             Utterance(

@@ -45,7 +45,7 @@ class Lssed(FolderBuilder):
         """Reads the label of every file."""
         if missing_tables(self.audio_dir, [_LABELS]):
             raise UserError(
-                f"corpus 'lssed': there is no {_LABELS} in {self.audio_dir}: the labels are there, "
+                f"corpus 'lssed': there is no {_LABELS} in {self.audio_dir}: the labels are in it, "
                 "so copy it from the release"
             )
         rows = list(read_table(self.audio_dir / _LABELS, columns=("name",)))

@@ -20,7 +20,7 @@ _ABSENT = {("train", "dia125_utt3"), ("dev", "dia110_utt7")}
 
 
 class Meld(FolderBuilder):
-    """The sound of MELD's clips; an extracted one is read rather than the video.
+    """The sound of MELD's clips; an extracted audio file is preferred to the video.
 
     Source: folders, tables and odd names as in EmoBox `EmoBox/preprocess/scripts/meld.py` and
     nkululeko `data/meld/process_database.py`.
@@ -63,7 +63,7 @@ class Meld(FolderBuilder):
         if missing:
             raise UserError(
                 f"corpus 'meld': {missing[0]}_sent_emo.csv is not in {self.audio_dir}: the labels "
-                "are there, so copy the three tables of MELD.Raw into it"
+                "are in it, so copy the three tables of MELD.Raw into it"
             )
         return []
 

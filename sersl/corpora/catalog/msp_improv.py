@@ -69,7 +69,7 @@ class MspImprov(FolderBuilder):
         if not files:
             raise UserError(
                 f"corpus 'msp_improv': there is no {_TABLES[0]} in {self.audio_dir}: the labels "
-                "are there, so copy it from the release"
+                "are in it, so copy it from the release"
             )
         self._labels = read_evaluation(read_lines(self.audio_dir / files[0]), files[0])
         return []
@@ -148,6 +148,6 @@ def read_evaluation(lines: Iterable[str], file: str = _TABLES[0]) -> dict[str, L
 
 
 def _vote(choice: str) -> str:
-    # By word: "Surprised" and "Sad" begin alike. Whoever chose Other may have said what.
+    # By word: "Surprised" and "Sad" begin alike. "Other" may be followed by a word of its own.
     match = _CHOICE.match(choice.strip())
     return _EMOTIONS[match[0][0].upper()] if match else "other"

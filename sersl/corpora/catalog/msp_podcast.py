@@ -81,7 +81,7 @@ class MspPodcast(FolderBuilder):
     )
 
     def read_tables(self) -> list[LeftOut]:
-        """Reads the consensus and, where it is there, what each rater said."""
+        """Reads the consensus and, if present, the labels of each rater."""
         if missing_tables(self.audio_dir, [_LABELS]):
             raise UserError(
                 f"corpus 'msp_podcast': there is no {_LABELS} in {self.audio_dir}: give the folder "
@@ -94,7 +94,7 @@ class MspPodcast(FolderBuilder):
         self._votes: dict[str, dict[str, float]] = {}
         self._raters: dict[str, dict[str, dict[str, Any]]] = {}
         if missing_tables(self.audio_dir, [_RATERS]):
-            return [LeftOut(_RATERS, "label file is not there: votes are left empty")]
+            return [LeftOut(_RATERS, "label file is missing: votes are left empty")]
         for row in read_table(self.audio_dir / _RATERS, columns=("FileName",)):
             rater, answer = read_rater(row)
             votes = self._votes.setdefault(row.text("FileName"), {})
@@ -108,7 +108,7 @@ class MspPodcast(FolderBuilder):
         return len(self._labels)
 
     def parse(self, file: str) -> Utterance | LeftOut:
-        """Looks a segment up in the tables, by its file's name."""
+        """Takes the labels of a segment from the tables, by its file's name."""
         path = PurePosixPath(file)
         if _NAME.fullmatch(path.stem) is None:
             return LeftOut(printable(file), "name is not like MSP-PODCAST_0001_0008")

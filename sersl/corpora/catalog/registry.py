@@ -1,4 +1,4 @@
-"""Every corpus that `sersl prepare --corpus NAME` knows."""
+"""Every corpus of `sersl prepare --corpus NAME`."""
 
 from sersl.corpora.catalog.cafe import Cafe
 from sersl.corpora.catalog.cmu_mosei import CmuMosei

@@ -20,7 +20,7 @@ _EMOTIONS = {
 
 
 class Tess(FolderBuilder):
-    """TESS; with two speakers it can test one against the other and no more."""
+    """TESS; its two speakers allow a test of one against the other only."""
 
     name = "tess"
     about = About(

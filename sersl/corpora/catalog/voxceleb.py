@@ -16,7 +16,7 @@ _FOLDS = {"dev": "train", "test": "test", "": ""}
 
 
 class _Voxceleb(FolderBuilder):
-    """What both releases share: id10001/1zcIwhmdeo4/00001.wav and a table of speakers."""
+    """Common parts of both releases: id10001/1zcIwhmdeo4/00001.wav and a table of speakers."""
 
     META = ""  # file of the speakers
     ID = ""  # its first column
@@ -32,7 +32,7 @@ class _Voxceleb(FolderBuilder):
         files = self.tables()
         self._speakers: dict[str, Row] = {}
         if not files:
-            return [LeftOut(self.META, "table is not there: genders and sets are left empty")]
+            return [LeftOut(self.META, "table is missing: genders and sets are left empty")]
         columns = (self.ID, "Gender", self.SPLIT)
         for row in read_table(self.audio_dir / files[0], columns=columns):
             self._speakers[row.text(self.ID)] = row
@@ -87,7 +87,7 @@ class Voxceleb1(_Voxceleb):
 
 
 class Voxceleb2(_Voxceleb):
-    """VoxCeleb 2; a converted file is read rather than the .m4a it came from.
+    """VoxCeleb 2; a converted file is preferred to its .m4a original.
 
     Source: layout and columns as in lhotse `recipes/voxceleb.py`.
     """

@@ -52,7 +52,7 @@ class Voxpopuli(FolderBuilder):
                 yield file
 
     def read_tables(self) -> list[LeftOut]:
-        """Reads segments and transcripts, as far as they are there."""
+        """Reads the segments and transcripts that are in the folder."""
         self._segments: dict[str, list[Row]] = {}
         self._transcripts: dict[str, tuple[Row, str]] = {}
         for file in self.tables():

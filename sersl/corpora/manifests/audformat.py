@@ -128,7 +128,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def audformat_files(folder: Path) -> list[Path]:
-    """Names the header and the tables of a database."""
+    """Lists the header and the tables of a database."""
     return [folder / "db.yaml", *sorted((*folder.glob("db.*.csv"), *folder.glob("db.*.parquet")))]
 
 
@@ -178,7 +178,7 @@ def _join_table(
 
 
 def _kind(scheme: Any, column: str) -> str:
-    """Finds the column of ours that a scheme stands for; its own name where there is none."""
+    """Finds our name of a scheme's column; the column's own name where we have none."""
     for name in (str(scheme or ""), column):
         base = re.split(r"[.-]", name)[0].lower()
         # "emotion.confidence" is another thing than "emotion.categories"

@@ -14,9 +14,9 @@ COLUMNS = (
     *("session", "text", "emotion", "category", "votes", ANNOTATORS, "intensity", *DIMENSIONS),
     *("scale_low", "scale_high", "fold"),
 )
-# What other projects call the column `path`; the first of them that is there counts.
+# Names of the column `path` in other projects; the first that a file has is used.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio_filepath", "audio_path")
-# Other names that are understood where the column itself is not there.
+# Other names, used where a file lacks the column itself.
 _ALIASES = {"label": "emotion", "split": "fold"}
 _CORPUS = ("corpus", "dataset")  # kept in `extra`, and used to read codes of emotions
 SAMPLES = ("start_sample", "stop_sample")  # of SpeechBrain: samples at the file's own rate
@@ -82,7 +82,7 @@ class Columns:
     """Gives the columns of rows our names, and remembers which were not used.
 
     Attributes:
-      chosen: column -> its name in the file, as the user says.
+      chosen: column -> its name in the file, as the user gives it.
       unused: names of the file's columns that are only kept in `extra`, in their order.
     """
 

@@ -72,7 +72,7 @@ FORMATS: dict[str, Format] = {
         audiofolder_metadata,
     ),
 }
-# Where the contents do not tell, because they are empty or broken: the reader says what is wrong.
+# For contents that are empty or broken: the reader then reports what is wrong.
 _BY_ENDING = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".json": "jsonl"}
 
 
@@ -81,7 +81,7 @@ def find_format(manifest: Path, name: str = "", *, path_column: str = "path") ->
 
     Args:
       manifest: file or folder.
-      name: what the user says it is; "" looks into it.
+      name: given by the user; "" looks into the file.
       path_column: name that the user gives to the column of paths.
 
     Returns:

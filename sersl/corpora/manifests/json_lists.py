@@ -108,7 +108,7 @@ def read_speechbrain(manifest: Path) -> Iterator[Row]:
 
 
 def is_nested(content: Mapping[str, Any]) -> bool:
-    """Says whether a dictionary holds dictionaries of SpeechBrain's utterances, by split."""
+    """Tells whether a dictionary holds dictionaries of SpeechBrain's utterances, by split."""
     return bool(content) and all(
         isinstance(entries, dict)
         and "wav" not in entries
@@ -168,7 +168,7 @@ def side_of(manifest: Path) -> dict[str, str]:
     """Reads from a file's name whether it is a train, valid or test list.
 
     Returns:
-      {"fold": side}, or {} where the name does not tell.
+      {"fold": side}, or {} where the name has no such word.
     """
     words = re.split(r"[^a-z]+", manifest.stem.lower())
     found = [side for side in _SIDES if side in words]

@@ -45,8 +45,8 @@ def read_label_map(manifest: Path) -> dict[str, str]:
 class Labels:
     """The meaning of a manifest's labels, and which of them have none.
 
-    EmoBox's maps keep the words of some corpora that no category stands for ("Sarcastic"): they
-    become "other", and a note says so. Any other unknown word is an error.
+    EmoBox's maps have words without a category of their own, e.g. "Sarcastic": they become
+    "other", with a note. Any other unknown word is an error.
     """
 
     def __init__(self, label_map: Mapping[str, str]):

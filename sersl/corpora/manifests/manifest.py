@@ -79,7 +79,7 @@ class ManifestBuilder(Builder):
         named = labelled = False
         for row in self._read(columns):
             path = row.values["path"]
-            # An absolute path is meant; one that climbs is a slip, or somebody else's idea.
+            # An absolute path is deliberate; one with ".." may be a mistake or an attack.
             if leads_out(path) and not self.allow_outside_paths:
                 raise UserError(
                     f"{row.at('path')}: {printable(path)!r} leads out of {folder}: write an "
@@ -166,7 +166,7 @@ def corpus_name(manifest: Path, name: str = "") -> str:
 
 
 def leads_out(path: str) -> bool:
-    """Says whether a relative path leaves the folder that it starts from."""
+    """Tells whether a relative path leaves the folder that it starts from."""
     return os.path.normpath(path).split(os.sep)[0] == os.pardir
 
 

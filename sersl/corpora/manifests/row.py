@@ -38,11 +38,11 @@ def parse_row(
       row: as `read_rows` gives it.
       folder: that paths are relative to.
       labels: meaning of the labels; None for the spellings that are the same everywhere.
-      scales: column -> lowest and highest rating, as the user says.
+      scales: column -> lowest and highest rating, as the user gives them.
 
     Returns:
-      The utterance. Where there is no label but there are votes, the one with most votes; where
-      there are no votes but there are raters, theirs.
+      The utterance. Without a label, the category with most votes; without votes, those of the
+      raters.
 
     Raises:
       UserError: a value that is not what its column takes, or times that cannot be.
@@ -163,8 +163,8 @@ class _Meaning:
         """Reads raters: a label, or an object with emotion and ratings; ratings to 0..1."""
         where = self._row.at(ANNOTATORS)
         raters: dict[str, dict[str, Any]] = {}
-        for rater, said in self._row.mapping(ANNOTATORS).items():
-            values = said if isinstance(said, dict) else {"emotion": said}
+        for rater, given in self._row.mapping(ANNOTATORS).items():
+            values = given if isinstance(given, dict) else {"emotion": given}
             unknown = sorted(set(values) - {"emotion", "category", *DIMENSIONS})
             if unknown:
                 raise UserError(

@@ -49,7 +49,7 @@ def read_fairseq(manifest: Path) -> Iterator[Row]:
 
 
 def fairseq_files(manifest: Path) -> list[Path]:
-    """Names the tsv and the label files beside it that are there."""
+    """Lists the tsv and its label files that exist."""
     beside = (manifest.with_suffix(ending) for ending in (".emo", ".wrd", ".ltr"))
     return [manifest, *(file for file in beside if file.is_file())]
 
@@ -62,7 +62,7 @@ def read_kaldi(folder: Path) -> Iterator[Row]:
 
     Raises:
       UserError: a pipe instead of a file, a broken line, an id twice, a segment of a recording
-        that wav.scp does not have, or a label of an utterance that is not there.
+        that wav.scp does not have, or a label of an unknown utterance.
     """
     recordings = _pairs(folder / "wav.scp")
     for recording, (where, path) in recordings.items():
@@ -107,7 +107,7 @@ _KALDI_TABLES = {
 
 
 def kaldi_files(folder: Path) -> list[Path]:
-    """Names the files of a Kaldi folder that are read."""
+    """Lists the files of a Kaldi folder that are read."""
     names = ("wav.scp", "segments", "spk2gender", *_KALDI_TABLES)
     return [folder / name for name in names if (folder / name).is_file()]
 

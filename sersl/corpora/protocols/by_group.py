@@ -143,7 +143,7 @@ def official(request: Request) -> list[Division]:
 
 
 def has_split(fold: np.ndarray) -> bool:
-    """Says whether the column `fold`, [N] str, has a train and a test side."""
+    """Tells whether the column `fold`, [N] str, has a train and a test side."""
     sides = {side_of_word(str(value).strip().lower()) for value in np.unique(fold.astype(str))}
     return "train" in sides and any(side.startswith("test") for side in sides)
 

@@ -133,7 +133,7 @@ def split_training(
       (train, validation): sorted int64 rows.
 
     Raises:
-      UserError: fewer than two speakers are there to draw from, or unknown ones, and overlap was
+      UserError: fewer than two speakers to draw from, or unknown ones, and overlap was
         not allowed.
     """
     if request.validation_fraction == 0:

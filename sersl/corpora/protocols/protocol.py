@@ -148,8 +148,8 @@ def final_fold(
         seed=seed,
         allow_speaker_overlap=allow_speaker_overlap,
     )
-    nobody = Division(name, np.zeros(0, np.int64))
-    return _complete(request, _FINAL_NUMBER, nobody, f"fold {name!r}")
+    no_test = Division(name, np.zeros(0, np.int64))
+    return _complete(request, _FINAL_NUMBER, no_test, f"fold {name!r}")
 
 
 def _complete(request: Request, number: int, division: Division, where: str) -> Fold:

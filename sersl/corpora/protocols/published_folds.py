@@ -28,11 +28,11 @@ EMOBOX_CORPORA = (
     *("mer2023", "mesd", "msppodcast", "oreau", "pavoque", "polish", "ravdess", "resd", "savee"),
     *("shemo", "subesco", "tess", "turevdb", "urdu"),
 )
-# Of the published folds of the corpora that have a parser here, those that test on speakers they
-# train on. EmoBox's `write_folds` (EmoBox/utils/preprocess_utils.py) draws a quarter of each
-# class, whoever speaks, where there are fewer than four speakers or not all have equally many
-# utterances of each class; its lists of enterface, shemo and urdu show it.
-_DRAWN = "a quarter of each class was drawn for testing, whoever speaks"
+# Corpora with a parser here whose published folds test on speakers that they train on. EmoBox's
+# `write_folds` (EmoBox/utils/preprocess_utils.py) draws a quarter of each class, regardless of the
+# speaker, for corpora with fewer than four speakers, or whose speakers differ in the number of
+# utterances per class; its lists of enterface, shemo and urdu show it.
+_DRAWN = "a quarter of each class was drawn for testing, regardless of the speaker"
 EMOBOX_LEAKS = {
     "cremad": "all 91 speakers are on both sides",
     "emodb": "all ten speakers and all ten sentences are on both sides of every fold",

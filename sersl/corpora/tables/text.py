@@ -37,7 +37,7 @@ class Encoding:
 
     Attributes:
       name: of a Python codec.
-      line_end: "\\n", which also ends lines in \\r\\n; or "\\r" where there is no other.
+      line_end: "\\n", which also ends lines in \\r\\n; or "\\r" in files without \\n.
     """
 
     name: str
@@ -107,7 +107,7 @@ def find_encoding(path: Path) -> Encoding:
 
     Raises:
       UserError: not a regular file, not text, a Git LFS pointer, or text in an encoding that
-        cannot be told.
+        that is not recognised.
     """
     check_file(path)
     with _opened(path) as file:

@@ -41,7 +41,7 @@ _DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")  # turn the text around 
 
 
 def is_missing(text: str) -> bool:
-    """Says whether a cell's text means that there is no value, see `MISSING`."""
+    """Tells whether a cell's text marks a missing value, see `MISSING`."""
     return text.strip().casefold() in MISSING
 
 
@@ -51,7 +51,7 @@ class Row:
 
     Attributes:
       where: file and line, for messages, e.g. "own.csv line 2".
-      values: by column; "" where the value is missing, whatever the file says for it.
+      values: by column; "" where the value is missing, however the file marks it.
       names: column -> its name in the file, where it has another there.
       decimal_comma: whether a comma may be the decimal sign, as in files with semicolons.
       header: where the names of the columns are; "" where each row has them.
@@ -71,7 +71,7 @@ class Row:
         return column in self.values
 
     def has(self, column: str) -> bool:
-        """Says whether a column is there and has a value in this row."""
+        """Tells whether this row has a value in a column."""
         return self.values.get(column, "") != ""
 
     def text(self, column: str) -> str:

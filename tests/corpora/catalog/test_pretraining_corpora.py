@@ -129,7 +129,7 @@ def test_librilight_when_voice_activity_then_pieces_of_the_recording(tmp_path):
     assert row[:3] == ("100", 12_800, '{"snr": 11.5}') and row[3].startswith("sea_fairies")
     assert [item["reason"].split(",")[0] for item in summary["left_out"]] == [
         "02_baum_sea_fairies_64kb.json is not beside it",
-        "nobody speaks: its voice activity is empty",
+        "without speech: its voice activity is empty",
     ]
 
 
