@@ -1,13 +1,11 @@
 """`sersl plan`: reports what a run would cost on hardware that need not be present."""
 
 import functools
-import math
 
 import jax
 
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
-from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.planning.largest_batch import cheapest, fit
 from sersl.planning.plan import make_plan
@@ -25,8 +23,6 @@ def run(arguments) -> int:
     Returns:
       The exit code: 0, also if the run does not fit.
     """
-    if not 0 < arguments.hours < math.inf:
-        raise UserError(f"--hours {arguments.hours:g} must be a number above 0: use another")
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
     # Nothing runs, so an accelerator of this machine is neither needed nor reserved.
     jax.config.update("jax_platforms", "cpu")

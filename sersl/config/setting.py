@@ -117,6 +117,23 @@ def check_setting(cls: type, name: str, value: object, key: str) -> None:
         _check(allowed, value, key)
 
 
+def number_problem(allowed: Allowed, value: int | float) -> str:
+    """Says what is wrong with a number, e.g. "takes 1 or more, not 0"; empty if it is allowed."""
+    if allowed.also is not None and value == allowed.also[0]:
+        return ""
+    largest = MOST_INTEGER if isinstance(value, int) else MOST_NUMBER
+    too_large = abs(value) > largest and (allowed.at_most is None or value < 0)
+    finite = isinstance(value, int) or math.isfinite(value)
+    if finite and not too_large and _fits(allowed, value):
+        return ""
+    words = numbers_in_words(allowed, whole=isinstance(value, int))
+    if too_large and allowed.at_least is None and allowed.above is None:
+        words = f"a number from {-largest:.10g} to {largest:.10g}"
+    elif too_large and value > 0:
+        words = f"a number of at most {largest:.10g}"
+    return f"takes {words}, not {shown(value)}"
+
+
 def numbers_in_words(allowed: Allowed, *, whole: bool) -> str:
     """Says which numbers are allowed, e.g. "a number from 0 to below 1"."""
     number = "a whole number" if whole else "a number"
@@ -160,7 +177,9 @@ def _check(allowed: Allowed, value: object, key: str) -> None:
     elif isinstance(value, str):
         _check_text(allowed, value, key)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        _check_number(allowed, value, key)
+        problem = number_problem(allowed, value)
+        if problem:
+            raise UserError(f"configuration key {key!r} {problem}")
 
 
 def _check_text(allowed: Allowed, value: str, key: str) -> None:
@@ -175,22 +194,6 @@ def _check_text(allowed: Allowed, value: str, key: str) -> None:
     bad = next((c for c in value if not (c.isprintable() or "\udc80" <= c <= "\udcff")), None)
     if bad is not None:
         raise UserError(f"configuration key {key!r} takes printable text, without {bad!r}")
-
-
-def _check_number(allowed: Allowed, value: int | float, key: str) -> None:
-    if allowed.also is not None and value == allowed.also[0]:
-        return
-    largest = MOST_INTEGER if isinstance(value, int) else MOST_NUMBER
-    too_large = abs(value) > largest and (allowed.at_most is None or value < 0)
-    finite = isinstance(value, int) or math.isfinite(value)
-    if finite and not too_large and _fits(allowed, value):
-        return
-    words = numbers_in_words(allowed, whole=isinstance(value, int))
-    if too_large and allowed.at_least is None and allowed.above is None:
-        words = f"a number from {-largest:.10g} to {largest:.10g}"
-    elif too_large and value > 0:
-        words = f"a number of at most {largest:.10g}"
-    raise UserError(f"configuration key {key!r} takes {words}, not {shown(value)}")
 
 
 def _fits(allowed: Allowed, value: int | float) -> bool:

@@ -123,7 +123,7 @@ def test_fit_of_a_strength_network_learns_from_a_ranker_or_from_the_corpus(
         ("--annotator nothing", "unknown annotator 'nothing'"),
         ("--annotator signal --measure arousal", "--measure is for released models"),
         ("--measure arouse", "did you mean 'arousal'"),
-        ("--shard 4", "is no I/N"),
+        ("--shard 4", "is not I/N"),
         ("--annotator energy --shard 4/4", "shard 4/4 is none"),
     ],
 )

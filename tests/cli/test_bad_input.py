@@ -361,7 +361,7 @@ COMMANDS = [
     (["annotate", "--corpus", "mine", "--data_dir", "DATA", "--annotator", "sig"], ["'signal'"]),
     (
         ["annotate", "--corpus", "bare", "--data_dir", "DATA", "--processes", "0"],
-        ["at least 1 process"],
+        ["--processes: takes a whole number from 1 to 1024, not 0"],
     ),
     (["evaluate"], ["--workdir DIR"]),
     (["evaluate", "--workdir", "no/such"], ["no/such"]),

@@ -105,6 +105,16 @@ def test_verb_when_unknown_then_exit_code_is_2_and_the_verbs_are_named(capsys):
         (["annotate", "--corpus", "a", "--data_dir", "d", "--processes", "two"], "--processes"),
         (["embed", "--model", "m", "a.wav"], "--output"),
         (["export", "--workdir", "w", "--output", "o", "--colour", "red"], "--colour"),
+        (["prepare", "--data_dir", "d", "--processes", "0"], "--processes: takes a whole number"),
+        (["prepare", "--data_dir", "d", "--processes", "9" * 5000], "--processes: takes"),
+        (["prepare", "--data_dir", "d", "--processes", ""], "--processes: takes an integer"),
+        (["predict", "--model", "m", "a.wav", "--window", "nan"], "--window: takes a number above"),
+        (["predict", "--model", "m", "a.wav", "--hop", "-1"], "--hop: takes a number above 0"),
+        (["predict", "--model", "m", "a.wav", "--window", "1e999"], "--window: takes a number"),
+        (
+            ["cluster", "--corpus", "a", "--data_dir", "d", "--output", "o", "--seed", "1.5"],
+            "--seed",
+        ),
     ],
 )
 def test_options_when_missing_or_wrong_then_exit_code_is_2_and_the_option_is_named(
@@ -114,6 +124,7 @@ def test_options_when_missing_or_wrong_then_exit_code_is_2_and_the_option_is_nam
     error = capsys.readouterr().err
     assert word in error
     assert len(error.splitlines()) == 1
+    assert len(error) < 300
 
 
 def test_verb_when_it_is_done_then_its_exit_code_is_returned(verb):

@@ -246,7 +246,7 @@ def test_run_when_a_shard_is_done_then_says_what_is_to_come(manifest, tmp_path, 
     out, err = capsys.readouterr()
     assert "corpus own 1.0.0 is prepared" in out
     assert err == "prepare: 21 of 21 utterances\nwrite: 41 of 41 utterances\n"
-    with pytest.raises(UserError, match="--shard half is no I/N"):
+    with pytest.raises(UserError, match="--shard half is not I/N"):
         run(arguments(**given, shard="half"))
     with pytest.raises(UserError, match="--download is for one process"):
         run(arguments(corpus="ravdess", download=True, data_dir="d", audio_dir="a", shard="0/2"))

@@ -1,0 +1,109 @@
+"""The options of the verbs that use models: evaluate, import, export, predict and embed."""
+
+import argparse
+
+from sersl.cli.verbs import Verbs, add_verb, number
+
+
+def add_evaluate(verbs: Verbs) -> None:
+    """Adds `sersl evaluate`."""
+    parser = add_verb(
+        verbs, "evaluate", "score a fine-tuning run, or a model folder on a prepared corpus"
+    )
+    parser.add_argument("--workdir", metavar="DIR", help="workdir of `sersl finetune`")
+    parser.add_argument("--model", metavar="DIR", help="model folder of `sersl export`")
+    parser.add_argument("--corpus", metavar="NAME", help="with --model: a prepared corpus")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="with --model: folder of the prepared corpora"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="with --model: folder to write the report to"
+    )
+
+
+def add_import(verbs: Verbs) -> None:
+    """Adds `sersl import`."""
+    parser = add_verb(verbs, "import", "convert a Hugging Face speech model to a model folder")
+    parser.add_argument(
+        "--source",
+        required=True,
+        metavar="DIR",
+        help="downloaded model with config.json, preprocessor_config.json and weights",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="model folder to write")
+    _add_licence(parser)
+
+
+def add_export(verbs: Verbs) -> None:
+    """Adds `sersl export`."""
+    parser = add_verb(verbs, "export", "write a model folder for release")
+    parser.add_argument(
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="workdir of `sersl finetune` or `sersl pretrain`, or a model folder",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument("--onnx", action="store_true", help="also write onnx/model.onnx")
+    parser.add_argument(
+        "--fold",
+        default="final",
+        metavar="NAME",
+        help="fold of the run whose model is exported; default: final, trained on all speakers",
+    )
+    _add_licence(parser)
+
+
+def _add_licence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--licence", default="", metavar="NAME", help="licence of the model, for its model card"
+    )
+
+
+def add_predict(verbs: Verbs) -> None:
+    """Adds `sersl predict`."""
+    parser = add_verb(verbs, "predict", "predict the emotions of audio files")
+    _add_model_and_inputs(parser)
+    parser.add_argument(
+        "--output", metavar="FILE", help=".csv or .jsonl file; default: print a table"
+    )
+    parser.add_argument(
+        "--window",
+        type=number(float, above=0),
+        metavar="S",
+        help="predict windows of S seconds, one row each",
+    )
+    parser.add_argument(
+        "--hop",
+        type=number(float, above=0),
+        metavar="S",
+        help="seconds between windows; default: the window",
+    )
+    parser.add_argument(
+        "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
+    )
+
+
+def add_embed(verbs: Verbs) -> None:
+    """Adds `sersl embed`."""
+    parser = add_verb(verbs, "embed", "write embeddings of audio files")
+    _add_model_and_inputs(parser)
+    parser.add_argument("--output", required=True, metavar="FILE.npz", help="file to write")
+    parser.add_argument(
+        "--frames", action="store_true", help="one vector per 20-ms frame instead of per file"
+    )
+    parser.add_argument(
+        "--layers",
+        default="last",
+        metavar="all|last|N",
+        help="layers of the encoder; default: last",
+    )
+
+
+def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, metavar="DIR", help="model folder of `sersl export`"
+    )
+    parser.add_argument(
+        "inputs", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, or folders of them"
+    )
