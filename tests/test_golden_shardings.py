@@ -1,4 +1,4 @@
-"""How every experiment lies on meshes, written down: a lost cut shows as a diff."""
+"""The shardings of every config, as stored: a parameter that is no longer sharded is a diff."""
 
 import difflib
 
@@ -6,11 +6,11 @@ import pytest
 
 from tests.golden.shardings_now import chosen, dump, shardings_stored
 
-REFRESH = "python tools/golden.py writes them anew: look at the diff before you commit it"
+REFRESH = "`python tools/golden.py` stores them anew; check the diff before you commit it"
 
 
 @pytest.mark.parametrize("name", chosen())
-def test_parameters_when_laid_out_then_lie_as_was_stored(name):
+def test_parameters_when_sharded_then_equal_what_is_stored(name):
     stored = shardings_stored()
     assert name in stored, f"{name} is not stored; {REFRESH}"
     now = dump(*chosen()[name])
@@ -20,11 +20,11 @@ def test_parameters_when_laid_out_then_lie_as_was_stored(name):
     assert now == stored[name], f"{name} changed; {REFRESH}\n" + "\n".join(diff)
 
 
-def test_stored_layouts_when_listed_then_each_has_its_experiment():
+def test_stored_shardings_when_listed_then_each_has_its_config():
     assert set(shardings_stored()) == set(chosen()), REFRESH
 
 
-def test_kernels_of_every_transformer_layer_are_cut_along_both_axes():
+def test_kernels_of_transformer_layers_when_stored_then_are_sharded_along_both_axes():
     for name in ("base", "large", "xlarge", "base_waveform", "large_waveform", "xlarge_waveform"):
         text = shardings_stored()[f"pretrain/emotion_aware.{name}.txt"]
         mesh = text.partition("mesh data=2 fsdp=2 tensor=2\n")[2].partition("mesh ")[0]

@@ -1,4 +1,4 @@
-"""Sizes of encoders by name, for log-mel features and for the waveform, for the configs."""
+"""Settings of encoders and frontends by size, for config files."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from sersl.core.errors import unknown_name
 ENCODERS = {
     "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
     "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
-    # From here on the layers are scanned: compiling does not grow with their number.
+    # The layers of larger presets are scanned, so that compile time does not grow with depth.
     "small": EncoderConfig(  # GPU, hours
         num_layers=8, width=384, num_heads=6, mlp_width=1536, scan_layers=True
     ),
@@ -26,16 +26,16 @@ ENCODERS = {
 }
 # Channels of the conv stack; 512 in every published model.
 CONV_WIDTHS = {"nano": 32, "tiny": 64, "small": 256, "base": 512, "large": 512, "xlarge": 512}
-POST_NORM = ("nano", "tiny", "small", "base")  # the others, deep ones, are pre-norm ("stable")
+POST_NORM = ("nano", "tiny", "small", "base")  # deeper ones are pre-norm ("stable layer norm")
 KINDS = ("log_mel", "waveform")
 
 
 def encoder_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
-    """Gives the encoder settings of a preset, to be changed further by a config.
+    """Returns the encoder settings of a preset, which a config may change further.
 
     Args:
       name: a key of ENCODERS.
-      frontend: log_mel: pre-norm with rotary positions; waveform: as wav2vec 2.0 of that size.
+      frontend: log_mel for pre-norm with rotary positions, waveform for wav2vec 2.0 of that size.
 
     Returns:
       All settings of `EncoderConfig`.
@@ -52,11 +52,11 @@ def encoder_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
 
 
 def frontend_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
-    """Gives the frontend settings of a preset, to be changed further by a config.
+    """Returns the frontend settings of a preset, which a config may change further.
 
     Args:
       name: a key of ENCODERS.
-      frontend: log_mel, or waveform: as wav2vec 2.0 of that size.
+      frontend: log_mel, or waveform for wav2vec 2.0 of that size.
 
     Returns:
       All settings of `FrontendConfig`.
@@ -79,7 +79,7 @@ def frontend_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
     return ConfigDict(dataclasses.asdict(config))
 
 
-def _check(name, frontend):
+def _check(name: str, frontend: str) -> None:
     if name not in ENCODERS:
         raise unknown_name("preset", name, ENCODERS)
     if frontend not in KINDS:

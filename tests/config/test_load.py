@@ -1,4 +1,4 @@
-"""Settings come in strictly: every mistake is one sentence, every default is in one place."""
+"""Loading is strict: every mistake in a config is one sentence."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def config_file(tmp_path):
 
 
 def message(cls, spec, overrides=()) -> str:
-    """Gives the sentence that loading ends in."""
+    """Returns the message of the error that loading raises."""
     with pytest.raises(UserError) as caught:
         load.load_config(cls, str(spec), overrides)
     assert "\n" not in str(caught.value)

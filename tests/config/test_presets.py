@@ -1,4 +1,4 @@
-"""Sizes by name: whole, valid and as large as they say."""
+"""Presets are complete, valid, and have the sizes of their names."""
 
 import functools
 import math

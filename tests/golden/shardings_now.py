@@ -1,6 +1,6 @@
-"""How every experiment lies on meshes now; `tools/golden.py` stores it, a test compares it.
+"""The shardings of the parameters of every config now; `tools/golden.py` stores them.
 
-Meshes are abstract: nothing is made, and no device is needed.
+Meshes are abstract: no array is made, and no device is needed.
 """
 
 import re
@@ -23,12 +23,12 @@ from tests.golden.configs_now import config_files, presets
 
 STORED = Path(__file__).parent / "shardings"
 SIZES = ((1, 8, 1), (2, 2, 2), (1, 2, 4))  # data, fsdp, tensor
-EVERY_PRESET = "emotion_aware"  # of the other experiments, whose encoders are the same, one
+EVERY_PRESET = "emotion_aware"  # the other configs have the same encoders: one preset each
 ONE_PRESET = "base"
 
 
 def chosen() -> dict[str, tuple[Path, str]]:
-    """Lists what is stored: file name below `tests/golden/shardings` to experiment and preset."""
+    """Lists what is stored: file name below `tests/golden/shardings` to config and preset."""
     found = {}
     for file in config_files():
         names = presets(file)
@@ -39,15 +39,11 @@ def chosen() -> dict[str, tuple[Path, str]]:
 
 
 def dump(file: Path, preset: str) -> str:
-    """Lays one experiment out on every mesh.
-
-    Args:
-      file: of the experiment.
-      preset: of it.
+    """Shards the parameters of one preset over every mesh.
 
     Returns:
-      Lines "path shape: parts", layers that are alike once with their number, and below each mesh
-      the parameters that could be cut and are not.
+      Lines "path shape: axes", equal layers once with their number, and for each mesh the
+      parameters that could be sharded and are replicated.
     """
     try:
         task = _task(file, preset)
@@ -75,7 +71,7 @@ def dump(file: Path, preset: str) -> str:
 
 
 def shardings_resolved() -> dict[str, str]:
-    """Lays out all that `chosen` lists.
+    """Shards all that `chosen` lists.
 
     Returns:
       File name below `tests/golden/shardings` to text.
