@@ -18,7 +18,7 @@ from sersl.data.buckets import Bucket
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.flops import count_flops
 from sersl.parallel.random import run_key
-from sersl.pretraining.student import run_student
+from sersl.pretraining.student import Passes
 from sersl.pretraining.task import PretrainTask
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.step import example_batch, make_teacher
@@ -134,15 +134,8 @@ def _measure_task(arguments, config: PretrainConfig) -> dict:
     def plain(params, batch):
         def loss(p):
             model = nnx.merge(task.graph, nnx.State(p))
-            student = run_student(
-                model,
-                batch,
-                heard=batch["waveform"],
-                config=config,
-                intensity=None,
-                tokens={},
-                key=key,
-            )
+            passes = Passes(batch, config=config, tokens={}, key=key)
+            student = passes.student(model.encoder, "waveform")
             return jnp.square(student.hidden_states[-1].astype(jnp.float32)).mean()
 
         return jax.value_and_grad(loss)(params)

@@ -1,6 +1,13 @@
-"""The speech encoder: frontend, masking, positions and context network; what pretraining trains."""
+"""The speech encoder: frontend, masking, positions and context network; what pretraining trains.
 
-from typing import NamedTuple
+There is one path from a waveform to hidden states: `SpeechEncoder.encode`. Fine-tuning, prediction
+and frozen teachers use it through `SpeechEncoder.__call__`; pretraining and its EMA teacher use it
+through `sersl.pretraining.student`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +16,13 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.frontend import LogMelFrontend, augment_features, augment_waveform, time_mask
+from sersl.models.frontend import (
+    Frontend,
+    LogMelFrontend,
+    augment_features,
+    augment_waveform,
+    time_mask,
+)
 from sersl.models.layers import LayerNorm, dropout, shard_rows, truncated_normal
 from sersl.models.masked_conv import MaskedConvolution
 from sersl.models.positions import ADDED, POSITIONS
@@ -19,29 +32,44 @@ from sersl.models.transformer import Transformer
 from sersl.models.waveform import WaveformFrontend
 from sersl.models.whisper import WhisperFrontend
 
-# Each is made as `Frontend(config, width=, dtype=, key=)` and has `features`, `project`,
-# `num_features`, `hears_padding` (whether frames at padding are used) and `has_mels` (whether the
-# features are bands of `num_mels` mel filters, which SpecAugment can mask).
-FRONTENDS = {"log_mel": LogMelFrontend, "waveform": WaveformFrontend, "whisper": WhisperFrontend}
-# Context networks: each is made as `Network(config, key=key)`, called as
-# `network(x, valid, key=key)` with x [B, T, D] and valid bool [B, T], and returns [L + 1, B, T, D].
-# `causal` tells whether no frame depends on a later one.
-CONTEXT = {"transformer": Transformer, "gru": Recurrent, "masked_conv": MaskedConvolution}
+
+class ContextNetwork(Protocol):
+    """Contextualises frames."""
+
+    def __call__(
+        self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps frames [B, T, D] with valid bool [B, T] to hidden states [L + 1, B, T, D]."""
+        ...
+
+
+# Each is made as `Frontend(config, width=, dtype=, key=)`.
+FRONTENDS: dict[str, type[LogMelFrontend] | type[WaveformFrontend] | type[WhisperFrontend]] = {
+    "log_mel": LogMelFrontend,
+    "waveform": WaveformFrontend,
+    "whisper": WhisperFrontend,
+}
+# Each is made as `Network(config, key=)`.
+CONTEXT: dict[str, type[Transformer] | type[Recurrent] | type[MaskedConvolution]] = {
+    "transformer": Transformer,
+    "gru": Recurrent,
+    "masked_conv": MaskedConvolution,
+}
+# Kinds in which no frame depends on a later one.
 CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)
-# Settings that are off by default and that the other kinds would leave unread.
+# Settings that are off by default and that the other kinds do not have.
 _OF_TRANSFORMER = ("relative_bias", "attention_dropout", "activation_dropout", "layer_drop")
 
 
 class EncoderOutput(NamedTuple):
-    """What an encoder says of a batch.
+    """Outputs of an encoder for a batch.
 
     Attributes:
       features: float32 [B, T, F], normalised, neither masked nor augmented, 0 at padding.
       hidden_states: [L + 1, B, T, D] in the encoder's dtype. Index 0 is the input of the first
-        layer, after masking, positions and dropout; i the output of layer i; L that of the last
-        one, pre-norm after the final LayerNorm. Frames that are not valid hold finite numbers
-        without meaning.
-      valid: bool [B, T], True = real.
+        layer, after masking, positions and dropout; i is the output of layer i; L is that of the
+        last one, pre-norm after the final LayerNorm. Finite but undefined at padding.
+      valid: bool [B, T], real frames.
     """
 
     features: jax.Array
@@ -49,12 +77,35 @@ class EncoderOutput(NamedTuple):
     valid: jax.Array
 
 
-class SpeechEncoder(nnx.Module):
-    """Waveform to hidden states of all layers, at 50 frames a second.
+@dataclass(frozen=True, kw_only=True)
+class EncoderInput:
+    """Features, and what to change about them on their way through the encoder.
 
-    A call runs `frontend.features`, `frontend.project` and `contextualize`, which objectives with a
-    forward pass of their own may call apart.
+    T is the number of frames of the batch. `features` have the frontend's own number of frames W,
+    which differs from T for frontends with a window of their own; `encode` fits the rest to it.
+
+    Attributes:
+      features: [B, W, F], as `Frontend.features` returns them, perhaps altered.
+      valid: bool [B, T], frames that the context network attends to.
+      masked: bool [B, T], frames to replace by the mask embedding; None: none.
+      added: [B, T, D], added to the projected features; None: nothing.
+      hidden_channels: bool [B, D], channels to zero in all frames; None: none.
+      tokens: [P, D], put in front of the frames of every row, without positions; None: none.
+      most_valid: the largest number of valid frames of a row, if less than T. The context network
+        then runs on that many frames, unless it needs the positions of all. None: T.
     """
+
+    features: jax.Array
+    valid: jax.Array
+    masked: jax.Array | None = None
+    added: jax.Array | None = None
+    hidden_channels: jax.Array | None = None
+    tokens: jax.Array | None = None
+    most_valid: int | None = None
+
+
+class SpeechEncoder(nnx.Module):
+    """Waveform to hidden states of all layers, at 50 frames a second."""
 
     def __init__(
         self,
@@ -67,43 +118,22 @@ class SpeechEncoder(nnx.Module):
         """Makes the encoder.
 
         Args:
-          frontend: waveform to frames.
-          encoder: kind and sizes of the context network, and how it computes.
+          frontend: settings of the frontend.
+          encoder: settings of the context network.
           key: PRNG key of the initial weights.
-          augment: changes to the input in every call that has a key; None: none.
+          augment: augmentation of the input in every call with a key; None: none.
 
         Raises:
           UserError: an unknown name or sizes that do not divide.
         """
-        if frontend.kind not in FRONTENDS:
-            raise unknown_name("frontend.kind", frontend.kind, FRONTENDS)
-        if encoder.kind not in CONTEXT:
-            raise unknown_name("encoder.kind", encoder.kind, CONTEXT)
-        if encoder.positions not in POSITIONS:
-            raise unknown_name("encoder.positions", encoder.positions, POSITIONS)
-        if (
-            augment is not None
-            and augment.band_mask_width
-            and not FRONTENDS[frontend.kind].has_mels
-        ):
-            raise UserError(
-                "augment.band_mask_width hides mel filters, and frontend.kind="
-                f"{frontend.kind} has none: set it to 0, or augment.channel_mask_fraction instead"
-            )
-        if encoder.kind != "transformer":
-            for name in _OF_TRANSFORMER:
-                if getattr(encoder, name):
-                    raise UserError(
-                        f"encoder.{name} is a setting of encoder.kind 'transformer' that "
-                        f"{encoder.kind!r} does not have: leave it out"
-                    )
+        _check(frontend, encoder, augment)
         keys = jax.random.split(key, 4)
         self.config = encoder
         self.augment = augment
-        self.frontend = FRONTENDS[frontend.kind](
+        self.frontend: Frontend = FRONTENDS[frontend.kind](
             frontend, width=encoder.width, dtype=encoder.dtype, key=keys[0]
         )
-        # Takes the place of outputs of the frontend's LayerNorm, so it is about as long.
+        # It replaces outputs of the frontend's LayerNorm, so it has about their length.
         self.mask_embedding = nnx.Param(
             truncated_normal(keys[1], (encoder.width,), std=1.0), axes=("embed",)
         )
@@ -111,7 +141,7 @@ class SpeechEncoder(nnx.Module):
             self.positions = ADDED[encoder.positions](encoder, key=keys[3])
         if encoder.norm == "post":
             self.norm = LayerNorm(encoder.width, dtype=encoder.dtype)
-        self.context = CONTEXT[encoder.kind](encoder, key=keys[2])
+        self.context: ContextNetwork = CONTEXT[encoder.kind](encoder, key=keys[2])
 
     def __call__(
         self,
@@ -121,53 +151,64 @@ class SpeechEncoder(nnx.Module):
         masked: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> EncoderOutput:
-        """Encodes a batch; what stands where audio is not valid never changes real frames.
+        """Encodes a batch; padding never changes the outputs of real frames.
 
         Args:
           waveform: [B, N] in [-1, 1], 16 kHz.
-          valid: bool [B, N], True = real, first.
-          masked: bool [B, T], frames to hide from the Transformer; None: none.
+          valid: bool [B, N], real samples, which come first.
+          masked: bool [B, T], frames to replace by the mask embedding; None: none.
           key: PRNG key of dropout and augmentation; None: neither.
 
         Returns:
           EncoderOutput with T = num_frames(N).
         """
-        keys = _Keys.of(key)
-        augment = None if key is None else self.augment
-        if augment is not None:
-            waveform = augment_waveform(waveform, augment, key=keys.waveform)
-        features, frame_valid = self.frontend.features(waveform, valid)
-        seen, hidden_channels = features, None
-        if masked is not None:
-            masked = fit_frames(masked, frame_valid.shape[1], axis=1)
-        if augment is not None and self.frontend.has_mels:
-            num_mels = self.frontend.config.num_mels
-            seen = augment_features(features, augment, num_mels=num_mels, key=keys.features)
-        elif augment is not None and augment.time_mask_fraction:
-            hidden = time_mask(
-                frame_valid.shape,
-                fraction=augment.time_mask_fraction,
-                span=augment.time_mask_span,
-                key=keys.features,
-            )
-            masked = hidden if masked is None else masked | hidden
-        if augment is not None and augment.channel_mask_fraction:
-            hidden_channels = time_mask(
-                (len(waveform), self.config.width),
-                fraction=augment.channel_mask_fraction,
-                span=augment.channel_mask_span,
-                key=keys.channels,
-            )
-        x = self.frontend.project(seen)
-        hidden_states = self.contextualize(
-            x, frame_valid, masked=masked, hidden_channels=hidden_channels, key=key
-        )
         num_frames = lengths.num_frames(waveform.shape[1])
-        return EncoderOutput(
-            fit_frames(features, num_frames, axis=1),
-            fit_frames(hidden_states, num_frames, axis=2),
-            fit_frames(frame_valid, num_frames, axis=1),
+        if key is not None and self.augment is not None:
+            waveform = augment_waveform(waveform, self.augment, key=_Keys.of(key).waveform)
+        features, frame_valid = self.frontend.features(waveform, valid)
+        given = EncoderInput(
+            features=features, valid=fit_frames(frame_valid, num_frames, axis=1), masked=masked
         )
+        if key is not None and self.augment is not None:
+            given = self._augmented(given, self.augment, _Keys.of(key))
+        hidden_states, _ = self.encode(given, key=key)
+        return EncoderOutput(fit_frames(features, num_frames, axis=1), hidden_states, given.valid)
+
+    def encode(
+        self, given: EncoderInput, *, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Runs everything behind `Frontend.features`.
+
+        Args:
+          given: features and what to change about them.
+          key: PRNG key of the call; None: no dropout.
+
+        Returns:
+          (hidden_states [L + 1, B, T, D], see `EncoderOutput`; the same of the tokens,
+          [L + 1, B, P, D], P = 0 without any).
+        """
+        num_own, num_frames = given.features.shape[1], given.valid.shape[1]
+
+        def own(x):
+            return None if x is None else fit_frames(x, num_own, axis=1)
+
+        x = self.frontend.project(given.features)
+        if given.added is not None:
+            x = x + fit_frames(given.added, num_own, axis=1).astype(x.dtype)
+        hidden_states = self.contextualize(
+            x,
+            fit_frames(given.valid, num_own, axis=1),
+            masked=own(given.masked),
+            hidden_channels=given.hidden_channels,
+            tokens=given.tokens,
+            most_valid=given.most_valid,
+            key=key,
+        )
+        num_tokens = 0 if given.tokens is None else len(given.tokens)
+        token_states = hidden_states[:, :, :num_tokens]
+        if num_tokens:
+            hidden_states = hidden_states[:, :, num_tokens:]
+        return fit_frames(hidden_states, num_frames, axis=2), token_states
 
     def contextualize(
         self,
@@ -177,61 +218,79 @@ class SpeechEncoder(nnx.Module):
         masked: jax.Array | None = None,
         hidden_channels: jax.Array | None = None,
         tokens: jax.Array | None = None,
-        most_present: int | None = None,
+        most_valid: int | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Hides frames, adds positions and runs the context network.
+        """Masks frames, adds positions and runs the context network.
 
         Args:
           x: [B, T, D], projected features.
-          frame_valid: bool [B, T], True = real.
-          masked: bool [B, T], frames to replace by the mask embedding; None: none.
-          hidden_channels: bool [B, D], channels to zero in all frames; None: none.
-          tokens: [P, D], put in front of the frames of every row, without positions of their own;
-            None: none.
-          most_present: frames of a row that are real at most, where fewer than T; the context
-            network then runs on so many, unless it needs the positions of all. None: T.
+          frame_valid: bool [B, T], frames to attend to.
+          masked: bool [B, T]; this and the rest as in `EncoderInput`.
+          hidden_channels: bool [B, D].
+          tokens: [P, D].
+          most_valid: frames of a row.
           key: PRNG key of the whole call, as `__call__` takes it; None: no dropout.
 
         Returns:
-          hidden_states [L + 1, B, P + T, D], as in `EncoderOutput`; first those of the tokens.
+          hidden_states [L + 1, B, P + T, D], those of the tokens first.
         """
-        keys = _Keys.of(key)
-        x = dropout(x, self.frontend.config.dropout, key=keys.projection)
+        keys = None if key is None else _Keys.of(key)
+        x = dropout(x, self.frontend.config.dropout, key=keys and keys.projection)
         if masked is not None:
             x = jnp.where(masked[..., None], self.mask_embedding[...].astype(x.dtype), x)
         if hidden_channels is not None:
             x = jnp.where(hidden_channels[:, None], 0.0, x)
-        if self.frontend.hears_padding:
+        if self.frontend.attends_padding:
             frame_valid = jnp.ones_like(frame_valid)
         if self.config.positions in ADDED:
             x = shard_rows(self.positions(x, frame_valid))
         if self.config.norm == "post":
             x = self.norm(x)
+        num_tokens = 0 if tokens is None else len(tokens)
         if tokens is not None:
-            rows, num_tokens = len(x), len(tokens)
-            in_front = jnp.broadcast_to(tokens.astype(x.dtype), (rows, *tokens.shape))
+            in_front = jnp.broadcast_to(tokens.astype(x.dtype), (len(x), *tokens.shape))
             x = jnp.concatenate([in_front, x], axis=1)
             frame_valid = jnp.pad(frame_valid, ((0, 0), (num_tokens, 0)), constant_values=True)
-        x = dropout(x, self.config.dropout, key=keys.dropout)
-        knows_positions = self.config.positions == "rotary" or self.config.relative_bias
-        if most_present is None or knows_positions:
-            return self.context(x, frame_valid, key=keys.context)
-        most = most_present + (0 if tokens is None else num_tokens)
-        return on_present(self.context, x, frame_valid, most=most, key=keys.context)
+        x = dropout(x, self.config.dropout, key=keys and keys.dropout)
+        context_key = keys and keys.context
+        needs_positions = self.config.positions == "rotary" or self.config.relative_bias
+        if most_valid is None or needs_positions:
+            return self.context(x, frame_valid, key=context_key)
+        return on_present(
+            self.context, x, frame_valid, most=most_valid + num_tokens, key=context_key
+        )
+
+    def _augmented(
+        self, given: EncoderInput, augment: AugmentConfig, keys: "_Keys"
+    ) -> EncoderInput:
+        """Masks time, bands and channels of the input of fine-tuning."""
+        features, masked, hidden_channels = given.features, given.masked, None
+        if self.frontend.has_mels:
+            num_mels = self.frontend.config.num_mels
+            features = augment_features(features, augment, num_mels=num_mels, key=keys.features)
+        elif augment.time_mask_fraction:
+            hidden = time_mask(
+                (given.valid.shape[0], given.valid.shape[1]),
+                fraction=augment.time_mask_fraction,
+                span=augment.time_mask_span,
+                key=keys.features,
+            )
+            masked = hidden if masked is None else masked | hidden
+        if augment.channel_mask_fraction:
+            hidden_channels = time_mask(
+                (features.shape[0], self.config.width),
+                fraction=augment.channel_mask_fraction,
+                span=augment.channel_mask_span,
+                key=keys.channels,
+            )
+        return EncoderInput(
+            features=features, valid=given.valid, masked=masked, hidden_channels=hidden_channels
+        )
 
 
 def fit_frames(x: jax.Array, num_frames: int, *, axis: int) -> jax.Array:
-    """Cuts frames or pads them with zeros: a frontend with a window of its own has its own number.
-
-    Args:
-      x: [..., T, ...], of any dtype.
-      num_frames: wanted.
-      axis: of the frames.
-
-    Returns:
-      The array with so many frames.
-    """
+    """Cuts an array [..., T, ...] to `num_frames` frames along an axis, or pads it with zeros."""
     missing = num_frames - x.shape[axis]
     if missing <= 0:
         return jax.lax.slice_in_dim(x, 0, num_frames, axis=axis)
@@ -241,14 +300,36 @@ def fit_frames(x: jax.Array, num_frames: int, *, axis: int) -> jax.Array:
 class _Keys(NamedTuple):
     """The keys of one call, by purpose."""
 
-    waveform: jax.Array | None
-    features: jax.Array | None
-    dropout: jax.Array | None
-    context: jax.Array | None
-    projection: jax.Array | None
-    channels: jax.Array | None
+    waveform: jax.Array
+    features: jax.Array
+    dropout: jax.Array
+    context: jax.Array
+    projection: jax.Array
+    channels: jax.Array
 
     @classmethod
-    def of(cls, key: jax.Array | None) -> "_Keys":
-        num_keys = len(cls._fields)
-        return cls(*(None,) * num_keys) if key is None else cls(*jax.random.split(key, num_keys))
+    def of(cls, key: jax.Array) -> "_Keys":
+        return cls(*jax.random.split(key, len(cls._fields)))
+
+
+def _check(frontend: FrontendConfig, encoder: EncoderConfig, augment: AugmentConfig | None) -> None:
+    for setting, name, known in (
+        ("frontend.kind", frontend.kind, FRONTENDS),
+        ("encoder.kind", encoder.kind, CONTEXT),
+        ("encoder.positions", encoder.positions, POSITIONS),
+    ):
+        if name not in known:
+            raise unknown_name(setting, name, known)
+    masks_bands = augment is not None and augment.band_mask_width
+    if masks_bands and not FRONTENDS[frontend.kind].has_mels:
+        raise UserError(
+            f"augment.band_mask_width masks mel filters, and frontend.kind={frontend.kind} has "
+            "none: set it to 0, or augment.channel_mask_fraction instead"
+        )
+    if encoder.kind != "transformer":
+        for name in _OF_TRANSFORMER:
+            if getattr(encoder, name):
+                raise UserError(
+                    f"encoder.{name} is a setting of encoder.kind 'transformer' that "
+                    f"{encoder.kind!r} does not have: leave it out"
+                )

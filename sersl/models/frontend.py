@@ -1,4 +1,7 @@
-"""Waveform to frames at 50 Hz: normalised log-mel features and their projection to the width."""
+"""Frontends map a waveform to frames at 50 Hz: their interface, and log-mel features."""
+
+from collections.abc import Callable
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +12,57 @@ from sersl.config.schema import AugmentConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.models.layers import LayerNorm, Linear
 
-# Mean and deviation of log mel power over all filters and frames, padding excluded, of RAVDESS
-# (every 8th file, mean -9.8, deviation 4.3) and LibriSpeech (-5.5, 4.2), each with half the say.
+# Mean and population standard deviation of log mel power over all filters and real frames:
+# averages of RAVDESS (every 8th file: -9.8 and 4.3) and LibriSpeech (-5.5 and 4.2).
 FIXED_MEAN, FIXED_STD = -7.6, 4.7
-# Least deviation of a band by which an utterance is divided; real speech has 2.5 to 5.
+# Added in quadrature to the standard deviation of a band of an utterance; speech has 2.5 to 5.
 MIN_STD = 0.1
 
 
-class LogMelFrontend(nnx.Module):
-    """Log-mel features, and a linear map of them to the encoder's width with LayerNorm.
+class Frontend(Protocol):
+    """Maps a waveform to features at 50 Hz, and features to the width of the encoder.
 
-    The norm stands behind the map: in front it would take away each frame's level, which tells
-    of arousal.
+    Attributes:
+      config: its settings.
+      attends_padding: whether the context network attends to padding, as Whisper's does.
+      has_mels: whether features are bands of `num_mels` mel filters, which SpecAugment can mask.
     """
 
-    hears_padding = False
+    config: FrontendConfig
+    attends_padding: bool
+    has_mels: bool
+
+    @staticmethod
+    def count_features(config: FrontendConfig) -> int:
+        """Returns the number of features F of a frame."""
+        ...
+
+    def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Computes features; padding never changes those of real frames.
+
+        Args:
+          waveform: [B, N] in [-1, 1], 16 kHz.
+          valid: bool [B, N], real samples, which come first.
+
+        Returns:
+          (float32 [B, T, F], bool [B, T], real frames). T is num_frames(N), or the frames of the
+          frontend's own window.
+        """
+        ...
+
+    def project(self, features: jax.Array) -> jax.Array:
+        """Maps features [B, T, F] to the encoder's width [B, T, D]."""
+        ...
+
+
+class LogMelFrontend(nnx.Module):
+    """Log-mel features, then a linear map to the encoder's width with LayerNorm.
+
+    The norm follows the map: before it, the norm would remove the level of each frame, which
+    carries arousal.
+    """
+
+    attends_padding = False
     has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
@@ -33,24 +72,29 @@ class LogMelFrontend(nnx.Module):
           UserError: unknown normalisation.
         """
         self.config = config
-        self.num_features = WINDOWS_PER_FRAME * config.num_mels
-        # Features have unit variance, so this keeps it: deviation 1 / sqrt(inputs) (LeCun).
+        num_features = self.count_features(config)
+        # Features have unit variance; 1 / sqrt(inputs) keeps it (LeCun et al. 1998).
         self.projection = Linear(
-            self.num_features,
+            num_features,
             width,
             axes=("mel", "embed"),
             key=key,
             dtype=dtype,
-            std=self.num_features**-0.5,
+            std=num_features**-0.5,
         )
         self.norm = LayerNorm(width, dtype=dtype)
+
+    @staticmethod
+    def count_features(config: FrontendConfig) -> int:
+        """Returns the number of features of a frame: two windows of `num_mels` filters."""
+        return WINDOWS_PER_FRAME * config.num_mels
 
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Computes normalised features.
 
         Args:
-          waveform: [B, N], 16 kHz; what it holds where it is not valid has no effect.
-          valid: bool [B, N], True first, then False.
+          waveform: [B, N], 16 kHz.
+          valid: bool [B, N], real samples, which come first.
 
         Returns:
           (float32 [B, T, F], 0 at padding; bool [B, T], the frames whose 400 samples are real).
@@ -67,18 +111,18 @@ class LogMelFrontend(nnx.Module):
 
 
 def valid_frames(valid: jax.Array) -> jax.Array:
-    """Marks the frames that lie in real audio: bool [B, N] samples to bool [B, T]."""
+    """Marks the frames whose samples are all real: bool [B, N] samples to bool [B, T]."""
     num_real = lengths.num_frames(valid.sum(1, dtype=jnp.int32))
     return jnp.arange(lengths.num_frames(valid.shape[1])) < num_real[:, None]
 
 
 def _fixed(features: jax.Array, valid: jax.Array) -> jax.Array:
-    """One affine map for all audio: keeps loudness and the microphone's colour."""
+    """One affine map for all audio: keeps loudness and channel."""
     return (features - FIXED_MEAN) / FIXED_STD
 
 
 def _utterance(features: jax.Array, valid: jax.Array) -> jax.Array:
-    """Zero mean and unit deviation per band over the real frames of the utterance."""
+    """Zero mean and unit population standard deviation per band over the real frames of a row."""
     weights = valid[..., None].astype(jnp.float32)
     num_real = jnp.maximum(weights.sum(1, keepdims=True), 1.0)
     centred = features - (features * weights).sum(1, keepdims=True) / num_real
@@ -86,7 +130,10 @@ def _utterance(features: jax.Array, valid: jax.Array) -> jax.Array:
     return centred / jnp.sqrt(variance + MIN_STD**2)
 
 
-NORMALIZATIONS = {"fixed": _fixed, "utterance": _utterance}
+NORMALIZATIONS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
+    "fixed": _fixed,
+    "utterance": _utterance,
+}
 
 
 def augment_waveform(waveform: jax.Array, config: AugmentConfig, *, key: jax.Array) -> jax.Array:
@@ -94,7 +141,7 @@ def augment_waveform(waveform: jax.Array, config: AugmentConfig, *, key: jax.Arr
 
     Args:
       waveform: [B, N].
-      config: with the widest gain in dB; 0 changes nothing.
+      config: `gain_db` is read; 0 changes nothing.
       key: PRNG key.
 
     Returns:
@@ -110,12 +157,12 @@ def augment_waveform(waveform: jax.Array, config: AugmentConfig, *, key: jax.Arr
 def augment_features(
     features: jax.Array, config: AugmentConfig, *, num_mels: int, key: jax.Array
 ) -> jax.Array:
-    """Hides spans of frames and one band of filters by setting them to 0, the mean.
+    """Sets spans of frames and one band of filters to 0, the mean (SpecAugment).
 
     Args:
       features: [B, T, F], normalised.
-      config: what to hide; 0 hides nothing.
-      num_mels: filters of each window.
+      config: `time_mask_*` and `band_mask_width` are read; 0 changes nothing.
+      num_mels: number of filters of each window.
       key: PRNG key.
 
     Returns:
@@ -127,7 +174,7 @@ def augment_features(
     time_key, band_key = jax.random.split(key)
     if config.time_mask_fraction > 0.0:
         hidden = time_mask(
-            features.shape[:2],
+            (features.shape[0], features.shape[1]),
             fraction=config.time_mask_fraction,
             span=config.time_mask_span,
             key=time_key,
@@ -137,25 +184,25 @@ def augment_features(
         hidden = band_mask(
             features.shape[0], num_mels=num_mels, width=config.band_mask_width, key=band_key
         )
-        # A frame's two windows lose the same filters.
+        # The same filters in both windows of a frame.
         hidden = jnp.tile(hidden, (1, features.shape[-1] // num_mels))
         features = jnp.where(hidden[:, None, :], 0.0, features)
     return features
 
 
 def time_mask(shape: tuple[int, int], *, fraction: float, span: int, key: jax.Array) -> jax.Array:
-    """Draws spans of frames to hide.
+    """Draws spans to mask; spans may overlap.
 
     Args:
       shape: (B, T).
-      fraction: of all frames to hide on average, in [0, 1).
-      span: frames of a span; spans may overlap.
+      fraction: mean fraction of all T to mask, in [0, 1).
+      span: length of a span.
       key: PRNG key.
 
     Returns:
-      bool [B, T], True = hidden.
+      bool [B, T], True = masked.
     """
-    # Hidden unless none of the last `span` frames starts a span: 1 - (1 - p)^span = fraction.
+    # A position is masked unless none of the last `span` starts one: 1 - (1 - p)^span = fraction.
     probability = 1.0 - (1.0 - fraction) ** (1.0 / span)
     starts = jax.random.bernoulli(key, probability, (shape[0], shape[1] + span - 1))
     count = jnp.cumsum(jnp.pad(starts, ((0, 0), (1, 0))), axis=1)
@@ -163,16 +210,16 @@ def time_mask(shape: tuple[int, int], *, fraction: float, span: int, key: jax.Ar
 
 
 def band_mask(num_rows: int, *, num_mels: int, width: int, key: jax.Array) -> jax.Array:
-    """Draws one band of neighbouring mel filters per row to hide.
+    """Draws one band of neighbouring mel filters per row to mask.
 
     Args:
       num_rows: rows of the batch.
-      num_mels: filters.
-      width: filters of the widest band; widths are uniform in 0..width.
+      num_mels: number of filters.
+      width: the widest band in filters; widths are uniform in 0..width.
       key: PRNG key.
 
     Returns:
-      bool [num_rows, num_mels], True = hidden.
+      bool [num_rows, num_mels], True = masked.
     """
     width_key, start_key = jax.random.split(key)
     widths = jax.random.randint(width_key, (num_rows, 1), 0, min(width, num_mels) + 1)

@@ -1,4 +1,6 @@
-"""Masked convolution network: each frame seen through its surroundings only, as in NPC."""
+"""The masked convolution network of NPC: the output of a frame depends on its surroundings only."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +15,21 @@ BLOCK_KERNEL = 3  # frames that a block's convolution sees (NPC, sec. 2.2)
 
 
 class Convolution(nnx.Module):
-    """A convolution over frames with zeros around, optionally blind to its centre."""
+    """A convolution over frames with zero padding, optionally with a masked centre."""
 
     def __init__(self, config: EncoderConfig, *, kernel: int, blind: int = 0, key: jax.Array):
         """Makes the layer.
 
         Args:
-          config: width and dtype.
-          kernel: frames seen, odd.
-          blind: frames around the centre whose weights are 0, odd; 0: none.
+          config: `width` is read.
+          kernel: number of taps, odd.
+          blind: number of taps around the centre that are masked, odd; 0: none.
           key: PRNG key of the initial weights.
         """
-        self.config = config
         distance = np.abs(np.arange(kernel) - kernel // 2)
-        # Not a parameter: what is blind stays so.
+        # Static, not a parameter: masked taps stay masked.
         self.seen = tuple(bool(far) for far in distance > (blind - 1) // 2) if blind else None
-        num_seen = sum(self.seen) if blind else kernel
+        num_seen = kernel if self.seen is None else sum(self.seen)
         std = (config.width * num_seen) ** -0.5
         self.kernel = nnx.Param(
             truncated_normal(key, (kernel, config.width, config.width), std=std),
@@ -48,16 +49,10 @@ class Convolution(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Convolution, norm, ReLU, linear map, norm, dropout, perhaps plus the input, then ReLU."""
+    """Convolution, norm, ReLU, linear map, norm, dropout, optional residual connection, ReLU."""
 
     def __init__(self, config: EncoderConfig, *, residual: bool, key: jax.Array):
-        """Makes one block.
-
-        Args:
-          config: width, dropout and dtype.
-          residual: whether the input is added.
-          key: PRNG key of the initial weights.
-        """
+        """Makes one block; with `residual` its input is added to its output."""
         self.config, self.residual = config, residual
         keys = jax.random.split(key)
         width, dtype = config.width, config.dtype
@@ -67,28 +62,20 @@ class Block(nnx.Module):
         self.second_norm = LayerNorm(width, dtype=dtype)
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None) -> jax.Array:
-        """Maps [B, T, D], 0 at padding, to [B, T, D].
-
-        Args:
-          x: [B, T, D].
-          key: PRNG key of dropout; None: none.
-
-        Returns:
-          [B, T, D].
-        """
+        """Maps [B, T, D], 0 at padding, to [B, T, D]; no dropout if `key` is None."""
         y = jax.nn.relu(self.first_norm(self.convolution(x)))
         y = dropout(self.second_norm(self.linear(y)), self.config.dropout, key=key)
         return jax.nn.relu(x + y if self.residual else y)
 
 
 class MaskedConvolution(nnx.Module):
-    """Blocks of convolutions, and of each block a convolution that is blind to the centre, summed.
+    """Blocks of convolutions, and the sum of a centre-masked convolution of each block.
 
-    Block i has seen i frames to each side, so its blind convolution leaves out `hidden_frames` +
-    2 i frames: none of the `hidden_frames` around a frame ever reaches its output.
+    The receptive field of block i is i frames to each side, so its masked convolution leaves out
+    `hidden_frames` + 2 i frames: none of the `hidden_frames` around a frame reaches its output.
 
-    Source: NPC (2011.00406), sec. 2.2. Differs: LayerNorm for BatchNorm, which no padding and no
-    batch can change.
+    Source: NPC (2011.00406), sec. 2.2. Differs: LayerNorm for BatchNorm, so that outputs depend
+    neither on padding nor on the batch.
     """
 
     causal = False
@@ -97,8 +84,8 @@ class MaskedConvolution(nnx.Module):
         """Makes the blocks.
 
         Raises:
-          UserError: sizes that leave a convolution nothing to see, or settings of the Transformer
-            that this network does not have.
+          UserError: sizes that mask all taps of a convolution, or a setting that only the
+            Transformer has.
         """
         if config.remat != "none" or config.scan_layers:
             raise UserError(
@@ -115,12 +102,12 @@ class MaskedConvolution(nnx.Module):
         if kernel <= widest:
             raise UserError(
                 f"encoder.kernel_frames={kernel} is not above {widest}, the frames that the last "
-                f"of {config.num_layers} layers hides: raise it, or lower encoder.num_layers or "
+                f"of {config.num_layers} layers masks: raise it, or lower encoder.num_layers or "
                 "encoder.hidden_frames"
             )
         self.config = config
         keys = jax.random.split(key, (2, config.num_layers))
-        # The first block's input is features in the published network: nothing to add.
+        # As published the first block, whose input is features, has no residual connection.
         self.layers = nnx.List(
             [Block(config, residual=i > 0, key=k) for i, k in enumerate(keys[0])]
         )
@@ -136,26 +123,19 @@ class MaskedConvolution(nnx.Module):
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
     ) -> jax.Array:
-        """Contextualises frames by what is around them.
-
-        Args:
-          x: [B, T, D].
-          valid: bool [B, T].
-          key: PRNG key of dropout; None: none.
+        """Contextualises frames [B, T, D], with real ones bool [B, T], by their surroundings.
 
         Returns:
           hidden_states [L + 1, B, T, D] in the config's dtype: the input, the output of each block
-          but the last, and in place of the last block's the sum over blocks of tanh of their blind
-          convolutions.
+          but the last, then the sum over all blocks of tanh of their masked convolutions.
         """
         real = valid[..., None]
         x = jnp.where(real, shard_rows(x.astype(self.config.dtype)), 0)
-        keys = [None] * len(self.layers)
-        if key is not None:
-            keys = jax.random.split(key, len(self.layers))
-        hidden_states, total = [x], 0
-        for block, blind, block_key in zip(self.layers, self.blind, keys, strict=True):
+        keys = None if key is None else jax.random.split(key, len(self.layers))
+        hidden_states, predictions = [x], []
+        for number, (block, blind) in enumerate(zip(self.layers, self.blind, strict=True)):
+            block_key = None if keys is None else keys[number]
             x = jnp.where(real, shard_rows(block(x, key=block_key)), 0)
-            total = total + jnp.tanh(blind(x))
+            predictions.append(jnp.tanh(blind(x)))
             hidden_states.append(x)
-        return jnp.stack([*hidden_states[:-1], total])
+        return jnp.stack([*hidden_states[:-1], functools.reduce(jnp.add, predictions)])

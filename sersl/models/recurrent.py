@@ -1,4 +1,4 @@
-"""Causal recurrent context network: a stack of gated recurrent units, that of APC and CPC."""
+"""The causal recurrent context network of APC and CPC: a stack of gated recurrent units."""
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ class GatedRecurrentUnit(nnx.Module):
     """
 
     def __init__(self, config: EncoderConfig, *, key: jax.Array):
-        """Makes the layer; as wide inside as outside."""
+        """Makes a layer with `config.width` inputs and units."""
         width = config.width
         keys = jax.random.split(key)
-        # Reset, update and candidate side by side, in this order.
+        # Reset, update and candidate, concatenated in this order.
         self.input = Linear(
             width, 3 * width, axes=("embed", "mlp"), key=keys[0], dtype=config.dtype
         )
@@ -33,7 +33,7 @@ class GatedRecurrentUnit(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the states [B, T, D]; frame t depends on no later one."""
-        given = jnp.moveaxis(self.input(x), 1, 0)  # the products of all frames at once
+        given = jnp.moveaxis(self.input(x), 1, 0)  # one product for all frames
         kernel, bias = self.kernel[...].astype(given.dtype), self.bias[...]
 
         def step(state, frame):
@@ -62,7 +62,7 @@ class Recurrent(nnx.Module):
         """Makes the layers.
 
         Raises:
-          UserError: settings of the Transformer that this network does not have.
+          UserError: a setting that only the Transformer has.
         """
         if config.remat != "none" or config.scan_layers:
             raise UserError(
@@ -76,24 +76,19 @@ class Recurrent(nnx.Module):
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
     ) -> jax.Array:
-        """Contextualises frames by what came before them.
+        """Contextualises frames [B, T, D] by the frames before them.
 
-        Args:
-          x: [B, T, D].
-          valid: bool [B, T]; unused, as padding comes last and no frame looks ahead.
-          key: PRNG key of dropout; None: none.
+        Padding comes last and no frame depends on a later one, so `valid` [B, T] has no effect.
 
         Returns:
           hidden_states [L + 1, B, T, D] in the config's dtype: the input, the output of each layer.
         """
-        del valid
         x = shard_rows(x.astype(self.config.dtype))
-        keys = [None] * len(self.layers)
-        if key is not None:
-            keys = jax.random.split(key, len(self.layers))
+        keys = None if key is None else jax.random.split(key, len(self.layers))
         hidden_states = [x]
         for number, layer in enumerate(self.layers):
-            y = dropout(layer(x), self.config.dropout, key=keys[number])
+            layer_key = None if keys is None else keys[number]
+            y = dropout(layer(x), self.config.dropout, key=layer_key)
             x = y + x if number else y
             hidden_states.append(x)
         return jnp.stack(hidden_states)

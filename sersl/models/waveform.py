@@ -1,4 +1,4 @@
-"""The conv stack of wav2vec 2.0: waveform to frames at 50 Hz without a spectrogram."""
+"""The convolutional frontend of wav2vec 2.0: waveform to frames at 50 Hz."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ SILENCE = 1e-7  # added to an utterance's variance (transformers' feature extrac
 
 
 class NormOverTime(nnx.Module):
-    """Gives every channel of a row zero mean and unit variance over its real frames.
+    """Group normalisation with one channel per group over the real frames of a row.
 
-    This is group normalisation with one channel to a group, save that padding is left out.
+    The variance is the population variance.
     """
 
     def __init__(self, width: int):
@@ -24,15 +24,7 @@ class NormOverTime(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width, jnp.float32), axes=("conv",))
 
     def __call__(self, x: jax.Array, num_real: jax.Array) -> jax.Array:
-        """Normalises in float32.
-
-        Args:
-          x: [B, T, C].
-          num_real: int [B], the real frames of each row, which come first.
-
-        Returns:
-          Like x.
-        """
+        """Normalises [B, T, C] in float32; `num_real` [B] counts the real frames of each row."""
         real = (jnp.arange(x.shape[1]) < num_real[:, None])[..., None]
         count = jnp.maximum(num_real, 1).astype(jnp.float32)[:, None, None]
         wide = x.astype(jnp.float32)
@@ -44,7 +36,7 @@ class NormOverTime(nnx.Module):
 
 
 class Convolution(nnx.Module):
-    """One layer of the stack: convolution, norm or none, GELU."""
+    """One layer of the stack: convolution, optional norm, GELU."""
 
     def __init__(
         self, inputs: int, config: FrontendConfig, *, position: int, dtype: str, key: jax.Array
@@ -52,16 +44,16 @@ class Convolution(nnx.Module):
         """Makes the layer.
 
         Args:
-          inputs: channels in.
-          config: channels out, bias and norm.
-          position: of the layer in the stack, from 0.
-          dtype: of the product.
+          inputs: input channels.
+          config: settings.
+          position: index of the layer in the stack, from 0.
+          dtype: dtype of the computation.
           key: PRNG key of the initial weights.
         """
         self.taps, self.stride = lengths.CONVOLUTIONS[position]
         self.dtype = dtype
         width = config.conv_width
-        # He et al. (1502.01852): the deviation that ReLU keeps.
+        # He et al. (1502.01852): keeps the variance through ReLU.
         std = (2 / (self.taps * inputs)) ** 0.5
         self.kernel = nnx.Param(
             std * jax.random.normal(key, (self.taps, inputs, width), jnp.float32),
@@ -69,30 +61,22 @@ class Convolution(nnx.Module):
         )
         self.has_bias = config.conv_bias
         if config.conv_bias:
-            # Uniform as in torch.nn.Conv1d. With zeros, digital silence stays 0 through all seven
-            # LayerNorms, of which each multiplies its gradient by 300.
+            # Uniform as in torch.nn.Conv1d. With zero biases, digital silence stays 0 through all
+            # seven LayerNorms, each of which multiplies its gradient by 300.
             bound = (self.taps * inputs) ** -0.5
             bias = jax.random.uniform(
                 jax.random.fold_in(key, 1), (width,), jnp.float32, -bound, bound
             )
             self.bias = nnx.Param(bias, axes=("conv",))
+        norm: LayerNorm | NormOverTime | None = None
         if config.conv_norm == "layer":
-            self.norm = LayerNorm(width, axis="conv", dtype=dtype)
+            norm = LayerNorm(width, axis="conv", dtype=dtype)
         elif position == 0:
-            self.norm = NormOverTime(width)
-        else:
-            self.norm = None
+            norm = NormOverTime(width)
+        self.norm = norm
 
     def __call__(self, x: jax.Array, num_real: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Convolves.
-
-        Args:
-          x: [B, T, I].
-          num_real: int [B], the real frames of each row.
-
-        Returns:
-          (frames [B, T', C], the real ones among them, int [B]).
-        """
+        """Convolves [B, T, I] to [B, T', C]; `num_real` [B] counts the real frames of each."""
         num_real = lengths.convolved(num_real, self.taps, self.stride)
         y = convolve(x.astype(self.dtype), self.kernel[...], stride=self.stride)
         if self.has_bias:
@@ -110,17 +94,16 @@ class WaveformFrontend(nnx.Module):
     Source: wav2vec 2.0 (2006.11477), sec. 2 and 4.2.
     """
 
-    hears_padding = False
+    attends_padding = False
     has_mels = False
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the stack.
 
         Raises:
-          UserError: unknown norm or normalisation.
+          UserError: unknown `conv_norm` or `normalize`.
         """
         self.config = config
-        self.num_features = config.conv_width
         *keys, projection_key = jax.random.split(key, len(lengths.CONVOLUTIONS) + 1)
         self.convolutions = nnx.List(
             [
@@ -136,13 +119,17 @@ class WaveformFrontend(nnx.Module):
             config.conv_width, width, axes=(None, "embed"), key=projection_key, dtype=dtype
         )
 
+    @staticmethod
+    def count_features(config: FrontendConfig) -> int:
+        """Returns the number of channels of the last convolution."""
+        return config.conv_width
+
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Runs the stack and its norm; what the quantiser of wav2vec 2.0 reads.
+        """Runs the convolutions and the norm after them: the input of wav2vec 2.0's quantizer.
 
         Args:
-          waveform: [B, N], 16 kHz, at least 400 samples; what it holds where it is not valid has
-            no effect.
-          valid: bool [B, N], True first, then False.
+          waveform: [B, N], 16 kHz, at least 400 samples.
+          valid: bool [B, N], real samples, which come first.
 
         Returns:
           (float32 [B, T, C], 0 at padding; bool [B, T], the frames whose 400 samples are real).
@@ -153,14 +140,14 @@ class WaveformFrontend(nnx.Module):
         return jnp.where(frame_valid[..., None], x, 0.0), frame_valid
 
     def convolve(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Runs the stack without its norm; what wav2vec 2.0 keeps small by a penalty.
+        """Runs the convolutions without the norm after them, for wav2vec 2.0's feature penalty.
 
         Args:
           waveform: [B, N], 16 kHz, at least 400 samples.
-          valid: bool [B, N], True first, then False.
+          valid: bool [B, N], real samples, which come first.
 
         Returns:
-          (float32 [B, T, C], without meaning at padding; bool [B, T], as of `features`).
+          (float32 [B, T, C], undefined at padding; bool [B, T], as `features` returns it).
         """
         num_real = valid.sum(1, dtype=jnp.int32)
         x = jnp.where(valid, waveform.astype(jnp.float32), 0.0)
@@ -181,7 +168,7 @@ class WaveformFrontend(nnx.Module):
 
 
 def _normalized(waveform, valid, num_real):
-    """Zero mean and unit variance over the real samples of each row; zeros elsewhere."""
+    """Zero mean and unit population variance over the real samples of each row, 0 elsewhere."""
     count = jnp.maximum(num_real, 1).astype(jnp.float32)[:, None]
     centred = waveform - waveform.sum(1, keepdims=True) / count
     centred = jnp.where(valid, centred, 0.0)

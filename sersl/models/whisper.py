@@ -1,4 +1,4 @@
-"""Whisper's frontend: its own log-mel features of a window of 30 s, and two convolutions."""
+"""Whisper's frontend: its log-mel features of a window of 30 s, and two convolutions."""
 
 import functools
 
@@ -18,7 +18,7 @@ SHIFT = 160  # samples = 10 ms between windows (2212.04356, sec. 2.2)
 FFT_LENGTH = 400  # samples = 25 ms, the window
 WINDOWS_PER_FRAME = lengths.HOP // SHIFT
 FLOOR = 1e-10  # of mel power
-RANGE = 8.0  # decades below the loudest value of an utterance that are told apart
+RANGE = 8.0  # decades of mel power below the loudest value of an utterance; lower is clipped
 TAPS = 3  # of both convolutions
 
 
@@ -27,10 +27,10 @@ def slaney_filters(num_mels: int) -> np.ndarray:
     """Builds triangular filters on the mel scale of Slaney's Auditory Toolbox, each of area 1.
 
     Args:
-      num_mels: filters between 0 and 8000 Hz.
+      num_mels: number of filters between 0 and 8000 Hz.
 
     Returns:
-      Float32 [201, num_mels], by which to multiply a power spectrum.
+      Float32 [201, num_mels], to multiply a power spectrum with.
 
     Source: librosa.filters.mel with its defaults, which Whisper ships as an array. The scale is
     linear up to 1000 Hz (3 mel every 200 Hz), then logarithmic (27 mel for a factor of 6.4).
@@ -55,19 +55,20 @@ def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
     """Computes Whisper's log-mel spectrogram, always in float32.
 
     Args:
-      waveform: [B, N], 16 kHz, N a multiple of 160, all of it heard.
-      num_mels: filters: 80, or 128 from large-v3 on.
+      waveform: [B, N], 16 kHz, N a multiple of 160, all of it real audio or silence.
+      num_mels: number of filters: 80, or 128 from large-v3 on.
 
     Returns:
       Float32 [B, N / 160, num_mels]: window m is centred on sample 160 m, with the waveform
-      mirrored at its ends; log10 power of at most 8 below the row's largest, plus 4, over 4.
+      mirrored at its ends. Values are log10 power, clipped at 8 below the row's largest, plus 4,
+      divided by 4.
 
     Source: Radford et al. (2212.04356), sec. 2.2, and its code.
     """
     num_windows = waveform.shape[1] // SHIFT
     half = FFT_LENGTH // 2
     padded = jnp.pad(waveform.astype(jnp.float32), ((0, 0), (half, half)), mode="reflect")
-    # A window is five blocks of half a shift, by slices: no gather.
+    # A window is five blocks of half a shift; slices are cheaper than a gather.
     blocks = padded.reshape(waveform.shape[0], -1, SHIFT // 2)
     per_window = FFT_LENGTH // (SHIFT // 2)
     windows = jnp.concatenate(
@@ -76,7 +77,7 @@ def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_LENGTH) / FFT_LENGTH)
     spectrum = rfft_of_rows(windows * hann.astype(np.float32), length=FFT_LENGTH)
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    # Powers span ten decades, so bfloat16 passes (the default on TPU) would not do.
+    # Powers span ten decades: bfloat16 passes, the default on TPU, are not precise enough.
     mel = jnp.matmul(power, slaney_filters(num_mels), precision=jax.lax.Precision.HIGHEST)
     log_power = jnp.log10(jnp.maximum(mel, FLOOR))
     loudest = log_power.max((1, 2), keepdims=True)
@@ -84,7 +85,7 @@ def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
 
 
 class PaddedConvolution(nnx.Module):
-    """Three taps with one zero at each end, and GELU."""
+    """A convolution of three taps with one zero at each end, then GELU."""
 
     def __init__(self, inputs: int, width: int, *, stride: int, dtype: str, key: jax.Array):
         """Makes the layer."""
@@ -106,50 +107,55 @@ class PaddedConvolution(nnx.Module):
 class WhisperFrontend(nnx.Module):
     """Whisper's log-mel features and convolutions.
 
-    Audio is padded with silence, or cut, to one window; the silence is heard as in the original, so
-    frames that are not valid are looked at too. Frame t is centred on sample 320 t, 200 samples
-    before frame t of the other frontends.
+    Audio is padded with silence, or cut, to one window. As in the original the context network
+    attends to the silence. Frame t is centred on sample 320 t, 200 samples before frame t of the
+    other frontends.
     """
 
-    hears_padding = True
+    attends_padding = True
     has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the convolutions.
 
         Raises:
-          UserError: the window is no multiple of a frame, or `frontend.normalize` is not fixed.
+          UserError: the window is not a multiple of a frame, or `frontend.normalize` is not
+            "fixed".
         """
         samples = config.window_seconds * lengths.SAMPLE_RATE
         if samples % lengths.HOP:
             raise UserError(
-                f"frontend.window_seconds={config.window_seconds} is no multiple of 0.02 s, the "
-                "length of a frame: round it"
+                f"frontend.window_seconds={config.window_seconds} is not a multiple of the frame "
+                "length, 0.02 s: round it"
             )
         if config.normalize != "fixed":
             raise UserError(
-                f"frontend.normalize={config.normalize!r} is not known to frontend.kind=whisper, "
-                "which normalises in its own way: set it to 'fixed'"
+                f"frontend.normalize={config.normalize!r} does not go with frontend.kind=whisper, "
+                "which has a normalisation of its own: set it to 'fixed'"
             )
         self.config = config
         self.num_frames = int(samples) // lengths.HOP
-        self.num_features = WINDOWS_PER_FRAME * config.num_mels
         keys = jax.random.split(key)
         self.conv1 = PaddedConvolution(config.num_mels, width, stride=1, dtype=dtype, key=keys[0])
         self.conv2 = PaddedConvolution(
             width, width, stride=WINDOWS_PER_FRAME, dtype=dtype, key=keys[1]
         )
 
+    @staticmethod
+    def count_features(config: FrontendConfig) -> int:
+        """Returns the number of features of a frame: two windows of `num_mels` filters."""
+        return WINDOWS_PER_FRAME * config.num_mels
+
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Computes the log-mel features of the whole window.
 
         Args:
-          waveform: [B, N], 16 kHz; what it holds where it is not valid has no effect.
-          valid: bool [B, N], True first, then False.
+          waveform: [B, N], 16 kHz.
+          valid: bool [B, N], real samples, which come first.
 
         Returns:
-          (float32 [B, W, 2 * num_mels] with W the frames of a window, whatever N is: two windows of
-          10 ms to a frame; bool [B, W], the frames of real audio).
+          (float32 [B, W, 2 * num_mels], bool [B, W], real frames). W is the number of frames of the
+          window, whatever N is; a frame holds two windows of 10 ms.
         """
         num_samples = self.num_frames * lengths.HOP
         heard = jnp.where(valid, waveform, 0.0)[:, :num_samples]

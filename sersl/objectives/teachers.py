@@ -1,5 +1,7 @@
 """Distillation from frozen teachers: regress layers of one or several other encoders."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -118,5 +120,7 @@ def hierarchical(
         squared_error(high, last, weights=masked_high & valid, name="vesper_high"),
         squared_error(cross, middle, weights=valid, name="vesper_cross"),
     )
-    total = sum(share * loss for share, (loss, _) in zip(shares, parts, strict=True))
+    total = functools.reduce(
+        jnp.add, [share * loss for share, (loss, _) in zip(shares, parts, strict=True)]
+    )
     return total, {name: mean for _, found in parts for name, mean in found.items()}

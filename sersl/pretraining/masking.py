@@ -78,6 +78,11 @@ def span_budget(num_real: jax.Array, cfg: MaskingConfig) -> jax.Array:
     return jnp.clip(jnp.maximum(wanted, 1), 0, num_real // cfg.span)
 
 
+def repeat_rows(x: jax.Array, clones: int, *, axis: int = 0) -> jax.Array:
+    """Repeats each row of an array [..., B, ...] `clones` times, copies side by side."""
+    return x if clones == 1 else jnp.repeat(x, clones, axis=axis)
+
+
 class _Slots:
     """Intensity by span.
 

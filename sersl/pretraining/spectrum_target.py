@@ -1,4 +1,4 @@
-"""The log-mel spectrum as a target, whatever frontend the student has."""
+"""The log-mel spectrum as a target, with any frontend of the student."""
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +10,21 @@ from sersl.pretraining.terms.term import View
 
 
 def spectrum(view: View, config: PretrainConfig) -> jax.Array:
-    """Gives the normalised log-mel features of the clean audio.
+    """Returns the normalised log-mel features of the clean audio.
 
-    Those of a log-mel frontend are taken as they are; with another frontend, whose features learn
-    and so could make themselves easy to predict, they are computed.
-
-    Args:
-      view: the batch.
-      config: of the run.
+    They are those of a log-mel frontend. With other frontends, whose features are learned and could
+    become trivial to predict, they are computed from the waveform.
 
     Returns:
       float32 [B, T, F], 0 at padding, without gradient.
     """
     if config.frontend.kind == "log_mel":
-        return jax.lax.stop_gradient(view.features)
+        return jax.lax.stop_gradient(view.student.features)
     waveform = jnp.where(view.batch["valid"], view.batch["waveform"], 0.0)
     features = log_mel(waveform, num_mels=config.frontend.num_mels)
     return jnp.where(view.valid[..., None], (features - FIXED_MEAN) / FIXED_STD, 0.0)
 
 
 def num_spectrum_features(config: PretrainConfig) -> int:
-    """Counts the features of a frame of `spectrum`."""
+    """Returns the number of features F of `spectrum`."""
     return WINDOWS_PER_FRAME * config.frontend.num_mels

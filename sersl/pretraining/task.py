@@ -1,4 +1,4 @@
-"""Pretraining as a task: the student is run once, and every objective looks at what it says."""
+"""The pretraining task: one student pass per batch, shared by every objective."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
 from sersl.pretraining.intensity_input import IntensityInput, frame_weights
-from sersl.pretraining.masking import NO_RULE
-from sersl.pretraining.student import check_student, repeat_rows, run_student
+from sersl.pretraining.masking import NO_RULE, repeat_rows
+from sersl.pretraining.student import Passes, check_student
 from sersl.pretraining.terms.all_terms import make_terms
-from sersl.pretraining.terms.term import Term, View
+from sersl.pretraining.terms.term import Teacher, Term, View
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.ema import EmaTeacher
 from sersl.training.task import StepContext
@@ -29,52 +29,46 @@ ENCODER = "encoder"
 
 
 class PretrainModel(nnx.Module):
-    """The encoder, and under its name what each objective trains beside it."""
+    """The encoder, and the heads of each objective as an attribute of its name."""
 
     def __init__(self, config: PretrainConfig, terms: Mapping[str, Term], *, key: jax.Array):
-        """Makes the model.
-
-        Args:
-          config: sizes.
-          terms: name to objective.
-          key: PRNG key of the initial weights.
-        """
+        """Makes the encoder and the heads of `terms` (name to objective) from an init key."""
         self.encoder = SpeechEncoder(config.frontend, config.encoder, key=fold(key, ENCODER))
         if config.knowledge.input:
             self.intensity_input = IntensityInput(
                 config.encoder.width, key=fold(key, "intensity_input")
             )
         for name, term in terms.items():
-            heads = term.make_heads(self.encoder, key=fold(key, name))
+            heads = term.make_heads(key=fold(key, name))
             if heads is not None:
                 setattr(self, name, heads)
 
 
 class PretrainTask:
-    """What the training step needs to know of pretraining.
+    """Pretraining for the training step: model, loss, teacher and collapse checks.
 
     Attributes:
       graph: graph definition of the model; `nnx.merge(graph, nnx.State(params))` rebuilds it.
       abstract: state of the model with shapes instead of arrays.
       terms: name to objective.
-      needs: what batches must hold beside the waveform, see `Term.needs`.
-      teacher: how the EMA teacher follows the student; None when no objective has one.
-      schedules: name to setting that changes during training, for the log.
+      needs: what batches must hold besides the waveform, see `Term.needs`.
+      teacher: how the EMA teacher follows the student; None if no objective needs one.
+      schedules: name to a setting that changes during training, for the log.
     """
 
     def __init__(self, config: PretrainConfig, *, frozen: Sequence[InitialWeights] = ()):
-        """Checks the settings and lays out the model without making an array.
+        """Checks the settings and derives the shapes of the model; no array is made.
 
         Args:
           config: the run.
-          frozen: encoders of `config.frozen_teachers`, in their order.
+          frozen: encoders of `config.frozen_teachers`, in order.
 
         Raises:
           UserError: no objective has a weight, or a name or a size is wrong.
         """
         self.terms = make_terms(config)
         for term in self.terms.values():
-            term.meet([weights.encoder for weights in frozen])
+            term.set_teachers([weights.encoder for weights in frozen])
         check_student(config)
         self.config = config
         self.needs = frozenset().union(*(term.needs for term in self.terms.values()))
@@ -86,7 +80,7 @@ class PretrainTask:
             self.needs |= {DISTORTED}
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
         model = nnx.merge(self.graph, self.abstract)
-        self._teacher_graphs = {}
+        self._teacher_graphs: dict[str, nnx.GraphDef] = {}
         self.teacher: EmaTeacher | None = None
         if any(term.needs_teacher for term in self.terms.values()):
             self._teacher_graphs = {ENCODER: nnx.graphdef(model.encoder)} | {
@@ -101,17 +95,14 @@ class PretrainTask:
         self._frozen = [_Frozen(weights) for weights in frozen]
 
     def make_model(self) -> PretrainModel:
-        """Makes the model with the initial weights of the run's seed."""
+        """Makes the model with initial weights from the run's seed."""
         return PretrainModel(self.config, self.terms, key=run_key(self.config.train.seed, "init"))
 
     def constants(self, mesh: Mesh) -> dict:
-        """Places what every step reads and none changes: the parameters of frozen teachers.
-
-        Args:
-          mesh: each array is cut over it as the student's are.
+        """Places the parameters of frozen teachers on a mesh, sharded as the student's are.
 
         Returns:
-          {"frozen": {number: nested dict of arrays}}, or {} without any.
+          {"frozen": {number: nested dict of arrays}}, or {} without frozen teachers.
         """
         if not self._frozen:
             return {}
@@ -128,7 +119,7 @@ class PretrainTask:
           context: with the EMA of the encoder (and of some heads), and the arrays of `constants`.
 
         Returns:
-          (loss, every term and guard as a Mean).
+          (loss, metrics of every objective and of the collapse checks).
         """
         model = nnx.merge(self.graph, nnx.State(params))
         view = self._look(model, batch, context)
@@ -141,85 +132,79 @@ class PretrainTask:
         return total, metrics | {
             "masked_fraction": Mean.of(view.masked, view.valid),
             "silent_rows": _silent_rows(batch),
-            "feature_variance": _variance(view.last, view.present),
+            "feature_variance": _variance(view.last, view.student.present),
         }
 
     def _look(self, model: PretrainModel, batch: dict, context: StepContext) -> View:
-        """Runs the student, and the teachers where there are any."""
-        config = self.config
+        """Runs the student, and the teachers if there are any."""
+        config, clones = self.config, self.config.masking.clones
         teacher, constants, step, key = context
-        repeat = functools.partial(repeat_rows, clones=config.masking.clones)
-        intensity = batch["intensity"] if "annotation" in self.needs else None
-        # The student hears the distorted waveform; targets and teachers keep to the other.
-        heard = batch[DISTORTED if DISTORTED in self.needs else "waveform"]
-        student = run_student(
-            model,
+        # The teacher reads the student's current tokens and intensity input.
+        passes = Passes(
             batch,
-            heard=heard,
             config=config,
-            intensity=intensity,
+            intensity_input=model.intensity_input if config.knowledge.input else None,
             tokens=self._tokens(model),
             key=key,
         )
+        # The student's input may be distorted; targets and teachers use the clean waveform.
+        name = DISTORTED if DISTORTED in self.needs else "waveform"
+        student = passes.student(model.encoder, name)
+        intensity = batch["intensity"] if "annotation" in self.needs else None
         weights = frame_weights(
             student.valid,
-            None if intensity is None else repeat(intensity),
+            None if intensity is None else repeat_rows(intensity, clones),
             loss_weight=config.knowledge.loss_weight,
         )
-        teachers = {
-            name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient((teacher or {})[name])))
-            for name, graph in self._teacher_graphs.items()
-        }
-        taught = None
-        if teachers:
-            taught = teachers[ENCODER](batch["waveform"], batch["valid"]).hidden_states
         return View(
-            batch={name: repeat(array) for name, array in batch.items()},
+            batch={name: repeat_rows(array, clones) for name, array in batch.items()},
             step=step,
             key=key,
-            clones=config.masking.clones,
-            valid=student.valid,
-            masked=student.masked,
-            present=student.present,
-            sought=student.sought,
+            clones=clones,
+            encoder=model.encoder,
+            student=student,
             weights=jnp.where(student.masked, weights, 0.0),
             frame_weights=weights,
-            features=student.features,
-            hidden_states=student.hidden_states,
-            prefix=student.prefix,
-            encode=model.encoder,
-            teacher_encode=teachers.pop(ENCODER, None),
-            teacher_heads=teachers,
-            taught_once=None if taught is None else jax.lax.stop_gradient(taught),
-            valid_once=student.valid[:: config.masking.clones],
+            passes=passes,
+            ema=self._run_teacher(teacher, batch, passes, student),
             frozen=tuple(
-                repeat(one.hidden_states(constants["frozen"][i], batch), axis=1)
+                repeat_rows(one.hidden_states(constants["frozen"][i], batch), clones, axis=1)
                 for i, one in enumerate(self._frozen)
             ),
         )
 
+    def _run_teacher(self, params, batch, passes, student) -> Teacher | None:
+        if not self._teacher_graphs:
+            return None
+        modules = {
+            name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient(params[name])))
+            for name, graph in self._teacher_graphs.items()
+        }
+        encoder = modules.pop(ENCODER)
+        return Teacher(
+            encoder=encoder,
+            heads=modules,
+            hidden_states_once=passes.teacher(encoder, "waveform"),
+            valid_once=student.valid[:: self.config.masking.clones],
+        )
+
     def _tokens(self, model) -> dict[str, jax.Array]:
-        """Collects what objectives put in front of the frames."""
+        """Collects the tokens of all objectives."""
         tokens = {
             name: term.tokens(getattr(model, name, None)) for name, term in self.terms.items()
         }
         return {name: own for name, own in tokens.items() if own is not None}
 
     def diagnose(self, step: int, values: dict[str, float]) -> str | None:
-        """Looks for silence and for a collapsed representation in the logged values.
-
-        Args:
-          step: of the values.
-          values: name to value, as logged.
+        """Checks the values logged at a step for silence and for a collapsed representation.
 
         Returns:
-          A sentence that says what is wrong and what to change, or None.
+          A sentence with the problem and what to change, or None.
         """
         if values["silent_rows"] == 1.0:
             return (
-                f"at step {step}: every recording of the batch is digital silence from end to end, "
-                "of which there is nothing to learn: listen to the corpora, and leave out what is "
-                "silent (`sersl prepare` counts it)"
+                f"at step {step}: every recording in this batch is digital silence: remove silent "
+                "files from the corpora (`sersl prepare` counts them)"
             )
         limits = self.config.collapse
         if step <= limits.after_steps:
@@ -239,10 +224,10 @@ class PretrainTask:
 
 
 class _Frozen:
-    """An encoder that teaches and never learns."""
+    """A frozen teacher: an encoder with fixed parameters."""
 
     def __init__(self, weights: InitialWeights):
-        # Weights in host memory have their layers apart.
+        # Weights in host memory are stored with one subtree per layer.
         settings = dataclasses.replace(weights.encoder, scan_layers=False)
         encoder = nnx.eval_shape(
             functools.partial(SpeechEncoder, weights.frontend, settings, key=jax.random.key(0))
@@ -267,13 +252,13 @@ class _Frozen:
 
 
 def _silent_rows(batch: dict) -> Mean:
-    """Share of the rows with audio in which every sample is 0."""
+    """Fraction of the rows with audio in which every sample is 0."""
     sounds = (batch["valid"] & (batch["waveform"] != 0)).any(1)
     return Mean.of(~sounds, batch["valid"].any(1))
 
 
 def _variance(hidden: jax.Array, valid: jax.Array) -> Mean:
-    """Variance over real frames of each channel, averaged over channels."""
+    """Population variance of each channel over the frames of the batch, averaged over channels."""
     hidden = hidden.astype(jnp.float32)
     weights = valid[..., None].astype(jnp.float32)
     num = jnp.maximum(weights.sum(), 1.0)

@@ -35,19 +35,21 @@ def test_frame_weights_when_all_is_silent_then_all_alike():
 
 def test_intensity_input_when_frames_are_masked_or_unknown_then_adds_nothing_there():
     add = IntensityInput(4, key=jax.random.key(0))
-    x = np.random.default_rng(0).normal(size=(3, 6, 4)).astype(np.float32)
     masked = np.zeros((3, 6), bool)
     masked[0, :2] = True
-    found = add(x, INTENSITY, masked=masked, dropout=0.0, key=jax.random.key(1))
+    found = add(INTENSITY, masked=masked, clones=1, dropout=0.0, key=jax.random.key(1))
     seen = np.where(masked | np.isnan(INTENSITY), 0.0, INTENSITY)
-    np.testing.assert_allclose(found, x + seen[..., None] * add.direction[...], **FP32)
+    np.testing.assert_allclose(found, seen[..., None] * add.direction[...], **FP32)
 
 
 def test_intensity_input_when_rows_go_without_then_those_are_unchanged():
     add = IntensityInput(4, key=jax.random.key(0))
-    x, intensity = np.zeros((400, 5, 4), np.float32), np.ones((400, 5), np.float32)
-    masked = np.zeros((400, 5), bool)
-    found = np.asarray(add(x, intensity, masked=masked, dropout=0.25, key=jax.random.key(1)))
+    intensity = np.ones((400, 5), np.float32)
+    key = jax.random.key(1)
+    found = np.asarray(add(intensity, masked=None, clones=1, dropout=0.25, key=key))
     shown = np.any(found != 0, axis=(1, 2))
     assert 0.7 < shown.mean() < 0.8
     assert (found[shown] != 0).all()
+    # All copies of a row go with it or without.
+    copies = np.asarray(add(intensity, masked=None, clones=2, dropout=0.25, key=key))
+    np.testing.assert_array_equal(copies, np.repeat(found, 2, axis=0))

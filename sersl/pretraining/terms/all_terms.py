@@ -1,4 +1,4 @@
-"""Every objective of pretraining by name; the key is that of its settings under `objectives`."""
+"""Every pretraining objective by name, which is the key of its settings under `objectives`."""
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
@@ -39,16 +39,10 @@ TERMS: dict[str, type[Term]] = {
 
 
 def make_terms(config: PretrainConfig) -> dict[str, Term]:
-    """Makes the objectives whose weight is not 0.
-
-    Args:
-      config: the run.
-
-    Returns:
-      Name to objective, in the order of TERMS.
+    """Makes the objectives whose weight is not 0, in the order of TERMS.
 
     Raises:
-      UserError: none has a weight, or the settings of one make no sense.
+      UserError: all weights are 0, or the settings of an objective make no sense.
     """
     chosen = {
         name: term(config)
@@ -62,22 +56,22 @@ def make_terms(config: PretrainConfig) -> dict[str, Term]:
 
 
 def _check_masking(config: PretrainConfig, chosen: dict[str, Term]) -> None:
-    """Refuses objectives that masking leaves nothing to do, and masking that no objective wants."""
+    """Refuses objectives without the masking that they need, and masking without an objective."""
     hides = config.masking.rule != NO_RULE
     for name, term in chosen.items():
         if term.masking == "needed" and not hides:
             raise UserError(
-                f"objectives.{name} counts masked frames and masking.rule 'none' hides none: "
+                f"objectives.{name} needs masked frames and masking.rule is 'none': "
                 f"choose another rule or set objectives.{name}.weight to 0"
             )
         if term.reads_hidden and config.masking.replace == "remove":
             raise UserError(
-                f"objectives.{name} asks what the encoder says of masked frames, and with "
-                "masking.replace 'remove' it never meets them: use 'embedding', or "
+                f"objectives.{name} uses the encoder's outputs at masked frames, and "
+                "masking.replace 'remove' removes them from its input: use 'embedding', or "
                 "objectives.distill with decoder 'convolution'"
             )
     if hides and all(term.masking == "none" for term in chosen.values()):
         raise UserError(
-            f"objectives.{' and objectives.'.join(chosen)} hide by themselves what they predict, "
-            f"so masking.rule {config.masking.rule!r} would only take away input: set it to 'none'"
+            f"objectives.{' and objectives.'.join(chosen)} hide what they predict by themselves, "
+            f"so masking.rule {config.masking.rule!r} would only remove input: set it to 'none'"
         )

@@ -1,4 +1,4 @@
-"""Objectives that predict a code of each hidden frame: clusters, and random projections."""
+"""Objectives that predict a code of each masked frame: clusters, and random projections."""
 
 import jax
 from flax import nnx
@@ -6,7 +6,6 @@ from flax import nnx
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.data.batch import CODES
-from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import Linear
 from sersl.models.pretraining_heads import Projection, RegressionHead
 from sersl.objectives.code_prediction import (
@@ -23,17 +22,10 @@ from sersl.pretraining.terms.term import Term, View
 
 
 class CodewordHead(nnx.Module):
-    """A map into the space of comparison, and one learned codeword per code."""
+    """A projection to the width of the codewords, and one learned codeword per code."""
 
     def __init__(self, num_inputs: int, width: int, num_codes: int, *, key: jax.Array):
-        """Makes both; codewords uniform in [0, 1) as in fairseq.
-
-        Args:
-          num_inputs: width of the encoder.
-          width: of the space.
-          num_codes: codewords.
-          key: PRNG key of the initial weights.
-        """
+        """Makes both; codewords start uniform in [0, 1) as in fairseq."""
         keys = jax.random.split(key)
         self.projection = Projection(num_inputs, width, key=keys[0])
         self.codewords = nnx.Param(
@@ -41,17 +33,13 @@ class CodewordHead(nnx.Module):
         )
 
 
-class Clusters(Term):
-    """HuBERT: name the clusters of hidden frames, in one or several code books."""
+class Clusters(Term[nnx.List]):
+    """HuBERT: predict the clusters of masked frames, in one or several code books."""
 
     masking = "needed"
 
     def __init__(self, config: PretrainConfig):
-        """Checks the code books.
-
-        Raises:
-          UserError: none, one twice, or sizes that do not match.
-        """
+        """Checks the code books."""
         super().__init__(config)
         self.settings = settings = config.objectives.clusters
         if not settings.books or len(set(settings.books)) < len(settings.books):
@@ -66,16 +54,8 @@ class Clusters(Term):
             )
         self.needs = frozenset(CODES + book for book in settings.books)
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> nnx.List:
-        """Makes a head for each code book.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads, in the order of the books.
-        """
+    def make_heads(self, *, key: jax.Array) -> nnx.List:
+        """Makes one head per code book, in their order."""
         make = CodewordHead if self.settings.similarity == "cosine" else RegressionHead
         width = self.config.encoder.width
         keys = jax.random.split(key, len(self.settings.books))
@@ -87,15 +67,7 @@ class Clusters(Term):
         )
 
     def loss(self, heads: nnx.List, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Predicts the codes of hidden frames.
-
-        Args:
-          heads: one for each book.
-          view: the batch, with codes.
-
-        Returns:
-          See `code_prediction`.
-        """
+        """Predicts the codes of masked frames, see `code_prediction`."""
         logits, codes = {}, {}
         for book, head in zip(self.settings.books, heads, strict=True):
             codes[book] = view.batch[CODES + book]
@@ -110,41 +82,28 @@ class Clusters(Term):
         return code_prediction(logits, codes, weights=view.weights, name="clusters")
 
 
-class BestRq(Term):
-    """BEST-RQ: name the nearest random codeword of a random projection of hidden frames."""
+class BestRq(Term[Linear]):
+    """BEST-RQ: predict the nearest random codeword to a random projection of masked frames."""
 
     masking = "needed"
 
     def __init__(self, config: PretrainConfig):
-        """Reads the settings."""
+        """Stores the settings."""
         super().__init__(config)
         self.settings = config.objectives.best_rq
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Linear:
-        """Makes the logits of all code books.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          One linear map.
-        """
+    def make_heads(self, *, key: jax.Array) -> Linear:
+        """Makes one linear map to the logits of all code books."""
         num_logits = self.settings.books * self.settings.codes
         return Linear(self.config.encoder.width, num_logits, axes=("embed", "codes"), key=key)
 
     def loss(self, heads: Linear, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Quantises the spectrum at random and predicts the codes of hidden frames.
+        """Predicts random codes of the spectrum at masked frames, see `code_prediction`.
 
-        Args:
-          heads: the map.
-          view: the batch.
-
-        Returns:
-          See `code_prediction`; and best_rq_perplexity, codes in use.
+        The metric best_rq_perplexity is the number of codes in use.
         """
         settings = self.settings
-        # A function of the seed: never trained, never saved, the same after every restart.
+        # A function of the seed: never trained or saved, and the same after every restart.
         projections, codewords = random_projection(
             num_spectrum_features(self.config),
             num_books=settings.books,

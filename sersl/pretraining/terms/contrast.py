@@ -1,4 +1,4 @@
-"""Objectives between utterances of a batch: views, labels, and distortions of one utterance."""
+"""Objectives that compare the utterances of a batch: by view, by label, and by distortion."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ from sersl.audio.augment import is_on
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.data.batch import DISTORTED, SECOND
-from sersl.models.encoder import SpeechEncoder
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.mean import Mean
 from sersl.objectives.multiview import (
@@ -23,7 +22,7 @@ from sersl.objectives.multiview import (
 )
 from sersl.objectives.whole_batch import need_whole_batch
 from sersl.parallel.random import fold
-from sersl.pretraining.masking import NO_RULE
+from sersl.pretraining.masking import repeat_rows
 from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
 from sersl.pretraining.terms.term import Term, View
 
@@ -31,27 +30,17 @@ VIEWS = ("speech", "mel", "functionals")
 
 
 def pool(hidden: jax.Array, valid: jax.Array) -> jax.Array:
-    """Averages real frames.
-
-    Args:
-      hidden: [B, T, D].
-      valid: bool [B, T].
-
-    Returns:
-      float32 [B, D]; 0 where no frame is real.
-    """
+    """Averages frames [B, T, D] where valid bool [B, T], in float32; 0 for a row without any."""
     total = jnp.where(valid[..., None], hidden, 0).sum(1, dtype=jnp.float32)
     return total / jnp.maximum(valid.sum(1), 1)[:, None]
 
 
 def describe_utterances(view: View) -> jax.Array:
-    """Computes the functionals of the clean audio, standardised over the batch.
-
-    Args:
-      view: the batch.
+    """Computes functionals of the clean audio, standardised over the batch.
 
     Returns:
-      float32 [B, F], without gradient; a functional that does not vary is 0.
+      float32 [B, F] of mean 0 and population standard deviation 1, without gradient; a functional
+      that does not vary is 0.
     """
     waveform = jnp.where(view.batch["valid"], view.batch["waveform"], 0.0)
     values = utterance_functionals(waveform, view.batch["valid"].sum(1))
@@ -61,10 +50,10 @@ def describe_utterances(view: View) -> jax.Array:
 
 
 class MultiviewHeads(nnx.Module):
-    """An encoder per view that is not speech, and a projection of each."""
+    """An encoder for each view other than speech, and a projection of each view."""
 
     def __init__(self, config: PretrainConfig, *, key: jax.Array):
-        """Makes them."""
+        """Makes the encoders and projections."""
         settings = config.objectives.multiview
         hidden = settings.hidden
         inputs = {"speech": config.encoder.width, "mel": hidden, "functionals": len(FUNCTIONALS)}
@@ -77,13 +66,13 @@ class MultiviewHeads(nnx.Module):
             setattr(self, name, head)
 
 
-class Multiview(Term):
-    """Pairwise contrast between speech, mel spectrum and functionals of an utterance."""
+class Multiview(Term[MultiviewHeads]):
+    """Pairwise contrast between the speech, mel spectrum and functionals of an utterance."""
 
     reads_hidden = False
 
     def __init__(self, config: PretrainConfig):
-        """Checks the names of the views."""
+        """Checks the views."""
         super().__init__(config)
         views = config.objectives.multiview.views
         for name in views:
@@ -91,41 +80,26 @@ class Multiview(Term):
                 raise unknown_name("view of objectives.multiview.views", name, VIEWS)
         if "speech" not in views or len(set(views)) < len(views) or len(views) < 2:
             raise UserError(
-                f"objectives.multiview.views={list(views)} must be 'speech', which is what is "
-                "trained for, and one or more of mel and functionals, each once"
+                f"objectives.multiview.views={list(views)} must name 'speech', the view that is "
+                "kept, and one or more of mel and functionals, each once"
             )
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> MultiviewHeads:
-        """Makes the encoders and projections of the views.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> MultiviewHeads:
+        """Makes the encoders and projections of the views."""
         return MultiviewHeads(self.config, key=key)
 
     def loss(self, heads: MultiviewHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Encodes and contrasts the views.
-
-        Args:
-          heads: of the views.
-          view: the batch.
-
-        Returns:
-          See `multiview`.
+        """Encodes and contrasts the views, see `multiview`.
 
         Raises:
-          UserError: a batch of one row, or one that comes in parts.
+          UserError: a batch of one row, or gradient accumulation.
         """
         need_whole_batch("objectives.multiview")
         settings = self.config.objectives.multiview
         vectors = {}
         for name in settings.views:
             if name == "speech":
-                own = pool(view.last, view.present)
+                own = pool(view.last, view.student.present)
             elif name == "mel":
                 own = pool(heads.mel_frames(spectrum(view, self.config)), view.valid)
             else:
@@ -136,54 +110,40 @@ class Multiview(Term):
         )
 
 
-class Supervised(Term):
-    """Contrast that draws together utterances of one category or of about the same intensity."""
+class Supervised(Term[RegressionHead]):
+    """Supervised contrast: pulls utterances of one category or similar intensity together."""
 
     reads_hidden = False
 
     def __init__(self, config: PretrainConfig):
-        """Checks the name of the pairs."""
+        """Checks `pairs`."""
         super().__init__(config)
         pairs = config.objectives.supervised.pairs
         needs = {"category": {"category"}, "intensity": {"annotation"}}
         self.needs = frozenset(needs.get(pairs, {"category", "annotation"}))
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
-        """Makes the projection.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
+    def make_heads(self, *, key: jax.Array) -> RegressionHead:
+        """Makes the projection."""
         settings = self.config.objectives.supervised
         return RegressionHead(self.config.encoder.width, settings.hidden, settings.width, key=key)
 
     def loss(self, heads: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Marks the pairs and contrasts.
-
-        Args:
-          heads: the projection.
-          view: the batch.
-
-        Returns:
-          See `supervised_contrast`.
+        """Finds the positive pairs and contrasts, see `supervised_contrast`.
 
         Raises:
-          UserError: a batch of one row, or one that comes in parts.
+          UserError: a batch of one row, or gradient accumulation.
         """
         need_whole_batch("objectives.supervised")
         settings = self.config.objectives.supervised
-        together = True
+        num_rows = len(view.valid)
+        together = jnp.ones((num_rows, num_rows), bool)
         if settings.pairs != "intensity":
             together = same_category(view.batch["category"])
         if settings.pairs != "category":
             intensity = utterance_intensity(view.batch["intensity"], view.valid)
             together = together & close_intensity(intensity, tolerance=settings.tolerance)
         loss, found = supervised_contrast(
-            heads(pool(view.last, view.present)),
+            heads(pool(view.last, view.student.present)),
             together,
             identity=view.batch["utterance_index"],
             temperature=settings.temperature,
@@ -192,10 +152,10 @@ class Supervised(Term):
 
 
 class InstanceHeads(nnx.Module):
-    """Projection and, for BYOL, the student's predictor."""
+    """The projection and, for BYOL, the student's predictor."""
 
     def __init__(self, config: PretrainConfig, *, key: jax.Array):
-        """Makes them."""
+        """Makes the projection and, with `loss=bootstrap`, the predictor."""
         settings = config.objectives.instances
         width, hidden = settings.width, settings.hidden
         self.projection = RegressionHead(
@@ -205,13 +165,13 @@ class InstanceHeads(nnx.Module):
             self.predictor = RegressionHead(width, hidden, width, key=fold(key, "predictor"))
 
 
-class Instances(Term):
-    """SimCLR or BYOL: two distortions of an utterance are one."""
+class Instances(Term[InstanceHeads]):
+    """SimCLR or BYOL: match two distortions of an utterance."""
 
     needs = frozenset({DISTORTED, SECOND})
 
     def __init__(self, config: PretrainConfig):
-        """Checks the loss, and that there are distortions."""
+        """Checks `loss`, and that distortions are on."""
         super().__init__(config)
         loss = config.objectives.instances.loss
         if not is_on(config.distortion):
@@ -221,57 +181,36 @@ class Instances(Term):
             )
         self.needs_teacher = self.teaches_heads = loss == "bootstrap"
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> InstanceHeads:
-        """Makes projection and predictor.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> InstanceHeads:
+        """Makes the projection and the predictor."""
         return InstanceHeads(self.config, key=key)
 
     def loss(self, heads: InstanceHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Runs the student on the second distortion and compares.
+        """Runs the student on the second distortion and compares, see `nt_xent` and `bootstrap`.
 
-        Args:
-          heads: projection and predictor.
-          view: the batch; its student heard the first distortion.
-
-        Returns:
-          See `nt_xent` and `bootstrap`; the latter is averaged over both directions.
+        The loss of `bootstrap` is averaged over both directions.
 
         Raises:
-          UserError: nt_xent with a batch of one row, or one that comes in parts.
+          UserError: nt_xent with a batch of one row, or gradient accumulation.
         """
         settings, identity = self.config.objectives.instances, view.batch["utterance_index"]
-        masked = None if self.config.masking.rule == NO_RULE else view.masked
-        second = view.encode(
-            view.batch[SECOND], view.batch["valid"], masked=masked, key=view.draw("second")
-        )
-        vectors = [
-            heads.projection(pool(hidden, view.valid))
-            for hidden in (view.last, second.hidden_states[-1])
-        ]
+        second = view.passes.second(view.encoder, view.student)
+        vectors = [heads.projection(pool(hidden, view.valid)) for hidden in (view.last, second[-1])]
         if settings.loss == "nt_xent":
             need_whole_batch("objectives.instances.loss='nt_xent'")
             loss, found = nt_xent(*vectors, identity=identity, temperature=settings.temperature)
             return loss, {"instances": found["contrast"], "instances_accuracy": found["accuracy"]}
-        teacher = view.teacher_heads["instances"]
-        targets = [
-            teacher.projection(
-                pool(
-                    view.teacher_encode(view.batch[name], view.batch["valid"]).hidden_states[-1],
-                    view.valid,
-                )
-            )
-            for name in (SECOND, DISTORTED)
-        ]
+        targets = [self._target(view, name) for name in (SECOND, DISTORTED)]
         both = [
             bootstrap(heads.predictor(own), target, identity=identity)
             for own, target in zip(vectors, targets, strict=True)
         ]
         loss = 0.5 * (both[0][0] + both[1][0])
         return loss, {"instances": both[0][1]["bootstrap"] + both[1][1]["bootstrap"]}
+
+    def _target(self, view: View, name: str) -> jax.Array:
+        """Projects the teacher's output for one of the two distortions."""
+        heads = view.teacher.heads["instances"]
+        assert isinstance(heads, InstanceHeads)
+        last = view.passes.teacher(view.teacher.encoder, name)[-1]
+        return heads.projection(pool(repeat_rows(last, view.clones), view.valid))

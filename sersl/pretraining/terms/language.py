@@ -1,5 +1,6 @@
-"""Language supervision: utterances meet embeddings of texts that describe them."""
+"""Language supervision: contrast of utterances with embeddings of texts that describe them."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -11,7 +12,6 @@ from sersl.annotation.functionals import FUNCTIONALS
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.labels import CANONICAL
-from sersl.models.encoder import SpeechEncoder
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.language import label_targets, soft_contrast
 from sersl.objectives.mean import Mean
@@ -20,7 +20,7 @@ from sersl.parallel.random import fold
 from sersl.pretraining.terms.contrast import describe_utterances, pool
 from sersl.pretraining.terms.term import Term, View
 
-# What is heard of an utterance: property to the functional that measures it.
+# Acoustic property of an utterance to the functional that measures it.
 PROPERTIES = {
     "pitch": "f0_voiced_p50",
     "loudness": "level_active_mean",
@@ -31,13 +31,7 @@ LEVELS = ("low", "middle", "high")  # thirds of the batch
 
 
 def read_texts(path: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Reads the embeddings of texts.
-
-    Args:
-      path: of an .npz with `names` [K] and `embeddings` [K, E].
-
-    Returns:
-      (names, float32 [K, E]).
+    """Reads text embeddings from an .npz with `names` [K] and `embeddings` [K, E].
 
     Raises:
       UserError: no such file, or it holds something else.
@@ -48,7 +42,10 @@ def read_texts(path: str) -> tuple[tuple[str, ...], np.ndarray]:
             "embeddings [K, E] of the texts that describe utterances"
         )
     if not Path(path).is_file():
-        raise UserError(f"objectives.language.file={path!r} is no file: give an .npz")
+        raise UserError(
+            f"objectives.language.file={path!r} is not a file: give an .npz with names [K] and "
+            "embeddings [K, E]"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             names, embeddings = file["names"], np.asarray(file["embeddings"], np.float32)
@@ -68,10 +65,10 @@ def read_texts(path: str) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 class LanguageHeads(nnx.Module):
-    """Projections of speech and of texts, and the scale of their cosines."""
+    """Projections of speech and texts, and the log of the scale of their cosines."""
 
     def __init__(self, config: PretrainConfig, num_inputs: int, *, key: jax.Array):
-        """Makes them for embeddings of texts of this width."""
+        """Makes them for text embeddings of width `num_inputs`."""
         settings = config.objectives.language
         self.speech = RegressionHead(
             config.encoder.width, settings.hidden, settings.width, key=fold(key, "speech")
@@ -82,8 +79,8 @@ class LanguageHeads(nnx.Module):
         self.scale = nnx.Param(jnp.float32(settings.scale).reshape(1), axes=(None,))
 
 
-class Language(Term):
-    """GEmo-CLAP: soft-target contrast with texts of the category or of what is heard."""
+class Language(Term[LanguageHeads]):
+    """GEmo-CLAP: soft-target contrast with texts of the category or of acoustic properties."""
 
     reads_hidden = False
 
@@ -93,9 +90,11 @@ class Language(Term):
         settings = config.objectives.language
         names, self.embeddings = read_texts(settings.file)
         acoustic = [f"{name}={level}" for name in PROPERTIES for level in LEVELS]
-        known = {"category": CANONICAL, "acoustics": acoustic}.get(
-            settings.describe, (*CANONICAL, *acoustic)
-        )
+        known = {
+            "category": CANONICAL,
+            "acoustics": acoustic,
+            "both": (*CANONICAL, *acoustic),
+        }[settings.describe]
         for name in names:
             if name not in known:
                 raise unknown_name(f"name in {settings.file}", name, known)
@@ -104,7 +103,8 @@ class Language(Term):
             if missing:
                 raise UserError(
                     f"objectives.language.file={settings.file!r} has no embedding of "
-                    f"{missing[0]!r}: describing acoustics takes {', '.join(acoustic)}"
+                    f"{missing[0]!r}: objectives.language.describe={settings.describe!r} needs "
+                    f"{', '.join(acoustic)}"
                 )
             self._acoustic = np.array([names.index(name) for name in acoustic])
         if settings.describe != "acoustics":
@@ -113,43 +113,28 @@ class Language(Term):
             )
             self.needs = frozenset({"category"})
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> LanguageHeads:
-        """Makes the projections.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> LanguageHeads:
+        """Makes the projections."""
         return LanguageHeads(self.config, self.embeddings.shape[1], key=key)
 
     def loss(self, heads: LanguageHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Describes the rows and compares.
-
-        Args:
-          heads: the projections.
-          view: the batch.
-
-        Returns:
-          See `soft_contrast`; rows without a description are not counted.
+        """Contrasts speech and texts, see `soft_contrast`; rows without a text do not count.
 
         Raises:
-          UserError: a batch of one row, or one that comes in parts.
+          UserError: a batch of one row, or gradient accumulation.
         """
         need_whole_batch("objectives.language")
         text, targets, counted = self._describe(view)
         return soft_contrast(
-            heads.speech(pool(view.last, view.present)),
+            heads.speech(pool(view.last, view.student.present)),
             heads.text(text),
             targets,
             log_scale=heads.scale[0],
             counted=counted & (view.batch["utterance_index"] >= 0),
         )
 
-    def _describe(self, view):
-        """(embedding of each row's text [B, E], targets [B, B], bool [B]: rows that have one)."""
+    def _describe(self, view: View) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns (text embedding of each row [B, E], targets [B, B], rows with a text [B])."""
         settings, num_rows = self.config.objectives.language, len(view.valid)
         texts, targets, counted = [], [], jnp.ones(num_rows, bool)
         if settings.describe != "acoustics":
@@ -167,24 +152,25 @@ class Language(Term):
         shares = (
             [1.0] if len(texts) == 1 else [settings.category_share, 1.0 - settings.category_share]
         )
-        return (
-            sum(texts) / len(texts),
-            sum(share * each for share, each in zip(shares, targets, strict=True)),
-            counted,
-        )
+        shared = [share * each for share, each in zip(shares, targets, strict=True)]
+        return _total(texts) / len(texts), _total(shared), counted
+
+
+def _total(arrays: list[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, arrays)
 
 
 def acoustic_levels(functionals: jax.Array) -> jax.Array:
-    """Says of each property in which third of the batch an utterance lies.
+    """Ranks utterances by each property and divides the batch into thirds.
 
     Args:
       functionals: [B, F], in the order of FUNCTIONALS.
 
     Returns:
-      int32 [B, P], positions in LEVELS, properties in the order of PROPERTIES.
+      int32 [B, P], indices into LEVELS, properties in the order of PROPERTIES.
     """
     columns = np.array([FUNCTIONALS.index(name) for name in PROPERTIES.values()])
     values = functionals[:, columns]
-    # Rank by the number of smaller ones, so that equal values have one level.
+    # The rank is the number of smaller values, so that equal values have the same level.
     rank = (values[None] < values[:, None]).sum(1)
     return (rank * len(LEVELS) // len(values)).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Objectives at hidden frames: contrast, prosody and intensity."""
+"""Objectives at masked frames: contrastive, prosody and intensity."""
 
 import functools
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from flax import nnx
 
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
-from sersl.models.encoder import SpeechEncoder
+from sersl.models.encoder import FRONTENDS
 from sersl.models.pretraining_heads import Projection, RegressionHead
 from sersl.models.quantizer import Quantizer, gumbel_temperature
 from sersl.objectives.contrastive import contrastive
@@ -20,54 +20,38 @@ from sersl.pretraining.terms.term import Term, View
 
 
 class ContrastiveHeads(nnx.Module):
-    """The codebook, and the map into the space of comparison."""
+    """The quantizer of the targets, and the projection of the predictions."""
 
-    def __init__(self, encoder: SpeechEncoder, config: PretrainConfig, *, key: jax.Array):
+    def __init__(self, config: PretrainConfig, *, key: jax.Array):
         """Makes both."""
         settings = config.objectives.contrastive
         keys = jax.random.split(key)
-        self.quantizer = Quantizer(encoder.frontend.num_features, settings, key=keys[0])
+        num_features = FRONTENDS[config.frontend.kind].count_features(config.frontend)
+        self.quantizer = Quantizer(num_features, settings, key=keys[0])
         self.projection = Projection(config.encoder.width, settings.width, key=keys[1])
 
 
-class Contrastive(Term):
-    """wav2vec 2.0: tell the frame's code among others of the utterance."""
+class Contrastive(Term[ContrastiveHeads]):
+    """wav2vec 2.0: identify the quantized features of each masked frame among distractors."""
 
     masking = "needed"
 
     def __init__(self, config: PretrainConfig):
-        """Names the temperature as a schedule, so that it is logged."""
+        """Adds the Gumbel temperature to the schedules, so that it is logged."""
         super().__init__(config)
         settings = config.objectives.contrastive
         self.schedules = {
             "gumbel_temperature": functools.partial(gumbel_temperature, config=settings)
         }
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> ContrastiveHeads:
-        """Makes the quantiser and the projection.
-
-        Args:
-          encoder: for its widths.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
-        return ContrastiveHeads(encoder, self.config, key=key)
+    def make_heads(self, *, key: jax.Array) -> ContrastiveHeads:
+        """Makes the quantizer and the projection."""
 
     def loss(self, heads: ContrastiveHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Quantises the features and contrasts them.
-
-        Args:
-          heads: quantiser and projection.
-          view: the batch.
-
-        Returns:
-          See `contrastive`.
-        """
+        """Quantizes the features and contrasts them, see `contrastive`."""
         settings = self.config.objectives.contrastive
         targets = heads.quantizer(
-            view.features,
+            view.student.features,
             temperature=gumbel_temperature(view.step, settings),
             key=view.draw("gumbel"),
         )
@@ -83,14 +67,7 @@ class Contrastive(Term):
         )
 
     def diagnose(self, values: Mapping[str, float]) -> str | None:
-        """Tells when too few codes are in use.
-
-        Args:
-          values: logged.
-
-        Returns:
-          A sentence, or None.
-        """
+        """Reports a codebook of which too few entries are used."""
         perplexity, least = values["code_perplexity"], self.config.collapse.min_perplexity
         if perplexity >= least:
             return None
@@ -102,78 +79,44 @@ class Contrastive(Term):
         )
 
 
-class Prosody(Term):
-    """Regress log-F0, voicing, energy and their deltas at hidden frames."""
+class Prosody(Term[RegressionHead]):
+    """Regress log-F0, voicing, energy and their deltas at masked frames."""
 
     needs = frozenset({"annotation"})
     masking = "needed"
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
-        """Makes the regression head.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
-        settings = self.config.objectives.prosody
-        return RegressionHead(
-            self.config.encoder.width, settings.hidden, len(PROSODY_NAMES), key=key
-        )
+    def make_heads(self, *, key: jax.Array) -> RegressionHead:
+        """Makes the regression head."""
+        hidden = self.config.objectives.prosody.hidden
+        return RegressionHead(self.config.encoder.width, hidden, len(PROSODY_NAMES), key=key)
 
     def loss(self, heads: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares predicted with measured prosody.
-
-        Args:
-          heads: the head.
-          view: the batch.
-
-        Returns:
-          See `prosody_regression`.
-        """
+        """Compares predicted with measured prosody, see `prosody_regression`."""
         return prosody_regression(
             heads(view.last), view.batch["prosody"], weights=view.weights, names=PROSODY_NAMES
         )
 
 
-class Intensity(Term):
-    """Regress the emotion intensity of hidden frames (EMS)."""
+class Intensity(Term[RegressionHead]):
+    """Regress the emotion intensity of masked frames (EMS)."""
 
     needs = frozenset({"annotation"})
     masking = "needed"
 
     def __init__(self, config: PretrainConfig):
-        """Lets a network that looks past every frame (NPC) tell the intensity of all frames."""
+        """Uses all frames with an encoder that does not see the frame it predicts (NPC)."""
         super().__init__(config)
         self.all_frames = config.encoder.kind == "masked_conv" and config.masking.rule == NO_RULE
         if self.all_frames:
             self.masking = "none"
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> RegressionHead:
-        """Makes the regression head.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
-        settings = self.config.objectives.intensity
-        return RegressionHead(self.config.encoder.width, settings.hidden, 1, key=key)
+    def make_heads(self, *, key: jax.Array) -> RegressionHead:
+        """Makes the regression head."""
+        hidden = self.config.objectives.intensity.hidden
+        return RegressionHead(self.config.encoder.width, hidden, 1, key=key)
 
     def loss(self, heads: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares predicted with annotated intensity.
-
-        Args:
-          heads: the head.
-          view: the batch.
-
-        Returns:
-          See `intensity_regression`.
-        """
+        """Compares predicted with annotated intensity, see `intensity_regression`."""
         return intensity_regression(
             heads(view.last)[..., 0],
             view.batch["intensity"],

@@ -1,4 +1,4 @@
-"""Objectives on the spectrum and on frames to come: MockingJay, TERA, APC, NPC, CPC; a penalty."""
+"""Objectives on the spectrum and on later frames: MockingJay, TERA, APC, NPC, CPC; a penalty."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ from flax import nnx
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.models.encoder import CAUSAL, SpeechEncoder
+from sersl.models.encoder import CAUSAL
 from sersl.models.pretraining_heads import Projection, SpectrumHead
 from sersl.models.quantizer import Quantizer
+from sersl.models.waveform import WaveformFrontend
 from sersl.objectives.code_prediction import code_usage
 from sersl.objectives.contrastive import feature_penalty
 from sersl.objectives.cpc import negative_pool, predictive_coding
@@ -18,36 +19,20 @@ from sersl.pretraining.spectrum_target import num_spectrum_features, spectrum
 from sersl.pretraining.terms.term import Term, View
 
 
-class Reconstruction(Term):
-    """MockingJay and TERA: find the features again where they were hidden or altered."""
+class Reconstruction(Term[SpectrumHead]):
+    """MockingJay and TERA: reconstruct features that were masked or altered."""
 
     masking = "needed"
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> SpectrumHead:
-        """Makes the head.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
+    def make_heads(self, *, key: jax.Array) -> SpectrumHead:
+        """Makes the head."""
         hidden = self.config.objectives.reconstruction.hidden
         width = self.config.encoder.width
         return SpectrumHead(width, hidden, num_spectrum_features(self.config), key=key)
 
     def loss(self, heads: SpectrumHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares with the spectrum.
-
-        Args:
-          heads: the head.
-          view: the batch.
-
-        Returns:
-          See `reconstruct`.
-        """
-        sought = view.sought
+        """Compares with the spectrum, see `reconstruct`."""
+        sought = view.student.sought
         if self.config.frontend.kind != "log_mel":
             sought = view.masked[..., None]
         return reconstruct(
@@ -58,8 +43,8 @@ class Reconstruction(Term):
         )
 
 
-class Apc(Term):
-    """APC: predict the spectrum some frames ahead."""
+class Apc(Term[Projection]):
+    """APC: predict the spectrum a few frames ahead."""
 
     masking = "none"
 
@@ -68,28 +53,12 @@ class Apc(Term):
         super().__init__(config)
         _check_causal(config, "apc")
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection:
-        """Makes the linear map to the spectrum.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The head.
-        """
+    def make_heads(self, *, key: jax.Array) -> Projection:
+        """Makes the linear map to the spectrum."""
         return Projection(self.config.encoder.width, num_spectrum_features(self.config), key=key)
 
     def loss(self, heads: Projection, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares with the spectrum some frames later.
-
-        Args:
-          heads: the map.
-          view: the batch.
-
-        Returns:
-          See `predict_ahead`.
-        """
+        """Compares with the spectrum a few frames later, see `predict_ahead`."""
         return predict_ahead(
             heads(view.last),
             spectrum(view, self.config),
@@ -99,20 +68,20 @@ class Apc(Term):
 
 
 class NpcHeads(nnx.Module):
-    """The bottleneck of codes, and the map to the spectrum."""
+    """The quantized bottleneck, and the map to the spectrum."""
 
     def __init__(self, config: PretrainConfig, *, key: jax.Array):
         """Makes both."""
         keys, width = jax.random.split(key), config.encoder.width
-        # Logits as large as the Gumbel noise, as those of a torch.nn.Linear.
+        # Logits start about as large as the Gumbel noise, as in torch.nn.Linear.
         self.quantizer = Quantizer(width, config.objectives.npc, key=keys[0], logit_std=width**-0.5)
         self.projection = Projection(
             config.objectives.npc.width, num_spectrum_features(config), key=keys[1]
         )
 
 
-class Npc(Term):
-    """NPC: find every frame's spectrum from its surroundings, through a bottleneck of codes."""
+class Npc(Term[NpcHeads]):
+    """NPC: predict every frame's spectrum from its surroundings, through a quantized bottleneck."""
 
     masking = "none"
 
@@ -121,33 +90,20 @@ class Npc(Term):
         super().__init__(config)
         if config.encoder.kind != "masked_conv":
             raise UserError(
-                "objectives.npc finds frames that the encoder does not look at: set encoder.kind "
-                f"to 'masked_conv', as {config.encoder.kind!r} looks at all, or use "
+                "objectives.npc predicts frames that the encoder must not see, and encoder.kind "
+                f"{config.encoder.kind!r} sees all: set it to 'masked_conv', or use "
                 "objectives.reconstruction"
             )
         _check_neighbours(config, "npc")
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> NpcHeads:
-        """Makes the bottleneck and the map.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> NpcHeads:
+        """Makes the bottleneck and the map."""
         return NpcHeads(self.config, key=key)
 
     def loss(self, heads: NpcHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares with the spectrum at all real frames.
+        """Compares with the spectrum at all real frames, see `reconstruct`.
 
-        Args:
-          heads: bottleneck and map.
-          view: the batch.
-
-        Returns:
-          See `reconstruct`; and npc_perplexity, codes in use per group.
+        The metric npc_perplexity is the number of codes in use per group.
         """
         settings = self.config.objectives.npc
         chosen = heads.quantizer(view.last, temperature=settings.gumbel, key=view.draw("npc"))
@@ -161,8 +117,8 @@ class Npc(Term):
         return loss, metrics | {"npc_perplexity": code_usage(codes, num_codes=settings.codes)}
 
 
-class Cpc(Term):
-    """CPC: tell each of the next frames from others of the utterance or the speaker."""
+class Cpc(Term[Projection]):
+    """CPC: identify each of the next frames among others of the utterance or the speaker."""
 
     masking = "none"
 
@@ -172,30 +128,14 @@ class Cpc(Term):
         self.settings = config.objectives.cpc
         _check_causal(config, "cpc")
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Projection:
-        """Makes W_1, ..., W_K as one linear map.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The map.
-        """
+    def make_heads(self, *, key: jax.Array) -> Projection:
+        """Makes W_1, ..., W_K as one linear map."""
         width = self.config.encoder.width
         return Projection(width, self.settings.steps * width, key=key)
 
     def loss(self, heads: Projection, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Predicts what the context network will read.
-
-        Args:
-          heads: the map.
-          view: the batch, with speakers.
-
-        Returns:
-          See `predictive_coding`.
-        """
-        targets = view.hidden_states[0]
+        """Predicts later inputs of the context network, see `predictive_coding`."""
+        targets = view.student.hidden_states[0]
         predicted = heads(view.last)
         return predictive_coding(
             predicted.reshape(*targets.shape[:2], self.settings.steps, -1),
@@ -208,7 +148,7 @@ class Cpc(Term):
         )
 
 
-class Penalty(Term):
+class Penalty(Term[None]):
     """wav2vec 2.0: keep the features of a waveform frontend small."""
 
     reads_hidden = False
@@ -222,54 +162,39 @@ class Penalty(Term):
                 f"{config.frontend.kind!r} has none that learn: set objectives.penalty.weight to 0"
             )
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> None:
-        """Needs no heads.
-
-        Args:
-          encoder: unused.
-          key: unused.
-
-        Returns:
-          None.
-        """
-        del encoder, key
+    def make_heads(self, *, key: jax.Array) -> None:
+        """This objective has no heads."""
 
     def loss(self, heads: None, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Computes the mean square.
-
-        Args:
-          heads: None.
-          view: the batch.
-
-        Returns:
-          See `feature_penalty`.
-        """
-        # The same convolutions as the student's: the compiler runs them once.
+        """Computes the mean square of the features, see `feature_penalty`."""
+        frontend = view.encoder.frontend
+        assert isinstance(frontend, WaveformFrontend)
+        # The compiler merges these convolutions with those of the student.
         waveform, real = (view.batch[name][:: view.clones] for name in ("waveform", "valid"))
-        features, valid = view.encode.frontend.convolve(waveform, real)
+        features, valid = frontend.convolve(waveform, real)
         return feature_penalty(features, valid=valid)
 
 
 def _check_causal(config: PretrainConfig, name: str) -> None:
     if config.encoder.kind not in CAUSAL:
         raise UserError(
-            f"objectives.{name} predicts frames to come, which encoder.kind "
-            f"{config.encoder.kind!r} sees: set encoder.kind to {' or '.join(map(repr, CAUSAL))}"
+            f"objectives.{name} predicts later frames, which encoder.kind {config.encoder.kind!r} "
+            f"sees: set encoder.kind to {' or '.join(map(repr, CAUSAL))}"
         )
     _check_neighbours(config, name)
 
 
 def _check_neighbours(config: PretrainConfig, name: str) -> None:
-    """Refuses what carries a frame to its neighbours before the encoder's own network does."""
+    """Refuses positions and frontends that mix neighbouring frames before the context network."""
     if config.encoder.positions in ("convolution", "convolution_stack"):
         raise UserError(
             f"objectives.{name} predicts frames that the encoder must not see, and encoder."
-            f"positions {config.encoder.positions!r} carries them to their neighbours: set it to "
-            "'none' or 'sinusoidal'"
+            f"positions {config.encoder.positions!r} mixes neighbouring frames: set it to 'none' "
+            "or 'sinusoidal'"
         )
     if config.frontend.kind == "whisper":
         raise UserError(
             f"objectives.{name} predicts frames that the encoder must not see, and the "
-            "convolutions of frontend.kind 'whisper' carry them to their neighbours: set it to "
+            "convolutions of frontend.kind 'whisper' mix neighbouring frames: set it to "
             "'log_mel' or 'waveform'"
         )

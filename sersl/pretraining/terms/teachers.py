@@ -1,6 +1,7 @@
-"""Objectives taught by frozen encoders, or by an average of the student that hears clean speech."""
+"""Objectives with frozen encoders, or with an EMA of the student on clean speech, as teachers."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -10,7 +11,6 @@ from flax import nnx
 from sersl.audio.augment import is_on
 from sersl.config.schema import EncoderConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.models.encoder import SpeechEncoder
 from sersl.models.layers import truncated_normal
 from sersl.models.pretraining_heads import Projection, RegressionHead
 from sersl.objectives.mean import Mean
@@ -28,19 +28,19 @@ def _need_teachers(name: str, teachers: Sequence[EncoderConfig], layers: Sequenc
     if not teachers:
         raise UserError(
             f"objectives.{name} needs a frozen teacher: set frozen_teachers to one or more "
-            "workdirs or released folders (`sersl import` makes them of others' weights)"
+            "workdirs or model folders (`sersl import` makes one from a Hugging Face folder)"
         )
     for number, teacher in enumerate(teachers):
         for layer in layers:
             if not 1 <= layer <= teacher.num_layers:
                 raise UserError(
-                    f"objectives.{name} asks for layer {layer} of frozen teacher {number}, which "
+                    f"objectives.{name} uses layer {layer} of frozen teacher {number}, which "
                     f"has layers 1 to {teacher.num_layers}: choose another layer"
                 )
 
 
 def _frozen(view: View, number: int, config: PretrainConfig) -> jax.Array:
-    """Hidden states of a frozen teacher, whose frames are those of the student."""
+    """Returns the hidden states of a frozen teacher after checking its frame rate."""
     hidden = view.frozen[number]
     name = config.frozen_teachers[number]
     check_frames(view.valid.shape[1], hidden.shape[2], name=name)
@@ -53,18 +53,18 @@ class LayerHeads(nnx.Module):
     def __init__(
         self, width: int, teachers: Sequence[int], layers: Sequence[int], *, key: jax.Array
     ):
-        """Makes maps from the student's width to the teachers' widths."""
+        """Makes maps from the student's width to the widths of `teachers`, for each layer."""
         for number, teacher in enumerate(teachers):
             for layer in layers:
                 name = f"teacher{number}_layer{layer}"
                 setattr(self, name, Projection(width, teacher, key=fold(key, name)))
 
 
-class Layers(Term):
+class Layers(Term[LayerHeads]):
     """DistilHuBERT: predict layers of one or several frozen teachers from the last layer."""
 
     def __init__(self, config: PretrainConfig):
-        """Checks that layers are named."""
+        """Checks `layers`."""
         super().__init__(config)
         layers = config.objectives.layers.layers
         if not layers or len(set(layers)) < len(layers):
@@ -73,45 +73,23 @@ class Layers(Term):
                 "teachers, each once"
             )
 
-    def meet(self, teachers: Sequence[EncoderConfig]) -> None:
-        """Checks the layers and keeps the widths.
-
-        Args:
-          teachers: of the run.
-
-        Raises:
-          UserError: no teacher, or one without such a layer.
-        """
+    def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Checks the layers and stores the widths."""
         _need_teachers("layers", teachers, self.config.objectives.layers.layers)
         self.widths = [teacher.width for teacher in teachers]
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> LayerHeads:
-        """Makes the maps.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> LayerHeads:
+        """Makes the maps."""
         layers = self.config.objectives.layers.layers
         return LayerHeads(self.config.encoder.width, self.widths, layers, key=key)
 
     def loss(self, heads: LayerHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares every real frame with the teachers' layers.
-
-        Args:
-          heads: the maps.
-          view: the batch.
-
-        Returns:
-          (mean over teachers and layers, metrics of `layer_regression` for each).
+        """Averages `layer_regression` over all real frames, teachers and layers.
 
         Raises:
           UserError: a teacher has another frame rate.
         """
-        settings, losses, found = self.config.objectives.layers, [], {}
+        settings, losses, found = self.config.objectives.layers, [], dict[str, Mean]()
         for number in range(len(self.widths)):
             hidden = _frozen(view, number, self.config)
             for layer in settings.layers:
@@ -125,76 +103,63 @@ class Layers(Term):
                 )
                 losses.append(loss)
                 found |= own
-        total = sum(losses) / len(losses)
+        total = functools.reduce(jnp.add, losses) / len(losses)
         return total, {"layers": Mean.of(total), **found}
 
 
 class VesperHeads(nnx.Module):
-    """Maps to the teacher's layers, and what stands for frames hidden from the upper half."""
+    """Maps to the teacher's layers, and the embedding of frames masked from the upper half."""
 
     def __init__(self, width: int, teacher: int, *, key: jax.Array):
-        """Makes them."""
-        for name in ("low", "high", "cross"):
-            head = RegressionHead(width, max(width // 2, 1), teacher, key=fold(key, name))
-            setattr(self, name, head)
+        """Makes the heads for a student and a teacher of these widths."""
+
+        def head(name: str) -> RegressionHead:
+            return RegressionHead(width, max(width // 2, 1), teacher, key=fold(key, name))
+
+        self.low, self.high, self.cross = head("low"), head("high"), head("cross")
         self.mask_embedding = nnx.Param(
             truncated_normal(fold(key, "mask"), (width,), std=1.0), axes=("embed",)
         )
 
 
-class Vesper(Term):
-    """Vesper: the lower half finds short spans again, the upper half long ones."""
+class Vesper(Term[VesperHeads]):
+    """Vesper: the lower half predicts short masked spans, the upper half long ones."""
 
     masking = "needed"
 
     def __init__(self, config: PretrainConfig):
-        """Checks that the student has two halves."""
+        """Checks that the student is a Transformer with two halves."""
         super().__init__(config)
         if config.encoder.kind != "transformer" or config.encoder.num_layers < 2:
             raise UserError(
-                "objectives.vesper hides frames from the upper half of a Transformer: set "
+                "objectives.vesper masks frames of the upper half of a Transformer: set "
                 "encoder.kind to 'transformer' and encoder.num_layers to 2 or more"
             )
+        if config.frontend.kind == "whisper":
+            raise UserError(
+                "objectives.vesper runs the upper half on the frames of the batch, and "
+                "frontend.kind 'whisper' has a window of its own: use 'log_mel' or 'waveform'"
+            )
 
-    def meet(self, teachers: Sequence[EncoderConfig]) -> None:
-        """Checks the layers and keeps the width of the first teacher.
-
-        Args:
-          teachers: of the run.
-
-        Raises:
-          UserError: not one teacher, or one without such layers.
-        """
+    def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Checks that there is one teacher with these layers, and stores its width."""
         settings = self.config.objectives.vesper
         _need_teachers("vesper", teachers, (settings.middle, settings.last))
         if len(teachers) > 1:
             raise UserError(
-                f"objectives.vesper learns from one teacher and frozen_teachers names "
+                f"objectives.vesper takes one teacher and frozen_teachers names "
                 f"{len(teachers)}: name one, or use objectives.layers"
             )
         self.width = teachers[0].width
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> VesperHeads:
-        """Makes the maps.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> VesperHeads:
+        """Makes the maps."""
         return VesperHeads(self.config.encoder.width, self.width, key=key)
 
     def loss(self, heads: VesperHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Hides long spans from the upper half, runs it, and compares both halves.
+        """Runs the upper half again with long spans masked and compares, see `hierarchical`.
 
-        Args:
-          heads: the maps.
-          view: the batch; its student ran with the short spans hidden.
-
-        Returns:
-          See `hierarchical`.
+        The student pass of the batch had the short spans masked.
 
         Raises:
           UserError: the teacher has another frame rate.
@@ -205,11 +170,11 @@ class Vesper(Term):
         masked = choose_masked(
             view.valid, view.batch.get("intensity"), view.draw("long spans"), long
         )
-        half = view.hidden_states[middle]
+        half = view.student.hidden_states[middle]
         hidden = jnp.where(masked[..., None], heads.mask_embedding[...].astype(half.dtype), half)
-        last = view.encode.context(hidden, view.valid, key=view.draw("upper half"), first=middle)[
-            -1
-        ]
+        last = view.passes.upper(
+            view.encoder, hidden, view.student, start=middle, key=view.draw("upper half")
+        )
         taught = _frozen(view, 0, self.config)
         total, found = hierarchical(
             heads.low(half),
@@ -226,20 +191,20 @@ class Vesper(Term):
 
 
 class DenoiseHeads(nnx.Module):
-    """Maps of frames to the teacher's, and of both utterance vectors to the space of comparison."""
+    """A map of frames to the teacher's width, and projections of both utterance vectors."""
 
     def __init__(self, width: int, teacher: int, num_outputs: int, *, key: jax.Array):
-        """Makes them."""
+        """Makes the maps for a student and a teacher of these widths."""
         self.frames = Projection(width, teacher, key=fold(key, "frames"))
         self.student = Projection(width, num_outputs, key=fold(key, "student"))
         self.teacher = Projection(teacher, num_outputs, key=fold(key, "teacher"))
 
 
-class Denoise(Term):
-    """Contrastive teacher and student: distorted speech is told like clean speech."""
+class Denoise(Term[DenoiseHeads]):
+    """Contrastive teacher and student: match distorted speech with clean speech."""
 
     def __init__(self, config: PretrainConfig):
-        """Checks the teacher's name, and that there are distortions."""
+        """Checks `teacher` and the shares, and that distortions or mixing are on."""
         super().__init__(config)
         settings = config.objectives.denoise
         if not is_on(config.distortion) and not config.mixing.probability:
@@ -255,45 +220,27 @@ class Denoise(Term):
         self.needs_teacher = settings.teacher == "average"
         self.width = config.encoder.width
 
-    def meet(self, teachers: Sequence[EncoderConfig]) -> None:
-        """Keeps the width of the first frozen teacher, where it is the one.
-
-        Args:
-          teachers: of the run.
-
-        Raises:
-          UserError: there is none.
-        """
+    def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Stores the width of the first frozen teacher, if `teacher` is "frozen"."""
         if not self.needs_teacher:
             _need_teachers("denoise", teachers, ())
             self.width = teachers[0].width
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> DenoiseHeads:
-        """Makes the maps.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> DenoiseHeads:
+        """Makes the maps."""
         settings = self.config.objectives.denoise
         return DenoiseHeads(self.config.encoder.width, self.width, settings.width, key=key)
 
     def loss(self, heads: DenoiseHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares frames and utterances of both.
-
-        Args:
-          heads: the maps.
-          view: the batch; its student heard distorted speech, its teachers clean speech.
+        """Compares the student's frames and utterances with the teacher's on clean speech.
 
         Returns:
           (sum of both parts with their shares; metrics: denoise_l1, denoise_cosine,
           denoise_contrast, denoise_accuracy).
 
         Raises:
-          UserError: another frame rate, and with a contrast a batch of one row or in parts.
+          UserError: another frame rate; with a contrast also a batch of one row, or gradient
+            accumulation.
         """
         settings = self.config.objectives.denoise
         taught = view.teacher_hidden_states if self.needs_teacher else _frozen(view, 0, self.config)

@@ -1,107 +1,125 @@
-"""What an objective is to pretraining: heads of its own, and a loss on what the encoder said."""
+"""The interface of a pretraining objective: its heads, and its loss on one batch."""
 
-from collections.abc import Callable, Mapping, Sequence
+import abc
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Generic, TypeVar
 
 import jax
 from flax import nnx
 
 from sersl.config.schema import EncoderConfig, PretrainConfig
-from sersl.models.encoder import EncoderOutput, SpeechEncoder
+from sersl.models.encoder import SpeechEncoder
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold
-from sersl.pretraining.student import repeat_rows
+from sersl.pretraining.masking import repeat_rows
+from sersl.pretraining.student import Passes, Student
+
+Heads = TypeVar("Heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The EMA teacher, run once on the clean audio with every frame visible.
+
+    Attributes:
+      encoder: its encoder, without gradient.
+      heads: name of an objective to the EMA of its heads, for those with `teaches_heads`.
+      hidden_states_once: [L + 1, B / clones, T, D], one row per utterance, without gradient.
+      valid_once: bool [B / clones, T], real frames of these rows.
+    """
+
+    encoder: SpeechEncoder
+    heads: Mapping[str, nnx.Module]
+    hidden_states_once: jax.Array
+    valid_once: jax.Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One global batch as every objective sees it: the student has been run once.
+    """One global batch and the student's outputs for it, shared by all objectives.
 
-    With `masking.clones` each row is there that many times, its copies side by side and differently
-    masked, in every array; B counts them.
+    With `masking.clones` above 1 every array holds that many differently masked copies of each row,
+    side by side; B counts the copies.
 
     Attributes:
-      batch: arrays of `sersl.data.transforms`, by name.
-      step: updates done, a scalar.
-      key: PRNG key of this step; `draw` gives an objective its own.
+      batch: arrays of `sersl.data.batch`, by name.
+      step: number of updates done, a scalar.
+      key: PRNG key of this step; `draw` derives the keys of an objective from it.
       clones: copies of each row.
-      valid: bool [B, T], real frames.
-      masked: bool [B, T], frames hidden from the student.
-      present: bool [B, T], frames whose hidden states mean something: the real ones or, with
-        `masking.replace=remove`, those of them that are not masked.
-      sought: bool [B, T, F], features to be found again: of hidden frames and altered bands.
-      weights: float32 [B, T], what a frame's loss counts: 0 where it is not masked, else 1 or, with
-        `knowledge.loss_weight`, more where the speech is intense.
-      frame_weights: float32 [B, T], the same without the mask, 0 at padding: for losses over all
-        real frames.
-      features: [B, T, F], the frontend's of the clean audio, neither masked nor altered, 0 at
-        padding.
-      hidden_states: [L + 1, B, T, D] of the student, see `EncoderOutput`.
-      prefix: name of an objective to [B, P, D], the student's last layer at its `tokens`.
-      encode: runs the student again on another input: encode(waveform, valid, masked=...,
-        key=...) -> EncoderOutput.
-      teacher_encode: the same with the EMA teacher, without gradient; None where no objective of
-        the run needs one.
-      teacher_heads: name of an objective to the EMA of its heads, for those with `teaches_heads`.
-      taught_once: [L + 1, B / clones, T, D] of the EMA teacher, which saw every frame; or None.
-      valid_once: bool [B / clones, T], real frames of those.
-      frozen: hidden_states of each of `frozen_teachers`, which saw every frame, without gradient.
+      encoder: the student's encoder, with its current parameters.
+      student: the student's outputs.
+      weights: float32 [B, T], weight of each frame in a loss over masked frames: 0 where a frame is
+        not masked, else 1 or, with `knowledge.loss_weight`, more where the speech is intense.
+      frame_weights: float32 [B, T], the same for losses over all real frames: 0 at padding only.
+      passes: runs an encoder on another input of the same batch.
+      ema: the EMA teacher, or None if no objective of the run needs one.
+      frozen: hidden states [L + 1, B, T, D] of each of `frozen_teachers`, without gradient.
     """
 
     batch: Mapping[str, jax.Array]
     step: jax.Array
     key: jax.Array
     clones: int
-    valid: jax.Array
-    masked: jax.Array
-    present: jax.Array
-    sought: jax.Array
+    encoder: SpeechEncoder
+    student: Student
     weights: jax.Array
     frame_weights: jax.Array
-    features: jax.Array
-    hidden_states: jax.Array
-    prefix: Mapping[str, jax.Array]
-    encode: Callable[..., EncoderOutput]
-    teacher_encode: Callable[..., EncoderOutput] | None
-    teacher_heads: Mapping[str, nnx.Module]
-    taught_once: jax.Array | None
-    valid_once: jax.Array
+    passes: Passes
+    ema: Teacher | None
     frozen: tuple[jax.Array, ...]
+
+    @property
+    def valid(self) -> jax.Array:
+        """Real frames, bool [B, T]."""
+        return self.student.valid
+
+    @property
+    def masked(self) -> jax.Array:
+        """Frames hidden from the student, bool [B, T]."""
+        return self.student.masked
 
     @property
     def last(self) -> jax.Array:
         """The student's last layer, [B, T, D]."""
-        return self.hidden_states[-1]
+        return self.student.hidden_states[-1]
 
     @property
-    def teacher_hidden_states(self) -> jax.Array | None:
-        """The teacher's, [L + 1, B, T, D], for each copy of a row; None without a teacher."""
-        if self.taught_once is None:
-            return None
-        return repeat_rows(self.taught_once, self.clones, axis=1)
+    def teacher(self) -> Teacher:
+        """The EMA teacher of a run with an objective that sets `needs_teacher`."""
+        if self.ema is None:
+            raise ValueError("no objective of this run sets needs_teacher")
+        return self.ema
+
+    @property
+    def teacher_hidden_states(self) -> jax.Array:
+        """The teacher's hidden states, [L + 1, B, T, D], repeated for each copy of a row."""
+        return repeat_rows(self.teacher.hidden_states_once, self.clones, axis=1)
 
     def draw(self, purpose: str) -> jax.Array:
-        """Gives the PRNG key of one purpose in this step."""
+        """Derives the PRNG key of one purpose in this step."""
         return fold(self.key, purpose)
 
 
-class Term:
-    """One objective of pretraining; `sersl.pretraining.terms.all_terms` lists them all.
+class Term(abc.ABC, Generic[Heads]):
+    """One pretraining objective; `sersl.pretraining.terms.all_terms` lists them all.
 
-    A term is a setting away: `objectives.<name>.weight` above 0 brings it in. It is made before any
-    array is, and refuses settings that make no sense with one sentence.
+    `objectives.<name>.weight` above 0 adds it to the loss. It is made before any array exists, and
+    its constructor raises UserError for settings that make no sense. `Heads` is the type of the
+    module that it trains beside the encoder, None if there is nothing to train.
 
     Attributes:
-      needs: what the batch must hold beside the waveform: "annotation" (intensity and prosody),
-        "category" (of CANONICAL), "distorted" (the waveform as the student hears it), "second"
-        (distorted once more), "codes/<name>" (of a code book).
-      masking: "needed" where the loss counts masked frames, "none" where the objective hides by
-        itself what it seeks, else "any".
-      reads_hidden: whether the encoder must say something of frames that it did not see.
-      needs_teacher: whether the state keeps an exponential average of the encoder.
-      teaches_heads: whether the teacher keeps an average of this term's heads too.
-      schedules: name to setting that changes during training, given the updates done; logged.
+      needs: what the batch must hold besides the waveform: "annotation" (intensity and prosody),
+        "category" (index into CANONICAL), "distorted" (the waveform for the student), "second"
+        (another distortion of it), "codes/<name>" (of a code book).
+      masking: "needed" if the loss is over masked frames, "none" if the objective hides what it
+        predicts by itself, else "any".
+      reads_hidden: whether the loss uses the encoder's outputs at masked frames.
+      needs_teacher: whether the train state must hold an EMA of the encoder.
+      teaches_heads: whether the teacher also holds an EMA of this objective's heads.
+      schedules: name to a setting that changes during training, as a function of the number of
+        updates done, for the log.
     """
 
     needs: frozenset[str] = frozenset()
@@ -112,65 +130,45 @@ class Term:
     schedules: Mapping[str, Callable[[jax.Array], jax.Array]] = MappingProxyType({})
 
     def __init__(self, config: PretrainConfig):
-        """Checks the settings.
-
-        Args:
-          config: of the whole run.
+        """Checks the settings of the whole run.
 
         Raises:
           UserError: settings that make no sense.
         """
         self.config = config
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> nnx.Module | None:
-        """Makes what this objective trains beside the encoder.
+    @abc.abstractmethod
+    def make_heads(self, *, key: jax.Array) -> Heads:
+        """Makes the module that this objective trains beside the encoder, from an init key."""
 
-        Args:
-          encoder: the student; for its widths only.
-          key: PRNG key of the initial weights.
-
-        Returns:
-          A module, or None when there is nothing.
-        """
-        raise NotImplementedError
-
-    def meet(self, teachers: Sequence[EncoderConfig]) -> None:
-        """Looks at the frozen teachers of the run, before heads are made.
-
-        Args:
-          teachers: settings of the encoders of `frozen_teachers`, in their order.
+    def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Receives the encoder settings of `frozen_teachers`, in order, before heads are made.
 
         Raises:
-          UserError: there are none where one is needed, or they lack a layer.
+          UserError: a teacher is needed and missing, or lacks a layer.
         """
-        del teachers
 
-    def tokens(self, heads: nnx.Module | None) -> jax.Array | None:
-        """Gives learned vectors to put in front of the frames of every row.
+    def tokens(self, heads: Heads) -> jax.Array | None:
+        """Returns learned vectors [P, D] to put in front of every row's frames, or None.
 
-        Args:
-          heads: as `make_heads` gave them, with today's parameters.
-
-        Returns:
-          [P, D], of which `View.prefix` will say what the student made of them; None: none.
+        `view.student.prefix` holds the student's outputs at them.
         """
-        del heads
         return None
 
-    def loss(self, heads: nnx.Module | None, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+    @abc.abstractmethod
+    def loss(self, heads: Heads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
         """Computes the objective on one global batch.
 
         Args:
-          heads: as `make_heads` gave them, with today's parameters.
-          view: the batch.
+          heads: the module of `make_heads` with the current parameters.
+          view: the batch and the student's outputs.
 
         Returns:
-          (loss without its weight, every value worth logging).
+          (loss before its weight, metrics to log).
         """
-        raise NotImplementedError
 
     def diagnose(self, values: Mapping[str, float]) -> str | None:
-        """Looks for a collapse of this objective in logged values.
+        """Checks logged values for a collapse of this objective.
 
         Args:
           values: name to value, as logged.
@@ -178,5 +176,4 @@ class Term:
         Returns:
           What has collapsed, by how much, and what to change, to follow "at step N: "; or None.
         """
-        del values
         return None

@@ -1,4 +1,4 @@
-"""Multi-task workers: what is known of the clean signal, and what belongs to the same utterance."""
+"""Workers: regression of known properties of the clean signal, and mutual information."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,6 @@ from flax import nnx
 from sersl.audio.prosody import PROSODY_NAMES
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.encoder import SpeechEncoder
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.models.spectra import DESCRIPTORS, deltas, describe_frames, num_values
 from sersl.objectives.mean import Mean
@@ -25,16 +24,16 @@ from sersl.pretraining.terms.term import Term, View
 
 FUNCTIONALS, PROSODY = "functionals", "prosody"
 WORKERS = (*DESCRIPTORS, PROSODY, FUNCTIONALS)
-# Losses of errors that are not squared: PASE's, and one that an octave error does not lead.
+# Losses other than the squared error: L1 as in PASE; Huber limits the weight of octave errors.
 ERRORS = {"waveform": "l1", PROSODY: "huber"}
 _DESCRIBED = "mfcc"  # what functionals are statistics of
 
 
 class WorkerHeads(nnx.Module):
-    """One small network per worker and, with `balance=uncertainty`, how much each counts."""
+    """One small network per worker and, with `balance=uncertainty`, their log-variances."""
 
     def __init__(self, config: PretrainConfig, *, key: jax.Array):
-        """Makes them."""
+        """Makes the networks."""
         settings = config.objectives.workers
         for name in settings.names:
             head = RegressionHead(
@@ -45,19 +44,14 @@ class WorkerHeads(nnx.Module):
             )
             setattr(self, name, head)
         if settings.balance == "uncertainty":
-            # log-variances; called scale, which weight decay leaves alone
+            # log-variances; named scale, so that no weight decay applies
             self.scale = nnx.Param(jnp.zeros(len(settings.names)), axes=(None,))
 
 
 def num_outputs(name: str, config: PretrainConfig) -> int:
-    """Counts what a worker predicts: values, their slopes, and the same of neighbouring frames.
+    """Counts the outputs per frame of one of WORKERS; per chunk for functionals.
 
-    Args:
-      name: one of WORKERS.
-      config: of the run.
-
-    Returns:
-      Values per frame, or per chunk of functionals.
+    They are values, their slopes, and both of neighbouring frames.
     """
     settings = config.objectives.workers
     if name == FUNCTIONALS:
@@ -69,11 +63,11 @@ def num_outputs(name: str, config: PretrainConfig) -> int:
     return num_values(name) * (3 if settings.deltas else 1) * (2 * settings.context + 1)
 
 
-class Workers(Term):
-    """PASE+: regress descriptors of the clean signal, whatever the student hears."""
+class Workers(Term[WorkerHeads]):
+    """PASE+: regress descriptors of the clean signal, even if the student's input is distorted."""
 
     def __init__(self, config: PretrainConfig):
-        """Checks names, shares, balance and frames."""
+        """Checks `names`, `shares`, `balance` and `frames`."""
         super().__init__(config)
         settings = config.objectives.workers
         for name in settings.names:
@@ -90,34 +84,22 @@ class Workers(Term):
                 f"of the {len(settings.names)} workers, or be empty"
             )
         if settings.balance == "uncertainty" and 0 in settings.shares:
-            # Its loss would be its log-variance alone, which would fall for ever.
+            # Its loss would be its log-variance alone, which is unbounded below.
             raise UserError(
-                f"objectives.workers.shares={list(settings.shares)} has a worker of no weight, and "
-                "balance 'uncertainty' learns weights: leave that worker out of "
+                f"objectives.workers.shares={list(settings.shares)} has a worker of weight 0, and "
+                "balance 'uncertainty' learns the weights: leave that worker out of "
                 "objectives.workers.names"
             )
         if PROSODY in settings.names:
             self.needs = frozenset({"annotation"})
         self.masking = "needed" if settings.frames == "hidden" else "any"
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> WorkerHeads:
-        """Makes the workers.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> WorkerHeads:
+        """Makes the workers."""
         return WorkerHeads(self.config, key=key)
 
     def loss(self, heads: WorkerHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares what the workers predict with the clean signal.
-
-        Args:
-          heads: the workers.
-          view: the batch.
+        """Compares the workers' predictions with the clean signal.
 
         Returns:
           (sum over workers of share times loss, or balanced by uncertainty; metrics: workers,
@@ -126,11 +108,11 @@ class Workers(Term):
         settings = self.config.objectives.workers
         weights = view.weights if settings.frames == "hidden" else view.frame_weights
         waveform = jnp.where(view.batch["valid"], view.batch["waveform"], 0.0)
-        found = {}
+        found: dict[str, Mean] = {}
         for name in settings.names:
             metric = f"workers_{name}"
             if name == FUNCTIONALS:
-                predicted, target, counted = self._functionals(heads.functionals, waveform, view)
+                predicted, target, counted = self._functionals(getattr(heads, name), waveform, view)
             else:
                 predicted = getattr(heads, name)(view.last)
                 target, counted = self._target(name, waveform, view), weights
@@ -146,10 +128,10 @@ class Workers(Term):
             total = losses.sum()
         return total, {"workers": Mean.of(total, jnp.any(present)), **found}
 
-    def _target(self, name, waveform, view):
-        """[B, T, num_outputs] of a descriptor, NaN where a neighbour is not real."""
+    def _target(self, name: str, waveform: jax.Array, view: View) -> jax.Array:
+        """Returns the targets of a worker [B, T, num_outputs], NaN if a neighbour is not real."""
         settings = self.config.objectives.workers
-        if name == PROSODY:  # has slopes of its own
+        if name == PROSODY:  # it holds slopes already
             return with_context(view.batch[PROSODY], view.valid, radius=settings.context)
         values = describe_frames(name, waveform)
         if name == "waveform":
@@ -158,8 +140,10 @@ class Workers(Term):
             values = deltas(values, view.valid)
         return with_context(values, view.valid, radius=settings.context)
 
-    def _functionals(self, head, waveform, view):
-        """(predicted [B, C, F], statistics of the chunks, bool [B, C]: chunks that are real)."""
+    def _functionals(
+        self, head: RegressionHead, waveform: jax.Array, view: View
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns predictions and targets [B, C, F] of chunks, and which chunks are real [B, C]."""
         chunk = self.config.objectives.workers.chunk
         values = describe_frames(_DESCRIBED, waveform)
         mean, real = chunk_means(values, view.valid, frames=chunk)
@@ -170,19 +154,19 @@ class Workers(Term):
 
 
 class Discriminators(nnx.Module):
-    """Says whether two vectors are of one utterance: of frames (local), of chunks (global)."""
+    """Classifies pairs of frames (local) and of chunks (global): of one utterance or of two."""
 
     def __init__(self, width: int, hidden: int, *, key: jax.Array):
-        """Makes both, each over two vectors of this width side by side."""
+        """Makes both; their input is two vectors of this width, concatenated."""
         self.local_pair = RegressionHead(2 * width, hidden, 1, key=fold(key, "local"))
         self.global_pair = RegressionHead(2 * width, hidden, 1, key=fold(key, "global"))
 
 
-class Information(Term):
-    """PASE's LIM and GIM: tell frames and chunks of the utterance from those of another."""
+class Information(Term[Discriminators]):
+    """PASE's LIM and GIM: distinguish frames and chunks of the utterance from those of another."""
 
     def __init__(self, config: PretrainConfig):
-        """Checks that one of the two has a share."""
+        """Checks that one of the two shares is not 0."""
         super().__init__(config)
         settings = config.objectives.information
         if not (settings.local_share or settings.global_share):
@@ -191,32 +175,20 @@ class Information(Term):
                 "share, or set its weight to 0"
             )
 
-    def make_heads(self, encoder: SpeechEncoder, *, key: jax.Array) -> Discriminators:
-        """Makes the discriminators.
-
-        Args:
-          encoder: unused; its width is in the config.
-          key: PRNG key.
-
-        Returns:
-          The heads.
-        """
+    def make_heads(self, *, key: jax.Array) -> Discriminators:
+        """Makes the discriminators."""
         hidden = self.config.objectives.information.hidden
         return Discriminators(self.config.encoder.width, hidden, key=key)
 
     def loss(self, heads: Discriminators, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Draws pairs and discriminates.
-
-        Args:
-          heads: the discriminators.
-          view: the batch.
+        """Draws pairs and classifies them.
 
         Returns:
           (sum of both with their shares; metrics: information, local_information and
           global_information, the latter two with _accuracy).
 
         Raises:
-          UserError: a batch of one row, or one that comes in parts.
+          UserError: a batch of one row, or gradient accumulation.
         """
         need_whole_batch("objectives.information")
         settings = self.config.objectives.information
@@ -225,8 +197,8 @@ class Information(Term):
         total = settings.local_share * local + settings.global_share * over_chunks
         return total, {"information": Mean.of(total), **found, **found_global}
 
-    def _local(self, head, view):
-        """Each real frame with another of its utterance, and with one of another utterance."""
+    def _local(self, head: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Pairs each real frame with another of its utterance, and with one of another."""
         hidden = view.last
         pairs = draw_pairs(
             view.valid,
@@ -243,8 +215,8 @@ class Information(Term):
             name="local_information",
         )
 
-    def _global(self, head, view):
-        """Means of two chunks of an utterance, and of a chunk of another, in either order."""
+    def _global(self, head: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
+        """Pairs the means of two chunks of an utterance, and of a chunk of another."""
         chunk = self.config.objectives.information.chunk
         pairs = draw_pairs(
             view.valid,
@@ -255,7 +227,7 @@ class Information(Term):
         )
         anchor, own = (take_chunks(view.last, pairs.positive[:, i], chunk=chunk) for i in (0, 1))
         other = take_chunks(view.last[pairs.other], pairs.negative[:, 0], chunk=chunk)
-        # Anchor and context change places as well (PASE+).
+        # Both orders of anchor and context (PASE+).
         first, second, wrong = (
             jnp.concatenate(x) for x in ((anchor, own), (own, anchor), (other,) * 2)
         )
@@ -267,5 +239,5 @@ class Information(Term):
         )
 
 
-def _score(head, first, second):
+def _score(head: RegressionHead, first: jax.Array, second: jax.Array) -> jax.Array:
     return head(jnp.concatenate([first, second], axis=-1))[..., 0]

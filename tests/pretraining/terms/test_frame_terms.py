@@ -16,8 +16,8 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
-from sersl.pretraining.masking import choose_masked
-from sersl.pretraining.student import most_unmasked, repeat_rows, run_student
+from sersl.pretraining.masking import choose_masked, repeat_rows
+from sersl.pretraining.student import Passes, most_unmasked
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.distill import Utterance
 from sersl.training.step import make_teacher
@@ -136,30 +136,30 @@ def test_term_when_the_batch_has_one_row_then_finite(name):
 @pytest.mark.parametrize(
     ("name", "more", "words"),
     [
-        ("apc", {"encoder": {"kind": "transformer"}}, "objectives.apc predicts frames to come"),
-        ("cpc", {"encoder": {"kind": "masked_conv"}}, "objectives.cpc predicts frames to come"),
-        ("npc", {"encoder": {"kind": "gru"}}, "set encoder.kind to 'masked_conv'"),
-        ("apc", {"masking": {"rule": "uniform"}}, "would only take away input"),
+        ("apc", {"encoder": {"kind": "transformer"}}, "objectives.apc predicts later frames"),
+        ("cpc", {"encoder": {"kind": "masked_conv"}}, "objectives.cpc predicts later frames"),
+        ("npc", {"encoder": {"kind": "gru"}}, "set it to 'masked_conv'"),
+        ("apc", {"masking": {"rule": "uniform"}}, "would only remove input"),
         ("cpc", {"objectives": {"cpc": {"negatives": "speakers"}}}, "did you mean 'speaker'"),
         ("clusters", {"objectives": {"clusters": {"books": ()}}}, "run `sersl cluster`"),
         ("clusters", {"objectives": {"clusters": {"codes": (5,)}}}, "number of codes"),
-        ("clusters", {"masking": {"rule": "none"}}, "'none' hides none"),
-        ("best_rq", {"masking": {"replace": "remove"}}, "never meets them"),
+        ("clusters", {"masking": {"rule": "none"}}, "masking.rule is 'none'"),
+        ("best_rq", {"masking": {"replace": "remove"}}, "removes them from its input"),
         ("best_rq", {"masking": {"replace": "feature"}}, "did you mean 'features'"),
-        ("distill", {"objectives": {"distill": {"decoder": "linear"}}}, "never meets them"),
+        ("distill", {"objectives": {"distill": {"decoder": "linear"}}}, "removes them from its input"),
         ("distill", {"objectives": {"distill": {"decoder": "conv"}}}, "decoder"),
         ("distill", {"objectives": {"distill": {"decoder_groups": 3}}}, "does not divide"),
-        ("distill", {"encoder": {"kind": "gru"}}, "cannot pass over frames"),
+        ("distill", {"encoder": {"kind": "gru"}}, "cannot skip frames"),
         ("utterance", {"objectives": {"utterance": {"kind": "tokens"}}}, "did you mean 'token'"),
         ("best_rq", {"objectives": {"penalty": {"weight": 1.0}}}, "none that learn"),
-        ("apc", {"masking": {"clones": 2}}, "mean nothing"),
+        ("apc", {"masking": {"clones": 2}}, "have no effect"),
         ("best_rq", {"mixing": {"lowest_db": 9.0}}, "swap them"),
-        ("distill", {"frontend": {"kind": "whisper"}}, "looks at all of its window"),
-        ("apc", {"encoder": {"positions": "convolution"}}, "carries them to their neighbours"),
-        ("cpc", {"encoder": {"positions": "convolution_stack"}}, "carries them to their"),
-        ("npc", {"encoder": {"positions": "convolution"}}, "carries them to their neighbours"),
-        ("apc", {"frontend": {"kind": "whisper"}}, "carry them to their neighbours"),
-        ("utterance", {"encoder": {"kind": "gru"}}, "does not hear the utterance"),
+        ("distill", {"frontend": {"kind": "whisper"}}, "attends to all of its window"),
+        ("apc", {"encoder": {"positions": "convolution"}}, "mixes neighbouring frames"),
+        ("cpc", {"encoder": {"positions": "convolution_stack"}}, "mixes neighbouring frames"),
+        ("npc", {"encoder": {"positions": "convolution"}}, "mixes neighbouring frames"),
+        ("apc", {"frontend": {"kind": "whisper"}}, "mix neighbouring frames"),
+        ("utterance", {"encoder": {"kind": "gru"}}, "do not depend on the frames"),
         ("apc", {"encoder": {"relative_bias": True}}, "of encoder.kind 'transformer'"),
         ("npc", {"encoder": {"layer_drop": 0.1}}, "of encoder.kind 'transformer'"),
         ("best_rq", {"alteration": {"band_share": 0.2}}, "alteration have no effect"),
@@ -177,15 +177,8 @@ def student_of(config, batch, key):
 
     @jax.jit
     def run(batch, key):
-        return run_student(
-            model,
-            batch,
-            heard=batch["waveform"],
-            config=config,
-            intensity=None,
-            tokens={},
-            key=key,
-        )
+        passes = Passes(batch, config=config, tokens={}, key=key)
+        return passes.student(model.encoder, "waveform")
 
     return model, run(batch, key)
 
@@ -220,7 +213,7 @@ def test_student_when_frames_are_removed_then_the_others_do_not_depend_on_them(p
     expected = np.asarray(run(x))
     alone = np.asarray(encoder.contextualize(x, present))
     assert expected.shape[2] == 2 + alone.shape[2] and not np.allclose(expected[:, :, 2:], alone)
-    for found in (run(changed), run(x, most_present=most), run(changed, most_present=most)):
+    for found in (run(changed), run(x, most_valid=most), run(changed, most_valid=most)):
         found = np.asarray(found)
         np.testing.assert_allclose(found[:, :, :2], expected[:, :, :2], **FP32)
         np.testing.assert_allclose(
@@ -273,7 +266,7 @@ def test_diagnose_when_the_whole_batch_is_silent_then_says_so_from_the_first_ste
         np.testing.assert_allclose(values["silent_rows"], share, rtol=1e-6)
         assert task.diagnose(1, values) is None
     values = run(params, None, batch_of(0 * sound), 0)[1]
-    assert "at step 1: every recording of the batch is digital silence" in task.diagnose(1, values)
+    assert "at step 1: every recording in this batch is digital silence" in task.diagnose(1, values)
 
 
 def test_gradient_when_recordings_hold_digital_silence_then_layer_norms_do_not_blow_it_up():
@@ -315,13 +308,17 @@ def test_student_when_the_frontend_has_a_window_of_its_own_then_frames_are_those
 
 def test_utterance_when_frames_are_averaged_then_in_float32_whatever_the_encoder_computes_in():
     term = Utterance(config_of("utterance", {"objectives": {"utterance": {"kind": "global"}}}))
-    heads = term.make_heads(None, key=jax.random.key(0))
+    heads = term.make_heads(key=jax.random.key(0))
     rng = np.random.default_rng(0)
     hidden = jnp.asarray(1 + rng.normal(size=(2, 999, 16)), jnp.bfloat16)
     real = np.ones((2, 999), bool)
     taught = rng.normal(size=(2, 2, 999, 16))
     view = types.SimpleNamespace(
-        last=hidden, present=real, valid=real, valid_once=real, taught_once=taught, clones=1
+        last=hidden,
+        valid=real,
+        clones=1,
+        student=types.SimpleNamespace(present=real),
+        teacher=types.SimpleNamespace(hidden_states_once=taught, valid_once=real),
     )
     said = heads.projection(np.asarray(hidden, np.float64).mean(1))
     frames = taught[1]
