@@ -146,7 +146,11 @@ def test_term_when_the_batch_has_one_row_then_finite(name):
         ("clusters", {"masking": {"rule": "none"}}, "masking.rule is 'none'"),
         ("best_rq", {"masking": {"replace": "remove"}}, "removes them from its input"),
         ("best_rq", {"masking": {"replace": "feature"}}, "did you mean 'features'"),
-        ("distill", {"objectives": {"distill": {"decoder": "linear"}}}, "removes them from its input"),
+        (
+            "distill",
+            {"objectives": {"distill": {"decoder": "linear"}}},
+            "removes them from its input",
+        ),
         ("distill", {"objectives": {"distill": {"decoder": "conv"}}}, "decoder"),
         ("distill", {"objectives": {"distill": {"decoder_groups": 3}}}, "does not divide"),
         ("distill", {"encoder": {"kind": "gru"}}, "cannot skip frames"),
