@@ -18,7 +18,7 @@ from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
 from sersl.pretraining.intensity_input import IntensityInput, frame_weights
 from sersl.pretraining.masking import NO_RULE, repeat_rows
-from sersl.pretraining.student import Passes, check_student
+from sersl.pretraining.student import Passes, Student, check_student
 from sersl.pretraining.terms.all_terms import make_terms
 from sersl.pretraining.terms.term import Teacher, Term, View
 from sersl.runs.initial_weights import InitialWeights
@@ -166,15 +166,15 @@ class PretrainTask:
             weights=jnp.where(student.masked, weights, 0.0),
             frame_weights=weights,
             passes=passes,
-            ema=self._run_teacher(teacher, batch, passes, student),
+            ema=self._run_teacher(teacher, passes, student),
             frozen=tuple(
                 repeat_rows(one.hidden_states(constants["frozen"][i], batch), clones, axis=1)
                 for i, one in enumerate(self._frozen)
             ),
         )
 
-    def _run_teacher(self, params, batch, passes, student) -> Teacher | None:
-        if not self._teacher_graphs:
+    def _run_teacher(self, params: dict | None, passes: Passes, student: Student) -> Teacher | None:
+        if params is None:
             return None
         modules = {
             name: nnx.merge(graph, nnx.State(jax.lax.stop_gradient(params[name])))
@@ -188,7 +188,7 @@ class PretrainTask:
             valid_once=student.valid[:: self.config.masking.clones],
         )
 
-    def _tokens(self, model) -> dict[str, jax.Array]:
+    def _tokens(self, model: PretrainModel) -> dict[str, jax.Array]:
         """Collects the tokens of all objectives."""
         tokens = {
             name: term.tokens(getattr(model, name, None)) for name, term in self.terms.items()

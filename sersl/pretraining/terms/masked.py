@@ -46,6 +46,7 @@ class Contrastive(Term[ContrastiveHeads]):
 
     def make_heads(self, *, key: jax.Array) -> ContrastiveHeads:
         """Makes the quantizer and the projection."""
+        return ContrastiveHeads(self.config, key=key)
 
     def loss(self, heads: ContrastiveHeads, view: View) -> tuple[jax.Array, dict[str, Mean]]:
         """Quantizes the features and contrasts them, see `contrastive`."""

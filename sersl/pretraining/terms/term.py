@@ -1,7 +1,7 @@
 """The interface of a pretraining objective: its heads, and its loss on one batch."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar
