@@ -1,4 +1,6 @@
-"""Multi-head self-attention over real frames, by several implementations."""
+"""Multi-head self-attention over real frames, with several implementations."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ class Attention(nnx.Module):
     """Multi-head self-attention; softmax in float32."""
 
     def __init__(self, config: EncoderConfig, *, key: jax.Array):
-        """Makes the four projections; the last starts scaled down, as it ends a residual."""
+        """Makes the projections; the output projection starts smaller, as it ends a residual."""
         self.config = config
         width, dtype = config.width, config.dtype
         inwards = ("embed", "heads")
@@ -47,16 +49,16 @@ class Attention(nnx.Module):
         bias: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> jax.Array:
-        """Lets every frame look at the real frames of its row.
+        """Attends from every frame to the real frames of its row.
 
         Args:
           x: [B, T, D].
           valid: bool [B, T].
-          bias: float32 [H, T, T], added to the scores after each frame's gates; None: none.
-          key: PRNG key of the dropout of weights; None: no dropout.
+          bias: float32 [H, T, T], added to the scores times each frame's gates; None: none.
+          key: PRNG key of the dropout of attention weights; None: no dropout.
 
         Returns:
-          [B, T, D]; what it says at frames that are not valid means nothing.
+          [B, T, D], undefined at padding.
         """
         shape = (*x.shape[:2], self.config.num_heads, -1)
         query, key_vectors = self.query(x).reshape(shape), self.key(x).reshape(shape)
@@ -65,7 +67,7 @@ class Attention(nnx.Module):
         value = self.value(x).reshape(shape)
         if bias is not None:
             bias = self._gates(x.reshape(shape))[..., None] * bias
-        # A row that is all padding looks at all of it: a softmax over nothing would be NaN.
+        # A row of padding only attends to all of it: a softmax over nothing would be NaN.
         seen = valid | ~valid.any(1, keepdims=True)
         name, _ = chosen(self.config)
         mixed = ATTENTION[name](
@@ -74,9 +76,9 @@ class Attention(nnx.Module):
         return self.output(mixed.reshape(x.shape))
 
     def _gates(self, x: jax.Array) -> jax.Array:
-        """Computes how much of the bias each frame takes: [B, T, H, d] to float32 [B, H, T].
+        """Computes the factor of the bias for each frame: [B, T, H, d] to float32 [B, H, T].
 
-        Source: WavLM (2110.13900), eq. 4 to 6; differs: the scale stands inside, as in its code.
+        Source: WavLM (2110.13900), eq. 4 to 6; differs: the scale is inside, as in its code.
         """
         units = self.gate(x).astype(jnp.float32)
         gates = jax.nn.sigmoid(units.reshape(*units.shape[:-1], 2, -1).sum(-1))
@@ -85,35 +87,25 @@ class Attention(nnx.Module):
 
 
 def residual_std(num_inputs: int, config: EncoderConfig) -> float:
-    """Gives the deviation of initial kernels that end a residual branch.
+    """Returns the standard deviation of initial kernels that end a residual branch.
 
-    Args:
-      num_inputs: of the kernel.
-      config: with the number of layers.
-
-    Returns:
-      (2 L num_inputs)^-1/2.
-
-    Source: GPT-2, sec. 2.3.
+    It is (2 L num_inputs)^-1/2 with L layers. Source: GPT-2, sec. 2.3.
     """
     return (num_inputs * 2 * config.num_layers) ** -0.5
 
 
 def chosen(config: EncoderConfig) -> tuple[str, str]:
-    """Says which implementation computes attention on the mesh that is set.
-
-    Args:
-      config: of the encoder.
+    """Chooses the implementation of attention on the current mesh.
 
     Returns:
-      (key of ATTENTION, why it is not the kernel of the platform; "" where it is, or where the
-      config names another).
+      (key of ATTENTION, reason why it is not the platform's kernel; "" if it is, or if the config
+      names an implementation).
     """
     if config.attention != AUTO:
         return config.attention, ""
     mesh = jax.sharding.get_abstract_mesh()
     device = mesh.abstract_device
-    kernel = PLATFORMS.get(None if device is None else device.platform)
+    kernel = None if device is None else PLATFORMS.get(device.platform or "")
     if kernel is None:
         return "xla", ""
     if config.relative_bias:
@@ -126,11 +118,11 @@ def chosen(config: EncoderConfig) -> tuple[str, str]:
 
 
 def _attend(query, key, value, seen, bias, rate, dropout_key):
-    """Attention as plain products.
+    """Attention as matrix products.
 
-    What `jax.nn.dot_product_attention(implementation="xla")` computes, 2.3 times faster on CPU
-    (forward and backward, 16 rows of 200 frames, 4 heads of 32: 37 ms against 83): the division by
-    the sum comes after the second product, on [B, T, H, d] instead of [B, H, T, T].
+    It computes what `jax.nn.dot_product_attention(implementation="xla")` does, 2.3 times faster on
+    CPU (forward and backward, 16 rows of 200 frames, 4 heads of 32: 37 ms against 83), because it
+    divides by the sum after the second product, on [B, T, H, d] instead of [B, H, T, T].
     """
     scores = jnp.einsum(
         "bthd,bshd->bhts",
@@ -141,7 +133,7 @@ def _attend(query, key, value, seen, bias, rate, dropout_key):
     if bias is not None:
         scores = scores + bias
     scores = jnp.where(seen[:, None, None, :], scores, -1e30)
-    # The largest cancels, so no gradient flows through it.
+    # The largest score cancels, so no gradient flows through it.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     kept = dropout(weights, rate, key=dropout_key)
     mixed = jnp.einsum(
@@ -151,14 +143,14 @@ def _attend(query, key, value, seen, bias, rate, dropout_key):
 
 
 def _attend_splash(query, key, value, seen, bias, rate, dropout_key):
-    del bias, rate, dropout_key  # there are none where it is chosen
+    del bias, rate, dropout_key  # `chosen` names splash only without bias and dropout
     return splash(query, key, value, seen)
 
 
 def _attend_jax(implementation):
     def attend(query, key, value, seen, bias, rate, dropout_key):
-        del rate, dropout_key  # refused where it is not 0, as jax has none
-        # cuDNN knows no mask of the keys, but how many of them there are; real frames come first.
+        del rate, dropout_key  # a rate above 0 is refused with this implementation
+        # cuDNN takes no key mask, only the number of keys; real frames come first.
         hidden = (
             {"key_value_seq_lengths": seen.sum(-1, dtype=jnp.int32)}
             if implementation == "cudnn"
@@ -176,14 +168,14 @@ def _attend_jax(implementation):
     return attend
 
 
-# Each takes query, key, value [B, T, H, d], bool [B, T], the frames to look at, a bias [B, H, T, T]
-# or None, and the rate and PRNG key of dropout.
-ATTENTION = {
+# Each takes query, key, value [B, T, H, d], bool [B, T], the frames to attend to, a bias
+# [B, H, T, T] or None, and the rate and PRNG key of dropout.
+ATTENTION: dict[str, Callable[..., jax.Array]] = {
     "xla": _attend,
     "jax": _attend_jax("xla"),
     "cudnn": _attend_jax("cudnn"),
     "splash": _attend_splash,
 }
 AUTO = "auto"
-PLATFORMS = {"tpu": "splash"}  # what auto is by the platform of the mesh; elsewhere xla
+PLATFORMS = {"tpu": "splash"}  # meaning of auto by platform of the mesh; xla on others
 WITH_DROPOUT = (AUTO, "xla")

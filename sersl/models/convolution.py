@@ -1,7 +1,7 @@
-"""Convolutions over time: several formulations of the same numbers, and the choice by platform.
+"""Convolutions over time in several equivalent formulations, and the choice for each platform.
 
-XLA's own convolution is fast on GPU and TPU. On CPU its gradients are slow, most of all those of
-grouped convolutions; docs/benchmarks/convolution.md has the measurements behind CHOICES.
+XLA's convolution is fast on GPU and TPU. On CPU its gradients are slow, those of grouped
+convolutions most of all; docs/benchmarks/convolution.md has the measurements behind CHOICES.
 """
 
 import functools
@@ -18,7 +18,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
 
     Args:
       x: [B, T, I].
-      kernel: [K, I, O], tap 0 meets the earliest frame; computed in the dtype of x.
+      kernel: [K, I, O], tap 0 at the earliest frame; computed in the dtype of x.
       stride: frames between outputs.
 
     Returns:
@@ -28,7 +28,7 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int) -> jax.Array:
 
 
 def convolve_groups(x: jax.Array, kernel: jax.Array, *, groups: int) -> jax.Array:
-    """Convolves groups of channels apart, with K // 2 zeros in front and as many frames out as in.
+    """Convolves groups of channels with zero padding that keeps the number of frames.
 
     Args:
       x: [B, T, D].
@@ -36,7 +36,7 @@ def convolve_groups(x: jax.Array, kernel: jax.Array, *, groups: int) -> jax.Arra
       groups: divides D.
 
     Returns:
-      [B, T, D]; frame t sees frames t - K // 2 to t + (K - 1) // 2.
+      [B, T, D]; frame t depends on frames t - K // 2 to t + (K - 1) // 2.
     """
     convolve_rows = functools.partial(_by_platform, "grouped", groups)
     return on_own_rows(convolve_rows, x, kernel.astype(x.dtype))
@@ -67,7 +67,7 @@ def _lax_strided_2d(stride, x, kernel):
 
 
 def _patches_strided(stride, x, kernel):
-    """All patches side by side, then one product."""
+    """Concatenates all patches, then computes one product."""
     taps, _, outputs = kernel.shape
     num_rows, num_frames = x.shape[0], (x.shape[1] - taps) // stride + 1
     last = (num_frames - 1) * stride + 1
@@ -77,7 +77,7 @@ def _patches_strided(stride, x, kernel):
 
 
 def _blocks_strided(stride, x, kernel):
-    """Frames in blocks of `stride`: one product per block that a patch touches, then a sum."""
+    """Divides frames into blocks of `stride`; one product per block of a patch, then a sum."""
     taps, inputs, outputs = kernel.shape
     num_rows, num_frames = x.shape[0], (x.shape[1] - taps) // stride + 1
     per_patch = -(-taps // stride)
@@ -92,11 +92,11 @@ def _blocks_strided(stride, x, kernel):
         flat = blocks[:, i : i + num_frames].reshape(-1, stride * inputs)
         return (flat @ parts[i]).reshape(num_rows, num_frames, outputs)
 
-    return sum(product(i) for i in range(per_patch))
+    return functools.reduce(jnp.add, map(product, range(per_patch)))
 
 
 def _padding(kernel):
-    """Zeros in front and behind; one fewer behind where the kernel is even."""
+    """Returns the zeros before and after; one fewer after for an even kernel."""
     return kernel.shape[0] // 2, (kernel.shape[0] - 1) // 2
 
 
@@ -112,7 +112,7 @@ def _lax_grouped(groups, x, kernel):
 
 
 def _patches_grouped(groups, x, kernel):
-    """All patches of one group at a time, then one product."""
+    """Concatenates the patches of one group at a time, then computes one product."""
     (taps, inputs, _), (num_rows, num_frames, _) = kernel.shape, x.shape
     padded = jnp.pad(x, ((0, 0), _padding(kernel), (0, 0)))
     by_group = padded.reshape(num_rows, -1, groups, inputs).transpose(2, 0, 1, 3)
@@ -128,17 +128,17 @@ def _patches_grouped(groups, x, kernel):
 
 
 def _fft_grouped(groups, x, kernel):
-    """A product of spectra; zeros enough that no end wraps around into the other."""
+    """Multiplies spectra, with enough zeros that the ends do not wrap around."""
     (taps, inputs, width), (num_rows, num_frames, _) = kernel.shape, x.shape
     length = next_fast_len(num_frames + taps - 1, real=True)
     spectrum = jnp.fft.rfft(x.astype(jnp.float32), n=length, axis=1)
     spectrum = spectrum.reshape(num_rows, -1, groups, inputs)
-    # Conjugate: a convolution of networks is a correlation.
+    # Conjugate, because the convolution of a network is a correlation.
     response = jnp.conj(jnp.fft.rfft(kernel.astype(jnp.float32), n=length, axis=0))
     response = response.reshape(-1, inputs, groups, width // groups)
     product = jnp.einsum("btgi,tigo->btgo", spectrum, response)
     out = jnp.fft.irfft(product.reshape(num_rows, -1, width), n=length, axis=1)
-    # Frame t of the correlation looks ahead; shift it so that it looks around itself.
+    # Frame t of the correlation depends on later frames only; centre it.
     return jnp.roll(out, _padding(kernel)[0], axis=1)[:, :num_frames].astype(x.dtype)
 
 
@@ -153,16 +153,16 @@ FORMULATIONS = {
     },
     "grouped": {"lax": _lax_grouped, "patches": _patches_grouped, "fft": _fft_grouped},
 }
-# Forward and backward, by the platform that a program is compiled for, which need not be the one
-# that compiles it.
+# (forward, backward) by the platform that the program is compiled for, which may differ from the
+# one that compiles it.
 CHOICES = {
     "strided": {"cpu": ("lax", "patches"), "default": ("lax", "lax")},
     "grouped": {"cpu": ("fft", "fft"), "default": ("lax", "lax")},
 }
 
 
-# The rule of its own keeps the input for the backward pass, not patches or spectra, and leaves
-# the backward pass the platform's formulation too.
+# A custom rule stores the input for the backward pass rather than patches or spectra, and lets the
+# platform choose the formulation of the backward pass too.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _by_platform(family, size, x, kernel):
     return _choose(family, 0, lambda form: functools.partial(form, size))(x, kernel)
@@ -186,7 +186,7 @@ _by_platform.defvjp(_forward, _backward)
 
 
 def _choose(family, part, make):
-    """Gives a function that lowers to the formulation of the platform compiled for."""
+    """Returns a function that lowers to the formulation of the target platform."""
     forms = {
         platform: make(FORMULATIONS[family][names[part]])
         for platform, names in CHOICES[family].items()

@@ -1,4 +1,4 @@
-"""Convolutional decoder: fills in the frames that an encoder did not see, as in data2vec 2.0."""
+"""The convolutional decoder of data2vec 2.0, which predicts frames that the encoder did not see."""
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +9,20 @@ from sersl.core.errors import UserError
 from sersl.models.layers import Linear, dropout, standardize, truncated_normal
 
 INPUT_DROPOUT = 0.1  # fairseq, D2vDecoderConfig.input_dropout
-MASK_NOISE = 0.01  # deviation of what stands for a hidden frame (fairseq, mask_noise_std)
+MASK_NOISE = 0.01  # standard deviation of the input at masked frames (fairseq, mask_noise_std)
 
 
 class DecoderLayer(nnx.Module):
-    """Grouped convolution over frames, norm without weights, GELU."""
+    """A grouped convolution over frames, a norm without parameters, and GELU."""
 
     def __init__(self, num_inputs: int, width: int, *, kernel: int, groups: int, key: jax.Array):
         """Makes the layer.
 
         Args:
           num_inputs: width of the input.
-          width: of the output.
-          kernel: frames seen, odd.
-          groups: into which both widths divide.
+          width: width of the output.
+          kernel: number of taps, odd.
+          groups: number of groups; it divides both widths.
           key: PRNG key of the initial weights.
         """
         self.groups = groups
@@ -69,14 +69,14 @@ class Decoder(nnx.Module):
 
         Args:
           num_inputs: width of the encoder, and of the output.
-          width: of the layers.
-          num_layers: how many, 1 or more.
-          kernel: frames that a layer sees, odd.
-          groups: of the convolutions.
+          width: width of the layers.
+          num_layers: number of layers, 1 or more.
+          kernel: number of taps of a layer, odd.
+          groups: groups of the convolutions.
           key: PRNG key of the initial weights.
 
         Raises:
-          UserError: widths that the groups do not divide, or an even kernel.
+          UserError: widths that are not multiples of the groups, or an even kernel.
         """
         if num_inputs % groups or width % groups:
             raise UserError(
@@ -85,7 +85,8 @@ class Decoder(nnx.Module):
             )
         if kernel % 2 == 0:
             raise UserError(
-                f"objectives.distill.decoder_kernel={kernel} is even: a frame must be its centre"
+                f"objectives.distill.decoder_kernel={kernel} is even: set it to an odd number, so "
+                "that it has a centre"
             )
         keys = jax.random.split(key, num_layers + 1)
         widths = [num_inputs] + [width] * num_layers
@@ -100,12 +101,12 @@ class Decoder(nnx.Module):
     def __call__(
         self, x: jax.Array, *, valid: jax.Array, masked: jax.Array, key: jax.Array
     ) -> jax.Array:
-        """Predicts every frame from those that were seen.
+        """Predicts every frame from those that the encoder saw.
 
         Args:
-          x: [B, T, D], of the encoder.
+          x: [B, T, D], the encoder's output.
           valid: bool [B, T], real frames.
-          masked: bool [B, T], frames that the encoder did not see: noise takes their place.
+          masked: bool [B, T], frames that the encoder did not see; noise replaces them.
           key: PRNG key of noise and dropout.
 
         Returns:
@@ -116,7 +117,7 @@ class Decoder(nnx.Module):
         noise = MASK_NOISE * jax.random.normal(keys[1], x.shape, jnp.float32)
         x = jnp.where(masked[..., None], noise, x)
         for layer in self.layers:
-            # Zeros stand at padding before every convolution, as they do beyond the ends.
+            # Padding is zero before every convolution, as beyond the ends of the row.
             y = layer(jnp.where(valid[..., None], x, 0.0))
             x = y + x if y.shape == x.shape else y
         return self.output(x)

@@ -1,4 +1,4 @@
-"""A context network that is given only the frames that are there, in as few columns as needed."""
+"""A context network that runs on the present frames only, to save computation."""
 
 from collections.abc import Callable
 
@@ -7,22 +7,27 @@ import jax.numpy as jnp
 
 
 def on_present(
-    network: Callable, x: jax.Array, present: jax.Array, *, most: int, key: jax.Array | None
+    network: Callable[..., jax.Array],
+    x: jax.Array,
+    present: jax.Array,
+    *,
+    most: int,
+    key: jax.Array | None,
 ) -> jax.Array:
-    """Runs a context network on the frames that are present, side by side.
+    """Runs a context network on the present frames, packed to the front of each row.
 
-    What the network says of them is what it says with the others left out of attention, at the cost
-    of `most` frames instead of T.
+    The outputs are those with the other frames masked from attention, at the cost of `most` frames
+    instead of T.
 
     Args:
-      network: network(x, valid, key=key) -> [L + 1, B, M, D], which knows no positions itself.
+      network: network(x, valid, key=key) -> [L + 1, B, M, D], which must not use positions.
       x: [B, T, D].
-      present: bool [B, T], the frames to look at.
-      most: frames of a row that are present at most; those beyond are lost.
+      present: bool [B, T], the frames to keep.
+      most: the largest number of present frames of a row; more are dropped.
       key: PRNG key of dropout; None: none.
 
     Returns:
-      [L + 1, B, T, D]; frames that are not present hold finite numbers without meaning.
+      [L + 1, B, T, D], finite but undefined at frames that are not present.
     """
     order = jnp.argsort(~present, axis=1, stable=True)[:, :most]
     kept = jnp.take_along_axis(x, order[..., None], axis=1)

@@ -1,4 +1,4 @@
-"""Heads of pretraining: from the encoder's output to what an objective compares."""
+"""Heads of pretraining objectives: from the encoder's output to predictions."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ from sersl.models.layers import LayerNorm, Linear
 
 
 class Projection(nnx.Module):
-    """One linear map per frame, to the space of comparison or of a teacher's layers."""
+    """A linear map of each frame."""
 
     def __init__(self, width: int, num_outputs: int, *, key: jax.Array):
-        """Makes the map from the encoder's width to `num_outputs`."""
+        """Makes the map from `width` inputs."""
         self.linear = Linear(width, num_outputs, axes=("embed", None), key=key)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -20,17 +20,10 @@ class Projection(nnx.Module):
 
 
 class RegressionHead(nnx.Module):
-    """A hidden layer with GELU and one output per quantity that is regressed at a frame."""
+    """A hidden layer with GELU, then a linear map, of each frame."""
 
     def __init__(self, width: int, hidden: int, num_features: int, *, key: jax.Array):
-        """Makes the head.
-
-        Args:
-          width: of the encoder.
-          hidden: units between.
-          num_features: outputs.
-          key: PRNG key of the initial weights.
-        """
+        """Makes the head with `width` inputs, `hidden` units and `num_features` outputs."""
         keys = jax.random.split(key)
         self.hidden = Linear(width, hidden, axes=("embed", "mlp"), key=keys[0])
         self.output = Linear(hidden, num_features, axes=("mlp", None), key=keys[1])
@@ -42,20 +35,13 @@ class RegressionHead(nnx.Module):
 
 
 class SpectrumHead(nnx.Module):
-    """A hidden layer with GELU and LayerNorm, and a linear map to the features of a frame.
+    """A hidden layer with GELU and LayerNorm, then a linear map, of each frame.
 
     Source: MockingJay (1910.12638); s3prl's prediction head.
     """
 
     def __init__(self, width: int, hidden: int, num_features: int, *, key: jax.Array):
-        """Makes the head.
-
-        Args:
-          width: of the encoder.
-          hidden: units between.
-          num_features: outputs.
-          key: PRNG key of the initial weights.
-        """
+        """Makes the head with `width` inputs, `hidden` units and `num_features` outputs."""
         keys = jax.random.split(key)
         self.hidden = Linear(width, hidden, axes=("embed", "mlp"), key=keys[0])
         self.norm = LayerNorm(hidden, axis="mlp")

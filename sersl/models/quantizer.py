@@ -1,4 +1,4 @@
-"""Product quantiser: frames to entries of a learned codebook, the targets of contrast."""
+"""The product quantizer of wav2vec 2.0: frames to entries of a learned codebook."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from sersl.models.layers import Linear
 
 
 class QuantizerOutput(NamedTuple):
-    """Quantised frames and how they were chosen.
+    """Quantized frames and their codes.
 
     Attributes:
       quantized: float32 [B, T, W].
-      codes: int32 [B, T, G], the code of each group.
+      codes: int32 [B, T, G], the chosen code of each group.
       probabilities: float32 [B, T, G, V], softmax of the logits without noise or temperature.
     """
 
@@ -26,11 +26,11 @@ class QuantizerOutput(NamedTuple):
 
 
 class Quantizer(nnx.Module):
-    """Chooses one of V codes in each of G groups, joins them and maps them to the width W.
+    """Chooses one of V codes in each of G groups, concatenates them and maps them to the width W.
 
-    The forward pass takes the chosen code whole, the backward pass the softmax around it
-    (straight through). Over features that do not learn, such as log-mel, the targets cannot
-    collapse, only the choice of codes can, and diversity is held against that.
+    The forward pass uses the chosen code, the backward pass the softmax (straight-through). With
+    fixed features such as log-mel the targets cannot collapse, only the choice of codes can, which
+    the diversity loss prevents.
 
     Source: wav2vec 2.0 (2006.11477), sec. 2, "Quantization module".
     """
@@ -47,16 +47,16 @@ class Quantizer(nnx.Module):
 
         Args:
           num_features: width of the input.
-          config: groups, codes per group and width of the output.
+          config: `groups`, `codes` per group and `width` of the output are read.
           key: PRNG key of the initial weights.
-          logit_std: deviation of the initial kernel of the logits; None: LOGIT_STD.
+          logit_std: standard deviation of the initial kernel of the logits; None: LOGIT_STD.
 
         Raises:
-          UserError: the width does not divide by the groups.
+          UserError: the width is not a multiple of the groups.
         """
         if config.width % config.groups:
             raise UserError(
-                f"the width {config.width} of a code book does not divide by its {config.groups} "
+                f"the width {config.width} of a codebook is not a multiple of its {config.groups} "
                 "groups: make objectives.*.width a multiple of objectives.*.groups"
             )
         self.config = config
@@ -79,15 +79,12 @@ class Quantizer(nnx.Module):
     def __call__(
         self, features: jax.Array, *, temperature: jax.Array | float, key: jax.Array | None = None
     ) -> QuantizerOutput:
-        """Quantises frames, always in float32.
+        """Quantizes frames, always in float32.
 
         Args:
           features: [B, T, F].
-          temperature: of the softmax that carries the gradient.
-          key: PRNG key of the Gumbel noise; None: the likeliest code.
-
-        Returns:
-          QuantizerOutput.
+          temperature: temperature of the softmax of the backward pass.
+          key: PRNG key of the Gumbel noise; None: the most likely code.
         """
         groups, num_codes = self.config.groups, self.config.codes
         shape = (*features.shape[:2], groups, num_codes)
@@ -102,20 +99,13 @@ class Quantizer(nnx.Module):
         return QuantizerOutput(quantized, codes, jax.nn.softmax(logits))
 
 
-# Of the initial logits' kernel (fairseq's GumbelVectorQuantizer): logits well above the noise, so
-# that codes follow the features from the first step.
+# Standard deviation of the initial kernel of the logits (fairseq's GumbelVectorQuantizer): logits
+# are well above the noise, so that codes depend on the features from the first step.
 LOGIT_STD = 1.0
 
 
 def gumbel_temperature(step: jax.Array, config: ContrastiveConfig) -> jax.Array:
-    """Anneals the temperature: max(start * decay^step, end).
-
-    Args:
-      step: updates done, a scalar.
-      config: start, decay and end.
-
-    Returns:
-      float32 scalar.
+    """Anneals the Gumbel temperature: max(start * decay^step, end) after `step` updates.
 
     Source: wav2vec 2.0, sec. 4.2.
     """

@@ -1,7 +1,7 @@
-"""Descriptors of clean speech that workers predict: spectra, filterbanks and cepstra, in jnp.
+"""Descriptors of clean speech that workers predict: spectra, filterbanks and cepstra.
 
-All lie on the frames of `core.lengths` (50 a second), whatever the window, and are mapped to about
-zero mean and unit deviation over speech by constants, never by the batch.
+All are on the frames of `core.lengths` (50 per second) for any window, and are mapped to about zero
+mean and unit population standard deviation over speech by constants, never by the batch.
 """
 
 import functools
@@ -21,12 +21,12 @@ _NUM_BANDS = 40  # of filterbanks; PASE+ has 40 and their two deltas
 
 
 class Descriptor(NamedTuple):
-    """What a worker predicts.
+    """A target of a worker.
 
     Attributes:
       compute: waveform [B, N] to [B, T, F].
-      centre: mean over speech, of each of F or of all.
-      scale: deviation over speech, of each of F or of all.
+      centre: mean over speech, for each of F or for all.
+      scale: population standard deviation over speech, for each of F or for all.
     """
 
     compute: Callable[[jax.Array], jax.Array]
@@ -35,11 +35,11 @@ class Descriptor(NamedTuple):
 
 
 def describe_frames(name: str, waveform: jax.Array) -> jax.Array:
-    """Computes one descriptor, standardised, in float32.
+    """Computes a descriptor, standardised, in float32.
 
     Args:
       name: a key of DESCRIPTORS.
-      waveform: [B, N] in [-1, 1], 16 kHz, zeros where there is no audio.
+      waveform: [B, N] in [-1, 1], 16 kHz, zeros at padding.
 
     Returns:
       [B, T, F], T = num_frames(N).
@@ -50,20 +50,20 @@ def describe_frames(name: str, waveform: jax.Array) -> jax.Array:
 
 
 def num_values(name: str) -> int:
-    """Counts the values F of a descriptor."""
+    """Returns the number of values F of a descriptor."""
     samples = jax.ShapeDtypeStruct((1, WINDOW), jnp.float32)
     return jax.eval_shape(functools.partial(describe_frames, name), samples).shape[-1]
 
 
 def deltas(values: jax.Array, valid: jax.Array) -> jax.Array:
-    """Appends slopes over 5 frames, and theirs.
+    """Appends slopes over 5 frames, and slopes of the slopes.
 
     Args:
       values: [B, T, F].
       valid: bool [B, T].
 
     Returns:
-      [B, T, 3 F]; NaN where a frame within reach is not real.
+      [B, T, 3 F]; NaN where a frame of the window is not real.
 
     Source: HTK book 3.4, sec. 5.9, with a window of 2.
     """
@@ -80,8 +80,8 @@ def power_spectrum(waveform: jax.Array, window: int) -> jax.Array:
       window: samples, at least 400.
 
     Returns:
-      [B, T, F + 1] with an FFT of 2 F samples, the power of two that holds the window; scaled so
-      that noise has the level it has with 400 samples.
+      [B, T, F + 1] with an FFT of 2 F samples, the smallest power of two that holds the window;
+      scaled so that noise has the same level as with 400 samples.
     """
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     frames = _frames(waveform, window) * hann.astype(np.float32)
@@ -94,14 +94,11 @@ def power_spectrum(waveform: jax.Array, window: int) -> jax.Array:
 def mel_weights(num_bands: int, fft_length: int) -> np.ndarray:
     """Builds triangular filters, equally spaced in mel between 20 and 8000 Hz.
 
-    Args:
-      num_bands: filters.
-      fft_length: samples of the FFT.
-
     Returns:
-      float32 [fft_length // 2 + 1, num_bands], each filter's weights adding up to 1.
+      float32 [fft_length // 2 + 1, num_bands]; the weights of each filter sum to 1.
 
-    Source: HTK book 3.4, sec. 5.4; differs: weights are normalised, so that windows compare.
+    Source: HTK book 3.4, sec. 5.4; differs: weights are normalised, so that windows of any length
+    are comparable.
     """
 
     def mel(hz):
@@ -119,12 +116,10 @@ def mel_weights(num_bands: int, fft_length: int) -> np.ndarray:
 def gammatone_weights(num_bands: int, fft_length: int) -> np.ndarray:
     """Builds the power responses of fourth-order gammatone filters, equally spaced in ERB rate.
 
-    Args:
-      num_bands: filters between 50 and 7500 Hz.
-      fft_length: samples of the FFT.
+    The filters are between 50 and 7500 Hz.
 
     Returns:
-      float32 [fft_length // 2 + 1, num_bands], each filter's weights adding up to 1.
+      float32 [fft_length // 2 + 1, num_bands]; the weights of each filter sum to 1.
 
     Source: Patterson et al. (1992), |H|^2 = (1 + ((f - c) / b)^2)^-4 with b = 1.019 ERB(c);
     Glasberg & Moore (1990), ERB(f) = 24.7 (1 + 4.37 f / 1000).
@@ -170,7 +165,7 @@ def _fft_length(window: int) -> int:
 
 
 def _frames(waveform, window):
-    """[B, T, window] around the centre of each frame, sample 320 t + 200, by slices: no gather."""
+    """Cuts [B, T, window] around the centre of each frame, sample 320 t + 200, with slices only."""
     count = num_frames(waveform.shape[1])
     before = max(window // 2 - WINDOW // 2, 0)
     waveform = waveform[:, max(WINDOW // 2 - window // 2, 0) :]
@@ -183,7 +178,7 @@ def _frames(waveform, window):
 
 
 def _slope(values):
-    """Least-squares slope per frame over 5 frames."""
+    """Computes the least-squares slope per frame over 5 frames."""
     padded = jnp.pad(values, ((0, 0), (2, 2), (0, 0)), constant_values=jnp.nan)
     count = values.shape[1]
     near = [padded[:, i : i + count] for i in range(5)]
@@ -191,8 +186,8 @@ def _slope(values):
 
 
 _LONG = 1024  # samples = 64 ms; PASE+ has 512 to 2048 for its long windows
-# Centres and deviations over speech: the mean of 36 files of RAVDESS and 36 of LibriSpeech, at most
-# 8 s of each, padding excluded.
+# Means and population standard deviations over speech: averages of 36 files of RAVDESS and 36 of
+# LibriSpeech, at most 8 s of each, without padding.
 _MFCC_CENTRES = (-54.7, 10.2, 1.17, 2.6, -0.1, -0.25, -0.62, -0.37, 0.12, 0.32, -0.06, 0.0, 0.0)
 _MFCC_SCALES = (23.9, 9.25, 4.47, 3.76, 3.07, 2.79, 2.34, 2.09, 1.95, 1.75, 1.68, 1.53, 1.52)
 _LONG_CENTRES = (-53.8, 9.7, 0.6, 2.26, -0.44, -0.49, -0.87, -0.56, *(0.0,) * 12)

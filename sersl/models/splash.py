@@ -1,7 +1,7 @@
-"""Attention on TPU that keeps its scores on the chip, by JAX's own splash kernel.
+"""Attention on TPU with JAX's splash kernel, which keeps the scores in on-chip memory.
 
-Scores of T x T frames never reach the chip's memory, neither forward nor backward. The kernel knows
-blocks of 128 frames, one row and no mesh; here is what lies between it and a batch.
+The T x T scores never reach HBM, neither forward nor backward. The kernel takes blocks of 128
+frames, one row and no mesh; this file applies it to a batch.
 """
 
 import functools
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention
 from jax.sharding import PartitionSpec
 
-LANES = 128  # of a TPU's vectors; blocks are multiples of it
+LANES = 128  # length of a TPU vector; blocks are multiples of it
 LONGEST_BLOCK = 1024  # frames; the scores of such a block take 4 MiB of on-chip memory
 _REAL, _PADDING = 1, 0  # segments: frames attend to those of the same segment
 
@@ -24,15 +24,15 @@ def splash(
     *,
     interpret: bool = False,
 ) -> jax.Array:
-    """Computes softmax(query key^T / sqrt(d)) value over the frames to look at.
+    """Computes softmax(query key^T / sqrt(d)) value over the frames to attend to.
 
-    On a mesh every device attends within its own rows (axes data and fsdp) and heads (tensor).
+    On a mesh every device computes its own rows (axes data and fsdp) and heads (axis tensor).
 
     Args:
       query: [B, T, H, d].
       key: like query.
       value: like query.
-      seen: bool [B, T], the frames to look at, at least one in each row.
+      seen: bool [B, T], the frames to attend to, at least one in each row.
       interpret: runs the kernel step by step on any platform, for tests.
 
     Returns:
@@ -47,18 +47,15 @@ def splash(
         attend,
         in_specs=(heads, heads, heads, PartitionSpec(rows)),
         out_specs=heads,
-        check_vma=False,  # the kernel does not say along which axes its results vary
+        check_vma=False,  # the kernel does not declare along which axes its results vary
     )(query, key, value, seen)
 
 
 def blocks(num_frames: int) -> tuple[int, int]:
-    """Cuts frames into as few blocks as are allowed, all of one size.
-
-    Args:
-      num_frames: T.
+    """Divides T frames into the fewest blocks of one size.
 
     Returns:
-      (number of blocks, frames of a block, a multiple of 128); together at least T.
+      (number of blocks, frames of a block, a multiple of 128); their product is at least T.
     """
     count = -(-num_frames // LONGEST_BLOCK)
     return count, -(-num_frames // (count * LANES)) * LANES

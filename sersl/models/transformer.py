@@ -1,4 +1,4 @@
-"""Transformer over frames, pre-norm or post-norm, as a list of layers or scanned."""
+"""The Transformer context network: pre-norm or post-norm, with listed or scanned layers."""
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +48,13 @@ class Layer(nnx.Module):
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, bias: jax.Array | None, key: jax.Array | None
     ) -> jax.Array:
-        """Applies attention and MLP, each on a residual branch.
+        """Applies attention and MLP.
 
         Args:
           x: [B, T, D].
-          valid: bool [B, T], True = real; others are not attended to.
+          valid: bool [B, T], frames to attend to.
           bias: float32 [H, T, T], see `Attention`; None: none.
-          key: PRNG key of the dropout; None: no dropout.
+          key: PRNG key of dropout; None: no dropout.
 
         Returns:
           [B, T, D].
@@ -80,11 +80,11 @@ class Layer(nnx.Module):
 class Transformer(nnx.Module):
     """A stack of layers and, pre-norm, a final LayerNorm.
 
-    Kernels start truncated normal, deviation num_inputs^-1/2, those that end a residual branch
-    divided by sqrt(2 L) (GPT-2, sec. 2.3), biases zero.
+    Initial kernels are truncated normal with standard deviation num_inputs^-1/2, divided by
+    sqrt(2 L) if they end a residual branch (GPT-2, sec. 2.3); initial biases are zero.
 
-    Parameters lie under `layers/0/...`, `layers/1/...` or, with `scan_layers`, under `layers/...`
-    with a leading dimension of L; see `stack_layers`. The numbers are the same either way.
+    Parameters have paths `layers/0/...`, `layers/1/...` or, with `scan_layers`, `layers/...` and a
+    leading dimension of L; see `stack_layers`. The outputs are the same.
     """
 
     causal = False
@@ -121,22 +121,24 @@ class Transformer(nnx.Module):
           x: [B, T, D], the input of layer `first`.
           valid: bool [B, T].
           key: PRNG key of dropout; None: none.
-          first: layer to begin with.
+          first: index of the first layer to run.
 
         Returns:
-          hidden_states [L + 1 - first, B, T, D] in the config's dtype: the input, the output of
-          each layer, pre-norm that of the last one after the final LayerNorm. A layer that is left
-          out hands on its input.
+          hidden_states [L + 1 - first, B, T, D] in the config's dtype: the input, then the output
+          of each layer, pre-norm that of the last one after the final LayerNorm. The output of a
+          dropped layer is its input.
         """
         x = shard_rows(x.astype(self.config.dtype))
         bias = self.relative_bias(x.shape[1]) if self.config.relative_bias else None
-        num_layers, keys, kept = self.config.num_layers, None, None
+        num_layers = self.config.num_layers
+        keys: jax.Array | None = None
+        kept: jax.Array | None = None
         if key is not None:
-            *keys, drop_key = jax.random.split(key, num_layers + 1)
-            keys = jnp.stack(keys)
+            *layer_keys, drop_key = jax.random.split(key, num_layers + 1)
+            keys = jnp.stack(layer_keys)[first:]
             if self.config.layer_drop:
                 kept = jax.random.uniform(drop_key, (num_layers,)) >= self.config.layer_drop
-        keys, kept = (None if each is None else each[first:] for each in (keys, kept))
+                kept = kept[first:]
         inputs, last = (self._scanned if self.config.scan_layers else self._listed)(
             x, keys, kept, first=first, run=self._runner(valid, bias)
         )
@@ -156,7 +158,7 @@ class Transformer(nnx.Module):
         graph, state = nnx.split(self.layers)
         state = jax.tree.map(lambda stacked: stacked[first:], state)
 
-        # Each step hands out its input, so that the last output is not kept twice.
+        # Each step returns its input, so that the last output is not stored twice.
         def step(x, at):
             return run(graph, at[0], x, *at[1:]), x
 
@@ -164,7 +166,7 @@ class Transformer(nnx.Module):
         return inputs, last
 
     def _runner(self, valid, bias):
-        """Gives the function that runs one layer: recomputed backward, or left out at random."""
+        """Returns the function that runs one layer, with rematerialization and layer drop."""
 
         def run(graph, state, x, key, kept):
             def layer(state, x, valid, bias, key):
@@ -184,13 +186,13 @@ class Transformer(nnx.Module):
 
 
 def stack_layers(params: dict) -> dict:
-    """Turns list parameters (`layers/0/...`) into scanned ones (`layers/...`, leading L).
+    """Stacks listed layers (`layers/0/...`) to scanned ones (`layers/...`, leading L).
 
     Args:
-      params: nested dict of arrays, of a whole model or a part; scanned parts stay as they are.
+      params: nested dict of arrays, of a model or a part; scanned layers stay as they are.
 
     Returns:
-      A nested dict of the same arrays, layers stacked.
+      A nested dict with stacked layers.
     """
 
     def convert(layers):
@@ -203,13 +205,13 @@ def stack_layers(params: dict) -> dict:
 
 
 def unstack_layers(params: dict) -> dict:
-    """Turns scanned parameters (`layers/...`, leading L) into list ones (`layers/0/...`).
+    """Splits scanned layers (`layers/...`, leading L) into listed ones (`layers/0/...`).
 
     Args:
-      params: nested dict of arrays, of a whole model or a part; list parts stay as they are.
+      params: nested dict of arrays, of a model or a part; listed layers stay as they are.
 
     Returns:
-      A nested dict of the same arrays, layers apart.
+      A nested dict with one subtree per layer.
     """
 
     def convert(layers):

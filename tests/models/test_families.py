@@ -207,7 +207,11 @@ def test_frontend_when_the_conv_stack_learns_slower_then_its_gradient_is_scaled(
         ("wav2vec2_post", {"frontend_changes": {"conv_norm": "batch"}}, r"frontend\.conv_norm"),
         ("wav2vec2_post", {"frontend_changes": {"normalize": "none"}}, r"frontend\.normalize"),
         ("whisper", {"frontend_changes": {"normalize": "utterance"}}, r"frontend\.normalize"),
-        ("whisper", {"frontend_changes": {"window_seconds": 1.01}}, "not a multiple of the frame length"),
+        (
+            "whisper",
+            {"frontend_changes": {"window_seconds": 1.01}},
+            "not a multiple of the frame length",
+        ),
         ("wav2vec2_pre", {"augment": AugmentConfig(band_mask_width=3)}, "channel_mask_fraction"),
     ],
 )

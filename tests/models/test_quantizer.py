@@ -74,5 +74,5 @@ def test_gumbel_temperature_when_steps_pass_then_decays_to_its_end():
 
 
 def test_quantizer_when_width_does_not_divide_then_user_error():
-    with pytest.raises(UserError, match=r"width 9 of a code book does not divide by its 2 groups"):
+    with pytest.raises(UserError, match=r"width 9 of a codebook is not a multiple of its 2 groups"):
         Quantizer(6, ContrastiveConfig(width=9, groups=2), key=jax.random.key(0))
