@@ -5,7 +5,6 @@ and frozen teachers use it through `SpeechEncoder.__call__`; pretraining and its
 through `sersl.pretraining.student`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
