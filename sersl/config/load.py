@@ -45,7 +45,10 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
       UserError: missing file, a file that fails, no `get_config`, unknown preset, or see
         `from_mapping`.
     """
-    path, _, preset = spec.partition(":")
+    # The path may have colons too.
+    path, preset = (spec, "") if Path(spec).is_file() else spec.rpartition(":")[::2]
+    if not path:
+        path, preset = spec, ""
     with _sentence_for_failure(path, preset):
         module = _run_file(path)
         if not hasattr(module, "get_config"):

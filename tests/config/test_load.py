@@ -202,6 +202,15 @@ def test_file_when_missing_broken_or_without_get_config_then_says_which(tmp_path
     assert "defines no get_config(preset)" in message(PretrainConfig, empty)
 
 
+def test_file_when_its_path_has_a_colon_then_the_preset_is_behind_the_last(tmp_path):
+    file = tmp_path / "a:b.py"
+    file.write_text(CONFIG)
+    assert load.load_config(PretrainConfig, str(file)).name == "run_a"
+    assert load.load_config(PretrainConfig, f"{file}:b").name == "run_b"
+    assert "'no/such.py' does not exist" in message(PretrainConfig, "no/such.py:b")
+    assert "'no/such.py' does not exist" in message(PretrainConfig, "no/such.py")
+
+
 def test_preset_when_unknown_then_the_known_ones_are_named(tmp_path):
     file = tmp_path / "sizes.py"
     file.write_text(
