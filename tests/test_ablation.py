@@ -44,7 +44,7 @@ def test_cells_when_a_part_or_seed_is_wrong_then_say_so(tools):
     assert tools[0].read_cells("masking+prosody:12") == [(("masking", "prosody"), 12)]
     with pytest.raises(UserError, match="did you mean 'prosody'"):
         tools[0].read_cells("prosodi:1")
-    with pytest.raises(UserError, match="names no seed"):
+    with pytest.raises(UserError, match="has no seed"):
         tools[0].read_cells("prosody")
 
 
@@ -133,7 +133,7 @@ def test_table_when_the_factorial_is_unfinished_then_gives_no_effects(
     monkeypatch.setattr(sys, "argv", ["ablation_table.py", "--output", str(tmp_path)])
     assert tools[1].main() == 0
     printed = capsys.readouterr().out
-    assert "do not tell its parts apart" in printed and "| part" not in printed
+    assert "do not determine all effects" in printed and "| part" not in printed
 
 
 def test_table_when_seeds_are_named_then_only_theirs(tools, tmp_path, monkeypatch, capsys):

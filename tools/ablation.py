@@ -1,46 +1,46 @@
-"""Does emotion knowledge pay? Pretrains many recipes at equal budget and probes them, frozen.
+"""Pretrains recipes with and without emotion knowledge at equal budget, and probes them frozen.
 
     python tools/ablation.py --data_dir data --output runs/ablation factors
     python tools/ablation.py --data_dir data --output runs/ablation untrained:10 plain+prosody:10
     python tools/ablation.py ... --steps 1500 --config.data.seconds_per_batch=16 factors
 
-Needs corpora that `sersl prepare` and `sersl annotate` have prepared. A cell is one recipe, parts
-joined by "+", and one seed; "factors" stands for the sixteen cells of the factorial below. Cells
-with one seed see the same audio in the same batches from the same initial weights; all hide the
-same number of frames and take the same number of steps. The probe is a ridge classifier on
-standardised averages over time of all layers, trained on the speakers of a fold's training side
-(validation speakers choose its strength) and scored on speakers whose labels it never saw; no
-parameter of the encoder moves. A finished cell is never run again, and several runs of this
-program share the cells of one output. `tools/ablation_table.py` reads them.
+Needs corpora that were prepared by `sersl prepare` and annotated by `sersl annotate`. A cell is a
+recipe, parts joined by "+", and a seed; "factors" stands for the sixteen cells of the factorial
+below. Cells with the same seed use the same audio in the same batches from the same initial
+weights; all mask the same number of frames and take the same number of steps. The probe is a ridge
+classifier on standardised averages over time of all layers. It is trained on the speakers of a
+fold's training side, with the regularisation chosen on validation speakers, and scored on speakers
+whose labels it has not seen; the encoder stays frozen. A finished cell is not run again, and
+several runs of this program share the cells of an output folder. `tools/ablation_table.py` prints
+tables.
 
-How the recipe is chosen. This was written before any cell had run.
+How the recipe is chosen. This was written before any cell was run.
 
-1. Eight parts are varied at once, in sixteen cells: a fractional factorial 2^(8-4) of resolution
-   IV, in which every part is in eight cells and out of the other eight, and no effect of a part is
-   mixed up with another's or with that of a pair. Four seeds are blocks of four cells, so that what
-   a seed does to all its cells is in no effect. An effect is the mean score with the part less
-   that without it; its interval adds the variance over test speakers (bootstrap) to that over runs
-   (the four contrasts left over), with Student's t of four degrees of freedom.
-2. The score is the mean of the corpora's UAR. A part is taken up if the interval of its effect on
-   the score lies above 0. Parts that are not are left out: of recipes that cannot be told apart the
-   simplest is chosen.
-3. The recipe of these parts meets "plain" (contrast alone, uniform masking) on seeds 10, 11, 12,
-   which nothing was chosen on. It becomes the recipe if the interval of the paired difference lies
-   above 0; otherwise plain does.
-4. If it goes by intensity, the same recipe with intensities of random numbers runs beside it. Where
-   the two cannot be told apart, the gain is not one of emotion knowledge, and is not called so.
-5. (Added after the first run, of 200 steps.) Where plain does not beat the untrained encoder, the
-   steps are too few to choose anything, and the recipe stays as it is.
-6. (Added before the second run, of 1,500 steps of a quarter of the batch. Steps and batch were
-   chosen on plain against the untrained encoder alone, seed 10, in a run of 3,000 steps.) Beside
-   the factorial each rule of masking meets plain on seeds 10, 11 and 12. They are shown; nothing
-   is chosen by them.
+1. Eight parts are varied at once in sixteen cells, a fractional factorial 2^(8-4) of resolution
+   IV: each part is in eight of the cells, and its effect is not confounded with that of another
+   part or of a pair. Four seeds are blocks of four cells, so that the effect of a seed is not
+   confounded with that of a part. An effect is the mean score with the part minus that without;
+   its interval adds the variance over test speakers (bootstrap) to that over runs (from the four
+   remaining contrasts), with Student's t of four degrees of freedom.
+2. The score is the mean UAR of the corpora. A part is adopted if the interval of its effect on the
+   score is above 0. Others are left out: of recipes that do not differ, the simplest is chosen.
+3. The recipe of these parts is compared with "plain" (contrast alone, uniform masking) on seeds 10,
+   11 and 12, which no choice was based on. It is adopted if the interval of the paired difference
+   is above 0; otherwise plain is.
+4. If it uses intensity, the same recipe with random intensities is run too. If the two do not
+   differ, the gain does not come from emotion knowledge and is not reported as such.
+5. (Added after the first run, with 200 steps.) If plain is not better than the untrained encoder,
+   the steps are too few to choose anything, and the recipe stays as it is.
+6. (Added before the second run, with 1,500 steps of a quarter of the batch. Steps and batch were
+   chosen by comparing plain with the untrained encoder alone, seed 10, in a run of 3,000 steps.)
+   Besides the factorial, each masking rule is compared with plain on seeds 10, 11 and 12. These
+   comparisons are reported; nothing is chosen by them.
 7. (Added when ten cells of the second run and plain on seeds 10 and 11 had been seen, but no
-   effect: plain was not above the untrained encoder.) What 6 says of seeds 10 to 12, and rules 3
-   to 5, are done with 3,000 steps.
+   effect: plain was not better than the untrained encoder.) Rule 6 for seeds 10 to 12 and rules 3
+   to 5 are applied with 3,000 steps.
 8. (Added when masking alone had been seen on seeds 10 to 12 and prosody alone on 10 and 11.) Plain,
-   prosody and masking with prosody meet once more on seeds 20, 21 and 22. A part of the recipe is
-   left out if the recipe without it is better, with an interval of the difference above 0.
+   prosody, and masking with prosody are compared once more on seeds 20, 21 and 22. A part of the
+   recipe is left out if the recipe without it is better, with an interval above 0.
 """
 
 import argparse
@@ -74,7 +74,7 @@ from sersl.pretraining.task import ENCODER
 from sersl.release.starting_weights import read_weights
 
 UNTRAINED = "untrained"  # the same encoder with its initial weights
-# Contrast alone; whatever the preset says of the parts is taken back.
+# Contrast alone; these undo the parts of a preset.
 PLAIN = (
     "masking.rule=uniform",
     "masking.temperature=0.5",
@@ -89,7 +89,7 @@ PLAIN = (
 )
 PARTS: dict[str, tuple[str, ...]] = {
     "plain": (),
-    # which frames are hidden
+    # which frames are masked
     "masking": ("masking.rule=intensity",),
     "top": ("masking.rule=intensity", "masking.temperature=0.0"),
     "threshold": ("masking.rule=threshold", "masking.threshold=0.5"),
@@ -99,15 +99,15 @@ PARTS: dict[str, tuple[str, ...]] = {
     "target": ("objectives.intensity.weight=1.0",),
     "weighting": ("knowledge.loss_weight=0.5",),
     "pairs": ("objectives.supervised.weight=1.0", "objectives.supervised.pairs=intensity"),
-    # whose intensity; "crossed" is fitted on the labels of the other corpora, see docs
+    # which intensity; "crossed" is fitted on other speakers, see tools/intensity_table.py
     "learned": ("data.annotator=crossed",),
     "random": ("data.annotator=random",),
-    # tasks beside the contrast
+    # objectives besides the contrast
     "prosody": ("objectives.prosody.weight=1.0",),
     "workers": ("objectives.workers.weight=1.0", "objectives.workers.names=mel,mfcc,functionals"),
     "views": ("objectives.multiview.weight=1.0", "objectives.multiview.views=speech,functionals"),
 }
-# The factorial: the first four in all sixteen ways, the others by the products of three of them.
+# The factorial: all combinations of the first four parts; the others are products of three of them.
 BASIC = ("masking", "input", "target", "weighting")
 DERIVED = {
     "prosody": ("input", "target", "weighting"),
@@ -115,21 +115,21 @@ DERIVED = {
     "views": ("masking", "input", "target"),
     "learned": ("masking", "input", "weighting"),
 }
-BLOCKS = (("masking", "input"), ("masking", "target"))  # their products number the seed
+BLOCKS = (("masking", "input"), ("masking", "target"))  # products that give the number of the seed
 STRENGTHS = (10.0, 100.0, 1_000.0, 10_000.0)  # of the probe's penalty
 PROTOCOLS = {"ravdess": "emobox", "nemo": "leave-one-speaker-out"}  # others: k-fold-by-speaker
 
 
 def main() -> int:
-    """Runs what is missing."""
+    """Runs the cells that are missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cells", nargs="+", metavar="PARTS:SEED", help="or: factors")
+    parser.add_argument("cells", nargs="+", metavar="PARTS:SEED", help="or factors")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--corpora", nargs="+", default=["ravdess", "nemo"])
     parser.add_argument("--config", default="configs/pretrain/emotion_aware.py:tiny")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--probe_per_speaker", type=int, default=180, help="utterances, at most")
+    parser.add_argument("--probe_per_speaker", type=int, default=180, help="utterances at most")
     arguments, settings = parser.parse_known_args()
     arguments.settings = [text.removeprefix("--config.") for text in settings]
     try:
@@ -152,7 +152,7 @@ def main() -> int:
 
 
 def read_cells(text: str) -> list[tuple[tuple[str, ...], int]]:
-    """Reads "masking+prosody:3", or lays out the factorial: [(parts, seed)]."""
+    """Parses "masking+prosody:3" or "factors" into [(parts, seed)]."""
     if text == "factors":
         return factors()
     recipe, _, seed = text.partition(":")
@@ -161,12 +161,12 @@ def read_cells(text: str) -> list[tuple[tuple[str, ...], int]]:
         if part not in (*PARTS, UNTRAINED):
             raise unknown_name("part", part, (*PARTS, UNTRAINED, "factors"))
     if not seed.isdigit():
-        raise UserError(f"cell {text!r} names no seed: write PARTS:SEED, such as plain:10")
+        raise UserError(f"cell {text!r} has no seed: write PARTS:SEED, such as plain:10")
     return [(parts, int(seed))]
 
 
 def factors() -> list[tuple[tuple[str, ...], int]]:
-    """Lays out the sixteen cells of the factorial with their seeds, block by block."""
+    """Lists the sixteen cells of the factorial with their seeds, block by block."""
     cells = []
     for number in range(2 ** len(BASIC)):
         sign = {part: 1 if number >> i & 1 else -1 for i, part in enumerate(BASIC)}
@@ -179,7 +179,7 @@ def factors() -> list[tuple[tuple[str, ...], int]]:
 
 @contextlib.contextmanager
 def claim(folder: Path) -> Iterator[Path | None]:
-    """Holds a cell's folder for this process; None if another one does."""
+    """Locks the folder of a cell for this process; None if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "claim").open("w") as file:
         try:
@@ -199,7 +199,7 @@ def run_cell(arguments, probes: dict, parts: tuple[str, ...], seed: int, folder:
         f"data.data_dir={arguments.data_dir}",
         f"data.corpora={','.join(arguments.corpora)}",
         f"train.num_steps={arguments.steps}",
-        f"checkpoint.every_steps={max(1, arguments.steps // 4)}",  # from where a cell goes on
+        f"checkpoint.every_steps={max(1, arguments.steps // 4)}",  # from which a cell resumes
         f"train.seed={seed}",
         *arguments.settings,
     ]
@@ -208,7 +208,7 @@ def run_cell(arguments, probes: dict, parts: tuple[str, ...], seed: int, folder:
         lambda: SpeechEncoder(config.frontend, config.encoder, key=jax.random.key(0))
     )
     if UNTRAINED in parts:
-        key = fold(run_key(seed, "init"), ENCODER)  # as the pretraining of this seed starts
+        key = fold(run_key(seed, "init"), ENCODER)  # the initial weights of this seed
         params = nnx.to_pure_dict(
             nnx.split(SpeechEncoder(config.frontend, config.encoder, key=key))[1]
         )
@@ -231,7 +231,7 @@ class Probe:
     """A corpus with its folds, and the frozen probe on it."""
 
     def __init__(self, data_dir: str, corpus: str, *, per_speaker: int):
-        """Reads labels and folds, and draws who is probed; audio is read when it is embedded."""
+        """Reads labels and folds and draws the utterances; audio is read when it is embedded."""
         self.source = CorpusSource(data_dir, corpus)
         index = self.source.index
         names = index.column("category")
@@ -253,7 +253,7 @@ class Probe:
         )
 
     def score(self, encoder: SpeechEncoder, params: dict) -> dict:
-        """Gives {"uar", "names" of categories, and of all test utterances "speaker"...}."""
+        """Returns {"uar", "names" of categories, and "speaker" etc. of all test utterances}."""
         vectors = embed(self.source, self.rows, encoder, params)
         tested, answers = [], []
         for one in self.folds:
@@ -290,7 +290,7 @@ class Probe:
 
 
 def embed(source: CorpusSource, rows, encoder: SpeechEncoder, params: dict) -> np.ndarray:
-    """Averages every layer over real frames: float32 [U, (L + 1) D], 0 of all but the rows."""
+    """Averages every layer over real frames: float32 [U, (L + 1) D], 0 except in the rows."""
     graph = nnx.graphdef(encoder)
 
     @jax.jit

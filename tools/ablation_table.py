@@ -1,14 +1,15 @@
-"""What the cells of `tools/ablation.py` say: effects of parts, and recipes beside one another.
+"""Tables of the cells of `tools/ablation.py`: effects of parts, and comparisons of recipes.
 
     python tools/ablation_table.py --output runs/ablation --reference plain --seeds 10 11 12
 
-Cells of seeds 0 to 3 are the factorial: a regression of the score on the parts, with a constant per
-seed, gives the effect of each part. An interval adds the variance over test speakers (bootstrap:
-speakers of a corpus drawn with replacement) to that over runs (residuals of the regression), with
-Student's t of the residuals' degrees of freedom. Cells of other seeds are recipes: mean and
-deviation over seeds, and the paired difference to the reference on the same seeds. Its interval is
-the 95 % percentile interval over draws of speakers and of seeds at once; one seed fewer than there
-are is drawn, without which few seeds would look too much alike. "score" is the mean of the corpora.
+Cells with seeds 0 to 3 are the factorial: a regression of the score on the parts, with a constant
+per seed, estimates the effect of each part. An interval adds the variance over test speakers
+(bootstrap over the speakers of a corpus) to that over runs (residuals of the regression), with
+Student's t of the degrees of freedom of the residuals. Cells with other seeds are recipes: mean and
+sample standard deviation over seeds, and the paired difference to the reference on the same seeds.
+Its interval is the 95 % percentile interval over joint draws of speakers and seeds; each draw has
+one seed fewer than there are, because otherwise the variance over few seeds would be too small.
+"score" is the mean of the corpora.
 """
 
 import argparse
@@ -31,14 +32,14 @@ def main() -> int:
     """Prints the tables as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--reference", default=PLAIN, help="recipe that others are compared with")
-    parser.add_argument("--seeds", nargs="+", type=int, help="of the cells to read; all of them")
+    parser.add_argument("--reference", default=PLAIN, help="recipe to compare with")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of the cells; default: all")
     arguments = parser.parse_args()
     cells = [Cell(file) for file in sorted(arguments.output.glob("*/cell.json"))]
     if arguments.seeds is not None:
         cells = [cell for cell in cells if cell.seed in arguments.seeds]
     if not cells:
-        print(f"error: no finished cell lies in {arguments.output}", file=sys.stderr)
+        print(f"error: {arguments.output} has no finished cell", file=sys.stderr)
         return 2
     if len({cell.budget for cell in cells}) > 1:
         print(f"error: cells in {arguments.output} differ in steps or settings", file=sys.stderr)
@@ -58,14 +59,14 @@ class Cell:
     Attributes:
       parts: of the recipe.
       seed: of the run.
-      budget: steps and settings, the same of all cells that are compared.
-      found: corpus, or "score", to UAR.
-      draws: the same to UAR [NUM_DRAWS], each over speakers drawn with replacement, the same ones
-        for every cell.
+      budget: steps and settings, which must be the same in all cells.
+      found: UAR by corpus, and "score".
+      draws: the same as UAR [NUM_DRAWS] over speakers drawn with replacement, the same ones for
+        every cell.
     """
 
     def __init__(self, file: Path):
-        """Reads it and draws."""
+        """Reads a cell and draws."""
         content = json.loads(file.read_text())
         self.parts, self.seed = tuple(content["parts"]), content["seed"]
         self.recipe = "+".join(self.parts)
@@ -91,7 +92,7 @@ def confusion_by_speaker(answers: dict) -> np.ndarray:
 
 
 def uar_of(confusion: np.ndarray) -> np.ndarray:
-    """Gives the mean recall over the categories that occur, [..., C, C] to [...]."""
+    """Computes the mean recall over the categories that occur, [..., C, C] to [...]."""
     total = confusion.sum(-1)
     found = np.diagonal(confusion, axis1=-2, axis2=-1) / np.maximum(total, 1)
     return found.sum(-1) / (total > 0).sum(-1)
@@ -119,7 +120,7 @@ def print_effects(cells, columns) -> None:
     )
     if np.linalg.matrix_rank(design) < design.shape[1]:
         print(
-            f"\nThe {len(cells)} finished cells of the factorial do not tell its parts apart yet."
+            f"\nThe {len(cells)} finished cells of the factorial do not determine all effects yet."
         )
         return
     solve = np.linalg.pinv(design)
@@ -133,14 +134,14 @@ def print_effects(cells, columns) -> None:
         left = scores - design @ effects
         run = np.sqrt((left @ left) / free) if free else np.nan
         spreads.append(f"{column} {run:.4f}")
-        # of an effect, over runs: its row of the solution says how it adds up the runs
+        # Standard deviation of an effect over runs; its row of the solution weights the runs.
         runs = run * np.sqrt(np.square(solve).sum(1))
         reach = t.ppf(0.5 + LEVEL / 2, free) * np.sqrt(runs**2 + speakers**2) if free else runs
         for i, part in enumerate(parts):
             low, high = effects[i] - reach[i], effects[i] + reach[i]
             lines[part].append(f"{effects[i]:+.4f} [{low:+.4f}, {high:+.4f}]")
-    print(f"\nEffects: {len(cells)} cells, {free} degrees of freedom left.")
-    print(f"Deviation of a single run: {', '.join(spreads)}.\n")
+    print(f"\nEffects: {len(cells)} cells, {free} degrees of freedom.")
+    print(f"Standard deviation of a single run: {', '.join(spreads)}.\n")
     print("| part | " + " | ".join(columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for part, numbers in lines.items():
@@ -148,11 +149,11 @@ def print_effects(cells, columns) -> None:
 
 
 def print_recipes(cells, columns, reference: str) -> None:
-    """Prints the recipes, and their paired differences to the reference."""
+    """Prints the recipes and their paired differences to the reference."""
     recipes = {}
     for cell in cells:
         recipes.setdefault(cell.recipe, {})[cell.seed] = cell
-    head = " | ".join(f"{column} | less {reference}" for column in columns)
+    head = " | ".join(f"{column} | minus {reference}" for column in columns)
     print(f"\n| recipe | seeds | {head} |")
     print("|---" * (2 * len(columns) + 2) + "|")
     for recipe, runs in sorted(recipes.items(), key=lambda both: -mean_score(both[1])):
@@ -160,8 +161,8 @@ def print_recipes(cells, columns, reference: str) -> None:
         numbers = []
         for column in columns:
             found = np.array([cell.found[column] for cell in runs.values()])
-            spread = found.std(ddof=1) if len(found) > 1 else 0.0
-            numbers.append(f"{found.mean():.4f} ± {spread:.4f}")
+            spread = f"{found.std(ddof=1):.4f}" if len(found) > 1 else "-"
+            numbers.append(f"{found.mean():.4f} ± {spread}")
             if recipe == reference or not shared:
                 numbers.append("")
                 continue
@@ -180,10 +181,10 @@ def mean_score(runs: dict) -> float:
 
 
 def over_seeds(draws: np.ndarray) -> np.ndarray:
-    """Draws seeds as well: [seeds, NUM_DRAWS] to means [NUM_DRAWS]."""
+    """Averages draws over seeds that are drawn too: [seeds, NUM_DRAWS] to [NUM_DRAWS]."""
     number = len(draws)
     chosen = generator(0, "seeds").integers(0, number, (max(number - 1, 1), draws.shape[1]))
-    # One draw fewer than seeds, around the mean of all: the variance of a mean of so many.
+    # With one draw fewer than seeds, the variance is that of a mean over the seeds.
     return np.take_along_axis(draws, chosen, axis=0).mean(0)
 
 

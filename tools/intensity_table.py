@@ -1,13 +1,13 @@
-"""How well each annotator hears strong from normal renditions in RAVDESS, speakers held out.
+"""ROC areas of annotators for strong against normal renditions in RAVDESS, on held-out speakers.
 
     python tools/intensity_table.py --data_dir DIR --workdir DIR
 
-DIR is where `sersl prepare --corpus ravdess` wrote. For each of EmoBox's six folds of four actors,
-annotators are fitted on the other twenty and heard on the four; the ROC area is over all test
-utterances. `--only network` prints only rows with that word; `--finetuned RUN` adds rows for the
-models of `sersl finetune` on these folds (protocol.name=emobox); `--draw` also writes pictures of
-utterances of a test speaker. `--annotate ravdess nemo` prints nothing but writes the sidecars
-`crossed` of these corpora, by the networks that are in the workdir; see `Crossed`.
+The data_dir is from `sersl prepare --corpus ravdess`. For each of EmoBox's six folds of four
+actors, annotators are fitted on the other twenty actors and applied to the four; the ROC area is
+over all test utterances. `--only network` prints only rows with that word; `--finetuned RUN` adds
+rows for the models of `sersl finetune` on these folds (protocol.name=emobox); `--draw` also writes
+figures of utterances of a test speaker. `--annotate ravdess nemo` prints no table and writes the
+sidecars `crossed` of these corpora with the networks in the workdir; see `Crossed`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ CORPUS = "ravdess"
 FOLDS = EMOBOX_TEST_SPEAKERS[CORPUS]
 COLUMNS = ("all", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 BLIND = SpeakerConfig(normalize=False)
-# name: (settings, whether it is told the categories of the utterances it hears)
+# name: (settings, whether it is given the categories of the utterances)
 RANKERS = {
     "ranker, no intensity labels": (RankerConfig(), True),
     "the same, not told the category": (RankerConfig(), False),
@@ -50,7 +50,7 @@ RANKERS = {
     "the same labels, not told the category": (RankerConfig(supervision="intensity"), False),
     "the same labels, told neither": (RankerConfig(supervision="intensity", speaker=BLIND), False),
 }
-# name: supervision of the ranker it learns from; None: it learns from the labels themselves
+# name: supervision of the ranker that makes its targets; None: the labels are the targets
 NETWORKS: dict[str, str | None] = {
     "strength network, no intensity labels": "neutral",
     "strength network, intensity labels": "intensity",
@@ -62,9 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", required=True, type=Path)
     parser.add_argument("--workdir", required=True, type=Path)
-    parser.add_argument("--draw", type=Path, help="folder for pictures")
+    parser.add_argument("--draw", type=Path, help="folder for figures")
     parser.add_argument("--finetuned", type=Path, help="workdir of `sersl finetune`")
-    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="part of row names")
     parser.add_argument("--annotate", nargs="*", default=[], metavar="CORPUS", help="sidecars")
     arguments = parser.parse_args()
     arguments.workdir.mkdir(parents=True, exist_ok=True)
@@ -76,8 +76,8 @@ def main() -> None:
     print("| annotator | " + " | ".join(COLUMNS) + " |", flush=True)
     print("|---" * (len(COLUMNS) + 1) + "|", flush=True)
     rows = {name: functools.partial(table.rule, name) for name in RULES}
-    for name, (config, told) in RANKERS.items():
-        rows[name] = functools.partial(table.ranker, config, told=told)
+    for name, (config, categories) in RANKERS.items():
+        rows[name] = functools.partial(table.ranker, config, categories=categories)
     for name, supervision in NETWORKS.items():
         rows[name] = functools.partial(table.network, supervision)
     if arguments.finetuned is not None:
@@ -94,7 +94,7 @@ def main() -> None:
 class Crossed:
     """The strength networks of all folds as one annotator, fitted without intensity labels.
 
-    A speaker of RAVDESS is heard by the network of the fold that tests them, which has seen no
+    Speakers of RAVDESS are annotated by the network of the fold that tests them, which has seen no
     label of theirs; speakers of other corpora by that of the first fold.
     """
 
@@ -102,7 +102,7 @@ class Crossed:
     on_device = True
 
     def __init__(self, workdir: Path):
-        """Opens what the row "strength network, no intensity labels" has fitted."""
+        """Opens the networks that the row "strength network, no intensity labels" has fitted."""
         self.networks = [open_fitted(workdir / f"strength-neutral-{i}") for i in range(len(FOLDS))]
 
     def identity(self) -> dict:
@@ -130,7 +130,7 @@ class Crossed:
         return found
 
     def _folds(self, source, rows) -> np.ndarray:
-        """Says whose network hears each row."""
+        """Returns the fold whose network annotates each row."""
         speakers = source.index.column("speaker")[np.asarray(rows, np.int64)]
         home = {name: i for i, fold in enumerate(FOLDS) for name in fold}
         ours = source.index.corpus == CORPUS
@@ -138,7 +138,7 @@ class Crossed:
 
 
 class Table:
-    """The corpus, and what has been measured of it."""
+    """The corpus and its features."""
 
     def __init__(self, source: CorpusSource, arguments):
         self.source = source
@@ -152,32 +152,32 @@ class Table:
         self.features = np.load(file)
 
     def row(self, name: str, found: np.ndarray) -> None:
-        """Prints the areas of [n] intensities."""
+        """Prints the ROC areas of [n] intensities."""
         area = compare(found, self.truth, self.category, annotator=name, corpus=CORPUS).area
         numbers = " | ".join(f"{area[column]:.3f}" for column in COLUMNS)
         print(f"| {name} | {numbers} |", flush=True)
 
-    def heard(self, name: str, rows) -> list[float]:
-        """Gives the intensity of utterances in a sidecar."""
+    def in_sidecar(self, name: str, rows) -> list[float]:
+        """Reads the intensity of utterances from a sidecar."""
         annotated = CorpusSource(self.data_dir, CORPUS, annotator=name)
         return [utterance_intensity(annotated, row) for row in rows]
 
     def rule(self, name: str) -> np.ndarray:
         """Annotates by a rule."""
         annotate_corpus(name, CORPUS, data_dir=self.data_dir)
-        return np.array(self.heard(name, range(len(self.source))))
+        return np.array(self.in_sidecar(name, range(len(self.source))))
 
-    def ranker(self, config: RankerConfig, *, told: bool) -> np.ndarray:
-        """Fits a ranker per fold and hears its test speakers."""
+    def ranker(self, config: RankerConfig, *, categories: bool) -> np.ndarray:
+        """Fits a ranker per fold and applies it to the test speakers."""
         found = np.zeros(len(self.source))
         for speakers in FOLDS:
             test = np.isin(self.speaker, speakers)
-            names = self.category if told else [""] * len(test)
+            names = self.category if categories else [""] * len(test)
             found[test] = self.fitted(config, ~test, names)[test]
         return found
 
     def network(self, supervision: str | None) -> np.ndarray:
-        """Trains a strength network per fold and hears its test speakers."""
+        """Trains a strength network per fold and applies it to the test speakers."""
         found = np.zeros(len(self.source))
         for fold, speakers in enumerate(FOLDS):
             test = np.isin(self.speaker, speakers)
@@ -197,12 +197,12 @@ class Table:
                     "labels_of": [self.source.index.names()],
                 }
                 write_annotator(folder, about, tensors)
-            heard = self.heard_by(open_fitted(folder), folder / "heard.npy", np.flatnonzero(test))
-            found[test] = heard
+            own = self.applied(open_fitted(folder), folder / "heard.npy", np.flatnonzero(test))
+            found[test] = own
         return found
 
     def model(self, run: Path, measure: str) -> np.ndarray:
-        """Hears the test speakers of each fold by the model that was fine-tuned without them."""
+        """Applies the model of each fold to its test speakers."""
         found = np.zeros(len(self.source))
         for fold in json.loads((run / "folds.json").read_text()):
             test = np.isin(self.speaker, fold["test_speakers"])
@@ -213,11 +213,11 @@ class Table:
                     raise SystemExit(f"{run} has no model of {fold['fold']}")
             annotator = ModelAnnotator(folder, measure=measure)
             file = self.workdir / f"{annotator.name}.npy"
-            found[test] = self.heard_by(annotator, file, np.flatnonzero(test))
+            found[test] = self.applied(annotator, file, np.flatnonzero(test))
         return found
 
-    def fitted(self, config: RankerConfig, train: np.ndarray, told) -> np.ndarray:
-        """Fits a ranker on some utterances and gives the intensity of all."""
+    def fitted(self, config: RankerConfig, train: np.ndarray, categories) -> np.ndarray:
+        """Fits a ranker on some utterances and computes the intensity of all."""
         everyone = measure_all(self.features[train])
         standard = everyone
         if config.speaker.normalize:
@@ -227,10 +227,10 @@ class Table:
         ranker = fit_category_ranker(
             features[train], self.category[train], self.truth[train], config
         )
-        return ranker.intensity(features, told)
+        return ranker.intensity(features, categories)
 
-    def heard_by(self, annotator: Annotator, file: Path, rows: np.ndarray) -> np.ndarray:
-        """Gives the mean intensity of the frames of utterances that are not silence."""
+    def applied(self, annotator: Annotator, file: Path, rows: np.ndarray) -> np.ndarray:
+        """Averages the intensity of utterances over their frames that are not silent."""
         if not file.is_file():
             annotator.listen(self.source)
             waveforms = [self.source.waveform(row) for row in rows]

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Writes tools/locks/pythonX.Y.txt: the exact version of every package, per Python version.
-# beam-pythonX.Y.txt is an environment with Apache Beam, which wants an older protobuf and pyarrow;
-# peers-pythonX.Y.txt holds what only the tests need on top; torch.txt is written by hand.
-# Versions already locked stay; `./tools/lock.sh --upgrade` takes the newest that fit.
+# Writes tools/locks/pythonX.Y.txt, the exact version of every package for each Python version.
+# beam-pythonX.Y.txt is an environment with Apache Beam, which needs an older protobuf and pyarrow;
+# peers-pythonX.Y.txt adds what only the tests need; torch.txt is maintained by hand.
+# Locked versions stay; `./tools/lock.sh --upgrade` updates them to the newest that fit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ for version in 3.11 3.12 3.13; do
     uv pip compile pyproject.toml --extra test --extra docs --extra onnx --extra peers --constraint "$lock" \
         --python-version "$version" --quiet --no-annotate --no-header \
         --no-emit-index-url --no-emit-find-links --output-file "$peers" "$@"
-    # What the first lock holds is there already.
+    # Only what the first lock does not have.
     grep -vxFf "$lock" "$peers" >"$peers.new" && mv "$peers.new" "$peers"
     echo "$peers: $(grep -c == "$peers") packages"
     beam=tools/locks/beam-python$version.txt

@@ -1,7 +1,7 @@
-"""Compiles the conv stack alone for a TPU that is not there, once for each formulation.
+"""Compiles the conv stack alone for a TPU that need not be present, once per formulation.
 
 Command, in an environment with `sersl[tpu]`: python tools/plan_stem.py --topology v5e:2x2
-Forward and backward pass with the norm, GELU and the projection; one JSON object a line.
+Forward and backward pass with the norm, GELU and the projection; prints a JSON object per line.
 """
 
 import argparse
@@ -28,10 +28,10 @@ CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 def main() -> int:
-    """Compiles each formulation and prints what it takes of one device."""
+    """Compiles each formulation and prints its costs on one device."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--topology", default="v5e:2x2")
-    parser.add_argument("--rows", type=int, default=8, help="of each device")
+    parser.add_argument("--rows", type=int, default=8, help="per device")
     parser.add_argument("--seconds", type=float, default=15.6)
     parser.add_argument("--norm", default="group", choices=("group", "layer"))
     names = tuple(FORMULATIONS["strided"])
@@ -45,15 +45,7 @@ def main() -> int:
 
 
 def stem(arguments, mesh) -> dict:
-    """Compiles the stack as CHOICES has it.
-
-    Args:
-      arguments: of the command line.
-      mesh: of the topology.
-
-    Returns:
-      Bytes, operations and cycles of one device.
-    """
+    """Compiles the stack with the formulations of CHOICES; returns its costs on one device."""
     config = FrontendConfig(
         kind="waveform", conv_norm=arguments.norm, conv_bias=arguments.norm == "layer"
     )
@@ -77,7 +69,7 @@ def stem(arguments, mesh) -> dict:
 
     with jax.set_mesh(mesh):
         compiled = jax.jit(jax.value_and_grad(loss)).lower(state, waveform, valid).compile()
-    computations, _ = read(compiled.as_text())
+    computations, _ = read(compiled.as_text() or "")
     cycles = sum(
         computation.runs * int(found[1])
         for computation in computations.values()

@@ -1,9 +1,9 @@
-"""Plans every large preset on every topology of docs/plans.md, one by one, and writes the table.
+"""Plans the large presets on the topologies of docs/benchmarks/plans.md and prints its tables.
 
 Commands, the first in an environment with `sersl[tpu]`, the second in one with `sersl[cuda]`:
     python tools/plans.py --output plans
     python tools/plans.py --output plans --topologies h100:2x8 h200:2x8
-A plan that is there already is not made again; the table goes to standard output.
+A plan that exists already is not made again.
 """
 
 import argparse
@@ -18,24 +18,23 @@ CONFIG = "configs/pretrain/emotion_aware.py"
 PRESETS = ("base", "base_waveform", "large", "large_waveform", "xlarge", "xlarge_waveform")
 TOPOLOGIES = ("v5e:4x4", "v5e:16x16", "v5p:4x4x4", "v6e:16x16")
 ROWS = 8  # of 15.6 s on each device
-FSDP = {"base": 1, "large": 16, "xlarge": 16}  # TPUs over which the state is cut
-NODE = 8  # GPUs over which it is cut: those of a node, with the fast links
+FSDP = {"base": 1, "large": 16, "xlarge": 16}  # TPUs over which the state is sharded
+NODE = 8  # GPUs over which it is sharded: those of a node, which have fast links
 GIB = 2**30
 HEAD = (
-    "| preset | topology, mesh | M parameters | GiB a device: state, activations, temporaries, "
-    "**peak** of available | FLOPs a step | sent, MiB | best step, ms: compute, memory, links, "
+    "| preset | topology, mesh | M parameters | GiB per device: state, activations, temporaries, "
+    "**peak** of available | FLOPs per step | sent, MiB | best step, ms: compute, memory, links, "
     "network | "
-    "MFU at best | audio h an h at best | 60,000 h: days, chip-hours | compile CPU s, host GiB |\n"
-    + "|---" * 11
-    + "|"
+    "MFU at best | audio h per h at best | 60,000 h: days, chip-hours | "
+    "compile CPU s, host GiB |\n" + "|---" * 11 + "|"
 )
 
 
 def main() -> int:
-    """Makes what is missing and prints the table."""
+    """Makes the missing plans and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="of the plans")
-    parser.add_argument("--table_only", action="store_true", help="of the plans that are there")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="of plans")
+    parser.add_argument("--table_only", action="store_true", help="print the plans that exist")
     parser.add_argument(
         "--topologies", nargs="+", default=TOPOLOGIES, metavar="CHIP:SHAPE", help="to plan for"
     )
@@ -54,13 +53,7 @@ def main() -> int:
 
 
 def plan(preset: str, topology: str, file: Path) -> None:
-    """Makes one plan in a process of its own, so that its memory is its own too.
-
-    Args:
-      preset: of the config.
-      topology: as `sersl plan` takes it.
-      file: gets the plan.
-    """
+    """Makes a plan and writes it to `file`, in a process of its own so that its memory is freed."""
     fsdp = FSDP[preset.split("_")[0]]
     if topology.partition(":")[0] in GPUS:
         fsdp = min(fsdp, NODE)
@@ -75,15 +68,7 @@ def plan(preset: str, topology: str, file: Path) -> None:
 
 
 def row(preset: str, record: dict) -> str:
-    """Writes one plan as a row of the table.
-
-    Args:
-      preset: of the config.
-      record: as `sersl plan --output` writes it.
-
-    Returns:
-      A line of Markdown.
-    """
+    """Formats a plan, as written by `sersl plan --output`, as a row of the table."""
     memory, times = record["memory"], record["times"]
     state = sum(memory[kind] for kind in ("params", "optimizer", "teacher", "batch"))
     sizes = " ".join(f"{axis}={size}" for axis, size in record["mesh"].items() if size > 1)

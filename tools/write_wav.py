@@ -1,4 +1,4 @@
-"""Writes one utterance of a prepared corpus as a WAV file, to listen to, and says what it is.
+"""Writes one utterance of a prepared corpus as a WAV file, and prints its labels.
 
 Command: python tools/write_wav.py --corpus synthetic --data_dir runs/data --output example.wav
 """
@@ -16,10 +16,10 @@ from sersl.data.sources import CorpusSource
 
 
 def main() -> int:
-    """Writes the file and prints its labels; 2 when the user can fix what is wrong."""
+    """Writes the file and prints its labels; 2 if the user can fix what is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True, metavar="NAME")
-    parser.add_argument("--data_dir", required=True, metavar="DIR", help="of `sersl prepare`")
+    parser.add_argument("--data_dir", required=True, metavar="DIR", help="from `sersl prepare`")
     parser.add_argument("--utterance_id", metavar="ID", help="default: the first")
     parser.add_argument("--output", required=True, metavar="FILE.wav")
     arguments = parser.parse_args()

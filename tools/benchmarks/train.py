@@ -1,5 +1,6 @@
-"""Times a whole wav2vec 2.0 pretraining step beside transformers; a part of benchmark.py."""
+"""Measures a whole wav2vec 2.0 pretraining step, and that of transformers."""
 
+import functools
 import json
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_conv import processor
+from benchmarks.timing import add_batch_options, in_turns
 
 from sersl.config.load import from_mapping
 from sersl.config.presets import encoder_preset, frontend_preset
@@ -21,8 +22,8 @@ from sersl.pretraining.task import PretrainTask
 from sersl.training.optimizer import make_optimizer
 from sersl.training.step import make_step, new_state, param_shapes
 
-GOAL = 1.1  # times as many steps as torch in float32
-DROPOUT = 0.1  # everywhere, and of layers (transformers' defaults for wav2vec2-base)
+GOAL = 1.1  # times as many steps as torch, in float32
+DROPOUT = 0.1  # everywhere, layer drop too (the defaults of transformers for wav2vec2-base)
 NEGATIVES, MASKED_SHARE, SPAN = 100, 0.49, 10
 SIZES = {
     "base": {"num_layers": 12, "width": 768, "num_heads": 12, "mlp_width": 3072},
@@ -30,19 +31,19 @@ SIZES = {
 }
 
 
-def train(arguments) -> dict:
-    """Measures a pretraining step of wav2vec 2.0, ours and that of transformers, in turns.
+def add_options(parser) -> None:
+    """Adds the options of this benchmark."""
+    parser.add_argument("--size", choices=SIZES, default="base", help="of the encoder")
+    add_batch_options(parser, rows=4, seconds=5.0, rounds=5)
 
-    One step: a forward pass with dropout, layers left out, masked spans, quantiser, 100 negatives
-    and diversity loss; the backward pass; clipping and AdamW. Both in float32, with the sizes of
-    `size`, on the same noise, each in a process of its own that waits while the other works.
-    Medians over rounds of processor seconds (user and system) and of the clock.
 
-    Args:
-      arguments: `size`, `rows`, `seconds`, `rounds`.
+def run(arguments) -> dict:
+    """Compares a pretraining step of wav2vec 2.0 in sersl with that in transformers.
 
-    Returns:
-      Rows with the seconds of each, JSON-able.
+    A step is a forward pass with dropout, layer drop, masked spans, quantizer, 100 negatives and
+    diversity loss; the backward pass; clipping and AdamW. Both are in float32 with the same sizes
+    on the same noise, each in its own process that waits while the other one works. Medians over
+    rounds of processor time (user and system) and wall clock.
 
     Raises:
       UserError: torch or transformers is not installed.
@@ -51,17 +52,17 @@ def train(arguments) -> dict:
     pipes, workers = {}, []
     for name in WAYS:
         pipes[name], theirs = spawn.Pipe()
-        workers.append(spawn.Process(target=_work, args=(name, _settings(arguments), theirs)))
+        settings = {key: getattr(arguments, key) for key in ("size", "rows", "seconds")}
+        workers.append(spawn.Process(target=_work, args=(name, settings, theirs)))
         workers[-1].start()
         first = pipes[name].recv()  # the first step compiles
         if isinstance(first, str):
             raise UserError(first)
         print(f"{name}: loss of the first step {first:.4f}", flush=True)
-    times = {name: [] for name in WAYS}
-    for _ in range(arguments.rounds):
-        for name in WAYS:
-            pipes[name].send(True)
-            times[name].append(pipes[name].recv())
+    times = in_turns(
+        {name: functools.partial(_step, pipe) for name, pipe in pipes.items()},
+        rounds=arguments.rounds,
+    )
     for worker, pipe in zip(workers, pipes.values(), strict=True):
         pipe.send(False)
         worker.join()
@@ -81,25 +82,16 @@ def train(arguments) -> dict:
         print(json.dumps(row), flush=True)
     ratio = rows[0]["cpu_seconds"] / rows[1]["cpu_seconds"]
     print(f"sersl makes {ratio:.2f} times the steps of torch; the goal is {GOAL}")
-    return {
-        "measure": "train",
-        "size": arguments.size,
-        "goal": GOAL,
-        "ratio": round(ratio, 3),
-        "rows": rows,
-        "jax": jax.__version__,
-        "machine": processor(),
-    }
+    return {"size": arguments.size, "goal": GOAL, "ratio": round(ratio, 3), "rows": rows}
 
 
-def _settings(arguments):
-    """Picks what a process needs to know, by name."""
-    names = ("size", "rows", "seconds")
-    return {name: getattr(arguments, name) for name in names}
+def _step(pipe):
+    pipe.send(True)
+    return pipe.recv()
 
 
 def _work(name, settings, pipe):
-    """Builds a step, then makes one for every True that comes, and tells what it took."""
+    """Builds a step, then runs it for every True that it receives, and sends back what it took."""
     rng = np.random.default_rng(0)
     shape = (settings["rows"], int(settings["seconds"] * lengths.SAMPLE_RATE))
     waveform = 0.1 * rng.normal(size=shape).astype(np.float32)
@@ -118,7 +110,7 @@ def _work(name, settings, pipe):
 
 
 def _sersl(waveform, size):
-    """Compiles our step; gives a function that makes one and returns its loss."""
+    """Compiles the step of sersl; returns a function that runs it and returns the loss."""
     config = from_mapping(
         PretrainConfig,
         {
@@ -127,7 +119,7 @@ def _sersl(waveform, size):
             "encoder": encoder_preset("base", frontend="waveform").to_dict()
             | SIZES[size]
             | {
-                "scan_layers": False,  # one step on a CPU; scanning is for compiling large models
+                "scan_layers": False,  # which is for compiling large models
                 "dropout": DROPOUT,
                 "attention_dropout": DROPOUT,
                 "activation_dropout": DROPOUT,
@@ -160,7 +152,7 @@ def _sersl(waveform, size):
 
 
 def _torch(waveform, size):
-    """Builds the step of transformers; gives a function that makes one and returns its loss."""
+    """Builds the step of transformers; returns a function that runs it and returns the loss."""
     try:
         import torch
         from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
@@ -201,5 +193,5 @@ def _torch(waveform, size):
     return run
 
 
-# Each makes a function that takes one step and gives its loss.
+# Each builds a function that runs one step and returns the loss.
 WAYS = {"torch": _torch, "sersl": _sersl}

@@ -1,13 +1,12 @@
-"""Times every formulation of the convolutions of a waveform encoder; a part of benchmark.py."""
+"""Measures every formulation of the convolutions of a waveform encoder."""
 
 import functools
 import json
-import platform
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from benchmarks.timing import add_batch_options, in_turns, timed
 
 from sersl.core import lengths
 from sersl.models.convolution import CHOICES, FORMULATIONS
@@ -17,35 +16,40 @@ POSITIONS = ((256, 16), (768, 16), (1024, 16))  # width and groups of positional
 TAPS = 128  # of a positional convolution
 
 
-def conv(arguments) -> dict:
-    """Measures each formulation of each convolution, forward and backward.
+def add_options(parser) -> None:
+    """Adds the options of this benchmark."""
+    add_batch_options(parser, rows=4, seconds=5.0, rounds=5)
+    parser.add_argument(
+        "--cases",
+        nargs="*",
+        default=[],
+        metavar="PART",
+        help="only names with one of these",
+    )
 
-    Shapes are those of `rows` utterances of `seconds` seconds in wav2vec 2.0. Formulations take
-    turns, and the best of all rounds counts. Processor seconds of the process are given, which
-    other programs on the machine disturb less than the clock.
 
-    Args:
-      arguments: `rows`, `seconds`, `rounds`, `cases`: parts of names to keep; empty: all.
+def run(arguments) -> dict:
+    """Compares the formulations of each convolution, forward and backward.
 
-    Returns:
-      Rows with the processor seconds of each formulation, JSON-able.
+    Shapes are those of `rows` utterances of `seconds` seconds in wav2vec 2.0. The result is the
+    least processor time of all rounds, which depends less on other programs than wall clock.
     """
     rows = []
     for name, family, size, x_shape, kernel_shape in _cases(arguments):
         rng = np.random.default_rng(0)
         x = jnp.asarray(rng.normal(size=x_shape), jnp.float32)
         kernel = jnp.asarray(rng.normal(size=kernel_shape), jnp.float32)
-        runs = {
+        compiled = {
             (form, part): make(functools.partial(function, size)).lower(x, kernel).compile()
             for form, function in FORMULATIONS[family].items()
             for part, make in (("forward", jax.jit), ("backward", _backward_alone))
         }
-        best = dict.fromkeys(runs, float("inf"))
-        for _ in range(arguments.rounds):
-            for key, run in runs.items():
-                start = time.process_time()
-                jax.block_until_ready(run(x, kernel))
-                best[key] = min(best[key], time.process_time() - start)
+        ways = {
+            key: functools.partial(timed, functools.partial(program, x, kernel))
+            for key, program in compiled.items()
+        }
+        measured = in_turns(ways, rounds=arguments.rounds)
+        best = {key: min(time.cpu for time in times) for key, times in measured.items()}
         chosen = CHOICES[family].get(jax.default_backend(), CHOICES[family]["default"])
         for form in FORMULATIONS[family]:
             row = {
@@ -61,17 +65,16 @@ def conv(arguments) -> dict:
             }
             rows.append(row)
             print(json.dumps(row), flush=True)
-    where = {"jax": jax.__version__, "platform": jax.default_backend(), "machine": processor()}
-    return {"measure": "conv", "rows": rows, **where}
+    return {"rows": rows}
 
 
 def _cases(arguments):
-    """Gives (name, family, stride or groups, shape of the input, shape of the kernel)."""
+    """Lists (name, family, stride or groups, shape of the input, shape of the kernel)."""
     frames = int(arguments.seconds * lengths.SAMPLE_RATE)
     inputs = 1
     found = []
     for i, (taps, stride) in enumerate(lengths.CONVOLUTIONS):
-        if i in (0, 1, 5):  # the layers between have the shapes of layer 1, halved
+        if i in (0, 1, 5):  # the layers between have half of the frames of the previous one
             name = f"stem layer {i}: {inputs} to {WIDTH} channels, {taps} taps, stride {stride}"
             shapes = (arguments.rows, frames, inputs), (taps, inputs, WIDTH)
             found.append((name, "strided", stride, *shapes))
@@ -85,7 +88,7 @@ def _cases(arguments):
 
 
 def _backward_alone(function):
-    """The gradients to input and kernel; the output itself is not computed where not needed."""
+    """Computes the gradients alone; the output is computed only where they need it."""
 
     @jax.jit
     def run(x, kernel):
@@ -94,13 +97,3 @@ def _backward_alone(function):
         return jax.vjp(function, x, kernel)[1](jnp.broadcast_to(uneven, shape))
 
     return run
-
-
-def processor() -> str:
-    """Names the processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith("model name")]
-        return lines[0].split(":")[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()

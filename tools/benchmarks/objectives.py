@@ -1,14 +1,14 @@
-"""Times the step of each objective beside a plain forward and backward pass of its encoder."""
+"""Measures the step of each objective next to a plain forward and backward pass of its encoder."""
 
+import functools
 import json
 import statistics
 import tempfile
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_conv import processor
+from benchmarks.timing import add_batch_options, in_turns, machine, timed
 from flax import nnx
 
 from sersl.config.load import from_mapping
@@ -76,18 +76,24 @@ CASES = {
 }
 
 
-def objectives(arguments) -> dict:
-    """Measures loss and gradient of each objective, and of the plain encoder under the same mask.
+def add_options(parser) -> None:
+    """Adds the options of this benchmark."""
+    add_batch_options(parser, rows=8, seconds=4.0, rounds=7)
+    parser.add_argument(
+        "--cases",
+        nargs="*",
+        default=[],
+        metavar="PART",
+        help="only names with one of these",
+    )
 
-    Plain is the student's own forward and backward pass, the mean square of its last layer as the
-    loss: same rows, same masking, same clones. What an objective costs beyond that is its heads,
-    its teachers, a second view, and its loss. No optimizer.
 
-    Args:
-      arguments: `rows`, `seconds`, `rounds`, `cases`.
+def run(arguments) -> dict:
+    """Compares loss and gradient of each objective with those of the plain encoder.
 
-    Returns:
-      Rows with the seconds and FLOPs of each and their ratios, JSON-able.
+    Plain is the student's own forward and backward pass with the mean square of its last layer as
+    the loss: same rows, masking and clones. The rest of the cost of an objective is its heads, its
+    teachers, a second view, and its loss. There is no optimizer.
     """
     rows = []
     print(f"{'objective':42} {'plain s':>8} {'own s':>8} {'ratio':>6} {'FLOPs':>6}")
@@ -101,8 +107,8 @@ def objectives(arguments) -> dict:
             f"{row['flops_ratio']:6.2f}",
             flush=True,
         )
-    print(json.dumps({"machine": processor(), "jax": jax.__version__}))
-    return {"measure": "objectives", "rows": rows, "jax": jax.__version__, "machine": processor()}
+    print(json.dumps(machine()))
+    return {"rows": rows}
 
 
 def _measure(arguments, objective: str, own: dict, whole: dict) -> dict:
@@ -144,18 +150,17 @@ def _measure_task(arguments, config: PretrainConfig) -> dict:
         "plain": (plain, (params, batch)),
         "own": (full, (params, teacher, batch, constants)),
     }
-    flops, compiled, measured = {}, {}, {name: [] for name in ways}
-    for name, (run, given) in ways.items():
-        traced = jax.jit(run).trace(*given)
+    flops, compiled = {}, {}
+    for name, (function, given) in ways.items():
+        traced = jax.jit(function).trace(*given)
         flops[name] = count_flops(traced.jaxpr)
-        compiled[name] = traced.lower().compile()
-        jax.block_until_ready(compiled[name](*given))
-    for _ in range(arguments.rounds):
-        for name, (_, given) in ways.items():  # in turns, so that a busy minute hits both
-            begin = time.perf_counter()
-            jax.block_until_ready(compiled[name](*given))
-            measured[name].append(time.perf_counter() - begin)
-    seconds = {name: statistics.median(times) for name, times in measured.items()}
+        program = functools.partial(traced.lower().compile(), *given)
+        jax.block_until_ready(program())
+        compiled[name] = functools.partial(timed, program)
+    measured = in_turns(compiled, rounds=arguments.rounds)
+    seconds = {
+        name: statistics.median(time.clock for time in times) for name, times in measured.items()
+    }
     return {
         "plain_seconds": round(seconds["plain"], 4),
         "seconds": round(seconds["own"], 4),
