@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.labels import DIMENSIONS
@@ -21,6 +20,7 @@ _ALIASES = {"label": "emotion", "split": "fold"}
 _CORPUS = ("corpus", "dataset")  # kept in `extra`, and used to read codes of emotions
 SAMPLES = ("start_sample", "stop_sample")  # of SpeechBrain: samples at the file's own rate
 _SCALED = ("intensity", *DIMENSIONS)
+_MOST_PLANS = 1000  # sets of columns kept
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -89,6 +89,7 @@ class Columns:
     chosen: Mapping[str, str] = field(default_factory=dict)
     unused: dict[str, None] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
+    _plans: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     def rename(self, row: Row) -> Row:
         """Gives the values of one row our names.
@@ -96,55 +97,55 @@ class Columns:
         Raises:
           UserError: two names that differ in case only, or no column with a path.
         """
-        values: dict[str, Any] = {}
-        names = dict(row.names)
-        for key, value in row.values.items():
+        keys = tuple(row.values)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plan(keys, row.header or row.where)
+            if len(self._plans) < _MOST_PLANS:  # lines of JSON may all have other keys
+                self._plans[keys] = plan
+        values = {ours: row.values[key] for ours, key in plan.items()}
+        names = {ours: row.names.get(key, key.strip()) for ours, key in plan.items() if ours != key}
+        return Row(row.where, values, {**row.names, **names}, row.decimal_comma)
+
+    def _plan(self, keys: tuple[str, ...], where: str) -> dict[str, str]:
+        """Finds which key of a row is which column: our name -> key."""
+        plan: dict[str, str] = {}
+        for key in keys:
             name = key.strip().casefold()
-            if name in values:
-                raise UserError(
-                    f"{row.header or row.where}: column {name!r} occurs twice; rename one"
-                )
-            values[name] = value
-            if key != name:
-                names.setdefault(name, key.strip())
-        # pandas writes an index without a name of its own.
-        values = {
-            name: value
-            for name, value in values.items()
-            if name and not name.startswith(("unnamed: ", "__index_level_"))
-        }
-        self._seen.update(values)
+            if name in plan:
+                raise UserError(f"{where}: column {name!r} occurs twice; rename one")
+            # pandas writes an index without a name of its own.
+            if name and not name.startswith(("unnamed: ", "__index_level_")):
+                plan[name] = key
+        self._seen.update(plan)
         taken = set(self.chosen.values())
         for ours, theirs in self.chosen.items():
-            if ours in values and ours != theirs and ours not in taken:
-                values[f"other_{ours}"] = values.pop(ours)
-        given = {ours: values[t] for ours, t in self.chosen.items() if t in values}
-        names |= {ours: t for ours, t in self.chosen.items() if t in values}
-        values = given | {name: value for name, value in values.items() if name not in taken}
-        path = next((name for name in PATH_COLUMNS if name in values), "")
+            if ours in plan and ours != theirs and ours not in taken:
+                plan[f"other_{ours}"] = plan.pop(ours)
+        given = {ours: plan[theirs] for ours, theirs in self.chosen.items() if theirs in plan}
+        plan = given | {name: key for name, key in plan.items() if name not in taken}
+        path = next((name for name in PATH_COLUMNS if name in plan), "")
         if not path:
             raise UserError(
-                f"{row.header or row.where}: there is no column 'path'; columns are "
-                f"{', '.join(values) or 'none'}: add --columns path=NAME with the one that names "
-                "the files"
+                f"{where}: there is no column 'path'; columns are {', '.join(plan) or 'none'}: add "
+                "--columns path=NAME with the one that names the files"
             )
         for theirs, ours in {path: "path", **_ALIASES}.items():
             known = {ours, "category"} if ours == "emotion" else {ours}
-            if theirs in values and not known & set(values):
-                values[ours] = values.pop(theirs)
-                names[ours] = theirs
+            if theirs in plan and not known & set(plan):
+                plan[ours] = plan.pop(theirs)
         used = {*COLUMNS, *_CORPUS, *SAMPLES}
-        self.unused |= dict.fromkeys(name for name in values if name not in used)
-        return Row(row.where, values, names, row.decimal_comma)
+        self.unused |= dict.fromkeys(name for name in plan if name not in used)
+        return plan
 
     def check(self, where: str) -> None:
         """Raises UserError where a name that the user gave was in no row."""
         for ours, theirs in self.chosen.items():
             if theirs not in self._seen:
                 near = nearest(theirs, self._seen)
-                hint = f": is it {near!r}?" if near else ""
+                hint = f"is it {near!r}? " if near else ""
                 raise UserError(
-                    f"--columns {ours}={theirs}: {where} has no column {theirs!r}{hint} columns "
+                    f"--columns {ours}={theirs}: {where} has no column {theirs!r}: {hint}columns "
                     f"are {', '.join(sorted(self._seen))}"
                 )
 

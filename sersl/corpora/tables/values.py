@@ -77,12 +77,14 @@ class Row:
     def text(self, column: str) -> str:
         """Reads text; "" where the column or the value is missing."""
         value = self.values.get(column, "")
+        if isinstance(value, str):
+            return value.strip()
         if isinstance(value, list | dict):
             kind = "a list" if isinstance(value, list) else "an object"
             raise UserError(f"{self.at(column)}: {kind} instead of text")
         if isinstance(value, float) and value.is_integer():
             return str(int(value))  # pandas writes whole numbers as floats where some are missing
-        return str(value).strip()
+        return str(value)
 
     def name(self, column: str) -> str:
         """Reads a name, such as a speaker's, which will be printed and compared.
@@ -91,12 +93,16 @@ class Row:
           UserError: it has control characters or line ends.
         """
         text = self.text(column)
-        check_printable(text, self.at(column))
+        if not (text.isascii() and text.isprintable()):  # rare, so the place is not made for all
+            check_printable(text, self.at(column))
         return text
 
     def number(self, column: str) -> float:
         """Reads a finite number; NaN where the column or the value is missing."""
-        return to_number(self.values.get(column, ""), self.at(column), comma=self.decimal_comma)
+        value = self.values.get(column, "")
+        if value == "":
+            return math.nan
+        return to_number(value, self.at(column), comma=self.decimal_comma)
 
     def whole(self, column: str) -> int | None:
         """Reads a whole number of at least 0; None where the column or the value is missing."""
@@ -112,7 +118,10 @@ class Row:
 
         Numbers, and time deltas as pandas and Python write them: "0 days 00:00:02.5", "00:00:02.5".
         """
-        return to_seconds(self.values.get(column, ""), self.at(column), comma=self.decimal_comma)
+        value = self.values.get(column, "")
+        if value == "":
+            return math.nan
+        return to_seconds(value, self.at(column), comma=self.decimal_comma)
 
     def choice(self, column: str, known: Mapping[str, str]) -> str:
         """Reads one of some words.
@@ -255,8 +264,6 @@ def to_seconds(value: Any, where: str, *, comma: bool = False) -> float:
 
 def check_printable(text: str, where: str) -> None:
     """Raises UserError where a name has control characters, line ends or changes of direction."""
-    if text.isprintable() and text.isascii():
-        return
     for letter in text:
         if unicodedata.category(letter) in _NOT_IN_NAMES or _DIRECTION.match(letter):
             raise UserError(

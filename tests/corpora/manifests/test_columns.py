@@ -84,7 +84,7 @@ def test_columns_when_wrong_then_one_sentence(tmp_path, columns, sentence):
 
 
 def test_error_when_a_column_was_renamed_then_it_names_the_files_own(tmp_path):
-    with pytest.raises(UserError, match=r"own\.csv line 2, column 'act': 'high' is not a number"):
+    with pytest.raises(UserError, match=r"own\.csv line 2, column 'Act': 'high' is not a number"):
         listed(tmp_path, "path,Act\na.wav,high\n", columns="arousal=act")
 
 
