@@ -113,10 +113,15 @@ def use_own_split(
     """
     default = ProtocolConfig().name
     asked = any(override.startswith("protocol.name=") for override in overrides)
-    if asked or config.protocol.name != default or not config.data.corpora:
+    if asked or config.protocol.name != default:
         return config
+    if not (config.data.corpora and config.data.data_dir):
+        return config  # `finetune` says what is missing
     if (workdir / "config.json").is_file():
-        begun = load_json(FinetuneConfig, workdir / "config.json")
+        try:
+            begun = load_json(FinetuneConfig, workdir / "config.json")
+        except UserError:
+            return config  # `finetune` refuses the workdir
         if begun.protocol.name == default:
             return config
     for name in config.data.corpora:

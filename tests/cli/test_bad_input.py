@@ -207,7 +207,7 @@ CONFIG_FILES = [
     ("broken.py", "def get_config(:\n", ["SyntaxError"]),
     ("exits.py", "import sys\nsys.exit(7)\n", ["SystemExit", "7"]),
     ("nothing.py", "def get_config():\n    pass\n", ["NoneType", "return a ConfigDict"]),
-    ("without.py", "x = 1\n", ["defines no get_config(arg)"]),
+    ("without.py", "x = 1\n", ["defines no get_config(preset)"]),
     ("typo.py", "def get_config():\n    return {'encodr': {}}\n", ["did you mean 'encoder"]),
     ("string.py", "def get_config():\n    return {'train': 'fast'}\n", ["'train' is a group"]),
     ("text.yaml", "train:\n  num_steps: 3\n", ["text.yaml", "Python file"]),
