@@ -112,7 +112,7 @@ class Crossed:
     def listen(self, source: CorpusSource) -> None:
         """See `sersl.annotation.annotators.Annotator`."""
         for fold in np.unique(self._folds(source, range(len(source)))):
-            self.networks[fold].listen(source)
+            self.networks[fold].prepare(source)
 
     def labels_of(self, index: CorpusIndex) -> list[dict]:
         """See `sersl.annotation.annotators.Annotator`."""
@@ -232,7 +232,7 @@ class Table:
     def applied(self, annotator: Annotator, file: Path, rows: np.ndarray) -> np.ndarray:
         """Averages the intensity of utterances over their frames that are not silent."""
         if not file.is_file():
-            annotator.listen(self.source)
+            annotator.prepare(self.source)
             waveforms = [self.source.waveform(row) for row in rows]
             frames = annotator.intensities(self.source, rows, waveforms, [])
             np.save(

@@ -1,7 +1,7 @@
 """Runs an annotator over a prepared corpus: frame intensity and prosody of every utterance.
 
-The sidecar lies beside the records, `<corpus>/<version>/sidecars/<annotator>/`: one ArrayRecord
-whose record i belongs to row i of the index, and `sidecar.json`, which says what it was made from.
+The sidecar is beside the records, in `<corpus>/<version>/sidecars/<annotator>/`: one ArrayRecord
+whose record i belongs to row i of the index, and `sidecar.json` with what it was made from.
 `data.sources.CorpusSource` reads it.
 """
 
@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.sidecar_parts import SidecarParts
@@ -43,16 +44,16 @@ def annotate_corpus(
 ) -> Path | None:
     """Writes the sidecar of a corpus, unless one made from the same records in the same way exists.
 
-    The work is done in parts; a run that was interrupted goes on where it was. The sidecar appears
-    whole once all parts are there; an older one is replaced then.
+    The work is done in parts; rerun an interrupted run to resume it. The sidecar appears when all
+    parts are written, and then replaces an older one.
 
     Args:
       annotator: a name in `RULES`, or an annotator.
       corpus: name of a prepared corpus.
       data_dir: where `sersl prepare` wrote.
       processes: worker processes, where the annotator works on the host; 1 works in this one.
-      shard: (i, n): do only parts i, i + n, i + 2 n...; n runs share the work so, on any hosts that
-        see the same data_dir, and the one that ends last makes the sidecar.
+      shard: (i, n): do only parts i, i + n, i + 2 n..., so that n runs share the work, on any hosts
+        that see the same data_dir; the one that ends last makes the sidecar.
       progress: called with (utterances done, all utterances of this shard).
 
     Returns:
@@ -73,10 +74,10 @@ def annotate_corpus(
     share = parts.share(shard)
     if share.to_do:
         parts.prepare()
-        annotator.listen(source)
+        annotator.prepare(source)
     rows = [parts.rows[part] for part in share.to_do]
     made = make_records(source, annotator, rows, processes=processes)
-    # Closed here, not when the interpreter gets round to it: it waits for its processes.
+    # Closed here and not by the garbage collector, since it waits for its processes.
     with contextlib.closing(made):
         for part, records in zip(share.to_do, made, strict=True):
             parts.write(part, share.counted(records, progress))
@@ -86,8 +87,8 @@ def annotate_corpus(
     return folder
 
 
-def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict | None:
-    """Finds a sidecar that is complete and what this version would write.
+def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict[str, Any] | None:
+    """Finds a sidecar that is complete, undamaged and what this version would write.
 
     Args:
       annotator: a name in `RULES`, or an annotator.
@@ -101,7 +102,7 @@ def find_sidecar(annotator: str | Annotator, index: CorpusIndex) -> dict | None:
     return summary if is_finished(annotation_folder(index, annotator.name), summary) else None
 
 
-def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> dict:
+def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> dict[str, Any]:
     """Reads the summary of a sidecar and checks that it is what this version would write.
 
     Args:
@@ -154,7 +155,7 @@ def load_sidecar_info(annotator: str, corpus: str, *, data_dir: str | Path) -> d
 
 
 def annotator_fingerprint(annotator: Annotator) -> str:
-    """Names all that an annotator's answers depend on, prosody included: 16 hexadecimal digits."""
+    """Hashes all that an annotator's answers depend on, prosody included: 16 hex digits."""
     content = [annotator.name, annotator.identity(), PROSODY_VERSION, SIDECAR_SCHEMA]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -165,20 +166,20 @@ def _rule(name: str) -> Annotator:
     return RULES[name]
 
 
-def _summary(annotator: Annotator, index: CorpusIndex) -> dict:
-    """What sidecar.json says of a sidecar made now."""
+def _summary(annotator: Annotator, index: CorpusIndex) -> dict[str, Any]:
+    """Gives the content of sidecar.json of a sidecar made now."""
     summary = {
         **_of_corpus(annotator.name, index),
         "fingerprint": annotator_fingerprint(annotator),
         "identity": annotator.identity(),
     }
-    # Whoever trains by these intensities has learned from these labels.
+    # A model that is trained on these intensities has learned from these labels.
     labels_of = annotator.labels_of(index)
     return summary | ({"labels_of": labels_of} if labels_of else {})
 
 
-def _of_corpus(annotator: str, index: CorpusIndex) -> dict:
-    """The part of it that can be known without the annotator's weights."""
+def _of_corpus(annotator: str, index: CorpusIndex) -> dict[str, Any]:
+    """Gives the part of it that does not depend on the annotator's weights."""
     ids = "\n".join(index.column("utterance_id"))
     return {
         "schema": SIDECAR_SCHEMA,

@@ -1,11 +1,11 @@
-"""Sources of frame intensity that need no training: from the signal, or none at all (ablations).
+"""The protocol of annotators, sources of frame intensity, and those that need no training.
 
-An annotator of another kind, fitted or a fine-tuned model, has the same four members.
+The rules compute intensity from the signal, or do not depend on it, for ablations.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,27 +18,31 @@ from sersl.data.sources import CorpusSource
 
 
 class Annotator(Protocol):
-    """A source of frame intensity.
+    """A source of frame intensity."""
 
-    Attributes:
-      name: of the annotator, and of its sidecars.
-      on_device: whether it works on batches on the accelerator, in this process; else on one
-        utterance after the other, in as many processes as wanted.
-    """
-
-    name: str
-    on_device: bool
-
-    def identity(self) -> dict:
-        """Gives all its answers depend on, JSON-able: algorithm, version, settings, weights."""
+    @property
+    def name(self) -> str:
+        """Name of the annotator, and of its sidecars."""
         ...
 
-    def listen(self, source: CorpusSource) -> None:
-        """Learns what it must know of a corpus, e.g. its speakers; before any intensities."""
+    @property
+    def on_device(self) -> bool:
+        """Whether it works on batches on the accelerator, in this process.
+
+        Otherwise it works on one utterance at a time, in any number of processes.
+        """
         ...
 
-    def labels_of(self, index: CorpusIndex) -> list[dict]:
-        """Lists corpora whose labels its answers for a corpus depend on, see `names` of these."""
+    def identity(self) -> dict[str, Any]:
+        """Gives all that its answers depend on: algorithm, version, settings, weights; for JSON."""
+        ...
+
+    def prepare(self, source: CorpusSource) -> None:
+        """Measures what it needs of a corpus, e.g. its speakers; called before `intensities`."""
+        ...
+
+    def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
+        """Lists corpora whose labels its answers for a corpus depend on, as `CorpusIndex.names`."""
         ...
 
     def intensities(
@@ -48,7 +52,7 @@ class Annotator(Protocol):
         waveforms: Sequence[np.ndarray],
         tracks: Sequence[Track],
     ) -> list[np.ndarray]:
-        """Says how intense each frame is.
+        """Computes the intensity of each frame.
 
         Args:
           source: the corpus.
@@ -57,7 +61,7 @@ class Annotator(Protocol):
           tracks: F0 and voicing of these, see `audio.prosody.pitch`.
 
         Returns:
-          For each, [num_frames(N)] float32 in 0..1, NaN where it has no opinion.
+          For each, [num_frames(N)] float32 in 0..1, NaN where it has no value.
         """
         ...
 
@@ -68,44 +72,40 @@ Rule = Callable[[np.ndarray, Track, str], np.ndarray]
 
 @dataclass(frozen=True)
 class RuleAnnotator:
-    """An annotator that needs nothing but one utterance.
+    """An annotator that works on one utterance at a time.
 
     Attributes:
       name: of the annotator.
-      rule: what it does.
+      rule: from waveform, track and utterance_id to intensities.
       version: of the rule.
-      settings: whatever else its answer depends on.
+      settings: all else that its answer depends on.
     """
 
     name: str
     rule: Rule
     version: int
-    settings: dict
+    settings: dict[str, Any]
     on_device: bool = False
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """See `Annotator`."""
         return {"rule": self.name, "version": self.version, "settings": self.settings}
 
-    def listen(self, source: CorpusSource) -> None:
-        """See `Annotator`: it needs to know nothing."""
+    def prepare(self, source: CorpusSource) -> None:
+        """See `Annotator`: it needs nothing of the corpus."""
 
-    def labels_of(self, index: CorpusIndex) -> list[dict]:
-        """See `Annotator`: it knows no label."""
+    def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
+        """See `Annotator`: rules do not depend on labels."""
         return []
 
-    def intensities(self, source, rows, waveforms, tracks):
-        """See `Annotator`.
-
-        Args:
-          source: the corpus.
-          rows: of its index.
-          waveforms: [N] float32 each.
-          tracks: F0 and voicing.
-
-        Returns:
-          [T] float32 each.
-        """
+    def intensities(
+        self,
+        source: CorpusSource,
+        rows: Sequence[int],
+        waveforms: Sequence[np.ndarray],
+        tracks: Sequence[Track],
+    ) -> list[np.ndarray]:
+        """See `Annotator`."""
         ids = source.index.column("utterance_id")
         return [
             self.rule(waveform, track, str(ids[row]))
@@ -119,7 +119,7 @@ def _signal(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray
 
 
 def _energy(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray:
-    """Maps the level of the frame from -60..-15 dB to 0..1, whatever it is that sounds."""
+    """Maps the level of the frame from -60..-15 dB to 0..1, whatever the sound is."""
     del track, utterance_id
     decibel = log_rms(waveform) * (20 / np.log(10))
     share = (decibel - signal.SILENT_DB) / (signal.LOUD_DB - signal.SILENT_DB)

@@ -1,9 +1,9 @@
 """Utterance intensity by rankers, one per category: how far from neutral, or how strong.
 
-A calm voice gets calmer where an angry one gets louder, so that one direction cannot serve both.
-Each category has a direction of its own; where the category of an utterance is not known, the
-directions are weighed by a classifier. Scores are measured against the category's utterances of
-the training data, and 0.5 is their mean.
+An intense calm voice is calmer and an intense angry one louder, so that one direction cannot serve
+both. Each category has a direction of its own; if the category of an utterance is unknown, a
+classifier weights the directions. Scores are relative to the category's utterances of the training
+data, whose mean is 0.5.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from sersl.config.annotation import RankerConfig
 from sersl.core.errors import UserError
 
 RANKER_VERSION = 1  # of everything below
-ANY = "any"  # the ranker of all categories together; for neutral and where there is no other
+ANY = "any"  # the ranker of all categories together; for neutral, and if there is no other
 _NEUTRAL = "neutral"
-_DRAWN = 20  # times more pairs than are wanted are drawn, before those without order are left out
-_LARGEST = 4.0  # deviations; features further out are drawn in, so that no one of them decides
-_LOGISTIC = 1.702  # at which the logistic function is nearest to the normal distribution
+_DRAWN = 20  # times as many pairs are drawn as wanted, before those without order are left out
+_LARGEST = 4.0  # deviations; features are clipped to it, so that none of them dominates
+_LOGISTIC = 1.702  # scale of the logistic function closest to the normal distribution
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,16 @@ class CategoryRanker:
     scale: np.ndarray
     classifier: np.ndarray
 
-    def intensity(self, features: np.ndarray, categories: Sequence[str]) -> np.ndarray:
-        """Says how intense utterances are.
+    def intensity(self, features: np.ndarray, categories: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Computes the intensity of utterances.
 
         Args:
           features: [n, F], standardised.
-          categories: n names; "" or one without a ranker: all rankers, weighed by the classifier.
+          categories: [n] names; "" or one without a ranker: all rankers, weighted by the
+            classifier.
 
         Returns:
-          float32 [n] in 0..1; 0.5 is usual for the category, 0.84 one deviation above it.
+          float32 [n] in 0..1; 0.5 is the mean of the category, 0.84 one deviation above it.
         """
         inside = np.clip(features, -_LARGEST, _LARGEST)
         scores = (inside @ self.weights.T - self.centre) / self.scale
@@ -72,7 +73,7 @@ class CategoryRanker:
 
 def fit_category_ranker(
     features: np.ndarray,
-    categories: Sequence[str],
+    categories: Sequence[str] | np.ndarray,
     intensities: np.ndarray,
     config: RankerConfig,
 ) -> CategoryRanker:
@@ -80,16 +81,16 @@ def fit_category_ranker(
 
     Args:
       features: [n, F], standardised.
-      categories: n names, "" not known.
-      intensities: [n] in 0..1, NaN not known; needed for supervision "intensity" alone.
+      categories: [n] names, "" unknown.
+      intensities: [n] in 0..1, NaN unknown; used by supervision "intensity" only.
       config: supervision, weights, numbers of pairs.
 
     Returns:
       The rankers.
 
     Raises:
-      UserError: unknown supervision, or nothing to order: no neutral or nothing else, or no
-        two intensities in a category.
+      UserError: nothing to order: no neutral utterance or no other, or no two intensities in a
+        category.
     """
     labels = np.asarray(categories, dtype=object)
     features = np.clip(features, -_LARGEST, _LARGEST)

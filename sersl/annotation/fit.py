@@ -18,7 +18,7 @@ from sersl.annotation.fitted import (
     open_fitted,
 )
 from sersl.annotation.functionals import FUNCTIONALS
-from sersl.annotation.speakers import Standard, measure_all, measure_speakers, rows_to_hear
+from sersl.annotation.speakers import Standard, measure_all, measure_speakers, rows_of_speakers
 from sersl.annotation.strength_training import Example, Progress, train_strength
 from sersl.annotation.utterance_features import corpus_functionals, measure_rows, spectral_moments
 from sersl.config.annotation import FitConfig, RankerConfig, SpeakerConfig, StrengthConfig
@@ -29,7 +29,7 @@ from sersl.core.version import __version__
 from sersl.data.sources import CorpusSource
 
 KINDS = tuple(VERSIONS)
-_MOST_HEARD = 2000  # utterances of a corpus by which the average speaker is measured
+_MOST_MEASURED = 2000  # utterances of a corpus on which the average speaker is measured
 _MIN_VARIANCE = 1e-4  # of a feature over frames
 
 
@@ -38,26 +38,26 @@ class Portion:
 
     Attributes:
       source: the corpus.
-      rows: int64, of its index; those of at least one frame.
+      rows: int64 [m], of its index; those of at least one frame.
     """
 
-    def __init__(self, source: CorpusSource, rows: Sequence[int] | None = None):
+    def __init__(self, source: CorpusSource, rows: Sequence[int] | np.ndarray | None = None):
         """Chooses utterances.
 
         Args:
           source: the corpus.
-          rows: of its index; None: all.
+          rows: [n], of its index; None: all.
         """
         every = np.arange(len(source)) if rows is None else np.asarray(rows, np.int64)
         self.source = source
         self.rows = every[num_frames(source.num_samples[every]) > 0]
 
     def column(self, name: str) -> np.ndarray:
-        """Reads a column of the index at the rows."""
+        """Reads a column of the index at the rows, [m]."""
         return self.source.index.column(name)[self.rows]
 
     def speakers(self) -> np.ndarray:
-        """Gives the speakers, told apart between corpora; "" not known."""
+        """Names the speakers [m] together with their corpus; "" is unknown."""
         corpus = self.source.index.corpus
         return np.array([f"{corpus}/{name}" if name else "" for name in self.column("speaker")])
 
@@ -83,14 +83,15 @@ def fit_annotator(
       The folder.
 
     Raises:
-      UserError: unknown kind or supervision, a name that is taken, or data that do not allow it.
+      UserError: unknown kind or supervision, a name that is taken, an output that cannot be
+        written, or no labels to fit on.
     """
     if kind not in KINDS:
         raise unknown_name("annotator to fit", kind, KINDS)
     folder = Path(output)
     check_output(folder, tuple(RULES))
     if not any(len(portion.rows) for portion in portions):
-        raise UserError("there is no utterance to fit on: name a prepared corpus with --corpus")
+        raise UserError("there is no utterance to fit on: give a prepared corpus with --corpus")
     if kind == "ranker":
         about, tensors = _fit_ranker(portions, config.ranker)
     else:
@@ -125,12 +126,12 @@ def learn_strength(
 
     Args:
       portions: what to train on.
-      intensities: of each portion [n], one for each of its rows, in 0..1, NaN not known.
+      intensities: of each portion [m], one for each of its rows, in 0..1, NaN unknown.
       config: sizes, weights, steps.
       progress: as `fit_annotator`.
 
     Returns:
-      What `write_annotator` needs: words about it, and tensors.
+      What `write_annotator` takes: a description, and tensors.
 
     Raises:
       UserError: no utterance has a known intensity, or one cannot be read.
@@ -138,15 +139,15 @@ def learn_strength(
     labels = np.concatenate([portion.column("category") for portion in portions])
     categories = sorted(set(labels) - {""})
     measure = functools.partial(spectral_moments, num_mels=config.num_mels)
-    heard = [_heard(portion, config.speaker) for portion in portions]
+    measured = [_measured_rows(portion, config.speaker) for portion in portions]
     moments = [
-        measure_rows(p.source, rows, measure) for p, rows in zip(portions, heard, strict=True)
+        measure_rows(p.source, rows, measure) for p, rows in zip(portions, measured, strict=True)
     ]
     first, second = np.split(np.concatenate(moments).mean(axis=0, dtype=np.float64), 2)
     deviation = np.sqrt(np.maximum(second - first**2, _MIN_VARIANCE))
     everyone = Standard(first.astype(np.float32), deviation.astype(np.float32))
     examples = []
-    for portion, wanted, rows, values in zip(portions, intensities, heard, moments, strict=True):
+    for portion, wanted, rows, values in zip(portions, intensities, measured, moments, strict=True):
         means = values[:, : 2 * config.num_mels]
         standard = _standard(Portion(portion.source, rows), means, everyone, config.speaker)
         for row, speaker, label, value in zip(
@@ -200,7 +201,7 @@ def _fit_ranker(portions, config: RankerConfig) -> tuple[dict, dict]:
 
 
 def _targets(portion: Portion, config: StrengthConfig) -> np.ndarray:
-    """Gives the intensity [n] that the network shall learn for each utterance."""
+    """Gives the target intensity [m] of each utterance."""
     if config.supervision == "intensity":
         return portion.column("intensity")
     if not config.ranker:
@@ -211,18 +212,20 @@ def _targets(portion: Portion, config: StrengthConfig) -> np.ndarray:
         )
     annotator = open_fitted(config.ranker)
     if not isinstance(annotator, RankerAnnotator):
-        raise UserError(f"strength.ranker {config.ranker} is no ranker: give one of --fit ranker")
-    annotator.listen(portion.source)
+        raise UserError(
+            f"strength.ranker {config.ranker} is not a ranker: give one of --fit ranker"
+        )
+    annotator.prepare(portion.source)
     features = measure_rows(portion.source, portion.rows, corpus_functionals)
     return annotator.scores(portion.source, portion.rows, features)
 
 
-def _heard(portion: Portion, config: SpeakerConfig) -> np.ndarray:
-    """Chooses rows by which the average speaker and each of them are measured."""
-    evenly = np.linspace(0, len(portion.rows) - 1, min(len(portion.rows), _MOST_HEARD))
+def _measured_rows(portion: Portion, config: SpeakerConfig) -> np.ndarray:
+    """Chooses the rows on which the average speaker and each speaker are measured."""
+    evenly = np.linspace(0, len(portion.rows) - 1, min(len(portion.rows), _MOST_MEASURED))
     chosen = portion.rows[np.unique(evenly.round().astype(int))]
     if config.normalize:
-        chosen = np.union1d(chosen, portion.rows[rows_to_hear(portion.speakers(), config)])
+        chosen = np.union1d(chosen, portion.rows[rows_of_speakers(portion.speakers(), config)])
     return chosen
 
 
@@ -233,7 +236,7 @@ def _standard(
     if not config.normalize:
         return everyone
     speakers = portion.speakers()
-    rows = rows_to_hear(speakers, config)
+    rows = rows_of_speakers(speakers, config)
     return measure_speakers(features[rows], speakers[rows], everyone=everyone, prior=config.prior)
 
 

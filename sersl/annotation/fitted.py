@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ from sersl.annotation.strength import (
     strength_input,
 )
 from sersl.annotation.stretches import make_batches
-from sersl.annotation.utterance_features import corpus_functionals, hear_speakers, mean_spectra
+from sersl.annotation.utterance_features import corpus_functionals, corpus_standard, mean_spectra
+from sersl.audio.prosody import Track
 from sersl.config.annotation import RankerConfig, StrengthConfig
 from sersl.config.load import from_mapping
 from sersl.core.errors import UserError, unknown_name
@@ -29,6 +31,7 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 
+_CORPUS = ("corpus", "version", "fingerprint")
 # Of all that an annotator's answers depend on besides its weights, by kind.
 VERSIONS = {
     "ranker": [RANKER_VERSION, FUNCTIONALS_VERSION, DESCRIPTORS_VERSION],
@@ -67,17 +70,13 @@ class RankerAnnotator:
 
     Attributes:
       ranker: the directions.
-      standard: of the training data; of speakers too, once it has listened.
+      standard: of the training data; of the speakers too, once prepared for a corpus.
     """
 
     on_device = True
 
     def __init__(self, fitted: Fitted):
-        """Takes the tensors apart.
-
-        Args:
-          fitted: of kind "ranker".
-        """
+        """Makes it of a fitted annotator of kind "ranker"."""
         tensors = fitted.tensors
         self.name = fitted.name
         self.config = from_mapping(RankerConfig, fitted.about["config"])
@@ -89,41 +88,33 @@ class RankerAnnotator:
             tensors["classifier"],
         )
         if fitted.about["features"] != list(FUNCTIONALS):
-            raise ValueError("it knows other features")
+            raise ValueError("it was fitted on other features")
         self.standard = Standard(tensors["mean"], tensors["deviation"])
         self._fitted = fitted
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """See `sersl.annotation.annotators.Annotator`."""
         return _identity(self._fitted)
 
-    def listen(self, source: CorpusSource) -> None:
-        """Measures the speakers of a corpus.
-
-        Args:
-          source: the corpus.
-        """
-        self.standard = hear_speakers(
+    def prepare(self, source: CorpusSource) -> None:
+        """Measures the speakers of a corpus."""
+        self.standard = corpus_standard(
             source, self.standard, corpus_functionals, self.config.speaker
         )
 
-    def labels_of(self, index: CorpusIndex) -> list[dict]:
-        """See `sersl.annotation.annotators.Annotator`; it is told the corpus's own categories."""
-        told = [index.names()] if (index.column("category") != "").any() else []
-        return labels_of(self._fitted) + told
+    def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
+        """See `sersl.annotation.annotators.Annotator`; it uses the corpus's own categories."""
+        used = [index.names()] if (index.column("category") != "").any() else []
+        return labels_of(self._fitted) + used
 
-    def intensities(self, source, rows, waveforms, tracks):
-        """See `sersl.annotation.annotators.Annotator`.
-
-        Args:
-          source: the corpus.
-          rows: of its index.
-          waveforms: [N] float32 each.
-          tracks: not needed.
-
-        Returns:
-          [T] float32 each, the same for all frames of an utterance.
-        """
+    def intensities(
+        self,
+        source: CorpusSource,
+        rows: Sequence[int],
+        waveforms: Sequence[np.ndarray],
+        tracks: Sequence[Track],
+    ) -> list[np.ndarray]:
+        """See `sersl.annotation.annotators.Annotator`; all frames of an utterance are equal."""
         del tracks
         values = self.scores(source, rows, corpus_functionals(waveforms))
         return [
@@ -131,12 +122,14 @@ class RankerAnnotator:
             for waveform, value in zip(waveforms, values, strict=True)
         ]
 
-    def scores(self, source: CorpusSource, rows: Sequence[int], features: np.ndarray) -> np.ndarray:
-        """Says how intense utterances are.
+    def scores(
+        self, source: CorpusSource, rows: Sequence[int] | np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
+        """Computes the intensity of utterances.
 
         Args:
-          source: the corpus, to which it has listened.
-          rows: of its index.
+          source: the corpus that it is prepared for.
+          rows: [n], of its index.
           features: [n, F], `corpus_functionals` of these rows.
 
         Returns:
@@ -155,11 +148,7 @@ class StrengthAnnotator:
     on_device = True
 
     def __init__(self, fitted: Fitted):
-        """Puts the network together.
-
-        Args:
-          fitted: of kind "strength".
-        """
+        """Makes it of a fitted annotator of kind "strength"."""
         tensors = dict(fitted.tensors)
         self.name = fitted.name
         self.config = from_mapping(StrengthConfig, fitted.about["config"])
@@ -176,36 +165,28 @@ class StrengthAnnotator:
         self._apply = jax.jit(functools.partial(_apply, graph, self.config.num_mels))
         self._fitted = fitted
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """See `sersl.annotation.annotators.Annotator`."""
         return _identity(self._fitted)
 
-    def listen(self, source: CorpusSource) -> None:
-        """Measures the mean spectrum of the speakers of a corpus.
-
-        Args:
-          source: the corpus.
-        """
+    def prepare(self, source: CorpusSource) -> None:
+        """Measures the mean spectrum of the speakers of a corpus."""
         measure = functools.partial(mean_spectra, num_mels=self.config.num_mels)
-        self.standard = hear_speakers(source, self.standard, measure, self.config.speaker)
+        self.standard = corpus_standard(source, self.standard, measure, self.config.speaker)
 
-    def labels_of(self, index: CorpusIndex) -> list[dict]:
+    def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
         """See `sersl.annotation.annotators.Annotator`."""
         del index
         return labels_of(self._fitted)
 
-    def intensities(self, source, rows, waveforms, tracks):
-        """See `sersl.annotation.annotators.Annotator`.
-
-        Args:
-          source: the corpus.
-          rows: of its index.
-          waveforms: [N] float32 each.
-          tracks: not needed.
-
-        Returns:
-          [T] float32 each.
-        """
+    def intensities(
+        self,
+        source: CorpusSource,
+        rows: Sequence[int],
+        waveforms: Sequence[np.ndarray],
+        tracks: Sequence[Track],
+    ) -> list[np.ndarray]:
+        """See `sersl.annotation.annotators.Annotator`."""
         del tracks
         speakers = source.index.column("speaker")[np.asarray(rows, np.int64)]
         means = [self.standard.of(speaker)[0] for speaker in speakers]
@@ -223,8 +204,8 @@ class StrengthAnnotator:
         return found
 
 
-def labels_of(fitted: Fitted) -> list[dict]:
-    """Lists the corpora whose labels an annotator was fitted on, itself or what it learned from.
+def labels_of(fitted: Fitted) -> list[dict[str, str]]:
+    """Lists the corpora whose labels an annotator, or one that it learned from, was fitted on.
 
     Args:
       fitted: the annotator.
@@ -233,27 +214,26 @@ def labels_of(fitted: Fitted) -> list[dict]:
       {"corpus", "version", "fingerprint"} of each.
 
     Raises:
-      UserError: it does not say.
+      UserError: its folder does not list them.
     """
-    if "labels_of" in fitted.about:
-        return list(fitted.about["labels_of"])
-    if "trained_on" not in fitted.about:
+    # Older versions wrote only what it was trained on.
+    key = "labels_of" if "labels_of" in fitted.about else "trained_on"
+    if key not in fitted.about:
         raise UserError(
-            f"the annotator {fitted.folder} does not say whose labels it knows: fit it again"
+            f"the annotator {fitted.folder} does not say whose labels it was fitted on: fit it "
+            "again"
         )
-    heard = fitted.about["trained_on"]  # earlier versions told only this
-    return [{key: one[key] for key in ("corpus", "version", "fingerprint")} for one in heard]
+    try:
+        return [{name: str(one[name]) for name in _CORPUS} for one in fitted.about[key]]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"the annotator {fitted.folder} is damaged ({key} is not a list of corpora): fit it "
+            "again"
+        ) from error
 
 
 def name_parameters(state: nnx.State) -> dict[str, np.ndarray]:
-    """Gives the parameters of a network flat names.
-
-    Args:
-      state: of the network.
-
-    Returns:
-      {"convolutions.0.kernel": array}.
-    """
+    """Names the parameters of a network by their paths, as "convolutions.0.kernel"."""
     return {
         ".".join(map(str, path)): np.asarray(value[...]) for path, value in nnx.to_flat_state(state)
     }
@@ -288,12 +268,12 @@ def put_parameters(shapes: nnx.State, tensors: dict[str, np.ndarray]) -> nnx.Sta
     )
 
 
-def _identity(fitted: Fitted) -> dict:
+def _identity(fitted: Fitted) -> dict[str, Any]:
     kind = fitted.about["kind"]
     return {"kind": kind, "versions": VERSIONS[kind], "weights": fitted.fingerprint}
 
 
 def _apply(graph, num_mels, params, waveform, num_samples, mean, deviation):
-    heard: StrengthInput = strength_input(waveform, num_samples, num_mels=num_mels)
-    features = (heard.features - mean[:, None]) / deviation
-    return nnx.merge(graph, params)(heard._replace(features=features)).frames
+    inputs: StrengthInput = strength_input(waveform, num_samples, num_mels=num_mels)
+    features = (inputs.features - mean[:, None]) / deviation
+    return nnx.merge(graph, params)(inputs._replace(features=features)).frames

@@ -34,7 +34,7 @@ def track_pitch(waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.A
 
     Args:
       waveform: [B, N] in [-1, 1] at 16 kHz, zero where it is padding.
-      valid: bool [B, T], the real frames, first true, then false; T = num_frames(N).
+      valid: bool [B, T], the real frames, true ones first; T = num_frames(N).
 
     Returns:
       f0: float32 [B, T] in Hz, 0 where unvoiced or padding.
@@ -58,7 +58,7 @@ def pitch_frames(waveform: jax.Array) -> jax.Array:
       waveform: [B, N].
 
     Returns:
-      [B, T, 640]; zeros stand before and behind the waveform.
+      [B, T, 640]; zeros before and after the waveform.
     """
     count = frames_of(waveform.shape[1])
     padded = jnp.pad(waveform, ((0, 0), (_BEFORE, PITCH_WINDOW)))[:, : (count + 1) * HOP]
@@ -69,7 +69,7 @@ def pitch_frames(waveform: jax.Array) -> jax.Array:
 def _candidates(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Finds the peaks of the normalised autocorrelation of [B, T, 640].
 
-    Returns lags [B, T, 6] in samples and heights [B, T, 6], -inf where there is no further peak.
+    Returns lags [B, T, 6] in samples and heights [B, T, 6], -inf if there is no further peak.
     """
     window = hann(PITCH_WINDOW)
     windowed = (frames - frames.mean(-1, keepdims=True)) * window

@@ -1,7 +1,7 @@
-"""Relative attributes: learns how much more of something one utterance has than another.
+"""Relative attributes: learns to rank utterances by how much of an attribute they have.
 
-A linear function w is fitted so that w x_i > w x_j by a margin where i is known to be above j
-("emotional above neutral", "strong above normal"), and w x_i = w x_j where both are alike.
+A linear function w is fitted so that w x_i > w x_j by a margin if i is known to be above j
+("emotional above neutral", "strong above normal"), and w x_i = w x_j if both are similar.
 """
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from sersl.core.seeds import generator
 
-_MAX_NEWTON = 50  # steps; the loss is piecewise quadratic, 5 to 15 are the rule
+_MAX_NEWTON = 50  # steps; the loss is piecewise quadratic, mostly 5 to 15 are enough
 _MAX_LINE = 30  # steps of the exact line search, each the minimum of one quadratic piece
 _TOLERANCE = 1e-5  # of the gradient, relative to that at w = 0
 
@@ -23,15 +23,15 @@ def ordered_pairs(
     Args:
       above: int [m], rows that have more of the attribute.
       below: int [n], rows that have less.
-      most: pairs to give; where there are more, so many are drawn without replacement.
+      most: pairs to return; if there are more, they are drawn without replacement.
       seed: of the draw.
-      purpose: what the pairs are for: another purpose draws others.
+      purpose: of the pairs; another purpose draws other pairs.
 
     Returns:
       int64 [min(m * n, most), 2]: (more, less).
     """
     count = len(above) * len(below)
-    if count > most:  # of large corpora far too many to list
+    if count > most:  # large corpora have far too many to list
         rng = generator(seed, f"ordered pairs {purpose}")
         chosen = np.sort(rng.choice(count, most, replace=False))
     else:
@@ -47,10 +47,10 @@ def similar_pairs(rows: np.ndarray, count: int, *, seed: int, purpose: str) -> n
       rows: int [m].
       count: pairs, drawn with replacement.
       seed: of the draw.
-      purpose: what the pairs are for: another purpose draws others.
+      purpose: of the pairs; another purpose draws other pairs.
 
     Returns:
-      int64 [count, 2], or [0, 2] where the group has fewer than two rows.
+      int64 [count, 2], or [0, 2] if the group has fewer than two rows.
     """
     if len(rows) < 2:
         return np.zeros((0, 2), np.int64)
@@ -67,7 +67,7 @@ def at_most(pairs: np.ndarray, count: int, *, seed: int, purpose: str) -> np.nda
       pairs: int [P, 2].
       count: pairs to keep.
       seed: of the draw.
-      purpose: what the pairs are for.
+      purpose: of the pairs.
 
     Returns:
       int [min(P, count), 2].
@@ -120,7 +120,7 @@ def fit_ranking(
     Args:
       features: [n, F], of about unit deviation.
       ordered: int [P, 2], rows (more, less).
-      similar: int [Q, 2], rows that are alike.
+      similar: int [Q, 2], rows that are similar.
       order_weight: C of ordered pairs.
       similar_weight: C of similar pairs.
 
@@ -183,5 +183,5 @@ def _newton(above, alike, c_order, c_similar):
 
 
 def _times(a, b):
-    # Matrix products in full precision also where the default is bfloat16 passes or TF32.
+    # Full precision, also on devices whose default is bfloat16 passes or TF32.
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -1,9 +1,10 @@
 """Makes the records of a sidecar: on the host in several processes, or in batches on the device."""
 
+import collections
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -26,12 +27,12 @@ _THREADS = 4  # that decode; libsndfile works without the interpreter's lock
 
 def make_records(
     source: CorpusSource, annotator: Annotator, parts: Sequence[range], *, processes: int
-) -> Iterator[Iterator[bytes]]:
+) -> Generator[Iterator[bytes], None, None]:
     """Makes the records of parts of a corpus.
 
     Args:
       source: the corpus.
-      annotator: has listened to it.
+      annotator: prepared for it.
       parts: rows of each.
       processes: worker processes of an annotator that works on the host; 1 works in this one.
 
@@ -138,12 +139,12 @@ def read_waveform(source: CorpusSource, row: int) -> np.ndarray:
     return waveform
 
 
-def read_waveforms(source: CorpusSource, rows: Sequence[int]) -> list[np.ndarray]:
+def read_waveforms(source: CorpusSource, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
     """Reads utterances in several threads.
 
     Args:
       source: the corpus.
-      rows: of its index.
+      rows: [n], of its index.
 
     Returns:
       [N] float32 at 16 kHz each.
@@ -162,14 +163,16 @@ def _track(waveform, num_samples):
     return track_pitch(waveform, valid)
 
 
-def _in_batches(source, annotator, parts) -> Iterator[Iterator[bytes]]:
+def _in_batches(
+    source: CorpusSource, annotator: Annotator, parts: Sequence[range]
+) -> Iterator[Iterator[bytes]]:
     # While one part is on the device, the next is read.
     with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read_waveforms, source, parts[0]) if parts else None
+        ahead = collections.deque(reader.submit(read_waveforms, source, rows) for rows in parts[:1])
         for i, rows in enumerate(parts):
-            waveforms = ahead.result()
+            waveforms = ahead.popleft().result()
             if i + 1 < len(parts):
-                ahead = reader.submit(read_waveforms, source, parts[i + 1])
+                ahead.append(reader.submit(read_waveforms, source, parts[i + 1]))
             yield _records(source, annotator, rows, waveforms, device_tracks(waveforms))
 
 

@@ -1,16 +1,14 @@
-"""A first intensity source: how loud and how voiced speech is at each frame, nothing learned.
+"""Intensity from the signal: how loud and how voiced speech is at each frame, nothing learned.
 
 Intensity of an acted or spontaneous emotion shows in vocal effort, and effort in level (Banse and
 Scherer 1996, "Acoustic profiles in vocal emotion expression"; Juslin and Laukka 2001 for intensity
-within an emotion). Level is taken between 300 and 3400 Hz, where the first formants lie and most
-hum, handling noise and codec damage do not. Scales are absolute, in dB of full scale, so that a
-loud rendition is more intense than a soft one of the same words.
+within an emotion). Level is taken between 300 and 3400 Hz: the first formants and little hum,
+handling noise and codec damage. Scales are absolute, in dB of full scale, so that a loud rendition
+is more intense than a soft one of the same words.
 
-Measured on RAVDESS: the mean over the utterance ranks "strong" above "normal" renditions with an
-ROC area of 0.76 (0.75 without neutral, which is never strong; 0.77 within a speaker), and anger,
-happiness and fear above sadness, calm and neutral with 0.88. Bands of 500-2000 and 500-4000 Hz
-gave the same within 0.01. Limits: it follows the microphone's distance
-and gain, and knows nothing of whispered anger.
+Limits: it follows the distance and gain of the microphone, and misses whispered anger. See
+docs/benchmarks/intensity.md for how well it ranks renditions of RAVDESS; bands of 500-2000 and
+500-4000 Hz gave the same within 0.01.
 """
 
 import numpy as np
@@ -19,11 +17,11 @@ from sersl.audio.prosody import Track, band_energy, pitch
 
 SIGNAL_VERSION = 1  # of the algorithm; a change here makes new sidecars necessary
 LOW_HZ, HIGH_HZ = 300.0, 3400.0  # the telephone band
-# dB of mean square: intensity 0 and 1. Between them lies the speech of RAVDESS (95 % of frames
-# below -28 dB) and of LibriSpeech (99 % below -15 dB), quiet and loud recordings.
+# dB of mean square at intensity 0 and 1. They hold the speech of RAVDESS (95 % of frames below
+# -28 dB) and of LibriSpeech (99 % below -15 dB), quiet and loud recordings.
 SILENT_DB, LOUD_DB = -60.0, -15.0
-NOISE_QUANTILE = 0.1  # of the frames' power: the noise that is taken away
-MAX_NOISE_DB = -40.0  # in speech without pauses the quantile is speech: take away no more
+NOISE_QUANTILE = 0.1  # of the frames' power: the noise that is subtracted
+MAX_NOISE_DB = -40.0  # subtracted at most: without pauses the quantile is speech
 VOICING_SHARE = 0.5  # an unvoiced frame counts half of a voiced one of the same level
 
 
@@ -35,7 +33,7 @@ def signal_intensity(waveform: np.ndarray, *, track: Track | None = None) -> np.
 
     Args:
       waveform: [N] float32 at 16 kHz, an utterance (the noise floor is taken from all of it).
-      track: what `audio.prosody.pitch` gave for it, if known: most of the work.
+      track: of `audio.prosody.pitch`, which takes most of the time, if known.
 
     Returns:
       [T] float32 in 0..1, T = num_frames(N).

@@ -1,4 +1,4 @@
-"""What is usual for each speaker: mean and deviation of features over some of their utterances."""
+"""Mean and deviation of features of each speaker, over some of their utterances."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,15 +25,15 @@ class Standard:
     speakers: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def of(self, speaker: str) -> tuple[np.ndarray, np.ndarray]:
-        """Gives mean [F] and deviation [F] of a speaker, or of all if it is not known."""
+        """Gives mean [F] and deviation [F] of a speaker, or of all if it is unknown."""
         return self.speakers.get(speaker, (self.mean, self.deviation))
 
-    def apply(self, features: np.ndarray, speakers: Sequence[str]) -> np.ndarray:
+    def apply(self, features: np.ndarray, speakers: Sequence[str] | np.ndarray) -> np.ndarray:
         """Standardises features.
 
         Args:
           features: [n, F].
-          speakers: n names; one that is not known is measured against all.
+          speakers: [n] names; an unknown one gets the mean and deviation of all.
 
         Returns:
           float32 [n, F].
@@ -45,7 +45,7 @@ class Standard:
 
 
 def measure_all(features: np.ndarray) -> Standard:
-    """Gives the standard [n, F] features have as a whole, without speakers."""
+    """Computes mean and deviation of features [n, F] of all speakers together."""
     deviation = features.std(axis=0, dtype=np.float64)
     deviation = np.where(deviation > 0, deviation, 1.0)
     mean = features.mean(axis=0, dtype=np.float64)
@@ -53,18 +53,22 @@ def measure_all(features: np.ndarray) -> Standard:
 
 
 def measure_speakers(
-    features: np.ndarray, speakers: Sequence[str], *, everyone: Standard, prior: float
+    features: np.ndarray,
+    speakers: Sequence[str] | np.ndarray,
+    *,
+    everyone: Standard,
+    prior: float,
 ) -> Standard:
-    """Adds what is usual for each speaker.
+    """Adds mean and deviation of each speaker.
 
-    A speaker's mean and variance are drawn towards everyone's as if `prior` of their utterances
+    A speaker's mean and variance are shrunk towards everyone's as if `prior` of their utterances
     were average ones, so that a speaker of one utterance is hardly normalised at all.
 
     Args:
       features: [n, F].
-      speakers: n names; "" is not known.
+      speakers: [n] names; "" is unknown.
       everyone: of the training data.
-      prior: utterances.
+      prior: number of utterances.
 
     Returns:
       `everyone` with `speakers`.
@@ -83,15 +87,15 @@ def measure_speakers(
     return Standard(everyone.mean, everyone.deviation, found)
 
 
-def rows_to_hear(speakers: Sequence[str], config: SpeakerConfig) -> np.ndarray:
-    """Chooses the utterances by which speakers are measured.
+def rows_of_speakers(speakers: Sequence[str] | np.ndarray, config: SpeakerConfig) -> np.ndarray:
+    """Chooses the utterances on which speakers are measured, without randomness.
 
     Args:
-      speakers: of every row of the corpus; "" is not known.
+      speakers: [n], of every row of the corpus; "" is unknown.
       config: how many of each.
 
     Returns:
-      Sorted int64 rows, the same whoever asks.
+      Sorted rows, int64 [m].
     """
     names = np.asarray(speakers)
     chosen: list[int] = []

@@ -1,15 +1,14 @@
 """The strength network: log-mel to an intensity of every frame (StrengthNet, Liu et al. 2021).
 
 Convolutions over time, an LSTM in each direction, and one number per frame; the utterance's
-intensity is their plain mean over frames that are not silence (no attention: a frame counts as it
-is heard, so that frames can be read on their own). A second output tells the category, and what
-makes a frame of that category intense is added to what makes any frame so: a calm voice gets calmer
-where an angry one gets louder.
+intensity is their plain mean over frames that are not silence (no attention, so that each frame can
+be read on its own). A second output predicts the category, whose own direction of intensity is
+added to the common one: an intense calm voice is calmer, an intense angry one louder.
 
 Differs: convolutions over time only and narrower, so that an hour takes a minute on two cores; one
-LSTM for both outputs; silence is 0 and has no part in the mean, where the source ties all frames of
-an utterance to its label; features may be measured against the speaker's mean spectrum; the source
-has one direction of intensity for all categories.
+LSTM for both outputs; silence is 0 and not in the mean, while the source trains all frames of an
+utterance on its label; features may be relative to the speaker's mean spectrum; the source has one
+direction of intensity for all categories.
 """
 
 from typing import NamedTuple
@@ -30,7 +29,7 @@ _FORGET_BIAS = 1.0  # at the start (Jozefowicz et al. 2015)
 
 
 class StrengthInput(NamedTuple):
-    """What the network hears.
+    """Input of the network.
 
     Attributes:
       features: float32 [B, T, 2 M], log-mel of the two windows of each frame.
@@ -44,11 +43,11 @@ class StrengthInput(NamedTuple):
 
 
 class StrengthOutput(NamedTuple):
-    """What the network says.
+    """Output of the network.
 
     Attributes:
       frames: float32 [B, T] in 0..1; 0 at padding.
-      utterance: float32 [B], mean over active frames; 0 where there is none.
+      utterance: float32 [B], mean over active frames; 0 if there is none.
       category: float32 [B, C], logits.
     """
 
@@ -77,7 +76,7 @@ def strength_input(waveform: jax.Array, num_samples: jax.Array, *, num_mels: int
 
 
 def active_frames(level: jax.Array, valid: jax.Array) -> jax.Array:
-    """Tells speech from silence by level alone.
+    """Separates speech from silence by level alone.
 
     Args:
       level: [B, T], natural logarithm of power.
@@ -90,7 +89,7 @@ def active_frames(level: jax.Array, valid: jax.Array) -> jax.Array:
     ranked = jnp.sort(jnp.where(valid, level, jnp.inf), axis=1)
     at = jnp.clip(jnp.ceil(0.95 * count).astype(jnp.int32) - 1, 0, level.shape[1] - 1)
     top = jnp.take_along_axis(ranked, at[:, None], 1)
-    quiet = np.log(FLOOR) + 1.0  # hardly above the floor of log-mel: nothing sounds at all
+    quiet = np.log(FLOOR) + 1.0  # hardly above the floor of log-mel: digital silence
     return valid & (level > top - _ACTIVE) & (level > quiet)
 
 
@@ -102,7 +101,7 @@ class StrengthNetwork(nnx.Module):
 
         Args:
           config: sizes and dropout.
-          num_categories: C, 0 for no output of categories.
+          num_categories: C; 0: no output of categories.
           key: PRNG key of the initial weights.
         """
         keys = iter(jax.random.split(key, config.num_convolutions + 6))
@@ -120,48 +119,48 @@ class StrengthNetwork(nnx.Module):
         if num_categories:
             shape = (2 * config.recurrent, num_categories)
             self.category = Linear(*shape, axes=(None, None), key=next(keys), std=0.02)
-            # From 0: a category of which no intensity is known adds nothing.
+            # Starts at 0: a category without known intensities adds nothing.
             self.added = Linear(*shape, axes=(None, None), key=next(keys), std=0.0)
 
     def __call__(
         self,
-        heard: StrengthInput,
+        inputs: StrengthInput,
         *,
-        told: jax.Array | None = None,
+        known: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> StrengthOutput:
-        """Says how intense each frame is.
+        """Computes the intensity of each frame.
 
         Args:
-          heard: with features of about zero mean and unit deviation.
-          told: int [B], category of each utterance, -1: as the network hears it; None: all -1.
-          key: PRNG key of the dropout; None: none.
+          inputs: with features of about zero mean and unit deviation.
+          known: int [B], category of each utterance, -1: as the network predicts it; None: all -1.
+          key: PRNG key of the dropout; None: no dropout.
 
         Returns:
-          StrengthOutput; padding changes nothing.
+          StrengthOutput, independent of the padding.
         """
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-        real = heard.valid[..., None]
-        x = self.enter(dropout(heard.features, self.config.dropout, key=keys[0]))
+        real = inputs.valid[..., None]
+        x = self.enter(dropout(inputs.features, self.config.dropout, key=keys[0]))
         for convolution in self.convolutions:
             x = x + convolution(x, real)
         x = dropout(x, self.config.dropout, key=keys[1])
         x = jnp.concatenate(
-            [self.forward(x, heard.valid), self.backward(x, heard.valid, reverse=True)], axis=-1
+            [self.forward(x, inputs.valid), self.backward(x, inputs.valid, reverse=True)], axis=-1
         )
         x = dropout(self.norm(x), self.config.dropout, key=keys[2])
         strength = self.strength(x)[..., 0]
-        share = heard.active / jnp.maximum(heard.active.sum(1, keepdims=True), 1)
+        share = inputs.active / jnp.maximum(inputs.active.sum(1, keepdims=True), 1)
         category = jnp.zeros((len(x), 0))
         if self.num_categories:
             category = self.category(jnp.einsum("bt,btd->bd", share, x))
-            # Intensities shall not teach it to hear another category than there is.
+            # No gradient of the intensity, which could pull it to a wrong category.
             chances = jax.lax.stop_gradient(jax.nn.softmax(category))
-            if told is not None:
-                known = jax.nn.one_hot(told, self.num_categories)  # 0 for -1
-                chances = jnp.where(told[:, None] >= 0, known, chances)
+            if known is not None:
+                certain = jax.nn.one_hot(known, self.num_categories)  # 0 for -1
+                chances = jnp.where(known[:, None] >= 0, certain, chances)
             strength += jnp.einsum("btc,bc->bt", self.added(x), chances)
-        frames = jnp.where(heard.valid, jax.nn.sigmoid(strength), 0.0)
+        frames = jnp.where(inputs.valid, jax.nn.sigmoid(strength), 0.0)
         return StrengthOutput(frames, (frames * share).sum(1), category)
 
 
@@ -175,7 +174,7 @@ class _Convolution(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width))
 
     def __call__(self, x, real):
-        y = jnp.where(real, self.norm(x), 0.0)  # padding is as the zeros beyond the ends
+        y = jnp.where(real, self.norm(x), 0.0)  # padding equals the zeros beyond the ends
         y = jax.lax.conv_general_dilated(
             y, self.kernel[...], (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
         )
@@ -192,8 +191,8 @@ class _Lstm(nnx.Module):
         self.recurrent = nnx.Param(truncated_normal(keys[1], (units, 4 * units), std=units**-0.5))
 
     def __call__(self, x, valid, *, reverse=False):
-        """Maps [B, T, D] to [B, T, units]; at padding the state stays, so that it is no input."""
-        # The products with the input are one for all frames; only the recurrence is a loop.
+        """Maps [B, T, D] to [B, T, units]; padding does not change the state."""
+        # One product with the input for all frames; only the recurrence is a loop.
         given = jnp.swapaxes(self.input(x), 0, 1)
         recurrent = self.recurrent[...]
 

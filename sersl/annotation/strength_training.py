@@ -25,15 +25,15 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 
 class StrengthTargets(NamedTuple):
-    """What is known of a batch.
+    """Targets of a batch.
 
     Attributes:
-      intensity: float32 [B] in 0..1, NaN not known.
-      category: int32 [B], -1 not known.
+      intensity: float32 [B] in 0..1, NaN unknown.
+      category: int32 [B], -1 unknown.
     """
 
-    intensity: jax.Array
-    category: jax.Array
+    intensity: jax.Array | np.ndarray
+    category: jax.Array | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Example:
     Attributes:
       read: (first sample, number of samples) -> [n] float32 at 16 kHz.
       num_samples: of the utterance.
-      intensity: 0..1, NaN not known.
-      category: index, -1 not known.
-      mean: [2 M], features that are taken off.
+      intensity: 0..1, NaN unknown.
+      category: index, -1 unknown.
+      mean: [2 M], subtracted from the features.
       deviation: [2 M], by which they are divided.
     """
 
@@ -58,34 +58,34 @@ class Example:
 
 
 def strength_loss(
-    output: StrengthOutput, heard: StrengthInput, targets: StrengthTargets, config: StrengthConfig
+    output: StrengthOutput, inputs: StrengthInput, targets: StrengthTargets, config: StrengthConfig
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Computes the loss of the strength network.
 
     Args:
       output: of the network, float [B, T], [B] and [B, C].
-      heard: what it heard.
+      inputs: that it was computed from, [B, T] frames.
       targets: intensity [B] and category [B].
       config: weights of the terms.
 
     Returns:
-      The loss, and its terms: mean absolute error of utterances, of frames (those of silence shall
-      be 0, the others their utterance's intensity), and cross-entropy of the categories; each is a
-      mean over what is known, 0 where nothing is.
+      The loss, and its terms: mean absolute error of utterances, of frames (the target is 0 in
+      silence, the utterance's intensity elsewhere), and cross-entropy of the categories; each is a
+      mean over known targets, 0 without any.
 
     Source: StrengthNet (Liu, Sisman, Li 2021), three terms of weight 1.
     """
-    known = ~jnp.isnan(targets.intensity)
+    known = ~jnp.isnan(jnp.asarray(targets.intensity))
     intensity = jnp.where(known, targets.intensity, 0.0)
     utterance = _mean(jnp.abs(output.utterance - intensity), known)
-    wanted = jnp.where(heard.active, intensity[:, None], 0.0)
-    frames = _mean(jnp.abs(output.frames - wanted), heard.valid & known[:, None])
+    wanted = jnp.where(inputs.active, intensity[:, None], 0.0)
+    frames = _mean(jnp.abs(output.frames - wanted), inputs.valid & known[:, None])
     terms = {"utterance": utterance, "frames": frames}
     loss = config.utterance_weight * utterance + config.frame_weight * frames
     if output.category.shape[1]:
         label = jnp.maximum(targets.category, 0)
         entropy = optax.softmax_cross_entropy_with_integer_labels(output.category, label)
-        terms["category"] = _mean(entropy, targets.category >= 0)
+        terms["category"] = _mean(entropy, jnp.asarray(targets.category) >= 0)
         loss += config.category_weight * terms["category"]
     return loss, terms
 
@@ -105,7 +105,7 @@ def train_strength(
       examples: utterances; those shorter than a frame are left out.
       config: sizes, weights, steps.
       num_categories: C.
-      progress: called now and then with (steps done, all steps, terms of the loss).
+      progress: called every 20 steps with (steps done, all steps, terms of the loss).
 
     Returns:
       The trained network.
@@ -117,7 +117,7 @@ def train_strength(
     if not any(np.isfinite(e.intensity) for e in examples):
         raise UserError(
             "no utterance has a known intensity: fit a ranker and give it as strength.ranker, or "
-            "take a corpus with intensities"
+            "use a corpus with intensities"
         )
     network = StrengthNetwork(
         config, num_categories=num_categories, key=jax.random.key(config.seed)
@@ -136,17 +136,17 @@ def train_strength(
     def update(state, batch, step):
         params, moments = state
         waveform, lengths, mean, deviation, targets = batch
-        heard = strength_input(waveform, lengths, num_mels=config.num_mels)
-        features = (heard.features - mean[:, None]) / deviation[:, None]
-        heard = heard._replace(features=features)
-        # Every other utterance: what is particular to a category is learned from those of which it
-        # is known, and to make do with what is heard from the others.
-        told = jnp.where(jnp.arange(len(waveform)) % 2 == 0, targets.category, -1)
+        inputs = strength_input(waveform, lengths, num_mels=config.num_mels)
+        features = (inputs.features - mean[:, None]) / deviation[:, None]
+        inputs = inputs._replace(features=features)
+        # The category is given for every other utterance only, so that the network learns to work
+        # with its own prediction as well.
+        known = jnp.where(jnp.arange(len(waveform)) % 2 == 0, targets.category, -1)
 
         def loss_of(params):
             key = jax.random.fold_in(jax.random.key(config.seed), step)
-            output = nnx.merge(graph, params)(heard, told=told, key=key)
-            return strength_loss(output, heard, targets, config)
+            output = nnx.merge(graph, params)(inputs, known=known, key=key)
+            return strength_loss(output, inputs, targets, config)
 
         (_, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
         change, moments = optimizer.update(gradient, moments, params)

@@ -1,4 +1,4 @@
-"""Cuts utterances of any length into stretches and lays them side by side for the device.
+"""Cuts utterances of any length into stretches and batches them for the device.
 
 A stretch starts at a frame and has the samples of its frames, so that the frames of an utterance
 are those of its stretches, one after the other.
@@ -14,10 +14,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sersl.core.lengths import HOP, SAMPLE_RATE, num_frames, num_samples
 
 MAX_FRAMES = 1500  # 30 s
-# Samples that a stretch has beyond its frames, where there are any: as far as the pitch window of
-# the last one reaches. Fewer than a hop, so that they make no frame.
+# Samples that a stretch has beyond its frames if the utterance has them: as far as the pitch window
+# of the last frame reaches. Fewer than a hop, so that they make no frame.
 _REACH = 120
-_SHORTEST = 64  # frames; below, shapes are not told apart
+_SHORTEST = 64  # frames; shorter stretches are padded to it
 _BATCH_SECONDS = 160.0  # of audio on each device at once, padding included
 
 
@@ -25,9 +25,9 @@ class Stretch(NamedTuple):
     """A part of an utterance.
 
     Attributes:
-      owner: which of the utterances, from 0.
+      owner: index of the utterance.
       start: its first frame in the utterance.
-      frames: how many it has, at least 1.
+      frames: number of frames, at least 1.
     """
 
     owner: int
@@ -36,13 +36,13 @@ class Stretch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Stretches of alike length.
+    """Stretches of similar length.
 
     Attributes:
-      waveform: [B, N] float32, zeros behind each row's samples; N makes an even number of frames.
-        A row has 120 samples more than its frames need, where the utterance goes on.
-      num_samples: [B] int32; rows beyond the stretches have 0.
-      stretches: at most B, of the first rows.
+      waveform: [B, N] float32, zeros after each row's samples; N makes an even number of frames.
+        A row has 120 samples more than its frames need if the utterance has them.
+      num_samples: [B] int32, 0 in rows without a stretch.
+      stretches: of the first rows, at most B.
     """
 
     waveform: jax.Array
@@ -69,17 +69,17 @@ def make_stretches(lengths: Sequence[int]) -> list[Stretch]:
 def make_batches(
     waveforms: Sequence[np.ndarray], *, seconds: float = _BATCH_SECONDS
 ) -> Iterator[Batch]:
-    """Lays stretches of alike length side by side, over all local devices.
+    """Batches stretches of similar length, spread over all local devices.
 
-    There are few shapes, whatever the lengths: eleven up to 30 s, with powers of two as rows where
-    there are few.
+    There are few shapes, whatever the lengths: eleven up to 30 s, and a power of two of rows if
+    there are few stretches.
 
     Args:
       waveforms: each [N] float32 at 16 kHz.
       seconds: of audio on each device at once; at least one stretch.
 
     Yields:
-      Batches that hold every stretch once, on the devices.
+      Batches on the devices that hold every stretch once.
     """
     devices = jax.local_devices()
     mesh = Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
@@ -100,12 +100,12 @@ def make_batches(
                 samples = waveforms[owner][start * HOP :][: num_samples(count) + _REACH]
                 waveform[row, : len(samples)] = samples
                 lengths[row] = len(samples)
-            on_devices = jax.device_put((waveform, lengths), rows_over_devices)
-            yield Batch(*on_devices, chosen)
+            on_device = jax.device_put((waveform, lengths), rows_over_devices)
+            yield Batch(on_device[0], on_device[1], chosen)
 
 
 def padded_frames(frames: int) -> int:
-    """Gives the least of 64, 90, 128, 182, ... 1500 frames that holds so many, in even steps."""
+    """Rounds a number of frames up to one of 64, 90, 128, 182, ... 1500."""
     size, power = _SHORTEST, 6.0
     while size < frames:
         power += 0.5

@@ -1,4 +1,4 @@
-"""Features of whole utterances of a corpus, and what is usual for each of its speakers."""
+"""Features of whole utterances of a corpus, and their mean and deviation per speaker."""
 
 import functools
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ import numpy as np
 
 from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.annotation.sidecar_records import read_waveforms
-from sersl.annotation.speakers import Measure, Standard, measure_speakers, rows_to_hear
+from sersl.annotation.speakers import Measure, Standard, measure_speakers, rows_of_speakers
 from sersl.annotation.strength import strength_input
 from sersl.annotation.stretches import make_batches
 from sersl.config.annotation import SpeakerConfig
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
 
-_ROWS_AT_ONCE = 256  # utterances held in memory while speakers are heard
+_ROWS_AT_ONCE = 256  # utterances in memory at once
 
 
 def corpus_functionals(waveforms: Sequence[np.ndarray]) -> np.ndarray:
@@ -26,8 +26,8 @@ def corpus_functionals(waveforms: Sequence[np.ndarray]) -> np.ndarray:
       waveforms: [N] float32 each, at 16 kHz.
 
     Returns:
-      float32 [n, F]; of what is longer than 30 s the mean over stretches, by their duration; 0 of
-      what is shorter than a frame.
+      float32 [n, F]; beyond 30 s the mean over stretches, weighted by their duration; 0 for an
+      utterance shorter than a frame.
     """
     return _over_stretches(waveforms, utterance_functionals, len(FUNCTIONALS))
 
@@ -40,7 +40,8 @@ def spectral_moments(waveforms: Sequence[np.ndarray], *, num_mels: int) -> np.nd
       num_mels: M.
 
     Returns:
-      float32 [n, 4 M], first the means of the 2 M features; 0 of what is shorter than a frame.
+      float32 [n, 4 M], first the means of the 2 M features; 0 for an utterance shorter than a
+      frame.
     """
     return _over_stretches(waveforms, functools.partial(_moments, num_mels), 4 * num_mels)
 
@@ -58,19 +59,19 @@ def mean_spectra(waveforms: Sequence[np.ndarray], *, num_mels: int) -> np.ndarra
     return spectral_moments(waveforms, num_mels=num_mels)[:, : 2 * num_mels]
 
 
-def hear_speakers(
+def corpus_standard(
     source: CorpusSource, everyone: Standard, measure: Measure, config: SpeakerConfig
 ) -> Standard:
-    """Measures the speakers of a corpus by some of their utterances.
+    """Measures the speakers of a corpus on some of their utterances.
 
     Args:
       source: the corpus.
       everyone: mean and deviation of the training data.
       measure: [N] waveforms to [n, F] features.
-      config: whether, and how many.
+      config: whether, and on how many utterances.
 
     Returns:
-      `everyone`, with the corpus's speakers where that is wanted.
+      `everyone`, with the corpus's speakers if the config asks for them.
 
     Raises:
       UserError: an utterance cannot be read.
@@ -79,23 +80,25 @@ def hear_speakers(
         return everyone
     speakers = source.index.column("speaker")
     long_enough = num_frames(source.num_samples) > 0
-    rows = rows_to_hear(np.where(long_enough, speakers, ""), config)
+    rows = rows_of_speakers(np.where(long_enough, speakers, ""), config)
     if not len(rows):
         return everyone
     features = measure_rows(source, rows, measure)
     return measure_speakers(features, speakers[rows], everyone=everyone, prior=config.prior)
 
 
-def measure_rows(source: CorpusSource, rows: Sequence[int], measure: Measure) -> np.ndarray:
+def measure_rows(
+    source: CorpusSource, rows: Sequence[int] | np.ndarray, measure: Measure
+) -> np.ndarray:
     """Computes features of many utterances, some at a time.
 
     Args:
       source: the corpus.
-      rows: of its index.
+      rows: [n], of its index.
       measure: [N] waveforms to [n, F] features.
 
     Returns:
-      float32 [len(rows), F].
+      float32 [n, F].
 
     Raises:
       UserError: an utterance cannot be read.
@@ -121,12 +124,12 @@ def _over_stretches(waveforms, function, num_features: int) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _moments(num_mels, waveform, num_samples):
-    heard = strength_input(waveform, num_samples, num_mels=num_mels)
-    share = heard.active / jnp.maximum(heard.active.sum(1, keepdims=True), 1)
-    # Of silence from end to end: what silence has, rather than the loudness of 1 that 0 would be.
-    silent = ~heard.active.any(1, keepdims=True)
+    inputs = strength_input(waveform, num_samples, num_mels=num_mels)
+    share = inputs.active / jnp.maximum(inputs.active.sum(1, keepdims=True), 1)
+    # A silent utterance gets the mean of its silence; 0 would be the log of a power of 1.
+    silent = ~inputs.active.any(1, keepdims=True)
     share = jnp.where(
-        silent, heard.valid / jnp.maximum(heard.valid.sum(1, keepdims=True), 1), share
+        silent, inputs.valid / jnp.maximum(inputs.valid.sum(1, keepdims=True), 1), share
     )
-    both = jnp.concatenate([heard.features, jnp.square(heard.features)], axis=-1)
+    both = jnp.concatenate([inputs.features, jnp.square(inputs.features)], axis=-1)
     return jnp.einsum("bt,btd->bd", share, both)

@@ -1,14 +1,11 @@
-"""`sersl annotate`: frame intensity and prosody of a prepared corpus, once, beside its records.
+"""`sersl annotate`: writes frame intensity and prosody of a prepared corpus beside its records.
 
-With --fit it makes the annotator first, with --check it says how well one hears what the corpus's
-own intensities say.
+With --fit it fits an annotator; with --check it compares one with the corpus's own intensities.
 """
 
 import sys
 import time
 from pathlib import Path
-
-from tqdm import tqdm
 
 from sersl.annotation.annotate import annotate_corpus, find_sidecar
 from sersl.annotation.annotator_folder import is_annotator
@@ -16,6 +13,7 @@ from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.fit import Portion, fit_annotator
 from sersl.annotation.fitted import open_fitted
 from sersl.cli.arguments import read_shard
+from sersl.cli.progress import Progress
 from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
@@ -58,7 +56,7 @@ def run(arguments) -> int:
 
 
 def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
-    """Finds what a name or a folder stands for.
+    """Opens an annotator by name or folder.
 
     Args:
       name: of a rule, or the folder of a fitted annotator or of a released model.
@@ -68,14 +66,14 @@ def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
       The annotator.
 
     Raises:
-      UserError: it is nothing of these, or `measure` is given for what is no model.
+      UserError: it is none of these, or `measure` is given for something that is not a model.
     """
     if measure is not None and measure not in MEASURES:
         raise unknown_name("measure", measure, MEASURES)
     if name not in RULES and is_model(name):
         return ModelAnnotator(name, measure=measure or MEASURES[0])
     if measure is not None:
-        raise UserError(f"--measure is for released models, and {name!r} is none: leave it out")
+        raise UserError(f"--measure is for released models, and {name!r} is not one: leave it out")
     if name in RULES:
         return RULES[name]
     if is_annotator(name):
@@ -87,7 +85,7 @@ def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
 
 
 def _annotate(annotator: Annotator, arguments) -> bool:
-    """Writes the sidecar, and says whether it is whole."""
+    """Writes the sidecar; returns whether it is complete."""
     index = load_index(arguments.data_dir, arguments.corpus)
     shard = read_shard(arguments.shard)
     if find_sidecar(annotator, index) is not None:
@@ -95,11 +93,8 @@ def _annotate(annotator: Annotator, arguments) -> bool:
         print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")
         return True
     started = time.monotonic()
-    with tqdm(
-        total=len(index), unit="utterance", desc="annotate", disable=not sys.stderr.isatty()
-    ) as bar:
-        progress = _Progress(bar)
-        folder = annotate_corpus(
+    with Progress("annotate") as progress:
+        written = annotate_corpus(
             annotator,
             arguments.corpus,
             data_dir=arguments.data_dir,
@@ -108,7 +103,7 @@ def _annotate(annotator: Annotator, arguments) -> bool:
             progress=progress,
         )
     seconds = time.monotonic() - started
-    if folder is None:
+    if written is None:
         print(
             f"shard {arguments.shard} of corpus {index.corpus} is done in {seconds:.1f} s; the "
             "last of the others to end makes the sidecar"
@@ -120,7 +115,7 @@ def _annotate(annotator: Annotator, arguments) -> bool:
     rate = f" ({3600 * hours / max(seconds, 1e-3):.0f} x real time)" if progress.fresh else ""
     print(
         f"corpus {index.corpus} is annotated by {annotator.name}: {len(index)} utterances{speed} "
-        f"in {seconds:.1f} s{rate}: {folder}"
+        f"in {seconds:.1f} s{rate}: {written}"
     )
     return True
 
@@ -147,27 +142,3 @@ def _fit(arguments) -> int:
         f"{time.monotonic() - started:.1f} s: use it with `sersl annotate --annotator {folder}`"
     )
     return 0
-
-
-class _Progress:
-    """Moves the bar of a terminal; elsewhere prints a line now and then. On standard error.
-
-    Attributes:
-      done: utterances.
-      fresh: whether none of them were done by an earlier run.
-    """
-
-    def __init__(self, bar: tqdm):
-        self._bar = bar
-        self._last = time.monotonic()
-        self.done = 0
-        self.fresh = False
-
-    def __call__(self, done: int, total: int) -> None:
-        self.fresh |= done == 1
-        self.done = done
-        if not self._bar.disable:
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._last >= _LINE_SECONDS or done == total:
-            self._last = time.monotonic()
-            print(f"annotate: {done} of {total} utterances", file=sys.stderr, flush=True)

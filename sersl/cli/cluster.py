@@ -1,23 +1,20 @@
-"""`sersl cluster`: frames to codes by k-means, for objectives that predict codes."""
+"""`sersl cluster`: assigns codes to frames by k-means, for objectives that predict codes."""
 
-import sys
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from sersl.annotation.codebooks.codebook import Fit, fit_codebook, write_codes
+from sersl.annotation.codebooks.codebook_folder import check_output
 from sersl.annotation.codebooks.frame_features import FrameFeatures, layer_features, mfcc_features
+from sersl.cli.progress import Progress
 from sersl.core.errors import UserError
 from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource
 from sersl.release.starting_weights import labels_of, read_weights
 
-_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
-
 
 def run(arguments) -> int:
-    """Fits a code book, unless it is there, and writes the codes of every corpus.
+    """Fits a code book, unless it exists, and writes the codes of every corpus.
 
     Args:
       arguments: `corpus`, `data_dir`, `output`, `features`, `layer`, `num_codes`, `max_frames` and
@@ -35,18 +32,19 @@ def run(arguments) -> int:
     fit = Fit(arguments.num_codes, max_frames=arguments.max_frames, seed=arguments.seed)
     refuse_remote(arguments.data_dir, "cluster")
     sources = [CorpusSource(arguments.data_dir, name) for name in names]
+    output = Path(arguments.output)
+    check_output(output)  # before a model is loaded
     features = _features(arguments)
     started = time.monotonic()
-    output = Path(arguments.output)
-    with _Progress("cluster: frames") as progress:
-        book = fit_codebook(output, sources, features, fit, progress=progress, say=_say)
+    with Progress("cluster: frames") as progress:
+        book = fit_codebook(output, sources, features, fit, progress=progress, say=progress.line)
     about = book.about
     print(
         f"code book {book.name}: {about['num_codes']} codes of {about['num_frames']} frames, mean "
         f"squared distance {about['inertia']:.4g} after {about['iterations']} iterations: {output}"
     )
     for source in sources:
-        with _Progress(f"cluster: {source.index.corpus}") as progress:
+        with Progress(f"cluster: {source.index.corpus}") as progress:
             folder = write_codes(book, source, features, progress=progress)
         print(f"corpus {source.index.corpus} has its codes: {folder}")
     print(
@@ -76,29 +74,3 @@ def _features(arguments) -> FrameFeatures:
         source=arguments.features,
         labels_of=labels_of(weights.corpora),
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then. On standard error."""
-
-    def __init__(self, what: str):
-        self._what, self._last = what, time.monotonic()
-        self._bar = tqdm(unit="utterance", desc=what, disable=not sys.stderr.isatty())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._bar.close()
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self._bar.disable:
-            self._bar.total = total
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._last >= _LINE_SECONDS:
-            self._last = time.monotonic()
-            _say(f"{self._what}: {done} of {total} utterances")

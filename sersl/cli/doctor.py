@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from tqdm import tqdm
 
+from sersl.cli.progress import Progress
 from sersl.core.errors import UserError
 from sersl.corpora.remote import is_remote
-from sersl.data.inspection import inspect, prepared_folders
+from sersl.data.inspection import Inspection, inspect, prepared_folders
 from sersl.parallel import distributed
 from sersl.parallel.environment import Cluster, detect
 from sersl.parallel.watchdog import ends_together
@@ -187,9 +186,7 @@ def _check_data(data_dir: str) -> list[str]:
         return [f"--data_dir {data_dir} holds no prepared corpus: give the one of `sersl prepare`"]
     wrong = []
     for folder in folders:
-        bar = tqdm(unit="B", unit_scale=True, desc=folder.parent.name, disable=not _on_terminal())
-        with bar:
-            found = inspect(folder, progress=bar.update)
+        found = _inspect(folder)
         how = "as written" if found.has_digests else "without digests; records agree with the index"
         beside = "".join(f", {name}" for name in found.beside)
         state = f"{len(found.faults)} faults" if found.faults else how
@@ -202,8 +199,16 @@ def _check_data(data_dir: str) -> list[str]:
     return wrong
 
 
-def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+def _inspect(folder: Path) -> Inspection:
+    read = 0
+    with Progress(folder.parent.name) as progress:
+
+        def advance(count: int) -> None:
+            nonlocal read
+            read += count
+            progress.show(folder.parent.name, read, None, unit="B")
+
+        return inspect(folder, progress=advance)
 
 
 def _gather(text: str, *, length: int = 256) -> list[str]:

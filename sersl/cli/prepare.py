@@ -1,12 +1,12 @@
-"""`sersl prepare`: audio and labels to records, and a table of what came out."""
+"""`sersl prepare`: turns audio and labels into records, and prints a summary."""
 
 import collections
-import sys
-import time
-
-from tqdm import tqdm
+import functools
+from typing import Any
 
 from sersl.cli.arguments import read_shard
+from sersl.cli.progress import Progress
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
@@ -14,7 +14,6 @@ from sersl.corpora.utterance import short_reason
 from sersl.corpora.writing.quality import QUALITY_PAGE, read_faults
 
 _LISTED = 5  # files printed per reason; prepare.json lists all
-_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
 def run(arguments) -> int:
@@ -22,9 +21,8 @@ def run(arguments) -> int:
 
     Args:
       arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `columns`, `scale`,
-        `data_dir`, `download`,
-        `parts`, `overwrite`, `allow_unexpected_count`, `allow_outside_paths`, `processes`,
-        `shard` and `beam_pipeline_options`.
+        `data_dir`, `download`, `parts`, `overwrite`, `allow_unexpected_count`,
+        `allow_outside_paths`, `processes`, `shard` and `beam_pipeline_options`.
 
     Returns:
       The exit code, 0.
@@ -36,7 +34,7 @@ def run(arguments) -> int:
         _download(arguments)
     elif arguments.parts:
         raise UserError("--parts are of --download: leave them out, or add it")
-    with _Progress() as progress:
+    with Progress("prepare") as progress:
         prepared = prepare(
             data_dir=arguments.data_dir,
             corpus=arguments.corpus or "",
@@ -53,7 +51,7 @@ def run(arguments) -> int:
             shard=shard,
             beam_options=arguments.beam_pipeline_options,
             progress=progress,
-            join_progress=progress.of_join,
+            join_progress=functools.partial(progress.show, "write"),
         )
     if prepared is None:
         print(f"shard {arguments.shard} is done; the last of the others to end writes the corpus")
@@ -68,10 +66,9 @@ def _download(arguments) -> None:
     parts = choose_parts(arguments.corpus, arguments.parts or ())
     if not arguments.audio_dir:
         raise UserError("--download needs --audio_dir, the folder to unpack the corpus into")
-    with _Progress() as progress:
-        download(
-            arguments.corpus, arguments.audio_dir, parts=tuple(parts), progress=progress.of_file
-        )
+    with Progress("download") as progress:
+        show = functools.partial(progress.show, unit="B")
+        download(arguments.corpus, arguments.audio_dir, parts=tuple(parts), progress=show)
 
 
 def table(prepared: Prepared) -> str:
@@ -111,7 +108,7 @@ def table(prepared: Prepared) -> str:
     if summary["identical_audio"]:
         groups = [" = ".join(ids) for ids in summary["identical_audio"]]
         lines.append(f"  identical audio: {len(groups)} groups: {_some(groups)}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))  # names of speakers and files are from outside
 
 
 def _duration(hours: float) -> tuple[str, str]:
@@ -127,7 +124,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-def _files(what: str, items: list[dict]) -> list[str]:
+def _files(what: str, items: list[dict[str, Any]]) -> list[str]:
     if not items:
         return []
     lines = [f"  {what}: {len(items)} files, all listed in prepare.json"]
@@ -137,42 +134,3 @@ def _files(what: str, items: list[dict]) -> list[str]:
     for reason, files in sorted(paths.items(), key=lambda pair: -len(pair[1]))[:_LISTED]:
         lines.append(f"    {len(files)} x {reason}: {_some(files)}")
     return lines
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line now and then. Both on standard error."""
-
-    def __init__(self):
-        self._bar = None
-        self._last = time.monotonic()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._show("prepare", done, total, unit="utterances")
-
-    def of_join(self, done: int, total: int) -> None:
-        """Shows how much is written of what several processes encoded."""
-        self._show("write", done, total, unit="utterances")
-
-    def of_file(self, name: str, done: int, total: int | None) -> None:
-        """Shows how much of a file is there, in bytes."""
-        self._show(name, done, total, unit="B")
-
-    def _show(self, name: str, done: int, total: int | None, *, unit: str) -> None:
-        if sys.stderr.isatty():
-            if self._bar is not None and self._bar.desc.removesuffix(": ") != name:
-                self._bar.close()
-                self._bar = None
-            if self._bar is None:
-                self._bar = tqdm(total=total, unit=unit, unit_scale=unit == "B", desc=name)
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._last >= _LINE_SECONDS or done == total:
-            self._last = time.monotonic()
-            of_all = "" if total is None else f" of {total}"
-            print(f"{name}: {done}{of_all} {unit}", file=sys.stderr, flush=True)

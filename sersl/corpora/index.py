@@ -173,6 +173,9 @@ def read_summary(folder: Path, *, required: Collection[str] = _REQUIRED) -> dict
         value = summary.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise UserError(f"{path} is damaged ({key} is {value!r:.80}): {_COMMAND_DAMAGED}")
+    for item in (*summary.get("skipped", ()), *summary.get("left_out", ())):
+        if not isinstance(item, dict) or not {"path", "reason"} <= item.keys():
+            raise UserError(f"{path} is damaged ({item!r:.80} in a list): {_COMMAND_DAMAGED}")
     return summary
 
 

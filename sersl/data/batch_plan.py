@@ -91,9 +91,9 @@ class BatchPlan:
         step_share = share.sum(axis=0) / self._batch_rows
         self._step_share = step_share / step_share.sum()
         self._bucket_shares = Shares(step_share)
-        self._corpus_shares = tuple(
-            Shares(share[:, b]) if share[:, b].any() else None for b in range(len(self.buckets))
-        )
+        self._corpus_shares = {
+            b: Shares(share[:, b]) for b in range(len(self.buckets)) if share[:, b].any()
+        }
 
     def batch(self, step: int) -> BatchRefs:
         """Finds the rows of one global batch.

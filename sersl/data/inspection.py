@@ -195,7 +195,7 @@ def _difference(index: CorpusIndex, row: int, content: bytes) -> str:
             same = list(stored.int64_list.value) == [int(expected)]
         else:  # records hold 32 bits of a number
             values = np.asarray(stored.float_list.value, np.float32)
-            same = np.array_equal(values, np.float32([expected]), equal_nan=True)
+            same = np.array_equal(values, np.array([expected], np.float32), equal_nan=True)
         if not same:
             return f"its {column.name} differs from that of the index"
     samples = to_pcm16(decode_flac(features["audio"].bytes_list.value[0]))

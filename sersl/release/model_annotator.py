@@ -82,8 +82,8 @@ class ModelAnnotator:
             "weights": self._weights,
         }
 
-    def listen(self, source: CorpusSource) -> None:
-        """See `sersl.annotation.annotators.Annotator`: it needs to know nothing."""
+    def prepare(self, source: CorpusSource) -> None:
+        """See `sersl.annotation.annotators.Annotator`: it needs nothing of the corpus."""
 
     def labels_of(self, index: CorpusIndex) -> list[dict]:
         """See `sersl.annotation.annotators.Annotator`: those that the model was trained on."""

@@ -8,7 +8,7 @@ import scipy.optimize
 
 from sersl.annotation.category_ranker import ANY, fit_category_ranker
 from sersl.annotation.ranker import fit_ranking, ordered_pairs, ranking_loss, similar_pairs
-from sersl.annotation.speakers import measure_all, measure_speakers, rows_to_hear
+from sersl.annotation.speakers import measure_all, measure_speakers, rows_of_speakers
 from sersl.config.annotation import RankerConfig, SpeakerConfig
 from sersl.core.errors import UserError
 from tests.tolerances import FP32, FP32_DEEP, GRADIENT
@@ -162,7 +162,7 @@ def test_speakers_with_many_utterances_are_measured_by_themselves_and_with_few_b
     assert np.isfinite(constant.apply(np.ones((3, 2)), ["x"] * 3)).all()
 
 
-def test_rows_to_hear_are_spread_over_the_corpus_and_few_per_speaker():
+def test_rows_of_speakers_are_spread_over_the_corpus_and_few_per_speaker():
     names = ["a"] * 100 + [""] * 50 + ["b"] * 3
-    rows = rows_to_hear(names, SpeakerConfig(utterances=5))
+    rows = rows_of_speakers(names, SpeakerConfig(utterances=5))
     assert rows.tolist() == [0, 25, 50, 74, 99, 150, 151, 152]

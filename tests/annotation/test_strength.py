@@ -92,7 +92,7 @@ def test_strength_network_is_that_of_plain_numpy_and_padding_changes_nothing():
     model, given = network(), heard()
     parameters = name_parameters(nnx.split(model)[1])
     for told in (None, (2, -1)):
-        output = model(given, told=None if told is None else jnp.array(told))
+        output = model(given, known=None if told is None else jnp.array(told))
         for row, length in enumerate((12, 7)):
             features, active = (np.asarray(x[row, :length]) for x in (given.features, given.active))
             frames, utterance, category = numpy_network(
@@ -111,7 +111,7 @@ def test_what_intensities_teach_is_not_which_category_is_heard():
     graph, state = nnx.split(model)
 
     def error(state, told):
-        output = nnx.merge(graph, state)(given, told=told)
+        output = nnx.merge(graph, state)(given, known=told)
         return jnp.abs(output.utterance - 0.9).sum()
 
     for told in (None, jnp.array([1, 1])):
@@ -123,7 +123,7 @@ def test_what_intensities_teach_is_not_which_category_is_heard():
 
 def test_before_any_training_all_categories_are_heard_alike():
     model = StrengthNetwork(NANO, num_categories=3, key=jax.random.key(1))
-    frames = [model(heard(), told=jnp.full(2, category)).frames for category in (-1, 0, 2)]
+    frames = [model(heard(), known=jnp.full(2, category)).frames for category in (-1, 0, 2)]
     np.testing.assert_array_equal(frames[0], frames[1])
     np.testing.assert_array_equal(frames[0], frames[2])
 

@@ -1,8 +1,7 @@
-"""Code books: clusters of frames, fitted on a sample of corpora, and the codes of whole corpora.
+"""Fits code books, clusters of frames, on a sample of corpora, and writes the codes of corpora.
 
-Both are done in parts and go on where they were interrupted. A code book is a folder with
-`codebook.safetensors` (centroids [K, D]) and `codebook.json`; the codes of a corpus lie beside its
-records and are read by `data.codes`.
+Both are done in parts, so that an interrupted run can be resumed. `codebook_folder` reads and
+writes a code book; its codes of a corpus are beside the records and are read by `data.codes`.
 """
 
 import hashlib
@@ -50,7 +49,7 @@ class Fit:
 
     Attributes:
       num_codes: K.
-      max_frames: frames of the sample at most, drawn evenly from all corpora.
+      max_frames: most frames of the sample, drawn evenly from all corpora.
       seed: of the sample and of the start.
     """
 
@@ -68,6 +67,8 @@ class Fit:
                 f"--max_frames {self.max_frames} is less than --num_codes {self.num_codes}: "
                 "raise it"
             )
+        if not 0 <= self.seed < 1 << 32:
+            raise UserError(f"--seed {self.seed} is not in 0..2^32 - 1: choose another number")
 
 
 def fit_codebook(
@@ -79,15 +80,15 @@ def fit_codebook(
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
 ) -> CodeBook:
-    """Fits a code book by k-means, unless the folder holds the one that was asked for.
+    """Fits a code book by k-means, unless the folder holds it already.
 
     Args:
-      folder: where it goes.
+      folder: to write.
       sources: corpora to draw frames from.
       features: what is clustered.
       fit: codes, frames and seed.
       progress: called with (utterances done, all utterances) while frames are collected.
-      say: told a line per ten iterations.
+      say: called with a line every ten iterations.
 
     Returns:
       The code book.
@@ -143,12 +144,12 @@ def write_codes(
     *,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes the code of every frame of a corpus, unless they are there.
+    """Writes the code of every frame of a corpus, unless they exist.
 
     Args:
       book: the code book.
       source: the corpus.
-      features: those that the book was fitted on.
+      features: that the book was fitted on.
       progress: called with (utterances done, all utterances).
 
     Returns:
@@ -171,7 +172,7 @@ def write_codes(
         "num_frames": int(num_frames(index.column("num_samples")).sum()),
         "utterance_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
     }
-    if features.labels_of:  # whoever learns these codes has learned from these labels
+    if features.labels_of:  # a model that is trained on these codes has learned from these labels
         summary["labels_of"] = list(features.labels_of)
     if is_finished(folder, summary):
         return folder

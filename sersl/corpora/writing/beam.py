@@ -1,7 +1,7 @@
-"""Encodes a corpus with Apache Beam: its parts, wherever the runner has its workers.
+"""Encodes the parts of a corpus with Apache Beam, on the workers of its runner.
 
-Beam has no order. What is written in the end must have one, so that workers write the parts of
-`corpora.writing.parts` into a folder that all of them see, and the process that asked joins them.
+Beam does not keep an order, and records need one. So workers write the parts of
+`corpora.writing.parts` into a folder that all of them see, and the calling process joins them.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sersl.core.errors import UserError
 from sersl.corpora.utterance import LeftOut, Utterance
@@ -18,7 +19,10 @@ from sersl.corpora.writing.encoding import encode
 from sersl.corpora.writing.parts import Parts
 from sersl.corpora.writing.reading import Reader
 
-_LOOK_SECONDS = 2.0  # between counts of what is done
+if TYPE_CHECKING:
+    from sersl.corpora.writing.builder import Builder
+
+_LOOK_SECONDS = 2.0  # between counts of finished parts
 _SENTENCE = re.compile(r"UserError: (.+?)(?: \[while running|\\n|$)", re.MULTILINE)
 
 
@@ -32,19 +36,19 @@ def parse_options(text: str):
       `apache_beam.options.pipeline_options.PipelineOptions`.
 
     Raises:
-      UserError: Beam is not installed, or knows no such option.
+      UserError: Beam is not installed, or has no such option.
     """
     names = [option.partition("=")[0].strip() for option in text.split(",")]
     flags = [f"--{option.strip()}" for option in text.split(",")]
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with _quiet(said):
+        with _quiet(output):
             options = _import_beam().options.pipeline_options.PipelineOptions(flags=flags)
-            # Beam itself leaves out what it does not know.
+            # Beam itself ignores unknown options.
             known = options.get_all_options().keys()
             unknown = options.get_all_options(retain_unknown_options=True).keys() - known
     except SystemExit as error:  # of argparse, which Beam uses
-        *_, line = said.getvalue().splitlines()
+        *_, line = output.getvalue().splitlines()
         reason = line.partition("error: ")[2]
         raise UserError(f"--beam_pipeline_options {text}: {reason}") from error
     wrong = [name for name in names if not name or name in unknown]
@@ -57,7 +61,7 @@ def parse_options(text: str):
 
 
 def write_parts(
-    builder,
+    builder: "Builder",
     parts: Parts,
     *,
     runner=None,
@@ -67,14 +71,14 @@ def write_parts(
     """Writes the parts that are missing, in a pipeline of Beam.
 
     Args:
-      builder: of the corpus; workers make it again from its arguments.
+      builder: of the corpus; workers make their own from its arguments.
       parts: of the corpus, in a folder that all workers see under the same path.
       runner: of Beam, or its name; None: as the options say.
       options: `PipelineOptions`, or None.
-      progress: called with (utterances encoded, all) now and then.
+      progress: called every 2 s with (utterances encoded, all).
 
     Raises:
-      UserError: Beam is not installed, knows no such runner, or a worker cannot write.
+      UserError: Beam is not installed, has no such runner, or a worker cannot write.
     """
     beam = _import_beam()
     missing = parts.missing()
@@ -95,7 +99,7 @@ def write_parts(
         with _reported(parts, progress):
             pipeline.run().wait_until_finish()
     except Exception as error:
-        # Beam passes on what a worker raised as text.
+        # Beam passes on the error of a worker as text.
         sentence = _SENTENCE.search(str(error))
         if sentence is None:
             raise
@@ -103,11 +107,11 @@ def write_parts(
 
 
 @contextlib.contextmanager
-def _quiet(said: io.StringIO) -> Iterator[None]:
-    """Keeps what Beam prints as it is imported and reads options."""
+def _quiet(output: io.StringIO) -> Iterator[None]:
+    """Collects what Beam prints on import and while it reads options."""
     try:
         logging.disable(logging.WARNING)
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             yield
     finally:
         logging.disable(logging.NOTSET)
@@ -127,6 +131,9 @@ def _import_beam():
 @contextlib.contextmanager
 def _reported(parts: Parts, progress: Callable[[int, int], None] | None) -> Iterator[None]:
     """Counts the parts that are there while others write them."""
+    if progress is None:
+        yield
+        return
     ended = threading.Event()
     total = sum(map(len, parts.rows))
 
@@ -135,23 +142,20 @@ def _reported(parts: Parts, progress: Callable[[int, int], None] | None) -> Iter
             progress(total - sum(len(parts.rows[part]) for part in parts.missing()), total)
 
     looking = threading.Thread(target=look, daemon=True)
-    if progress is not None:
-        looking.start()
+    looking.start()
     try:
         yield
     finally:
         ended.set()
-        if progress is not None:
-            looking.join()
-    if progress is not None:
-        progress(total, total)
+        looking.join()
+    progress(total, total)
 
 
 @dataclass(frozen=True)
 class _List:
-    """Lists the corpus in a worker: it may be too long to send there."""
+    """Lists the corpus in a worker: the list may be too long to send there."""
 
-    builder: object
+    builder: "Builder"
     parts: Parts
     wanted: frozenset[int]
 
@@ -162,7 +166,7 @@ class _List:
                 continue
             items.append(item)
             part = self.parts.part_of(row)
-            if part == len(self.parts.rows):  # the folder has changed; whoever joins will say so
+            if part == len(self.parts.rows):  # the folder has changed, which joining will report
                 return
             row += 1
             if row == self.parts.rows[part].stop:

@@ -1,7 +1,7 @@
-"""The quality report of a preparation: counts and measures, gathered while records are written.
+"""The quality report of a preparation: counts and measures, collected while records are written.
 
-One pass, and memory that grows with the number of speakers and classes, not of utterances:
-distributions are counted in bins, and of every kind of fault the worst are kept by name.
+One pass, with memory that grows with the number of speakers and classes, not of utterances:
+distributions are histograms, and the worst utterances of each kind of fault are listed.
 """
 
 import collections
@@ -20,17 +20,17 @@ from sersl.corpora.writing.quality_page import render
 QUALITY_FILE = "quality.json"
 QUALITY_PAGE = "quality.html"
 
-_WORST = 20  # utterances named for each kind of fault; all are counted
-# Where an utterance is worth listening to before training on it.
+_WORST = 20  # utterances listed for each kind of fault; all are counted
+# Beyond these, listen to an utterance before training on it.
 LOW_SNR = 10.0  # dB
 MOSTLY_SILENT = 0.8  # share of frames
-LARGE_OFFSET = 0.01  # of full scale: raises the noise floor and bends frame energies
+LARGE_OFFSET = 0.01  # of full scale: raises the noise floor and distorts frame energies
 COUNTED = ("category", "gender", "language", "speaker")
 
 
 @dataclass
 class Spread:
-    """Distribution of a number in bins of one width, on a straight or a logarithmic scale.
+    """Histogram with bins of one width, on a linear or a logarithmic scale.
 
     Attributes:
       width: of a bin, in the number's unit; on a logarithmic scale, of its natural logarithm.
@@ -46,7 +46,7 @@ class Spread:
     bins: collections.Counter = field(default_factory=collections.Counter)
 
     def add(self, value: float) -> None:
-        """Counts one value; NaN is none."""
+        """Counts one value; NaN is ignored."""
         if math.isnan(value):
             return
         self.count += 1
@@ -55,7 +55,7 @@ class Spread:
         self.bins[math.floor((math.log(value) if self.logarithmic else value) / self.width)] += 1
 
     def quantile(self, share: float) -> float:
-        """Finds the value under which a share of all lies, to within a bin."""
+        """Finds a quantile, to within a bin."""
         wanted, seen = share * self.count, 0
         for number in sorted(self.bins):
             seen += self.bins[number]
@@ -64,7 +64,7 @@ class Spread:
         return math.nan
 
     def summary(self) -> dict | None:
-        """Sums up for JSON: extremes, mean, quantiles and the bins as [left, right, count]."""
+        """Gives extremes, mean, quantiles and the bins as [left, right, count], for JSON."""
         if not self.count:
             return None
         quantiles = {f"p{round(100 * q):02d}": self.quantile(q) for q in (0.05, 0.25, 0.5, 0.75)}
@@ -83,7 +83,7 @@ class Spread:
 
 
 class Faults:
-    """Counts utterances with one fault, and names the worst of them."""
+    """Counts utterances with one fault, and lists the worst of them."""
 
     def __init__(self):
         self.count = 0
@@ -94,7 +94,7 @@ class Faults:
 
         Args:
           badness: larger is worse.
-          utterance_id: whose.
+          utterance_id: of the utterance.
           value: to show.
         """
         item = (badness, -self.count, utterance_id, value)
@@ -103,17 +103,19 @@ class Faults:
         push(self._heap, item)
 
     def summary(self) -> dict:
-        """Gives the count, and names and values of the worst, worst first."""
+        """Gives the count, and names and values of the worst, worst first, for JSON."""
         worst = [[name, round(value, 4)] for _, _, name, value in sorted(self._heap, reverse=True)]
         return {"count": self.count, "worst": worst}
 
 
 class Quality:
-    """Everything that is gathered of one corpus, one utterance after the other."""
+    """Counts and measures of one corpus, collected utterance by utterance."""
 
     def __init__(self):
-        self._counts = {name: collections.defaultdict(lambda: [0, 0.0]) for name in COUNTED}
-        self._native = {
+        self._counts: dict[str, dict[str, list[float]]] = {
+            name: collections.defaultdict(lambda: [0, 0.0]) for name in COUNTED
+        }
+        self._native: dict[str, collections.Counter] = {
             name: collections.Counter() for name in ("sample_rate", "channels", "format")
         }
         self._spreads = {
@@ -134,7 +136,7 @@ class Quality:
         Args:
           row: of the index.
           levels: of its samples.
-          info: of the file it came from; None where it was made, not read.
+          info: of its file; None if it was synthesised.
         """
         name = row["utterance_id"]
         for column in COUNTED:
@@ -163,7 +165,7 @@ class Quality:
             self._faults["low_snr"].add(-levels.snr, name, levels.snr)
 
     def summary(self) -> dict:
-        """Sums up what was gathered, for JSON."""
+        """Gives all counts and measures, for JSON."""
         counts = {
             column: {
                 value: {"utterances": number, "seconds": round(seconds, 3)}
@@ -205,7 +207,7 @@ def write_quality(folder: Path, quality: Quality, summary: Mapping) -> None:
 
     Args:
       folder: of the corpus.
-      quality: what was gathered.
+      quality: counts and measures.
       summary: content of `prepare.json`.
     """
     content = {
@@ -230,16 +232,16 @@ _COPIED = (
 
 
 def read_faults(folder: Path) -> list[tuple[str, int]]:
-    """Reads what is wrong with the recordings of a prepared corpus.
+    """Counts the recordings of a prepared corpus with a fault, by its quality report.
 
     Args:
       folder: `data_dir/<corpus>/<version>`.
 
     Returns:
-      (fault, number of utterances), those that occur.
+      (fault, number of utterances) for the faults that occur.
 
     Raises:
-      UserError: there is no report; the corpus was prepared by an earlier version.
+      UserError: there is no report, or it is damaged.
     """
     remedy = "add --overwrite to `sersl prepare` to prepare it again"
     if not (folder / QUALITY_FILE).exists():

@@ -1,14 +1,14 @@
-"""What records hold, and how they and the index are written: as they come, file by file.
+"""The fields of records, and writers of records and of the index, file by file.
 
-TFDS's own writer gathers all records to sort them by key: in memory up to 1000 MiB, beyond that
-in temporary files that it writes with TensorFlow, which is not there. Our records come in their
-order already.
+TFDS's own writer sorts all records by key: in memory up to 1000 MiB, beyond that in temporary files
+that it writes with TensorFlow, which is not installed. Our records are in order already.
 """
 
 import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
+from tensorflow_datasets.proto import tf_example_pb2
 
 from sersl.core.digests import file_digest
 from sersl.core.files import writing
@@ -23,14 +24,14 @@ from sersl.corpora.index import INDEX_SCHEMA
 
 SHARD_BYTES = 512 << 20  # of records per file, about; between 64 MiB and 1 GiB in TFDS's own
 _ROWS_PER_GROUP = 16_384
-# Random access to each record. FLAC does not shrink further (2 % in all): packing it again took
-# six times as long to write and a quarter longer to read.
+# Random access to each record. FLAC hardly shrinks further (2 % in all), and compressing it again
+# took six times as long to write and a quarter longer to read.
 RECORD_OPTIONS = "group_size:1,uncompressed"
 
 
 @functools.cache
 def record_features() -> tfds.features.FeaturesDict:
-    """Says what a record holds: the columns of the index, and the audio."""
+    """Lists the fields of a record: the columns of the index, and the audio."""
     # TFDS stores every float as 32 bits; the index has all 64.
     connectors = {
         pa.string(): tfds.features.Text,
@@ -47,18 +48,22 @@ def _serializer() -> ExampleSerializer:
     return ExampleSerializer(record_features().get_serialized_info())
 
 
-def serialize(example: Mapping) -> bytes:
-    """Serializes what a record holds, to the same bytes in every process.
+def serialize(example: Mapping[str, Any]) -> bytes:
+    """Serializes a record, to the same bytes in every process.
 
     Args:
       example: row of the index and "audio".
 
     Returns:
       `tf.train.Example` as TFDS reads it. TFDS itself leaves the order of the features to
-      protobuf, which orders them in another way in every process.
+      protobuf, where it differs between processes.
     """
-    example = _serializer().get_tf_example(record_features().encode_example(example))
-    return example.SerializeToString(deterministic=True)
+    # TFDS annotates it as a mapping.
+    packed = cast(
+        tf_example_pb2.Example,
+        _serializer().get_tf_example(record_features().encode_example(example)),
+    )
+    return packed.SerializeToString(deterministic=True)
 
 
 class ShardWriter:
