@@ -46,6 +46,8 @@ from sersl.release.layout import (
     FILES,
     PREPROCESSOR,
     WEIGHTS,
+    check_inside,
+    check_is_model,
     config_json,
     layout_for,
     preprocessor_json,
@@ -171,7 +173,7 @@ def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedMo
     """
     folder = Path(folder)
     restore(folder)
-    _check_is_model(folder)
+    check_is_model(folder)
     for name in FILES:
         # The card is for people.
         if name != CARD and not (folder / name).is_file():
@@ -216,7 +218,7 @@ def copy_model(source: str | Path, folder: str | Path, *, finish: Finish | None 
         raise UserError(f"{folder} cannot be exported to itself: give another --output")
     about = read_model(source).about
     for name in FILES:
-        _check_inside(source, source / name)
+        check_inside(source, source / name)
     with whole_model(folder) as partial:
         for name in FILES:
             if (source / name).is_file():
@@ -328,34 +330,3 @@ def _about(
 def _check_finite(array: np.ndarray, name: str) -> None:
     if not np.isfinite(array).all():
         raise UserError(f"{name} has values that are NaN or infinite: {REMEDY}")
-
-
-def _check_is_model(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"model folder {folder} does not exist: give one that `sersl export` wrote")
-    if (folder / ABOUT).is_file():
-        return
-    if any((folder / name).is_dir() for name in ("checkpoints", "folds")):
-        raise UserError(
-            f"{folder} is the workdir of a run, not a model folder: export it first, with `sersl "
-            f"export --workdir {folder} --output DIR`, and give that DIR"
-        )
-    if (folder / CONFIG).is_file():
-        raise UserError(
-            f"{folder} has no {ABOUT}: import it first, if it comes from Hugging Face, with `sersl "
-            f"import --source {folder} --output DIR`; otherwise {REMEDY}"
-        )
-
-
-def _check_inside(folder: Path, path: Path) -> None:
-    """Refuses a file that is a link out of its folder, or whose real place is not a plain file."""
-    if not path.is_symlink():
-        return
-    real, allowed = path.resolve(), [folder.resolve()]
-    if folder.resolve().parent.name == "snapshots":  # of the cache of huggingface_hub
-        allowed.append(folder.resolve().parents[1] / "blobs")
-    if not any(real.is_relative_to(place) for place in allowed):
-        raise UserError(
-            f"{path} is a link to {real}, outside of the model folder: replace it with the file "
-            "itself"
-        )

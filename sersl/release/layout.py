@@ -65,6 +65,38 @@ def _refuse_to_lose(folder: Path) -> None:
         )
 
 
+def check_is_model(folder: Path) -> None:
+    """Checks that a folder holds a model; else UserError names the command that makes one."""
+    if not folder.is_dir():
+        raise UserError(f"model folder {folder} does not exist: give one that `sersl export` wrote")
+    if (folder / ABOUT).is_file():
+        return
+    if any((folder / name).is_dir() for name in ("checkpoints", "folds")):
+        raise UserError(
+            f"{folder} is the workdir of a run, not a model folder: export it first, with `sersl "
+            f"export --workdir {folder} --output DIR`, and give that DIR"
+        )
+    if (folder / CONFIG).is_file():
+        raise UserError(
+            f"{folder} has no {ABOUT}: import it first, if it comes from Hugging Face, with `sersl "
+            f"import --source {folder} --output DIR`; otherwise copy or export the model again"
+        )
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """Refuses a file that is a link out of its folder, except into the cache of Hugging Face."""
+    if not path.is_symlink():
+        return
+    real, allowed = path.resolve(), [folder.resolve()]
+    if folder.resolve().parent.name == "snapshots":  # of the cache of huggingface_hub
+        allowed.append(folder.resolve().parents[1] / "blobs")
+    if not any(real.is_relative_to(place) for place in allowed):
+        raise UserError(
+            f"{path} is a link to {real}, outside of the model folder: replace it with the file "
+            "itself"
+        )
+
+
 def layout_for(architecture: Architecture) -> Layout | None:
     """Chooses the names of the tensors of a model in its file.
 
