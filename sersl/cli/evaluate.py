@@ -1,6 +1,7 @@
 """`sersl evaluate`: scores and a report of a finished run, or of a released model on a corpus."""
 
 import sys
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from sersl.cli.audio_files import progress
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
-from sersl.core.files import write_json
+from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import CorpusIndex, read_summary
 from sersl.corpora.labels import DIMENSIONS
@@ -23,11 +25,11 @@ from sersl.release.predict.predictor import Model, load
 FOLD = "all"  # a released model is tested on everything at once
 
 
-def run(arguments) -> int:
+def run(arguments: Namespace) -> int:
     """Scores, reports and prints the table.
 
     Args:
-      arguments: `workdir`; or `model`, `corpus`, `data_dir` and `output`.
+      arguments: `workdir`; or `model`, `corpus`, `data_dir`, `output` and `no_verify`.
 
     Returns:
       The exit code, 0.
@@ -39,6 +41,8 @@ def run(arguments) -> int:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
         workdir = Path(arguments.workdir)
+        if workdir.is_dir():
+            check_writable(workdir, option="--workdir")
         results = score_workdir(workdir)
     else:
         needed = ("model", "corpus", "data_dir", "output")
@@ -49,14 +53,25 @@ def run(arguments) -> int:
                 "NAME --data_dir DIR --output DIR"
             )
         workdir = Path(arguments.output)
+        _check_output(workdir)
         source = CorpusSource(arguments.data_dir, arguments.corpus)
-        results = _score_released(
-            load(arguments.model), source, workdir, model_name=arguments.model
-        )
+        model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
+        results = _score_released(model, source, workdir, model_name=arguments.model)
     report = write_report(workdir)
     print(score_table(results))
     print(f"report: {report}")
     return 0
+
+
+def _check_output(folder: Path) -> None:
+    """Checks, before any work, that a report can be written and replaces nothing else."""
+    for name in ("sersl.json", "checkpoints", "folds"):
+        if (folder / name).exists():
+            raise UserError(
+                f"--output {folder} is a model folder or the workdir of a run, whose config.json "
+                "would be replaced: give another folder"
+            )
+    check_writable(folder, option="--output")
 
 
 def _score_released(model: Model, source: CorpusSource, output: Path, *, model_name: str) -> dict:
@@ -127,7 +142,8 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
 def _predict(
     model: Model, source: CorpusSource, shared: Sequence[str]
 ) -> tuple[Predictions, Counter]:
-    index, kept, answers, failed = source.index, [], [], Counter()
+    index, kept, answers = source.index, [], []
+    failed: Counter[str] = Counter()
     waveforms = (source.waveform(row) for row in range(len(index)))
     with progress(len(index), unit="utterance") as bar:
         for row, answer in enumerate(model.answers(waveforms, sample_rate=SAMPLE_RATE)):
@@ -180,4 +196,4 @@ def _table(
 
 
 def _say(text: str) -> None:
-    print(f"sersl: {text}", file=sys.stderr)
+    print(f"sersl: {one_line(text)}", file=sys.stderr)

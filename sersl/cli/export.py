@@ -7,11 +7,13 @@ from pathlib import Path
 
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig, PretrainConfig
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
+from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.results import read_corpora, read_json
 from sersl.release.folder import Finish, copy_model, read_model, write_encoder, write_model
-from sersl.release.layout import ABOUT, ONNX_FOLDER
+from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.onnx.graph import Graph
 from sersl.runs.checkpoint import has_item, load_params
@@ -30,19 +32,20 @@ def run(arguments: Namespace) -> int:
       The exit code, 0.
 
     Raises:
-      UserError: the run is not finished, the output holds something else, or the package that
-        --onnx needs is missing.
+      UserError: the run is not finished, the output holds something else or cannot be written, or
+        the package that --onnx needs is missing.
     """
     workdir, output = Path(arguments.workdir), Path(arguments.output)
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
+    check_destination(output)
     if arguments.onnx:
-        Graph()  # says what is missing before anything is written
+        Graph()  # raises if the package onnx is missing
     finish = _add_graph if arguments.onnx else None
     _export(workdir, output, arguments, finish)
-    print(f"model written to {output}")
+    print(f"model written to {one_line(str(output))}")
     if arguments.onnx:
-        print(f"graph written to {output / ONNX_FOLDER}")
+        print(f"graph written to {one_line(str(output / ONNX_FOLDER))}")
     return 0
 
 
@@ -73,18 +76,20 @@ def _export_model(
 ) -> None:
     config = load_json(FinetuneConfig, workdir / "config.json")
     corpora, categories = read_corpora(workdir)
-    folder = workdir / "folds" / fold
+    folder = workdir / "folds" / check_name(fold, what="--fold")
     if not folder.is_dir():
         known = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
         raise UserError(
             f"{workdir} has no fold {fold!r} ({_listed(known)}): wait until `sersl finetune` has "
-            "trained it, or give --fold NAME"
+            "trained it, or give another --fold"
         )
     scored = (workdir / "results.json").is_file()
     if not scored:
         print(
-            f"sersl: {workdir} is not scored, so the model card has no scores: run "
-            f"`sersl evaluate --workdir {workdir}` and export again",
+            one_line(
+                f"sersl: {workdir} is not scored, so the model card has no scores: run "
+                f"`sersl evaluate --workdir {workdir}` and export again"
+            ),
             file=sys.stderr,
         )
     write_model(

@@ -1,12 +1,14 @@
 """`sersl import`: a Hugging Face speech model to a model folder."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 
+from sersl.core.display import one_line
 from sersl.release.huggingface.importing import import_folder
 
 
-def run(arguments) -> int:
-    """Imports a model, and lists what became of its tensors.
+def run(arguments: Namespace) -> int:
+    """Imports a model, and lists tensors that were left out, converted or missing.
 
     Args:
       arguments: `source`, `output` and `licence`, which may be empty.
@@ -23,12 +25,12 @@ def run(arguments) -> int:
     print(
         f"imported {len(report.used)} tensors, {report.num_parameters:,} parameters: "
         f"{architecture.encoder.num_layers} layers of width {architecture.encoder.width}, "
-        f"{'predicts ' + ', '.join(names) if names else 'no heads'}"
+        f"{'predicts ' + one_line(', '.join(names)) if names else 'no heads'}"
     )
-    _list("left behind, as no part of the model", report.unused)
+    _list("left out, as they are not part of the model", report.unused)
     _list("converted to float32", report.converted)
-    _list("not in the source, so at its start", report.initial)
-    print(f"model written to {arguments.output}")
+    _list("not in the source, so with initial values", report.initial)
+    print(f"model written to {one_line(arguments.output)}")
     return 0
 
 
@@ -36,4 +38,4 @@ def _list(what: str, names: Sequence[str]) -> None:
     if names:
         print(f"{len(names)} {what}:")
         for name in names:
-            print(f"  {name}")
+            print(f"  {one_line(name)}")

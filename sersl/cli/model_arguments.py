@@ -19,6 +19,7 @@ def add_evaluate(verbs: Verbs) -> None:
     parser.add_argument(
         "--output", metavar="DIR", help="with --model: folder to write the report to"
     )
+    _add_verification(parser)
 
 
 def add_import(verbs: Verbs) -> None:
@@ -106,4 +107,13 @@ def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "inputs", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, or folders of them"
+    )
+    _add_verification(parser)
+
+
+def _add_verification(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no_verify",
+        action="store_true",
+        help="do not compare the weights with their checksum; saves time with very large models",
     )

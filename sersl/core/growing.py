@@ -62,7 +62,13 @@ def _alone(path: Path, part: Path) -> Iterator[TextIO]:
             if not _is_same(file.fileno(), part):
                 continue
             file.truncate(0)
-            yield file
+            try:
+                yield file
+            except BaseException:
+                file.flush()
+                if not os.fstat(file.fileno()).st_size:
+                    part.unlink(missing_ok=True)
+                raise
             return
 
 

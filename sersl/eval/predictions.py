@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sersl.core.cells import from_cell, to_cell
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS
@@ -79,7 +80,7 @@ def read_predictions(path: str | Path) -> Predictions:
     columns = tuple(f"predicted_{name}" for name in DIMENSIONS)
     has_dimensions = all(name in header and any(row[name] for row in rows) for name in columns)
     result = Predictions(
-        text={name: np.array([row[name] for row in rows]) for name in TEXT_COLUMNS},
+        text={name: np.array([from_cell(row[name]) for row in rows]) for name in TEXT_COLUMNS},
         names=names,
         scores=_numbers(path, rows, [f"score_{name}" for name in names], empty=False),
         truth=_numbers(path, rows, DIMENSIONS, empty=True),
@@ -106,7 +107,9 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
       path: the file.
       predictions: N rows.
     """
-    columns = {name: predictions.text[name] for name in TEXT_COLUMNS}
+    columns: dict[str, Sequence[str]] = {
+        name: [to_cell(str(text)) for text in predictions.text[name]] for name in TEXT_COLUMNS
+    }
     for i, name in enumerate(predictions.names):
         columns[f"score_{name}"] = _texts(predictions.scores[:, i])
     for i, name in enumerate(DIMENSIONS):
@@ -120,7 +123,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _texts(values: Sequence[float]) -> list[str]:
+def _texts(values: np.ndarray) -> list[str]:
     return ["" if math.isnan(value) else f"{value:.6g}" for value in values]
 
 

@@ -112,10 +112,10 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names((*_REQUIRED, "origin", _SUMS))
+        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view",))
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
-        fields.check_names(_REQUIRED, ("origin",))
+        fields.check_names(_REQUIRED, ("origin", "view"))
         about["origin"] = about.get("origin", [])
     _check_texts(fields)
     architecture = _architecture(fields, where)
@@ -175,6 +175,8 @@ def _check_texts(fields: Fields) -> None:
     fields.integer("sample_rate", at_least=SAMPLE_RATE, at_most=SAMPLE_RATE)
     if fields.numbers("scale") != SCALE:
         raise fields.wrong("scale", f"{SCALE}")
+    if fields.has("view"):
+        fields.text("view")
     if fields.has("results"):
         fields.group("results")
     for name in ("corpora", "origin"):

@@ -1,5 +1,6 @@
 """The settings that a released network is built from, and the flat names of its tensors."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ class Architecture:
                 num_dimensions=len(self.dimensions),
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
+
+    def for_this_machine(self) -> "Architecture":
+        """Replaces the attention of cuDNN, which a model may have been trained with, if need be."""
+        if self.encoder.attention != "cudnn" or jax.default_backend() == "gpu":
+            return self
+        return dataclasses.replace(
+            self, encoder=dataclasses.replace(self.encoder, attention="auto")
+        )
 
     def shapes_of(self, num_tensors: int, *, where: str) -> dict[str, tuple[int, ...]]:
         """Lists shapes as `shapes`, for settings that come from outside.

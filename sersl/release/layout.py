@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.core.files import whole_folder
+from sersl.core.files import check_writable, whole_folder
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface import json_files
@@ -20,6 +20,21 @@ ABOUT = "sersl.json"
 CARD = "README.md"
 FILES = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT, CARD)
 ONNX_FOLDER = "onnx"
+
+
+def check_destination(folder: Path) -> None:
+    """Checks, before any work, that a model can be written here.
+
+    Raises:
+      UserError: the folder holds something else, or cannot be written.
+    """
+    try:
+        _refuse_to_lose(folder)
+    except OSError as error:
+        raise UserError(
+            f"--output {str(folder)[:200]} cannot be used ({error.strerror}): give another folder"
+        ) from error
+    check_writable(folder.absolute().parent, option="--output")
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ class ModelAnnotator:
         self._weights = _fingerprint(released)
         self._labels_of = labels_of(heard_by(released))
         self._params = jax.tree.map(jnp.asarray, released.params)
-        graph = nnx.graphdef(released.architecture.build())
+        graph = nnx.graphdef(released.architecture.for_this_machine().build())
         at = {"neutral": categories, "arousal": dimensions, "entropy": ("entropy",)}[measure]
         self._apply = jax.jit(functools.partial(_apply, graph, measure, at.index(measure)))
 

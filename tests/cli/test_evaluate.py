@@ -165,7 +165,7 @@ def test_export_when_a_run_is_scored_then_the_model_predicts_and_its_card_has_sc
     card = (tmp_path / "model" / "README.md").read_text()
     for part in (
         *("license: cc-by-nc-sa-4.0", "pipeline_tag: audio-classification", "| majority | 0.200 |"),
-        *("| arousal | 0.", "never heard its speaker", "released under CC BY-NC-SA 4.0"),
+        *("| arousal | 0.", "was not trained on its speaker", "released under CC BY-NC-SA 4.0"),
     ):
         assert part in card
     assert "\n\n|" in card
@@ -180,7 +180,7 @@ def test_export_when_not_scored_then_it_says_so(finished, tmp_path, capsys):
     assert "is not scored" in capsys.readouterr().err
     card = (tmp_path / "model" / "README.md").read_text()
     assert "Not scored." in card
-    assert "No licence was stated" in card
+    assert "No licence is stated" in card
 
 
 def test_export_when_the_fold_or_run_is_missing_then_said(finished, tmp_path):

@@ -209,8 +209,8 @@ def test_embed_when_all_layers_and_frames_then_shapes_say_so(model, audio, tmp_p
     ("output", "options", "message"),
     [
         ("x.csv", {}, "written as .npz"),
-        ("x.npz", {"layers": "9"}, "layers 9 is not there"),
-        ("x.npz", {"layers": "first"}, "layers 'first' is not there"),
+        ("x.npz", {"layers": "9"}, "layers 9 do not exist"),
+        ("x.npz", {"layers": "first"}, "layers 'first' do not exist"),
     ],
 )
 def test_embed_when_arguments_are_wrong_then_one_sentence(

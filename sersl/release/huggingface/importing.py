@@ -32,7 +32,7 @@ from sersl.release.huggingface.tensor_names import (
     places,
     stored_shapes,
 )
-from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, whole_model
+from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, check_destination, whole_model
 from sersl.release.tensors import StoredTensor, as_float32, open_weights
 
 # Parts of published models outside of encoder and classification head: quantizer and projections of
@@ -83,6 +83,7 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
         left over or of another shape; nothing is written then.
     """
     source, output = Path(source), Path(output)
+    check_destination(output)
     config, preprocessor = _configs(source)
     where = str(source / "config.json")
     known = complete(config, where=where)

@@ -1,8 +1,10 @@
-"""A released model at work: audio in, emotions and embeddings by name out."""
+"""Predicts with a released model: emotions and embeddings of audio, by name."""
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +22,21 @@ _BATCH_SAMPLES = 4 * lengths.num_samples(1500)  # four stretches of 30 s
 _SECONDS_PER_RUN = 480.0
 _RECORDINGS_PER_RUN = 256
 _ROWS = (16, 4, 1)  # few sizes, so that few programs are compiled
+_NOT_FINITE = (
+    "the scores of the model are NaN or infinite: its weights are damaged or have diverged, export "
+    "the model again"
+)
+# The process that loaded a model, and thereby started the threads of JAX.
+_loading_process: list[int] = []
 
 
-def load(folder: str | Path) -> "Model":
+def load(folder: str | Path, *, verify_weights: bool = True) -> "Model":
     """Loads a released model.
 
     Args:
-      folder: that `sersl export` wrote.
+      folder: that `sersl export` or `sersl import` wrote.
+      verify_weights: compare the weights with their checksum; False saves time with very large
+        models.
 
     Returns:
       The model, ready to predict.
@@ -34,11 +44,13 @@ def load(folder: str | Path) -> "Model":
     Raises:
       UserError: the folder is missing, incomplete or damaged.
     """
-    return Model(read_model(folder))
+    for process in _loading_process:
+        _check_process(process)
+    return Model(read_model(folder, verify_weights=verify_weights))
 
 
 class Model:
-    """Predicts emotions and gives embeddings; every answer carries names.
+    """Predicts emotions and gives embeddings; all results carry names.
 
     Batches have a few fixed lengths, so that few programs are compiled; padding changes no answer.
     What is longer than 30 s is cut into stretches of 30 s whose probabilities, dimensions and
@@ -51,13 +63,15 @@ class Model:
         Args:
           released: from `read_model`.
         """
+        self._process = os.getpid()
+        _loading_process[:] = [self._process]
         self.about = released.about
         self.categories = released.architecture.categories
         self.dimensions = released.architecture.dimensions
         self.num_layers = released.architecture.encoder.num_layers
         self.has_heads = released.architecture.heads is not None
         params = released.params if self.has_heads else released.params["encoder"]
-        self._graph = nnx.graphdef(released.architecture.build())
+        self._graph = nnx.graphdef(released.architecture.for_this_machine().build())
         self._params = jax.tree.map(jnp.asarray, params)
         self._compiled = {
             frames: jax.jit(functools.partial(self._forward, frames=frames))
@@ -134,6 +148,7 @@ class Model:
                 "this model is an encoder without heads, which predicts nothing: fine-tune it "
                 "(`sersl finetune --config.init_from=...`), or take its embeddings"
             )
+        _check_process(self._process)
         check_window(window, hop)
         waiting: list[Recording] = []
         seconds = 0.0
@@ -183,6 +198,7 @@ class Model:
         if layers is None:
             (answer,) = self.answers([source], sample_rate=sample_rate)
             return answer.checked().rows[0].embedding
+        _check_process(self._process)
         wanted = self.layer_numbers(layers)
         parts, weights, num_windows = [], [], 0
         for part in windows(source, sample_rate=sample_rate):
@@ -202,6 +218,8 @@ class Model:
             result = np.concatenate(parts, axis=1)
         else:
             result = np.average(np.stack(parts), axis=0, weights=weights).astype(np.float32)
+        if not np.isfinite(result).all():
+            raise UserError(_NOT_FINITE)
         return result if layers == "all" else result[0]
 
     def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
@@ -220,12 +238,12 @@ class Model:
             return tuple(range(self.num_layers + 1))
         if layers == "last":
             return (self.num_layers,)
-        if isinstance(layers, str) and layers.isdigit():
+        if isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(layers) < 9:
             layers = int(layers)
         if not isinstance(layers, int) or not 0 <= layers <= self.num_layers:
             raise UserError(
-                f"layers {layers!r} is not there: give all, last, or a number from 0 (input of the "
-                f"first layer) to {self.num_layers}"
+                f"layers {layers!r:.40} do not exist: give all, last, or a number from 0 (input of "
+                f"the first layer) to {self.num_layers}"
             )
         return (layers,)
 
@@ -244,6 +262,9 @@ class Model:
             output = self._compiled[frames](self._params, waveform, valid)
             output = {name: np.asarray(value) for name, value in output.items()}
             for i, (recording, part) in enumerate(same):
+                if not all(np.isfinite(value[i]).all() for value in output.values()):
+                    recording.fail(_NOT_FINITE)
+                    continue
                 recording.finish(
                     part,
                     {name: value[i] for name, value in output.items()},
@@ -252,7 +273,9 @@ class Model:
                 )
             pending = pending[len(same) :]
 
-    def _forward(self, params, waveform, valid, *, frames: bool) -> dict:
+    def _forward(
+        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
+    ) -> dict[str, jax.Array]:
         output = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
         result = {
             "category": jax.nn.softmax(output.category, axis=-1),
@@ -262,7 +285,15 @@ class Model:
         # What is not returned is not computed.
         return {**result, "frames": jax.nn.softmax(output.frames, axis=-1)} if frames else result
 
-    def _hidden_states(self, params, waveform, valid, *, layers, frames):
+    def _hidden_states(
+        self,
+        params: dict[str, Any],
+        waveform: jax.Array,
+        valid: jax.Array,
+        *,
+        layers: tuple[int, ...],
+        frames: bool,
+    ) -> jax.Array:
         model = nnx.merge(self._graph, nnx.State(params))
         encoder = model.encoder if self.has_heads else model
         output = encoder(waveform, valid)
@@ -271,6 +302,16 @@ class Model:
             return states
         real = output.valid[None, :, :, None]
         return jnp.where(real, states, 0).sum(2) / jnp.maximum(real.sum(2), 1)
+
+
+def _check_process(process: int) -> None:
+    """Refuses to compute in a forked child, where the threads of JAX do not run."""
+    if process != os.getpid():
+        raise UserError(
+            "a model was loaded before this process was forked, and JAX never answers in a forked "
+            "child: start processes with multiprocessing.get_context('spawn'), and load the model "
+            "in each"
+        )
 
 
 def fixed_length(num_samples: int) -> int:

@@ -58,9 +58,9 @@ def test_import_when_done_then_every_tensor_and_parameter_is_listed(source, tmp_
     assert run("import", "--source", source, "--output", tmp_path / "model") == 0
     out = capsys.readouterr().out
     assert f"imported {len(tensors) - len(LEFT_OVER)} tensors" in out
-    assert f"{len(LEFT_OVER)} left behind" in out and "  quantizer.codevectors\n" in out
+    assert f"{len(LEFT_OVER)} left out" in out and "  quantizer.codevectors\n" in out
     assert f"1 converted to float32:\n  {name}\n" in out
-    assert "1 not in the source, so at its start:\n  encoder.mask_embedding\n" in out
+    assert "1 not in the source, so with initial values:\n  encoder.mask_embedding\n" in out
     listed = json.loads((tmp_path / "model" / "sersl.json").read_text())["imported"]
     assert listed == {
         "source": "source",

@@ -144,7 +144,7 @@ def test_embedding_when_taken_then_shapes_and_mean_fit(model):
     for layers, index in (("last", 2), (1, 1), ("0", 0)):
         one = model.embed(waveform, sample_rate=RATE, layers=layers)
         np.testing.assert_allclose(one, every[index], **FP32_DEEP)
-    with pytest.raises(UserError, match="layers 7 is not there"):
+    with pytest.raises(UserError, match="layers 7 do not exist"):
         model.embed(waveform, sample_rate=RATE, layers=7)
 
 
