@@ -13,7 +13,7 @@ from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.fit import Portion, fit_annotator
 from sersl.annotation.fitted import open_fitted
 from sersl.cli.arguments import read_shard
-from sersl.cli.progress import Progress
+from sersl.cli.console.progress import Progress
 from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name

@@ -6,7 +6,7 @@ from pathlib import Path
 from sersl.annotation.codebooks.codebook import Fit, fit_codebook, write_codes
 from sersl.annotation.codebooks.codebook_folder import check_output
 from sersl.annotation.codebooks.frame_features import FrameFeatures, layer_features, mfcc_features
-from sersl.cli.progress import Progress
+from sersl.cli.console.progress import Progress
 from sersl.core.errors import UserError
 from sersl.corpora.remote import refuse_remote
 from sersl.data.sources import CorpusSource

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from sersl.cli.progress import Progress
+from sersl.cli.console.progress import Progress
 from sersl.core.errors import UserError
 from sersl.corpora.remote import is_remote
 from sersl.data.inspection import Inspection, inspect, prepared_folders

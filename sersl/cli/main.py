@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from sersl.cli.arguments import VERBS, make_parser
-from sersl.cli.paths import check_paths
+from sersl.cli.console.paths import check_paths
 from sersl.cli.streams import ReaderLeftError, guard_streams, need_stdout, use_utf8
 from sersl.core import interrupts
 from sersl.core.display import one_line

@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from sersl.cli.arguments import read_shard
-from sersl.cli.progress import Progress
+from sersl.cli.console.progress import Progress
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.corpora.download import choose_parts, download

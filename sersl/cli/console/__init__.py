@@ -1,0 +1,1 @@
+"""The command line around a verb: paths that are given, progress that is shown."""
