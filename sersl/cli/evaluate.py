@@ -14,13 +14,15 @@ from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import CorpusIndex, read_summary
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view
 from sersl.data.sources import CorpusSource
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import score_table, score_workdir, write_report
 from sersl.eval.results import score
 from sersl.release.predict.outputs import OK, Answer
 from sersl.release.predict.predictor import Model, load
+from sersl.release.starting_weights import corpora_of_model
+from sersl.runs.leaks import seen_of
 
 FOLD = "all"  # a released model is tested on everything at once
 
@@ -76,29 +78,40 @@ def _check_output(folder: Path) -> None:
 
 def _score_released(model: Model, source: CorpusSource, output: Path, *, model_name: str) -> dict:
     index = source.index
-    categories = [str(name) for name in index.column("category")]
-    shared = tuple(name for name in model.categories if name in categories)
-    only_corpus = Counter(name for name in categories if name and name not in shared)
-    only_model = [name for name in model.categories if name not in shared]
-    rated = any(np.isfinite(index.column(name)).any() for name in DIMENSIONS)
+    view = view_of(model)
+    categories = index.column("category").astype(str)
+    classes = np.array([*view.names, ""])[view.indices(categories)]
+    shared = tuple(name for name in view.names if name in classes)
+    only_corpus = Counter(categories[(categories != "") & (classes == "")].tolist())
+    only_model = [name for name in view.names if name not in shared]
+    merged = Counter(
+        f"{category} as {name}"
+        for category, name in zip(categories.tolist(), classes.tolist(), strict=True)
+        if name and name != category
+    )
+    rated = any(np.isfinite(index.column(name)).any() for name in model.dimensions)
     if not shared and not (model.dimensions and rated):
         raise UserError(
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
             f"the model knows {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
-    known = [*model.about["corpora"], *model.about["origin"]]
-    trained_on = index.fingerprint in [corpus["fingerprint"] for corpus in known]
-    if trained_on:
+    seen = seen_of(index, corpora_of_model(model.about))
+    if seen.labels:
         _say(
-            f"warning: the model was trained on these very recordings of {index.corpus!r}, so the "
-            "scores say nothing about new speakers"
+            f"warning: LEAK: the model was trained with labels of {index.corpus!r}, so the scores "
+            "do not hold for new speakers"
         )
+    elif seen.audio:
+        _say(f"note: the model was trained on recordings of {index.corpus!r}, without labels")
+    if merged:
+        listed = ", ".join(f"{text} {count}" for text, count in sorted(merged.items()))
+        _say(f"merged as the model was trained: {listed} utterances")
     if only_corpus:
         listed = ", ".join(f"{name} {count}" for name, count in sorted(only_corpus.items()))
         _say(f"left out, as the model does not know them: {listed} utterances")
     if only_model:
         _say(f"not to be chosen, as the corpus does not have them: {', '.join(only_model)}")
-    predictions, failed = _predict(model, source, shared)
+    predictions, failed = _predict(model, source, shared, classes)
     if failed:
         _say(f"{sum(failed.values())} utterances were not scored: {dict(failed)}")
     corpus = {
@@ -123,7 +136,9 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
         corpora=[corpus],
         protocol={
             "name": "released-model",
-            "trained_on_this_corpus": trained_on,
+            "trained_on_this_corpus": seen.audio,
+            "labels_of_this_corpus_used": seen.labels,
+            "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,
             "not_scored": [f"{status}: {count}" for status, count in sorted(failed.items())],
@@ -139,8 +154,17 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
     return results
 
 
+def view_of(model: Model) -> LabelView:
+    """Gives the classes of a model, and which categories it was trained to merge into them."""
+    results = model.about.get("results") or {}
+    name = model.about.get("view") or results.get("protocol", {}).get("view", "")
+    view = make_view(name, ()) if name in VIEWS else LabelView(())
+    # An imported model, and one of an own set of categories, merges none.
+    return view if view.names == model.categories else LabelView(model.categories)
+
+
 def _predict(
-    model: Model, source: CorpusSource, shared: Sequence[str]
+    model: Model, source: CorpusSource, shared: Sequence[str], classes: np.ndarray
 ) -> tuple[Predictions, Counter]:
     index, kept, answers = source.index, [], []
     failed: Counter[str] = Counter()
@@ -159,9 +183,11 @@ def _predict(
     scores = scores.reshape(len(kept), len(shared))
     # Among the shared categories only, so that they sum to 1 again.
     scores = scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return _table(
-        model, index, np.array(kept), scores=scores, shared=shared, answers=answers
-    ), failed
+    rows = np.array(kept)
+    table = _table(
+        model, index, rows, truth=classes[rows], scores=scores, shared=shared, answers=answers
+    )
+    return table, failed
 
 
 def _table(
@@ -169,15 +195,18 @@ def _table(
     index: CorpusIndex,
     rows: np.ndarray,
     *,
+    truth: np.ndarray,
     scores: np.ndarray,
     shared: Sequence[str],
     answers: Sequence[Answer],
 ) -> Predictions:
-    truth = index.column("category")[rows].astype(str)
     best = np.array(shared)[scores.argmax(axis=1)] if shared else np.full(len(rows), "")
     predicted = None
     if model.dimensions:
-        predicted = np.array([[a.rows[0].dimensions[name] for name in DIMENSIONS] for a in answers])
+        predicted = np.full((len(answers), len(DIMENSIONS)), np.nan)
+        for name in model.dimensions:
+            values = [answer.rows[0].dimensions[name] for answer in answers]
+            predicted[:, DIMENSIONS.index(name)] = values
     return Predictions(
         text={
             "utterance_id": index.column("utterance_id")[rows].astype(str),

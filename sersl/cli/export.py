@@ -11,13 +11,13 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
-from sersl.eval.results import read_corpora, read_json
+from sersl.eval.workdir_files import Trained, check_files, read_json, read_trained
 from sersl.release.folder import Finish, copy_model, read_model, write_encoder, write_model
 from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.onnx.graph import Graph
 from sersl.runs.checkpoint import has_item, load_params
-from sersl.runs.heard import read_origin
+from sersl.runs.provenance import read_origin
 
 
 def run(arguments: Namespace) -> int:
@@ -75,7 +75,8 @@ def _export_model(
     workdir: Path, output: Path, *, fold: str, licence: str, finish: Finish | None
 ) -> None:
     config = load_json(FinetuneConfig, workdir / "config.json")
-    corpora, categories = read_corpora(workdir)
+    check_files(workdir)
+    trained = read_trained(workdir)
     folder = workdir / "folds" / check_name(fold, what="--fold")
     if not folder.is_dir():
         known = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
@@ -96,19 +97,27 @@ def _export_model(
         output,
         params=load_params(folder),
         config=config,
-        categories=categories,
-        dimensions=DIMENSIONS if config.labels.dimensions else (),
+        categories=trained.categories,
+        dimensions=predicted_dimensions(trained, config),
         results=read_json(workdir / "results.json") if scored else None,
-        corpora=corpora,
+        corpora=trained.corpora,
         origin=read_origin(workdir),
         licence=licence,
         finish=finish,
     )
 
 
+def predicted_dimensions(trained: Trained, config: FinetuneConfig) -> tuple[str, ...]:
+    """Names the dimensions that a fine-tuned model predicts."""
+    if trained.dimensions is not None:
+        return trained.dimensions
+    return DIMENSIONS if config.labels.dimensions else ()
+
+
 def _export_encoder(workdir: Path, output: Path, *, licence: str, finish: Finish | None) -> None:
     config = load_json(PretrainConfig, workdir / "config.json")
-    corpora, _ = read_corpora(workdir)
+    check_files(workdir)
+    corpora = read_trained(workdir).corpora
     # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
     teacher = (workdir / "checkpoints").is_dir() and has_item(workdir, "teacher")
     params = load_params(workdir, "teacher" if teacher else "params")

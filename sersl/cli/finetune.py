@@ -18,7 +18,7 @@ from sersl.corpora.protocols.by_group import has_split
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import score_table, score_workdir, write_report
-from sersl.eval.results import read_json
+from sersl.eval.workdir_files import read_json
 from sersl.finetuning.folds import choose_view
 from sersl.finetuning.run import check_settings, finetune
 from sersl.parallel import distributed

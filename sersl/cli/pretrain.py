@@ -7,7 +7,6 @@ from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
 from sersl.pretraining.run import pretrain
 from sersl.release.starting_weights import read_weights
-from sersl.runs.initial_weights import with_sizes
 from sersl.training.loop import Preempted
 
 
@@ -26,8 +25,6 @@ def run(arguments) -> int:
     distributed.initialize(host_timeout_seconds=silence)
     distributed.watch(timeout_seconds=silence)
     weights = read_weights(config.init_from) if config.init_from else None
-    if weights is not None:
-        config = with_sizes(config, weights)
     frozen = [read_weights(folder) for folder in config.frozen_teachers]
     try:
         pretrain(

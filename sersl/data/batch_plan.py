@@ -60,32 +60,28 @@ class BatchPlan:
             in the longest if none does.
           weights: share of rows per corpus; empty: by number of utterances in use.
           seed: of the order and of the crops.
-          rows: per corpus, the rows in use, such as the training side of a fold; None: all.
+          rows: per corpus, the rows in use, such as the training side of a fold; a corpus without
+            rows takes no part. None: all.
           min_samples: shorter utterances are left out and counted.
 
         Raises:
-          UserError: weights that do not match the corpora, or a corpus with nothing in use.
+          UserError: weights that do not match the corpora, or utterances that are all too short.
         """
         self.buckets = tuple(sorted(buckets, key=lambda b: b.num_samples))
         self._seed = seed
         key = generator(seed, "batch plan").integers(2**63, dtype=np.uint64)
         self._cycle_key, self._epoch_key, self._crop_key = draw(key, np.arange(3))
 
-        kept = [
-            _rows_in_use(lengths, None if rows is None else rows[corpus], min_samples)
-            for corpus, lengths in enumerate(num_samples)
-        ]
+        given = _all_rows(num_samples) if rows is None else rows
+        kept = _long_enough(num_samples, given, min_samples)
         self.num_utterances = np.array([len(r) for r in kept])
-        self.left_out = (
-            np.array([len(n if rows is None else rows[c]) for c, n in enumerate(num_samples)])
-            - self.num_utterances
-        )
-        self._weights = _normalised(weights, self.num_utterances, min_samples)
+        self.left_out = np.array([len(r) for r in given]) - self.num_utterances
+        self._weights = _normalised(weights, rows, self.num_utterances, min_samples)
         self._sort(num_samples, kept)
 
         # Rows of corpus c in bucket b, as a share of all rows: its weight, spread over buckets as
         # its utterances are. Every utterance of a corpus is then drawn equally often.
-        share = self._weights[:, None] * self._sizes / self.num_utterances[:, None]
+        share = self._weights[:, None] * self._sizes / np.maximum(self.num_utterances, 1)[:, None]
         self._row_share = share  # [C, buckets]
         self._batch_rows = np.array([bucket.rows for bucket in self.buckets])
         step_share = share.sum(axis=0) / self._batch_rows
@@ -160,9 +156,10 @@ class BatchPlan:
 
     @property
     def steps_per_epoch(self) -> np.ndarray:
-        """Steps in which each corpus passes once, float [C]."""
+        """Steps in which each corpus passes once, float [C]; 0 for one without rows."""
         rows_per_step = (self._step_share * self._batch_rows).sum()
-        return self.num_utterances / (self._weights * rows_per_step)
+        taken = self._weights * rows_per_step
+        return np.where(taken > 0, self.num_utterances / np.where(taken > 0, taken, 1.0), 0.0)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -236,37 +233,38 @@ def make_plan(
     data: DataConfig,
     seed: int,
     rows: Sequence[np.ndarray] | None = None,
+    buckets: Sequence[Bucket] | None = None,
 ) -> BatchPlan:
-    """Makes the training plan that the settings ask for.
+    """Makes the training plan of the settings, for pretraining or one fold of fine-tuning.
 
     Args:
       num_samples: per corpus, in the order of `data.corpora`, int [n].
       data: settings.
       seed: of the order and of the crops.
-      rows: per corpus, the rows in use; None: all.
+      rows: per corpus, the rows in use, [] where it takes no part; None: all.
+      buckets: batch shapes; None: chosen from the utterances in use and the weights.
 
     Returns:
-      The plan, its buckets chosen from the utterances in use and the weights.
+      The plan.
 
     Raises:
       UserError: see `choose_buckets` and `BatchPlan`.
     """
-    min_samples = max(WINDOW, round(data.min_seconds * SAMPLE_RATE))
-    kept = [
-        _rows_in_use(lengths, None if rows is None else rows[corpus], min_samples)
-        for corpus, lengths in enumerate(num_samples)
-    ]
-    counts = np.array([len(r) for r in kept])
-    weights = _normalised(data.weights, counts, min_samples)
-    buckets = choose_buckets(
-        np.concatenate([lengths[r] for lengths, r in zip(num_samples, kept, strict=True)]),
-        num_buckets=data.num_buckets,
-        max_samples=round(data.max_seconds * SAMPLE_RATE),
-        seconds_per_batch=data.seconds_per_batch,
-        row_multiple=data.row_multiple,
-        min_real_share=data.min_real_share,
-        importance=np.repeat(weights / counts, counts),
-    )
+    min_samples = shortest_trained(data)
+    if buckets is None:
+        given = _all_rows(num_samples) if rows is None else rows
+        kept = _long_enough(num_samples, given, min_samples)
+        counts = np.array([len(r) for r in kept])
+        weights = _normalised(data.weights, rows, counts, min_samples)
+        buckets = choose_buckets(
+            np.concatenate([lengths[r] for lengths, r in zip(num_samples, kept, strict=True)]),
+            num_buckets=data.num_buckets,
+            max_samples=round(data.max_seconds * SAMPLE_RATE),
+            seconds_per_batch=data.seconds_per_batch,
+            row_multiple=data.row_multiple,
+            min_real_share=data.min_real_share,
+            importance=np.repeat(weights / np.maximum(counts, 1), counts),
+        )
     return BatchPlan(
         num_samples,
         buckets=buckets,
@@ -277,17 +275,38 @@ def make_plan(
     )
 
 
-def _rows_in_use(lengths: np.ndarray, rows: np.ndarray | None, min_samples: int) -> np.ndarray:
-    if rows is None:
-        return np.flatnonzero(lengths >= min_samples)
-    return rows[lengths[rows] >= min_samples]
+def shortest_trained(data: DataConfig) -> int:
+    """Gives the length, in samples, below which `data.min_seconds` leaves utterances out."""
+    return max(WINDOW, round(data.min_seconds * SAMPLE_RATE))
 
 
-def _normalised(weights: Sequence[float], counts: np.ndarray, min_samples: int) -> np.ndarray:
-    """Checks the shares of rows per corpus and makes them sum to 1; empty: by `counts`."""
-    if not counts.all():
+def _all_rows(num_samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.arange(len(lengths)) for lengths in num_samples]
+
+
+def _long_enough(
+    num_samples: Sequence[np.ndarray], rows: Sequence[np.ndarray], min_samples: int
+) -> list[np.ndarray]:
+    return [own[n[own] >= min_samples] for n, own in zip(num_samples, rows, strict=True)]
+
+
+def _normalised(
+    weights: Sequence[float],
+    rows: Sequence[np.ndarray] | None,
+    counts: np.ndarray,
+    min_samples: int,
+) -> np.ndarray:
+    """Checks the shares of rows per corpus and makes them sum to 1; empty: by `counts`.
+
+    A corpus for which `rows` has none has the share 0.
+    """
+    takes_part = np.array([rows is None or len(rows[c]) > 0 for c in range(len(counts))])
+    if not takes_part.any():
+        raise UserError("no corpus of data.corpora has an utterance to train on")
+    too_short = np.flatnonzero(takes_part & (counts == 0))
+    if len(too_short):
         raise UserError(
-            f"corpus number {int(np.argmin(counts)) + 1} of data.corpora has no utterance of at "
+            f"corpus number {int(too_short[0]) + 1} of data.corpora has no utterance of at "
             f"least {min_samples / SAMPLE_RATE:g} s to train on: leave it out or lower "
             "data.min_seconds"
         )
@@ -298,4 +317,5 @@ def _normalised(weights: Sequence[float], counts: np.ndarray, min_samples: int) 
             f"data.weights={tuple(weights)} must be one positive number for each of the "
             f"{len(counts)} corpora"
         )
-    return np.asarray(weights, np.float64) / np.sum(weights)
+    shares = np.where(takes_part, np.asarray(weights, np.float64), 0.0)
+    return shares / shares.sum()

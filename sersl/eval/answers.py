@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -11,8 +13,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.config.schema import DataConfig
+from sersl.core.errors import UserError
 from sersl.core.files import whole_file
-from sersl.corpora.labels import LabelView
+from sersl.corpora.labels import DIMENSIONS, LabelView
 from sersl.data.buckets import Bucket
 from sersl.data.pipeline import evaluation_batches
 from sersl.data.sources import CorpusSource
@@ -26,14 +29,16 @@ class Answers:
     Attributes:
       rows: int64 [n], numbers of the utterances in the concatenated indexes.
       scores: float32 [n, C], probabilities.
-      dimensions: float32 [n, 3] in 0..1, or [n, 0].
+      dimensions: float32 [n, D], in 0..1 where the heads are bounded.
+      dimension_names: str [D], of `dimensions`.
       true_category: int32 [n], -1 none.
-      true_dimensions: float64 [n, 3], NaN none.
+      true_dimensions: float64 [n, 3], arousal, dominance and valence; NaN none.
     """
 
     rows: np.ndarray
     scores: np.ndarray
     dimensions: np.ndarray
+    dimension_names: np.ndarray
     true_category: np.ndarray
     true_dimensions: np.ndarray
 
@@ -44,21 +49,60 @@ class Answers:
 
     @classmethod
     def load(cls, path: str | Path) -> "Answers":
-        """Reads what `save` wrote."""
-        with np.load(path) as file:
-            return cls(**{field.name: file[field.name] for field in dataclasses.fields(cls)})
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: the file is missing or damaged.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        try:
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in names if name in file}
+            # Earlier versions always predicted all three dimensions, or none.
+            names_before = DIMENSIONS[: arrays["dimensions"].shape[1]]
+            arrays.setdefault("dimension_names", np.array(names_before, str))
+            found = cls(**arrays)
+            found._check()
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path} (answers of a fold) cannot be read: {error}; remove the folder "
+                f"{Path(path).parent} and run `sersl finetune` again to train this fold again"
+            ) from error
+        return found
+
+    def _check(self) -> None:
+        n, num_dimensions = len(self.rows), len(self.dimension_names)
+        shapes = {
+            "scores": (n, self.scores.shape[-1]),
+            "dimensions": (n, num_dimensions),
+            "true_category": (n,),
+            "true_dimensions": (n, len(DIMENSIONS)),
+        }
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
+
+
+class CanAnswer(Protocol):
+    """A task whose model answers batches."""
+
+    def answer(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Gives scores [B, C], dimensions [B, D] and utterance_index [B] of a batch."""
 
 
 class Answerer:
     """Runs a model over utterances in fixed shapes; compiles each shape once, when first met."""
 
-    def __init__(self, task, *, buckets: Sequence[Bucket], mesh: Mesh):
+    def __init__(
+        self, task: CanAnswer, *, buckets: Sequence[Bucket], mesh: Mesh, dimensions: Sequence[str]
+    ):
         """Keeps what is needed to compile.
 
         Args:
-          task: with a method `answer(params, batch)`.
+          task: with the model.
           buckets: batch shapes that hold the longest utterance.
           mesh: the mesh.
+          dimensions: names of the task's dimensions.
 
         Raises:
           UserError: the rows of a bucket do not divide over the mesh.
@@ -66,6 +110,7 @@ class Answerer:
         for bucket in buckets:
             check_rows(bucket.rows, mesh)
         self._buckets, self._mesh = buckets, mesh
+        self._dimensions = np.array(dimensions, str)
         self._rows = {bucket.num_samples: bucket.rows for bucket in buckets}
         # Answers are small: every device gets them whole, so that any host can read them.
         self._answer = jax.jit(task.answer, out_shardings=NamedSharding(mesh, P()))
@@ -78,7 +123,7 @@ class Answerer:
         view: LabelView,
         *,
         category: np.ndarray,
-        dimensions: np.ndarray,
+        ratings: np.ndarray,
         data: DataConfig,
     ) -> Answers:
         """Asks about utterances, each exactly once.
@@ -89,7 +134,7 @@ class Answerer:
           rows: int64 [n], utterances to ask about.
           view: names of the categories.
           category: int32 [all], truth of every utterance.
-          dimensions: float64 [all, 3], truth of every utterance.
+          ratings: float64 [all, 3], truth of every utterance.
           data: reading threads.
 
         Returns:
@@ -124,6 +169,7 @@ class Answerer:
             rows=np.asarray(rows, np.int64),
             scores=found["scores"][order],
             dimensions=found["dimensions"][order],
+            dimension_names=self._dimensions,
             true_category=category[rows],
-            true_dimensions=dimensions[rows],
+            true_dimensions=ratings[rows],
         )

@@ -1,5 +1,6 @@
 """From a model's answers to scores and to predictions.csv, every column by name."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,40 +9,52 @@ import numpy as np
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import metrics
+from sersl.eval.answers import Answers
 from sersl.eval.predictions import TEXT_COLUMNS, Predictions, write_predictions
 
+# A concordance of fewer ratings is not defined.
+_FEWEST_RATINGS = 2
 
-def validation_scores(answers) -> dict[str, float]:
+
+def validation_scores(answers: Answers) -> dict[str, float]:
     """Scores the validation side; "selection" is what the best step is chosen by.
 
     Args:
-      answers: `sersl.eval.answers.Answers` of n utterances.
+      answers: of n utterances.
 
     Returns:
       uar and accuracy where categories are labelled, ccc_<name> where dimensions are, and
-      selection: the mean of uar and the mean ccc, or the one there is.
+      selection: the mean of uar and the mean ccc, or the one there is. Without labels there is no
+      score, and of answers that are not finite it is NaN.
     """
-    scores, chosen = {}, []
+    scores: dict[str, float] = {}
+    chosen = []
     known = answers.true_category >= 0
     if answers.scores.shape[1] and known.any():
-        truth, predicted = answers.true_category[known], answers.scores[known].argmax(1)
-        found = metrics.category_scores(truth, predicted, answers.scores.shape[1])
-        scores |= {name: found[name] for name in ("uar", "accuracy")}
-        chosen.append(found["uar"])
-    if answers.dimensions.shape[1]:
-        ccc = {
-            f"ccc_{name}": metrics.ccc(answers.true_dimensions[:, i], answers.dimensions[:, i])
-            for i, name in enumerate(DIMENSIONS)
-        }
-        scores |= {name: value for name, value in ccc.items() if not np.isnan(value)}
-        if not all(np.isnan(value) for value in ccc.values()):
-            chosen.append(float(np.nanmean(list(ccc.values()))))
-    return {**scores, "selection": float(np.mean(chosen)) if chosen else 0.0}
+        truth, predicted = answers.true_category[known], answers.scores[known]
+        found = metrics.category_scores(truth, predicted.argmax(1), predicted.shape[1])
+        finite = bool(np.isfinite(predicted).all())
+        scores |= {name: found[name] if finite else math.nan for name in ("uar", "accuracy")}
+        chosen.append(scores["uar"])
+    ccc = {}
+    for i, name in enumerate(answers.dimension_names.tolist()):
+        truth = answers.true_dimensions[:, DIMENSIONS.index(name)]
+        rated = np.isfinite(truth)
+        if rated.sum() < _FEWEST_RATINGS:
+            continue
+        predicted = answers.dimensions[rated, i]
+        finite = bool(np.isfinite(predicted).all())
+        ccc[f"ccc_{name}"] = metrics.ccc(truth[rated], predicted) if finite else math.nan
+    if ccc:
+        chosen.append(float(np.mean(list(ccc.values()))))
+    if chosen:
+        scores["selection"] = float(np.mean(chosen))
+    return scores | ccc
 
 
 def collect_predictions(
     workdir: str | Path,
-    folds: Sequence[tuple[str, object]],
+    folds: Sequence[tuple[str, Answers]],
     *,
     indexes: Sequence[CorpusIndex],
     names: Sequence[str],
@@ -69,7 +82,10 @@ def collect_predictions(
     text["fold"] = np.concatenate([np.full(len(a.rows), name) for name, a in folds])
     text["category"] = classes[rows]
     text["predicted"] = np.array(names)[scores.argmax(1)] if len(names) else np.full(len(rows), "")
-    predicted = np.concatenate([answers.dimensions for _, answers in folds]).astype(np.float64)
+    predicted = np.full((len(rows), len(DIMENSIONS)), np.nan)
+    for i, name in enumerate(folds[0][1].dimension_names.tolist()):
+        column = np.concatenate([answers.dimensions[:, i] for _, answers in folds])
+        predicted[:, DIMENSIONS.index(name)] = column
     path = Path(workdir) / "predictions.csv"
     write_predictions(
         path,
@@ -78,7 +94,7 @@ def collect_predictions(
             names=tuple(names),
             scores=scores,
             truth=np.concatenate([answers.true_dimensions for _, answers in folds]),
-            predicted=predicted if predicted.shape[1] else None,
+            predicted=predicted if len(folds[0][1].dimension_names) else None,
         ),
     )
     return path

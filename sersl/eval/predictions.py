@@ -25,7 +25,8 @@ class Predictions:
       names: C category names, in the order of `scores`.
       scores: float64 [N, C], probabilities.
       truth: float64 [N, 3] in 0..1, arousal, dominance, valence; NaN where there is none.
-      predicted: float64 [N, 3], or None when the model has no dimensions.
+      predicted: float64 [N, 3], NaN throughout where the model does not predict a dimension; None
+        when it predicts none.
     """
 
     text: dict[str, np.ndarray]
@@ -36,6 +37,14 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.text["utterance_id"])
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Names of the dimensions that the model predicts."""
+        if self.predicted is None:
+            return ()
+        there = ~np.isnan(self.predicted).all(0)
+        return tuple(name for name, any_ in zip(DIMENSIONS, there, strict=True) if any_)
 
     @property
     def groups(self) -> np.ndarray:
@@ -77,14 +86,17 @@ def read_predictions(path: str | Path) -> Predictions:
         if None in row or None in row.values():
             raise UserError(f"{path}, line {line}: {len(header)} values are expected")
     names = tuple(name.removeprefix("score_") for name in header if name.startswith("score_"))
-    columns = tuple(f"predicted_{name}" for name in DIMENSIONS)
-    has_dimensions = all(name in header and any(row[name] for row in rows) for name in columns)
+    predicted = np.full((len(rows), len(DIMENSIONS)), np.nan)
+    for i, name in enumerate(DIMENSIONS):
+        column = f"predicted_{name}"
+        if column in header and any(row[column] for row in rows):
+            predicted[:, i] = _numbers(path, rows, [column], empty=False)[:, 0]
     result = Predictions(
         text={name: np.array([from_cell(row[name]) for row in rows]) for name in TEXT_COLUMNS},
         names=names,
         scores=_numbers(path, rows, [f"score_{name}" for name in names], empty=False),
         truth=_numbers(path, rows, DIMENSIONS, empty=True),
-        predicted=_numbers(path, rows, columns, empty=False) if has_dimensions else None,
+        predicted=None if np.isnan(predicted).all() else predicted,
     )
     seen = set()
     for line, key in enumerate(
@@ -115,8 +127,9 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     for i, name in enumerate(DIMENSIONS):
         columns[name] = _texts(predictions.truth[:, i])
     if predictions.predicted is not None:
-        for i, name in enumerate(DIMENSIONS):
-            columns[f"predicted_{name}"] = _texts(predictions.predicted[:, i])
+        for name in predictions.dimensions:
+            values = predictions.predicted[:, DIMENSIONS.index(name)]
+            columns[f"predicted_{name}"] = _texts(values)
     with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(columns)

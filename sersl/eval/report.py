@@ -15,7 +15,8 @@ from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import metrics, page, plots
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.results import read_json, score_workdir
+from sersl.eval.results import score_workdir
+from sersl.eval.workdir_files import read_json
 
 __all__ = ["score_table", "score_workdir", "write_report"]
 
@@ -111,11 +112,12 @@ def _draw(folder: Path, results: Mapping, predictions: Predictions, logs: Mappin
             chance=results["baseline"]["chance"]["uar"],
         )
     if predictions.predicted is not None and scores["num_with_dimensions"]:
+        columns = [DIMENSIONS.index(name) for name in predictions.dimensions]
         plots.dimensions(
             target("dimensions"),
-            names=DIMENSIONS,
-            truth=predictions.truth,
-            predicted=predictions.predicted,
+            names=predictions.dimensions,
+            truth=predictions.truth[:, columns],
+            predicted=predictions.predicted[:, columns],
         )
     if any(logs.values()):
         plots.training(target("training"), logs={fold: log for fold, log in logs.items() if log})
@@ -209,10 +211,10 @@ def _cards(results: Mapping) -> list[dict]:
     if results["baseline"]:
         chance = _number(results["baseline"]["chance"]["uar"])
         cards.append({"name": "chance UAR", "value": chance, "note": "guessing"})
-    known = [value for value in scores["ccc"].values() if value is not None]
+    known = {name: value for name, value in scores["ccc"].items() if value is not None}
     if known:
-        note = "over " + ", ".join(scores["ccc"])
-        cards.append({"name": "mean CCC", "value": _number(sum(known) / len(known)), "note": note})
+        value = _number(sum(known.values()) / len(known))
+        cards.append({"name": "mean CCC", "value": value, "note": "over " + ", ".join(known)})
     return cards
 
 

@@ -18,6 +18,7 @@ from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import compare, metrics
 from sersl.eval.predictions import Predictions, read_predictions
+from sersl.eval.workdir_files import check_files, read_json, read_trained
 
 SCHEMA = 1
 
@@ -73,7 +74,7 @@ def score(
             "corpora": [dict(corpus) for corpus in corpora],
         },
         "categories": list(predictions.names),
-        "dimensions": [] if predictions.predicted is None else list(DIMENSIONS),
+        "dimensions": list(predictions.dimensions),
         "folds": [
             {**fold, "metrics": _nested(scorer(of_fold[fold["fold"]]))}
             for fold in folds
@@ -118,13 +119,14 @@ def score_workdir(workdir: str | Path) -> dict:
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a fine-tuning run")
+    check_files(workdir)
     predictions = read_predictions(workdir / "predictions.csv")
     config = load_json(FinetuneConfig, workdir / "config.json")
     folds = read_json(workdir / "folds.json")
     result = score(
         predictions,
         folds=folds,
-        corpora=read_corpora(workdir)[0],
+        corpora=read_trained(workdir).corpora,
         protocol={
             "name": config.protocol.name,
             "num_folds": len(set(predictions.text["fold"])),
@@ -141,51 +143,6 @@ def score_workdir(workdir: str | Path) -> dict:
     return result
 
 
-def read_corpora(workdir: Path) -> tuple[list[dict], tuple[str, ...]]:
-    """Reads what a run was trained on.
-
-    Args:
-      workdir: of pretraining, whose corpora.json is a list, or of fine-tuning, where it is
-        {"corpora": list, "categories": names}.
-
-    Returns:
-      ({"corpus", "version", "fingerprint", "num_utterances", "num_speakers", "licence"} each,
-      category names in the order of the logits).
-
-    Raises:
-      UserError: the file is missing or damaged.
-    """
-    path = workdir / "corpora.json"
-    content = read_json(path)
-    try:
-        if isinstance(content, list):
-            corpora, categories = content, ()
-        else:
-            corpora, categories = content["corpora"], tuple(content["categories"])
-        # A corpus without a stated licence has none, and reports say so.
-        return [{"licence": "", **corpus} for corpus in corpora], categories
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error} is missing or no name") from error
-
-
-def read_json(path: Path):
-    """Reads a JSON file of a workdir.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Its content.
-
-    Raises:
-      UserError: it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-
-
 def versions() -> dict[str, str]:
     """Names the versions that made a result: python, jax, flax, numpy and sersl."""
     packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
@@ -198,6 +155,7 @@ class _Scorer:
     def __init__(self, predictions: Predictions):
         self._names = predictions.names
         self._dimensions = predictions
+        self._columns = [(name, DIMENSIONS.index(name)) for name in predictions.dimensions]
         text = predictions.text
         self._labelled = (text["category"] != "") & bool(self._names)
         self._truth = np.zeros(len(predictions), np.int64)
@@ -216,7 +174,7 @@ class _Scorer:
             scores.update(metrics.category_scores(*self._pairs(rows), len(self._names)))
         predicted, truth = self._dimensions.predicted, self._dimensions.truth
         if predicted is not None:
-            for i, name in enumerate(DIMENSIONS):
+            for name, i in self._columns:
                 scores[f"ccc.{name}"] = metrics.ccc(truth[rows, i], predicted[rows, i])
         return scores
 

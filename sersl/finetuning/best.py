@@ -1,15 +1,16 @@
 """Model selection: the parameters of the step that does best on validation speakers."""
 
-from collections.abc import Callable
-
-import numpy as np
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sersl.eval.answers import Answers
 from sersl.runs.checkpoint import Checkpoints
 from sersl.training.state import TrainState
 
-# Given answers beside the truth, scores by name, of which "selection" chooses the best step.
+# Given answers beside the truth, scores by name; "selection", if there is one, chooses the step.
 Score = Callable[[Answers], dict[str, float]]
+SELECTION = "selection"
 
 
 class BestKeeper:
@@ -17,8 +18,8 @@ class BestKeeper:
 
     def __init__(
         self,
-        answer: Callable[[dict], Answers],
-        abstract_params: dict,
+        answer: Callable[[dict[str, Any]], Answers],
+        abstract_params: dict[str, Any],
         best: Checkpoints,
         score: Score,
         *,
@@ -27,19 +28,19 @@ class BestKeeper:
         """Finds what an earlier start has kept.
 
         Args:
-          answer: asks the model with given parameters about the validation side.
+          answer: gives the answers of a model with given parameters on the validation side.
           abstract_params: shapes and shardings of the parameters.
           best: where the best parameters go.
           score: of the answers.
-          start_step: updates done; what was kept later than that is forgotten.
+          start_step: updates done; what was kept later than that is removed.
         """
         self._answer, self._abstract, self._score = answer, abstract_params, score
         self._best = best
         best.forget_after(start_step)
         found = best.restore({"params": abstract_params})
-        self._selection = -np.inf if found is None else best.read_config(found[0])["selection"]
+        self._selection = None if found is None else best.read_config(found[0])[SELECTION]
 
-    def __call__(self, state: TrainState, step: int) -> dict[str, float]:
+    def __call__(self, state: TrainState, step: int) -> Mapping[str, float]:
         """Scores a state and keeps its parameters if they are the best so far.
 
         Args:
@@ -47,31 +48,34 @@ class BestKeeper:
           step: updates done.
 
         Returns:
-          The scores; nothing where nobody validates.
+          The scores; none without validation utterances. A step whose selection is undefined is
+          never the best.
         """
         answers = self._answer(state.params)
         if not len(answers.rows):
             return {}
         scores = self._score(answers)
-        if scores["selection"] > self._selection:
-            self._selection = scores["selection"]
-            self._best.save(step, {"params": state.params}, config={"selection": self._selection})
-            self._best.wait()
+        selection = scores.get(SELECTION, math.nan)
+        if math.isfinite(selection) and (self._selection is None or selection > self._selection):
+            self._keep(step, state, selection)
         return scores
 
-    def params(self, state: TrainState) -> dict:
-        """Gives the best parameters.
+    def params(self, state: TrainState) -> dict[str, Any]:
+        """Gives the best parameters: nested dict of arrays on the mesh.
 
         Args:
-          state: the last one; its parameters are kept where nobody validates.
-
-        Returns:
-          Nested dict of arrays on the mesh.
+          state: the last one; its parameters are kept where no step had a defined selection.
         """
         self._best.wait()
         found = self._best.restore({"params": self._abstract})
-        if found is not None:
+        if found is not None and self._selection is not None:
             return found[1]["params"]
-        self._best.save(int(state.step), {"params": state.params}, config={"selection": 0.0})
-        self._best.wait()
+        self._keep(int(state.step), state, None)
         return state.params
+
+    def _keep(self, step: int, state: TrainState, selection: float | None) -> None:
+        self._selection = selection
+        if step in self._best.steps():  # kept by an earlier start, without a selection
+            return
+        self._best.save(step, {"params": state.params}, config={SELECTION: selection})
+        self._best.wait()

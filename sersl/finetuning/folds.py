@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
-from sersl.core.errors import UserError, unknown_name
+from sersl.core.errors import unknown_name
 from sersl.core.files import write_json
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.labels import DIMENSIONS, LabelView, make_view, soft_label_table
+from sersl.corpora.labels import LabelView, make_view
 from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
 from sersl.data.sources import CorpusSource
+from sersl.finetuning.targets import Targets
 from sersl.runs.record import describe_corpora
 
 FINAL = "final"  # name of the fold that trains on all speakers, for release
@@ -33,13 +34,6 @@ def choose_view(name: str, indexes: Sequence[CorpusIndex]) -> LabelView:
       UserError: see `make_view`.
     """
     return make_view(name, {index.corpus: index.column("category") for index in indexes})
-
-
-def has_dimensions(sources: Sequence[CorpusSource]) -> bool:
-    """Says whether any utterance has arousal, dominance or valence."""
-    return any(
-        np.isfinite(source.index.column(name)).any() for source in sources for name in DIMENSIONS
-    )
 
 
 def choose_folds(
@@ -101,30 +95,6 @@ def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[st
     return describe_view(view_report(view, _categories(sources))) if view.names else []
 
 
-def find_votes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
-    """Finds the utterances whose raters voted for a class.
-
-    Args:
-      sources: corpora in order.
-      view: classes.
-
-    Returns:
-      Bool [n], over the indexes one after the other.
-
-    Raises:
-      UserError: there are no classes, or nobody voted.
-    """
-    tables = [soft_label_table(source.index.column("votes"), view) for source in sources]
-    voted = np.concatenate([~np.isnan(table).any(axis=1) for table in tables])
-    if not view.names or not voted.any():
-        raise UserError(
-            "labels.soft needs raters' votes for the categories of labels.view, and "
-            f"{', '.join(source.index.corpus for source in sources)} has none: set it to False, "
-            "or prepare the corpus with a column votes or annotators"
-        )
-    return voted
-
-
 def warnings(folds: Sequence[Fold]) -> list[str]:
     """Lists what a reader of the scores must know of the folds.
 
@@ -143,7 +113,7 @@ def write_folds(
     folds: Sequence[Fold],
     config: FinetuneConfig,
     sources: Sequence[CorpusSource],
-    view: LabelView,
+    targets: Targets,
 ) -> None:
     """Writes corpora.json, folds.json and protocol.json, which `protocol.file` reads back.
 
@@ -152,7 +122,7 @@ def write_folds(
       folds: in order.
       config: of the run.
       sources: corpora in order.
-      view: classes.
+      targets: what is predicted.
     """
     speaker = np.concatenate([source.index.column("speaker") for source in sources])
     tested = [fold for fold in folds if len(fold.test)]
@@ -162,8 +132,9 @@ def write_folds(
         workdir / "corpora.json",
         {
             "corpora": describe_corpora(sources, labels_used=True),
-            "categories": list(view.names),
-            "view": view_report(view, _categories(sources)),
+            "categories": list(targets.view.names),
+            "dimensions": list(targets.dimensions),
+            "view": view_report(targets.view, _categories(sources)),
             "protocol_sha256": checksum,
         },
     )
@@ -177,6 +148,7 @@ def write_folds(
                 "num_train": len(fold.train),
                 "num_validation": len(fold.validation),
                 "num_test": len(fold.test),
+                **targets.counts(fold),
                 "checks": fold.checks,
             }
             for fold in folds

@@ -1,11 +1,12 @@
 """Fine-tuning as a task: the emotion model, its supervised losses, and its answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
@@ -21,23 +22,27 @@ from sersl.training.task import Schedule, StepContext
 
 
 class FinetuneTask:
-    """What the training step needs to know of fine-tuning.
+    """The emotion model and its supervised losses.
 
     Attributes:
       graph: graph definition of the model.
       abstract: state of the model with shapes instead of arrays.
       needs: what batches must hold beside audio and labels.
+      dimensions: names of the predicted dimensions, in the order of the outputs.
     """
 
     teacher = None
     schedules: Mapping[str, Schedule] = MappingProxyType({})
 
-    def __init__(self, config: FinetuneConfig, *, num_categories: int):
+    def __init__(
+        self, config: FinetuneConfig, *, num_categories: int, dimensions: Sequence[str] = DIMENSIONS
+    ):
         """Checks the settings and lays out the model without making an array.
 
         Args:
           config: the run; its encoder has the sizes of the weights it starts from.
           num_categories: classes to tell apart; 0 for none.
+          dimensions: names of those to predict, in the order of `DIMENSIONS`.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -45,11 +50,13 @@ class FinetuneTask:
         self.config = config
         self.needs = frozenset({VOTES} if config.labels.soft else ())
         self.num_categories = num_categories
-        self.num_dimensions = len(DIMENSIONS) if config.labels.dimensions else 0
-        if num_categories < 2 and not self.num_dimensions:
+        self.dimensions = tuple(dimensions)
+        self._columns = np.array([DIMENSIONS.index(name) for name in dimensions], np.int32)
+        if num_categories < 2 and not self.dimensions:
             raise UserError(
-                f"there is nothing to predict: {num_categories} categories are labelled and "
-                "labels.dimensions is false; check labels.view and the corpus's labels"
+                f"there is nothing to predict: {num_categories} categories and no dimension are "
+                "labelled on the training side; check labels.view, labels.dimensions and the "
+                "corpus's labels"
             )
         self.graph, self.abstract = nnx.split(nnx.eval_shape(self.make_model))
 
@@ -62,7 +69,7 @@ class FinetuneTask:
             config.pooling,
             config.heads,
             num_categories=self.num_categories,
-            num_dimensions=self.num_dimensions,
+            num_dimensions=len(self.dimensions),
             key=run_key(config.train.seed, "init"),
             augment=None if config.augment == AugmentConfig() else config.augment,
         )
@@ -81,7 +88,6 @@ class FinetuneTask:
         Returns:
           (loss, every term as a Mean).
         """
-        constants, key = context.constants, context.key
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
         combined = self.config.combine != CombineConfig()
@@ -90,9 +96,9 @@ class FinetuneTask:
                 batch,
                 self.config.combine,
                 num_categories=self.num_categories,
-                key=fold(key, "combine"),
+                key=fold(context.key, "combine"),
             )
-        output = model(batch["waveform"], batch["valid"], key=key)
+        output = model(batch["waveform"], batch["valid"], key=context.key)
         total = jnp.float32(0.0)
         metrics: dict[str, Mean] = {}
         if self.num_categories:
@@ -102,16 +108,19 @@ class FinetuneTask:
                 probabilities=(
                     batch["category_probabilities"] if self.config.labels.soft or combined else None
                 ),
-                class_weights=constants["class_weights"],
+                class_weights=context.constants["class_weights"],
                 label_smoothing=heads.label_smoothing,
             )
             total, metrics = total + heads.category_weight * loss, metrics | found
-        if self.num_dimensions:
-            loss, found = concordance(output.dimensions, batch["dimensions"], names=DIMENSIONS)
+        if self.dimensions:
+            target = batch["dimensions"]
+            if self.dimensions != DIMENSIONS:
+                target = target[:, self._columns]
+            loss, found = concordance(output.dimensions, target, names=self.dimensions)
             total, metrics = total + heads.dimensions_weight * loss, metrics | found
         return total, metrics
 
-    def answer(self, params: dict, batch: dict) -> dict[str, jax.Array]:
+    def answer(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Predicts a batch without dropout.
 
         Args:
@@ -119,7 +128,7 @@ class FinetuneTask:
           batch: waveform [B, N], valid [B, N], utterance_index [B] and more.
 
         Returns:
-          scores [B, C] (probabilities), dimensions [B, 3 or 0], utterance_index [B].
+          scores [B, C] (probabilities), dimensions [B, D], utterance_index [B].
         """
         model = nnx.merge(self.graph, nnx.State(params))
         output = model(batch["waveform"], batch["valid"])

@@ -20,17 +20,18 @@ from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource
+from sersl.eval.workdir_files import check_files
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.all_terms import TERMS
 from sersl.runs.checkpoint import Checkpoints
-from sersl.runs.heard import ORIGIN, gather_origin
-from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.initial_weights import InitialWeights, describe_sizes, with_sizes
 from sersl.runs.inputs import open_sources
 from sersl.runs.lock import only_run
 from sersl.runs.output import open_output
+from sersl.runs.provenance import ORIGIN, gather_origin
 from sersl.runs.record import describe_corpora, fingerprints, record_start
 from sersl.runs.startup import open_workdir, sizes, start
 from sersl.training.finite import BadUpdates
@@ -72,6 +73,7 @@ def pretrain(
       Preempted: the state was saved before the last step.
     """
     run = _prepare(config, weights=weights, frozen=frozen, devices=devices)
+    config = run.config
     first = is_first_process()
     progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
     with jax.set_mesh(run.mesh), contextlib.ExitStack() as held:
@@ -137,6 +139,7 @@ class _Run:
     origin: list[dict[str, Any]]
     data: dict[str, str]  # corpus to fingerprint
     plan: BatchPlan
+    notes: list[str]  # for people
 
     def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
         """Reads this process's rows of the batches from a step on."""
@@ -161,6 +164,10 @@ def _prepare(
     devices: Sequence[jax.Device] | None,
 ) -> _Run:
     """Checks the settings, opens the corpora and plans the batches."""
+    notes = []
+    if weights is not None:
+        notes = describe_sizes(config, weights)
+        config = with_sizes(config, weights)
     task = PretrainTask(config, frozen=frozen)
     mesh = make_mesh(config.mesh, devices)
     sources = open_inputs(config, task.needs)
@@ -178,6 +185,7 @@ def _prepare(
         origin=origin,
         data=fingerprints(sources, origin),
         plan=plan,
+        notes=notes,
     )
 
 
@@ -209,7 +217,8 @@ def open_inputs(config: PretrainConfig, needs: frozenset[str]) -> list[CorpusSou
 def _lay_out(run: _Run, say: Callable[[str], None]) -> tuple[Optimizer, TrainState]:
     """Makes the optimizer, and the state's shapes and shardings."""
     say(f"mesh: {describe(run.mesh)}, processes: {jax.process_count()}")
-    say(run.plan.describe())
+    for line in [*run.notes, run.plan.describe()]:
+        say(line)
     optimizer = make_optimizer(
         run.config.optimizer, param_shapes(run.task), num_steps=run.config.train.num_steps
     )
@@ -229,8 +238,10 @@ def _record(run: _Run, workdir: Path, start_step: int) -> None:
     """Writes what the run is made from."""
     corpora = describe_corpora(run.sources, labels_used=CATEGORY in run.task.needs)
     write_json(workdir / "corpora.json", corpora)
-    if not (start_step and (workdir / ORIGIN).is_file()):
+    if start_step and (workdir / ORIGIN).is_file():
         # Later starts add nothing, and what the first was made from may be gone by then.
+        check_files(workdir, only=ORIGIN)
+    else:
         write_json(workdir / ORIGIN, run.origin)
     record_start(workdir, start_step=start_step, mesh=run.mesh, data=run.data)
 

@@ -100,7 +100,7 @@ def write_model(
       results: content of `results.json`, or None if the run was not scored.
       corpora: {"corpus", "version", "fingerprint", "licence", ...} of the training data.
       origin: data behind its starting weights, annotators and teachers, see
-        `sersl.runs.heard.gather_origin`.
+        `sersl.runs.provenance.gather_origin`.
       licence: of the model; "" if it is not decided.
       finish: called with the complete folder before it takes its place, e.g. to add a graph.
 
@@ -322,6 +322,7 @@ def _about(
         "results": None if results is None else {key: results[key] for key in kept},
         **{key: [dict(corpus) for corpus in corpora] for key, corpora in heard.items()},
         "init_from": config.init_from,
+        "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
         "imported": None,
         "versions": versions(),
     }

@@ -16,7 +16,7 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.release.folder import ReleasedModel, read_model
-from sersl.release.starting_weights import heard_by, labels_of
+from sersl.release.starting_weights import corpora_of_model, labels_of
 
 MODEL_VERSION = 1  # of everything below
 MEASURES = ("neutral", "arousal", "entropy")
@@ -67,7 +67,7 @@ class ModelAnnotator:
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure
         self._weights = _fingerprint(released)
-        self._labels_of = labels_of(heard_by(released))
+        self._labels_of = labels_of(corpora_of_model(released.about))
         self._params = jax.tree.map(jnp.asarray, released.params)
         graph = nnx.graphdef(released.architecture.for_this_machine().build())
         at = {"neutral": categories, "arousal": dimensions, "entropy": ("entropy",)}[measure]

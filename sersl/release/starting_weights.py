@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig
@@ -9,10 +10,10 @@ from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
 from sersl.models.transformer import unstack_layers
-from sersl.release.folder import ReleasedModel, read_model
+from sersl.release.folder import read_model
 from sersl.runs.checkpoint import has_item, load_params
-from sersl.runs.heard import heard_by_run
 from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.provenance import corpora_of_run
 
 
 def read_weights(source: str | Path) -> InitialWeights:
@@ -44,7 +45,7 @@ def read_weights(source: str | Path) -> InitialWeights:
             frontend=released.architecture.frontend,
             encoder=released.architecture.encoder,
             source=str(source),
-            corpora=heard_by(released),
+            corpora=corpora_of_model(released.about),
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
         raise UserError(
@@ -62,23 +63,23 @@ def read_weights(source: str | Path) -> InitialWeights:
         frontend=from_mapping(FrontendConfig, config.group("frontend"), f"{path}: frontend."),
         encoder=from_mapping(EncoderConfig, config.group("encoder"), f"{path}: encoder."),
         source=str(source),
-        corpora=heard_by_run(source),
+        corpora=corpora_of_run(source),
     )
 
 
-def heard_by(released: ReleasedModel) -> tuple[dict, ...]:
+def corpora_of_model(about: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Lists what a released model was trained on, and what that was made from.
 
     Args:
-      released: the model.
+      about: content of its sersl.json.
 
     Returns:
       {"corpus", "version", "fingerprint", "labels_used", ...} of each.
     """
     # Earlier versions did not write whether labels were used; whoever predicts them used them.
-    predicts = released.architecture.heads is not None
-    corpora = [{"labels_used": predicts, **corpus} for corpus in released.about["corpora"]]
-    return (*corpora, *released.about["origin"])
+    predicts = about["heads"] is not None
+    corpora = [{"labels_used": predicts, **corpus} for corpus in about["corpora"]]
+    return (*corpora, *about["origin"])
 
 
 def labels_of(corpora: Sequence[Mapping]) -> list[dict]:

@@ -34,7 +34,7 @@ def checksums(tree) -> dict[str, int]:
     return {path_name(path): _number(x) for path, x in leaves}
 
 
-def changed(tree, stored: dict[str, int]) -> str | None:
+def changed(tree, stored: Mapping[str, int]) -> str | None:
     """Names the first array of a tree whose checksum is not the stored one.
 
     Args:

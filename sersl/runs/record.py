@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import jax
 from jax.sharding import Mesh
@@ -19,9 +21,9 @@ from sersl.audio.augment import RECORDED
 from sersl.core.version import __version__
 from sersl.corpora.index import read_summary
 from sersl.data.sources import CorpusSource
+from sersl.eval.workdir_files import STARTS, digests
 from sersl.parallel.mesh import describe
 
-NAME = "starts.jsonl"
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -40,7 +42,7 @@ _ROOT = Path(__file__).parents[2]  # of the source tree, where there is one
 
 
 def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict[str, str]) -> None:
-    """Appends one line to `starts.jsonl`.
+    """Appends one line to `starts.jsonl`, with digests of the files written so far.
 
     Args:
       workdir: of the run.
@@ -59,9 +61,17 @@ def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict
         "git": git_state(_ROOT),
         "versions": versions(),
         "data": data,
+        "files": digests(Path(workdir)),
     }
-    with (Path(workdir) / NAME).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with (Path(workdir) / STARTS).open("a+b") as file:
+        if file.tell() and not _ends_with_newline(file):
+            file.write(b"\n")  # a start that was killed while it wrote
+        file.write(json.dumps(line).encode() + b"\n")
+
+
+def _ends_with_newline(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> dict[str, str]:
@@ -69,7 +79,7 @@ def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> 
 
     Args:
       sources: corpora that are trained on.
-      origin: of `sersl.runs.heard.gather_origin`, which lists recorded noise and rooms.
+      origin: of `sersl.runs.provenance.gather_origin`, which lists recorded noise and rooms.
 
     Returns:
       Corpus to fingerprint.
@@ -134,6 +144,6 @@ def git_state(root: Path) -> dict[str, str] | None:
     return state
 
 
-def _git(root: Path, *words: Sequence[str]) -> bytes | None:
+def _git(root: Path, *words: str) -> bytes | None:
     done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
     return None if done.returncode else done.stdout

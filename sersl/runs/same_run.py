@@ -8,7 +8,7 @@ from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
 from sersl.core.errors import UserError
 from sersl.parallel.agreement import check_same
-from sersl.runs.heard import read_origin
+from sersl.runs.provenance import read_origin
 from sersl.runs.record import versions
 
 # What each host may have its own of: where the data is, and how it is read.
@@ -81,7 +81,7 @@ def flat(values: Mapping, prefix: str = "") -> dict:
     Returns:
       Name to value.
     """
-    found = {}
+    found: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")

@@ -15,10 +15,9 @@ from jax.sharding import Mesh
 from sersl.config.load import load_json, save_json, to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.models.transformer import stack_layers
 from sersl.parallel.sharding import path_name
 from sersl.runs.checkpoint import Checkpoints
-from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.initial_weights import InitialWeights, flat_weights
 from sersl.runs.same_run import check_data, check_processes, flat
 from sersl.training.loop import state_items
 from sersl.training.optimizer import Optimizer
@@ -174,10 +173,9 @@ def replace_params(params: dict, weights: InitialWeights, *, say: Callable[[str]
     Raises:
       UserError: an array of the same name has another shape, or none matches.
     """
-    stacked = _is_stacked(params)
-    given = stack_layers(weights.params) if stacked else weights.params
-    flat = {path_name(p): v for p, v in jax.tree_util.tree_flatten_with_path(given)[0]}
-    missing, matched = [], set()
+    flat = flat_weights(weights, like=params)
+    missing: list[str] = []
+    matched: set[str] = set()
 
     def put(path, old):
         name = path_name(path)
@@ -203,10 +201,6 @@ def replace_params(params: dict, weights: InitialWeights, *, say: Callable[[str]
         f"initial{_some(missing)}, {len(unused)} not used{_some(unused)}"
     )
     return params
-
-
-def _is_stacked(params: dict) -> bool:
-    return 0 not in params["encoder"]["context"].get("layers", {0: None})
 
 
 def _some(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Loss and gradient of a batch that is gone through in parts, the same as of the whole."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -59,20 +60,23 @@ def loss_and_gradient(
 def split_rows(array: jax.Array, num_parts: int) -> jax.Array:
     """Takes rows apart so that every device splits its own and sends none.
 
+    Which rows are in a part, and in what order, does not depend on the mesh, so neither does the
+    randomness of a row, which is addressed by its position in the part.
+
     Args:
       array: [B, ...], rows over the mesh axes of "batch".
-      num_parts: how many.
+      num_parts: P.
 
     Returns:
-      [num_parts, B / num_parts, ...]; part i has the i-th share of each device's rows.
+      [P, B / P, ...]; part i has the rows i, i + P, i + 2 P and so on.
 
     Raises:
-      UserError: B is no multiple of the devices that hold rows times the number of parts.
+      UserError: B is not a multiple of the devices that hold rows times the number of parts.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    devices = 1
-    for axis in RULES["batch"]:
-        devices *= mesh.shape.get(axis, 1)
+    axes = RULES["batch"]
+    assert isinstance(axes, tuple)
+    devices = math.prod(mesh.shape.get(axis, 1) for axis in axes)
     rows, *rest = array.shape
     if rows % (devices * num_parts):
         raise UserError(
@@ -80,9 +84,8 @@ def split_rows(array: jax.Array, num_parts: int) -> jax.Array:
             f"train.accumulate_steps={num_parts}: set data.row_multiple to a multiple of "
             f"{devices * num_parts}"
         )
-    own = array.reshape(devices, num_parts, -1, *rest).swapaxes(0, 1)
-    parts = own.reshape(num_parts, rows // num_parts, *rest)
-    if not set(RULES["batch"]) <= set(mesh.axis_names):
+    parts = array.reshape(rows // num_parts, num_parts, *rest).swapaxes(0, 1)
+    if not set(axes) <= set(mesh.axis_names):
         return parts
-    spec = PartitionSpec(None, RULES["batch"], *[None] * len(rest))
+    spec = PartitionSpec(None, axes, *[None] * len(rest))
     return jax.lax.with_sharding_constraint(parts, spec)

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 from argparse import Namespace
 
@@ -9,6 +10,7 @@ import soundfile
 from sersl.cli import evaluate, export, predict
 from sersl.config import load, schema
 from sersl.core.errors import UserError
+from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.prepare import prepare
 from sersl.release.folder import read_model, write_model
 from sersl.runs.checkpoint import Checkpoints
@@ -66,17 +68,25 @@ def corpus(tmp_path_factory):
     return data_dir, prepared.summary
 
 
-def _model(folder, fingerprint="ab" * 32, categories=fake_model.NAMES, dimensions=True):
-    config = fake_model.make_config()
-    num_dimensions = 3 if dimensions else 0
+def _model(
+    folder,
+    fingerprint="ab" * 32,
+    categories=fake_model.NAMES,
+    dimensions=fake_model.DIMENSIONS,
+    corpora=None,
+    view="corpus",
+):
+    config = dataclasses.replace(fake_model.make_config(), labels=schema.LabelsConfig(view=view))
     return write_model(
         folder,
-        params=fake_model.make_params(config, num_dimensions=num_dimensions),
+        params=fake_model.make_params(
+            config, num_categories=len(categories), num_dimensions=len(dimensions)
+        ),
         config=config,
         categories=categories,
-        dimensions=fake_model.DIMENSIONS[:num_dimensions],
+        dimensions=dimensions,
         results=None,
-        corpora=[{**fake_model.CORPORA[0], "fingerprint": fingerprint}],
+        corpora=corpora or [{**fake_model.CORPORA[0], "fingerprint": fingerprint}],
     )
 
 
@@ -110,14 +120,65 @@ def test_evaluate_when_the_model_was_trained_on_the_corpus_then_it_warns(corpus,
     model = _model(tmp_path / "model", fingerprint=summary["fingerprint"])
     arguments = {"corpus": "mine", "data_dir": str(data_dir), "output": str(tmp_path / "scores")}
     _run(model=str(model), **arguments)
-    assert "was trained on these very recordings" in capsys.readouterr().err
+    assert "LEAK: the model was trained with labels of 'mine'" in capsys.readouterr().err
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
     assert results["protocol"]["trained_on_this_corpus"]
 
 
+@pytest.mark.parametrize(("labels", "word"), [(True, "LEAK"), (False, "without labels")])
+def test_evaluate_when_a_known_corpus_was_prepared_otherwise_then_it_is_the_same(
+    corpus, tmp_path, capsys, monkeypatch, labels, word
+):
+    # Fine-tuning refuses to start from such weights by the same rule.
+    monkeypatch.setitem(CORPORA, "mine", None)
+    own = {**fake_model.CORPORA[0], "corpus": "mine", "fingerprint": "cd" * 32}
+    model = _model(tmp_path / "model", corpora=[own | {"labels_used": labels}])
+    arguments = {"corpus": "mine", "data_dir": str(corpus[0]), "output": str(tmp_path / "scores")}
+    _run(model=str(model), **arguments)
+    assert word in capsys.readouterr().err
+    protocol = json.loads((tmp_path / "scores" / "results.json").read_text())["protocol"]
+    assert protocol["trained_on_this_corpus"] and protocol["labels_of_this_corpus_used"] is labels
+
+
+def test_evaluate_when_the_model_merges_categories_then_those_of_the_corpus_are_merged(
+    tmp_path, capsys
+):
+    time = np.arange(RATE) / RATE
+    rows = [["path", "speaker", "category"]]
+    for i, category in enumerate(("angry", "happy", "excited", "excited", "calm", "sad")):
+        soundfile.write(tmp_path / f"{i}.wav", 0.3 * np.sin((700 + 100 * i) * time), RATE)
+        rows.append([f"{i}.wav", f"s{i % 3}", category])
+    with open(tmp_path / "mine.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    prepare(data_dir=tmp_path / "data", manifest=tmp_path / "mine.csv", name="mine")
+    names = ("angry", "happy", "sad", "neutral")
+    model = _model(tmp_path / "model", categories=names, view="4class")
+    output = tmp_path / "scores"
+    _run(model=str(model), corpus="mine", data_dir=str(tmp_path / "data"), output=str(output))
+    told = capsys.readouterr().err
+    assert "merged as the model was trained: excited as happy 2" in told
+    assert "left out, as the model does not know them: calm 1" in told
+    results = json.loads((output / "results.json").read_text())
+    assert results["metrics"]["num_with_category"] == 5
+    with open(output / "predictions.csv", newline="") as file:
+        truth = [row["category"] for row in csv.DictReader(file)]
+    assert truth == ["angry", "happy", "happy", "happy", "", "sad"]
+
+
+def test_evaluate_when_the_model_has_one_dimension_then_only_it_is_scored(corpus, tmp_path):
+    model = _model(tmp_path / "model", dimensions=("arousal",))
+    output = tmp_path / "scores"
+    _run(model=str(model), corpus="mine", data_dir=str(corpus[0]), output=str(output))
+    results = json.loads((output / "results.json").read_text())
+    assert results["dimensions"] == ["arousal"] and set(results["metrics"]["ccc"]) == {"arousal"}
+    header = (output / "predictions.csv").read_text().splitlines()[0].split(",")
+    assert "predicted_arousal" in header and "predicted_valence" not in header
+    assert "over arousal<" in (output / "report.html").read_text()
+
+
 def test_evaluate_when_nothing_is_shared_then_said(corpus, tmp_path):
     names = ("calm", "contempt", "fear", "disgust")
-    model = _model(tmp_path / "model", categories=names, dimensions=False)
+    model = _model(tmp_path / "model", categories=names, dimensions=())
     with pytest.raises(UserError, match="share no category and no dimension"):
         _run(model=str(model), corpus="mine", data_dir=str(corpus[0]), output=str(tmp_path / "x"))
 

@@ -141,6 +141,32 @@ def test_plan_when_utterances_are_too_short_then_they_are_left_out_and_counted()
     assert seen == {2, 3}
 
 
+def test_plan_when_a_corpus_has_no_rows_then_the_others_share_its_part():
+    lengths = corpora(40, 30, 50)
+    rows = [np.arange(40), np.zeros(0, int), np.arange(50)]
+    plan = make(lengths, weights=(1.0, 5.0, 3.0), rows=rows)
+    taken = np.concatenate([plan.batch(step).corpus for step in range(200)])
+    counts = np.bincount(taken, minlength=3)
+    assert counts[1] == 0 and abs(counts[0] / counts.sum() - 0.25) < 0.02
+    assert plan.steps_per_epoch[1] == 0 and "steps per epoch" in plan.describe()
+    # As if it had not been there, but for the numbers of the corpora.
+    alone = make([lengths[0], lengths[2]], weights=(1.0, 3.0))
+    for step in range(20):
+        assert plan.batch(step).bucket == alone.batch(step).bucket
+    with pytest.raises(UserError, match="no corpus"):
+        make(lengths, rows=[np.zeros(0, int)] * 3)
+
+
+def test_make_plan_when_rows_are_given_then_the_shortest_length_counts_for_them_too():
+    lengths = [np.array([16_000] * 20 + [4_000] * 5), np.array([16_000] * 9)]
+    data = DataConfig(min_seconds=0.5, seconds_per_batch=8.0, num_buckets=1)
+    rows = [np.arange(25), np.zeros(0, int)]
+    plan = make_plan(lengths, data=data, seed=0, rows=rows)
+    assert plan.left_out.tolist() == [5, 0] and plan.num_utterances.tolist() == [20, 0]
+    again = make_plan(lengths, data=data, seed=0, rows=rows, buckets=plan.buckets)
+    assert again.fingerprint == plan.fingerprint
+
+
 @pytest.mark.parametrize(
     ("weights", "lengths", "word"),
     [

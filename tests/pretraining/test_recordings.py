@@ -7,7 +7,7 @@ import pytest
 from sersl.config.schema import DataConfig, DistortionConfig, PretrainConfig
 from sersl.corpora.prepare import prepare
 from sersl.data.sources import CorpusSource
-from sersl.runs.heard import gather_origin
+from sersl.runs.provenance import gather_origin
 from sersl.runs.record import fingerprints
 from tests.data import doubles
 from tests.tiny_runs import arguments, run, values_of

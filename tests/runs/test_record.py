@@ -11,12 +11,14 @@ import pytest
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
+from sersl.data.buckets import Bucket
 from sersl.parallel.chips import CHIPS
 from sersl.parallel.mesh import make_mesh
 from sersl.runs.record import git_state, record_start
 from sersl.training.boards import open_board
 from sersl.training.observe import Metrics
 from sersl.training.pace import Pace
+from sersl.training.step import Layout
 from sersl.training.utilization import flops_per_step, peak_flops
 
 
@@ -105,17 +107,15 @@ def test_flops_of_a_step_follow_its_batch_shape():
     mesh = make_mesh(MeshConfig())
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     state = jax.ShapeDtypeStruct((16, 4), jnp.float32, sharding=whole)
-    buckets = [types.SimpleNamespace(num_samples=n, rows=8) for n in (16, 32)]
-
-    def example(bucket):
-        return {"waveform": jax.ShapeDtypeStruct((8, bucket.num_samples), jnp.float32)}
+    buckets = [Bucket(num_samples=n, rows=8) for n in (400, 800)]
+    layout = Layout(mesh=mesh, buckets=buckets, needs=frozenset())
 
     def step(state, batch, constants):
         x = batch["waveform"].reshape(-1, 16)
         return state, {"sum": (x @ state).sum()}
 
-    found = flops_per_step(step, state, buckets=buckets, example=example, constants={}, mesh=mesh)
-    assert found == {16: 2 * 8 * 16 * 4, 32: 2 * 16 * 16 * 4}
+    found = flops_per_step(step, state, layout)
+    assert found == {400: 2 * 8 * 400 * 4, 800: 2 * 8 * 800 * 4}
 
 
 def test_pace_when_closed_then_says_speed_waiting_utilization_and_memory():

@@ -8,7 +8,7 @@ from sersl.core.errors import UserError
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.protocols.protocol import make_folds
 from sersl.runs.initial_weights import InitialWeights
-from sersl.runs.origin import check_origin
+from sersl.runs.leaks import check_leaks
 
 
 def source_of(corpus, fingerprint):
@@ -27,7 +27,7 @@ def checked(sources, *corpora, allow=False):
     name = "cross-corpus" if len(sources) > 1 else "leave-one-speaker-out"
     folds = make_folds(name, indexes, num_folds=2, validation_fraction=0, seed=0)
     weights = InitialWeights({}, None, None, "runs/first", corpora=corpora)
-    return check_origin(folds, sources, weights, allow=allow)
+    return check_leaks(folds, sources, weights, allow=allow)
 
 
 def trained_on(corpus, fingerprint, *, labels_used=False):
@@ -39,8 +39,8 @@ def test_origin_when_the_weights_heard_the_tested_audio_then_told():
     for fold in folds:
         assert fold.checks["start"] == {"from": "runs/first", "heard": {"own": 2}, "labelled": []}
         assert fold.checks["notes"] == [
-            "the weights of runs/first have heard 2 utterances of own of the test side, without "
-            "labels"
+            "the weights of runs/first were trained without labels on 2 utterances of own of the "
+            "test side"
         ]
         assert not fold.checks["warnings"]
 
@@ -72,5 +72,5 @@ def test_origin_when_the_labelled_corpus_is_only_trained_on_then_no_leak():
     settings = {"num_folds": 2, "validation_fraction": 0, "seed": 0, "test_corpora": ["ravdess"]}
     folds = make_folds("cross-corpus", indexes, **settings)
     weights = InitialWeights({}, None, None, "runs/first", corpora=(seen,))
-    (fold,) = check_origin(folds, sources, weights, allow=False)
+    (fold,) = check_leaks(folds, sources, weights, allow=False)
     assert fold.checks["start"]["heard"] == {}

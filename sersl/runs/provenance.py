@@ -1,22 +1,26 @@
-"""What a run has heard, or learned labels of, besides the corpora that it trains on.
+"""What a run was made from besides the corpora that it trains on.
 
 Weights to start from, annotators, code books, teachers and recorded noise bring what they were made
-from into a run. It is written into `origin.json` beside `corpora.json`, and goes with the weights.
+from into a run. `origin.json` lists it beside `corpora.json`, and goes with the weights.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sersl.annotation.annotate import load_sidecar_info
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.corpora.index import read_summary
 from sersl.data.recordings import recording_sources
 from sersl.data.sources import CorpusSource
+from sersl.eval.workdir_files import check_files
 
 ORIGIN = "origin.json"
 _KEPT = ("corpus", "version", "fingerprint", "licence")
+
+Entry = dict[str, Any]
 
 
 class Ancestor(Protocol):
@@ -32,12 +36,12 @@ class Ancestor(Protocol):
 
 
 def gather_origin(
-    config,
+    config: FinetuneConfig | PretrainConfig,
     sources: Sequence[CorpusSource],
     *,
     weights: Ancestor | None,
     frozen: Sequence[Ancestor] = (),
-) -> list[dict]:
+) -> list[Entry]:
     """Lists what a run gets from elsewhere.
 
     Args:
@@ -52,9 +56,9 @@ def gather_origin(
       FOLDER", "teacher FOLDER" or "resume_from FOLDER".
 
     Raises:
-      UserError: what one of them says of itself is damaged.
+      UserError: a file that says where one of them comes from is damaged.
     """
-    found = []
+    found: list[Entry] = []
     for name, recorded in recording_sources(config).items():
         for source in recorded:
             licence = read_summary(source.index.folder)["licence"]
@@ -74,11 +78,11 @@ def gather_origin(
     resumed = getattr(config, "resume_from", "")
     # Where there is no such run, `startup.start` says so, if it still needs it.
     if resumed and (Path(resumed) / "checkpoints").is_dir():
-        found += _brought(f"resume_from {resumed}", heard_by_run(Path(resumed)))
+        found += _brought(f"resume_from {resumed}", corpora_of_run(Path(resumed)))
     return list({json.dumps(one, sort_keys=True): one for one in found}.values())
 
 
-def read_origin(workdir: Path) -> list[dict]:
+def read_origin(workdir: Path) -> list[Entry]:
     """Reads what a run got from elsewhere.
 
     Args:
@@ -88,33 +92,37 @@ def read_origin(workdir: Path) -> list[dict]:
       As `gather_origin`; nothing where an earlier version wrote nothing.
 
     Raises:
-      UserError: the file is damaged.
+      UserError: the file is damaged, has changed, or is missing although the run wrote it.
     """
+    check_files(workdir, only=ORIGIN)
     path = workdir / ORIGIN
     if not path.is_file():
         return []
     return _read(path)
 
 
-def heard_by_run(workdir: Path) -> tuple[dict, ...]:
-    """Lists what a run was trained on, and what it got from elsewhere.
+def corpora_of_run(workdir: Path) -> tuple[Entry, ...]:
+    """Lists what a pretraining run was trained on, and what it got from elsewhere.
 
     Args:
-      workdir: of pretraining.
+      workdir: of the run.
 
     Returns:
       {"corpus", "version", "fingerprint", "labels_used", ...} of each.
 
     Raises:
-      UserError: a file is missing or damaged.
+      UserError: a file is missing, damaged or has changed.
     """
+    check_files(workdir)
     # Earlier versions did not write whether labels were used: none were.
     own = [{"labels_used": False, **corpus} for corpus in _read(workdir / "corpora.json")]
     return (*own, *read_origin(workdir))
 
 
-def _brought(by: str, corpora: Iterable[Mapping], *, labels: bool | None = None) -> list[dict]:
-    """Makes entries; `labels` says whether labels were used, None: as each entry says."""
+def _brought(
+    by: str, corpora: Iterable[Mapping[str, Any]], *, labels: bool | None = None
+) -> list[Entry]:
+    """Makes entries; `labels`: whether labels were used, None: as each entry says."""
     return [
         {
             "by": by,
@@ -125,14 +133,14 @@ def _brought(by: str, corpora: Iterable[Mapping], *, labels: bool | None = None)
     ]
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path) -> list[Entry]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         for corpus in content:
             corpus["corpus"], corpus["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}): it says what a run has heard, which a start from "
-            "its weights must know"
+            f"{path} cannot be read ({error}): it lists the corpora that the run was trained on, "
+            "which a model made from it must record; restore it from a copy"
         ) from error
     return content

@@ -14,7 +14,7 @@ from sersl.data.sources import CorpusSource
 from sersl.release.folder import read_model
 from sersl.release.model_annotator import ModelAnnotator
 from sersl.release.starting_weights import read_weights
-from sersl.runs.heard import gather_origin, heard_by_run, read_origin
+from sersl.runs.provenance import corpora_of_run, gather_origin, read_origin
 from tests.data import doubles
 from tests.release.fake_model import write_fake
 from tests.tiny_runs import arguments, run
@@ -70,7 +70,7 @@ def test_origin_when_nothing_is_taken_then_nothing(tmp_path):
 def test_heard_when_a_file_is_damaged_then_a_sentence(text, tmp_path):
     (tmp_path / "corpora.json").write_text(text)
     with pytest.raises(UserError, match=r"corpora\.json cannot be read"):
-        heard_by_run(tmp_path)
+        corpora_of_run(tmp_path)
 
 
 def test_model_when_it_annotates_or_is_clustered_then_the_labels_it_knows_go_along(

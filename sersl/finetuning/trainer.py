@@ -1,0 +1,274 @@
+"""Trains the folds of a fine-tuning run, one after the other, with one compiled model."""
+
+import contextlib
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from sersl.config.schema import FinetuneConfig
+from sersl.corpora.protocols.protocol import Fold
+from sersl.data.batch_plan import BatchPlan, make_plan
+from sersl.data.buckets import Bucket, evaluation_buckets
+from sersl.data.distortion import make_distorter
+from sersl.data.pipeline import damage, training_batches
+from sersl.data.references import split_rows
+from sersl.data.sources import CorpusSource
+from sersl.eval.answers import Answerer, Answers
+from sersl.finetuning.best import BestKeeper, Score
+from sersl.finetuning.frozen import check_frozen, without_dropout
+from sersl.finetuning.targets import Targets
+from sersl.finetuning.task import FinetuneTask
+from sersl.parallel.agreement import of_first
+from sersl.parallel.distributed import is_first_process
+from sersl.parallel.sharding import local_rows
+from sersl.runs.checkpoint import Checkpoints
+from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.output import open_output
+from sersl.runs.startup import sizes, start
+from sersl.training.finite import BadUpdates
+from sersl.training.loop import Evaluator, Guards, Intervals, Loop
+from sersl.training.observe import Progress
+from sersl.training.optimizer import Optimizer, by_pattern, make_optimizer, table
+from sersl.training.program import Program, build_program
+from sersl.training.step import Layout, abstract_state, param_shapes
+
+SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
+
+
+class Trainer:
+    """What all folds share: the model, its compiled steps, the batches of every fold.
+
+    Attributes:
+      config: of the run, with an encoder without dropout where it never trains.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        sources: list[CorpusSource],
+        targets: Targets,
+        folds: list[Fold],
+        *,
+        mesh: Mesh,
+        weights: InitialWeights | None,
+        say: Callable[[str], None],
+    ):
+        """Checks the settings and plans the batches of every fold; compiles nothing yet.
+
+        Args:
+          config: of the run.
+          sources: corpora in order.
+          targets: what is learnt.
+          folds: of the protocol.
+          mesh: the mesh.
+          weights: to start every fold from; None starts from scratch.
+          say: called with lines for people.
+
+        Raises:
+          UserError: a setting is wrong, or a fold has nothing to train on.
+        """
+        shapes = param_shapes(_task(config, targets))
+        starts = by_pattern(config.unfreeze, shapes, setting="unfreeze")
+        check_frozen(starts, shapes, weights)
+        self.config = config = without_dropout(config, starts, say=say)
+        self._sources, self._targets, self._mesh = sources, targets, mesh
+        self._weights, self._say = weights, say
+        self._first = is_first_process()
+        self._task = _task(config, targets)
+        self._optimizer = _optimizer(config, shapes, starts)
+        self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
+        for note in notes:
+            say(f"not sharded: {note}")
+        decay = by_pattern(config.optimizer.decay, shapes, setting="optimizer.decay")
+        say(table(shapes, decay, starts))
+        lengths = [source.num_samples for source in sources]
+        self._plans, self._buckets = _plan_folds(config, lengths, targets, folds)
+        self._answerer = Answerer(
+            self._task,
+            buckets=evaluation_buckets(
+                np.concatenate(lengths),
+                num_buckets=config.data.num_buckets,
+                seconds_per_batch=2 * config.data.seconds_per_batch,
+                row_multiple=config.data.row_multiple,
+            ),
+            mesh=mesh,
+            dimensions=targets.dimensions,
+        )
+        self._program: Program | None = None
+
+    def train(
+        self,
+        fold: Fold,
+        folder: Path,
+        *,
+        title: str,
+        score: Score,
+        preempted: Callable[[int], bool],
+    ) -> None:
+        """Trains one fold to its end and writes the answers of its best step on the test side.
+
+        Args:
+          fold: one of the run.
+          folder: of the fold; gets metrics.jsonl, checkpoints/, best/ and answers.npz.
+          title: for people.
+          score: of validation answers.
+          preempted: given a step, whether to save and leave before it.
+
+        Raises:
+          UserError: a checkpoint is wrong, or training diverged.
+          Preempted: the state was saved before the last step.
+        """
+        # As the first process sees it: a file system may show a file to one host before the others.
+        if of_first((folder / "answers.npz").exists()):
+            self._say(f"{title}: done before")
+            return
+        config = self.config
+        progress = Progress(title, total=config.train.num_steps, enabled=self._first)
+        checkpoints = Checkpoints.of(folder / "checkpoints", config.checkpoint)
+        best = Checkpoints(folder / "best", keep_last=1)
+        state, start_step = start(
+            self._task,
+            self._optimizer,
+            self._abstract,
+            checkpoints=checkpoints,
+            keep_last=config.checkpoint.keep_last,
+            resume_from="",
+            weights=self._weights,
+            say=progress.say,
+        )
+        if self._program is None:
+            progress.say(f"model: {sizes(state.params, self._mesh)}")
+            self._program = self._build(progress.say)
+        keeper = BestKeeper(
+            functools.partial(self._answer, rows=fold.validation),
+            self._abstract.params,
+            best,
+            score,
+            start_step=start_step,
+        )
+        with (
+            contextlib.closing(best),
+            open_output(
+                folder,
+                config,
+                start_step=start_step,
+                checkpoints=checkpoints,
+                progress=progress,
+                shown=SHOWN,
+                first=self._first,
+            ) as output,
+        ):
+            loop = Loop(
+                program=dataclasses.replace(self._program, constants=self._constants(fold)),
+                output=output,
+                intervals=Intervals.of(config.train, config.checkpoint),
+                guards=Guards(preempted=preempted, bad_updates=BadUpdates.of(config.train)),
+                evaluators=[
+                    Evaluator(
+                        name="validation",
+                        every_steps=config.evaluate_every_steps,
+                        evaluate=keeper,
+                    )
+                ],
+            )
+            state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
+            for line in damage(self._sources):
+                progress.say(line)
+            answers = self._answer(keeper.params(state), rows=fold.test)
+            if self._first:
+                answers.save(folder / "answers.npz")
+        if self._first:
+            # The best parameters are kept; the state to resume from is not needed any more.
+            shutil.rmtree(folder / "checkpoints")
+
+    def _answer(self, params: dict[str, Any], *, rows: np.ndarray) -> Answers:
+        """Runs the model on utterances, each once."""
+        return self._answerer(
+            params,
+            self._sources,
+            rows,
+            self._targets.view,
+            category=self._targets.category,
+            ratings=self._targets.ratings,
+            data=self.config.data,
+        )
+
+    def _batches(self, fold: Fold, start_step: int) -> Iterator[dict[str, np.ndarray]]:
+        return training_batches(
+            self._sources,
+            self._plans[fold.name],
+            self._targets.view,
+            start_step=start_step,
+            num_steps=self.config.train.num_steps - start_step,
+            batch_rows=functools.partial(local_rows, self._mesh),
+            data=self.config.data,
+            soft_labels=self.config.labels.soft,
+            distorter=make_distorter(self.config, beside=()),
+        )
+
+    def _constants(self, fold: Fold) -> dict[str, np.ndarray]:
+        category = self._targets.category[fold.train]
+        counts = np.bincount(category[category >= 0], minlength=len(self._targets.view.names))
+        weights = np.ones(len(counts), np.float32)
+        if self.config.heads.class_weighting and len(counts):
+            # n / (C n_c); a class that is not there has no rows to weigh.
+            weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+        return {"class_weights": weights}
+
+    def _build(self, say: Callable[[str], None]) -> Program:
+        num_categories = len(self._targets.view.names)
+        layout = Layout(
+            mesh=self._mesh,
+            buckets=self._buckets,
+            needs=self._task.needs,
+            num_categories=num_categories,
+            constants={"class_weights": np.ones(num_categories, np.float32)},
+        )
+        return build_program(
+            self._task, self._optimizer, self._abstract, layout, train=self.config.train, say=say
+        )
+
+
+def _task(config: FinetuneConfig, targets: Targets) -> FinetuneTask:
+    return FinetuneTask(
+        config, num_categories=len(targets.view.names), dimensions=targets.dimensions
+    )
+
+
+def _optimizer(config: FinetuneConfig, shapes: dict[str, Any], starts) -> Optimizer:
+    scale = config.encoder_learning_rate_scale
+    return make_optimizer(
+        config.optimizer,
+        shapes,
+        num_steps=config.train.num_steps,
+        starts=starts,
+        scales=jax.tree_util.tree_map_with_path(
+            lambda path, _: scale if path[0].key == "encoder" else 1.0, shapes
+        ),
+    )
+
+
+def _plan_folds(
+    config: FinetuneConfig, lengths: list[np.ndarray], targets: Targets, folds: list[Fold]
+) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
+    """Plans the batches of every fold, in the same shapes, so that one compiled step serves all.
+
+    Returns:
+      ({fold: plan}, batch shapes); a corpus that a fold does not train on has no rows in its plan.
+    """
+    counts = [len(own) for own in lengths]
+    train = {fold.name: split_rows(targets.labelled(fold.train), counts) for fold in folds}
+    rows = [
+        np.arange(count) if any(len(own[number]) for own in train.values()) else np.zeros(0, int)
+        for number, count in enumerate(counts)
+    ]
+    plan = functools.partial(make_plan, lengths, data=config.data, seed=config.train.seed)
+    buckets = plan(rows=rows).buckets
+    return {name: plan(rows=own, buckets=buckets) for name, own in train.items()}, buckets
