@@ -113,25 +113,24 @@ def use_own_split(
     """
     default = ProtocolConfig().name
     asked = any(override.startswith("protocol.name=") for override in overrides)
-    if asked or config.protocol.name != default:
+    data = config.data
+    if asked or config.protocol.name != default or not (data.data_dir and data.corpora):
         return config
-    if not (config.data.corpora and config.data.data_dir):
-        return config  # `finetune` says what is missing
     if (workdir / "config.json").is_file():
         try:
             begun = load_json(FinetuneConfig, workdir / "config.json")
-        except UserError:
-            return config  # `finetune` refuses the workdir
+        except UserError:  # reported when the run starts
+            return config
         if begun.protocol.name == default:
             return config
-    for name in config.data.corpora:
-        index = load_index(config.data.data_dir, name)
+    for name in data.corpora:
+        index = load_index(data.data_dir, name)
         of_manifest = "manifest" in read_summary(index.folder).get("source", {})
         if not of_manifest or not has_split(index.column("fold")):
             return config
     if distributed.is_first_process():
         print(
-            f"protocol: official, the column fold of {', '.join(config.data.corpora)} has a train "
+            f"protocol: official, the column fold of {', '.join(data.corpora)} has a train "
             "and a test side; add --config.protocol.name=NAME for another"
         )
     return dataclasses.replace(
