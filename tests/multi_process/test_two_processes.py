@@ -1,6 +1,7 @@
 """Two processes of four devices are one process of eight: losses, checkpoints, SIGTERM."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from tests.multi_process.processes import finish, free_port, start_all, wait_for
 from tests.tiny_runs import ROOT, arguments, run, values_of
 from tests.tolerances import LOSS_ACROSS_MESHES
 
+# Its threads tear each other's lines apart.
+GLOO = r"\[Gloo\]|Rank|\d+|is connected to|peer ranks|Expected number of connected|is|[.:\s]"
 SETTINGS = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every_steps=3")
 
 
@@ -29,8 +32,8 @@ def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_on
     )
     assert first[2] == 0 and second[2] == 0, first[1] + second[1]
     assert "pretrain 6/6" in first[0]
-    # The first process alone speaks and writes; Gloo itself says what it is connected to.
-    assert [line for line in second[0].splitlines() if not line.startswith("[Gloo]")] == []
+    # Only the first process prints and writes; threads of Gloo print their connections.
+    assert re.sub(GLOO, "", second[0]) == ""
     assert [line["step"] for line in values_of(two)] == list(range(1, 7))
     assert len(list(two.glob("events.out.tfevents.*"))) == 1
 
