@@ -6,6 +6,7 @@ every other process has connected; then all of them go on, or all of them report
 """
 
 import contextlib
+import os
 import queue
 import socket
 import time
@@ -135,10 +136,11 @@ def _listen(address: str) -> socket.socket:
             return handshake.listen(where, int(port))
         except OSError as error:
             if time.monotonic() > deadline:
+                reason = os.strerror(error.errno or 0)
                 raise UserError(
                     f"process 0 on {socket.gethostname()} cannot open the port of the coordinator "
-                    f"{address} ({error.strerror}): end the program that uses it, or choose "
-                    "another port for all processes"
+                    f"{address} ({reason}): end the program that uses it, or choose another port "
+                    "for all processes"
                 ) from error
             time.sleep(_RETRY_SECONDS)
 
