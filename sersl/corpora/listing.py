@@ -2,12 +2,16 @@
 
 import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+from sersl.audio.source import existing_spelling
 from sersl.core.errors import UserError
 
-# Of files found in a folder; a file that is named itself is tried whatever it is called.
+# Of files found in a folder; a file that is given by its own name may have any extension.
 AUDIO_EXTENSIONS = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd"),
     *(".w64", ".rf64", ".caf", ".sph"),
@@ -15,17 +19,19 @@ AUDIO_EXTENSIONS = (
     *(".m4a", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".asf", ".amr", ".aac"),
     ".avi",
 )
+# A link to nothing with such a name was a link to a file.
+_FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Stops where a folder is not there.
+    """Checks that a folder exists.
 
     Args:
-      folder: the folder that is needed.
-      what: what it should hold, for the sentence.
+      folder: that is needed.
+      what: it should hold, for the sentence.
 
     Raises:
-      UserError: it does not exist or is no folder.
+      UserError: it does not exist or is not a folder.
     """
     if not folder.exists():
         raise UserError(f"{what}: there is no folder {str(folder)!r}; check --audio_dir")
@@ -33,63 +39,110 @@ def check_folder(folder: Path, what: str) -> None:
         raise UserError(f"{what}: {str(folder)!r} is a file, not a folder; check --audio_dir")
 
 
-def list_files(folder: Path, extensions: Iterable[str]) -> Iterator[str]:
-    """Walks a folder in sorted order; links to folders are followed, loops are not.
+class Found(NamedTuple):
+    """Something in a folder.
 
-    Hidden folders are left alone: they hold downloads under way, checkouts and caches.
+    Attributes:
+      path: relative to the folder, with forward slashes.
+      problem: why it cannot be looked into; "": it is a file with one of the extensions.
+    """
+
+    path: str
+    problem: str = ""
+
+
+def list_files(folder: Path, extensions: Iterable[str]) -> Iterator[str]:
+    """Lists the files of a folder, see `walk`, without what cannot be looked into."""
+    return (found.path for found in walk(folder, extensions) if not found.problem)
+
+
+def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
+    """Walks a folder in sorted order; links to folders are followed, but no folder is walked twice.
+
+    Hidden files and folders are left out: they hold downloads under way, checkouts, caches and the
+    metadata of macOS. A link to a folder that is walked under its own name is left out as well.
 
     Args:
       folder: where to start.
       extensions: lower-case endings with their dot; a file's own ending may be in any case.
 
     Yields:
-      Paths relative to `folder`, with forward slashes.
+      Files, links to files, also to missing ones, and with a problem: folders that cannot be read,
+      and links to missing things that may have been folders.
     """
     extensions = tuple(extensions)
-    yield from _walk(folder, "", extensions, frozenset())
-
-
-def _walk(folder: Path, prefix: str, extensions: tuple[str, ...], above: frozenset):
-    real = os.path.realpath(folder)
-    if real in above:  # a link back to a folder we are inside of
-        return
-    entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
-    for entry in entries:
+    top = os.path.realpath(folder)
+    walked = {top}
+    entries, problem = _entries(os.fspath(folder))
+    if problem:
+        yield Found(".", problem)
+    waiting = [("", entries)]
+    while waiting:
+        prefix, entries = waiting[-1]
+        entry = next(entries, None)
+        if entry is None:
+            waiting.pop()
+            continue
+        path = prefix + entry.name
+        if entry.name.startswith("."):
+            continue
         if os.path.isdir(entry.path):  # entry.is_dir raises for a link to itself
-            if entry.name.startswith("."):
+            real = os.path.realpath(entry.path)
+            if real in walked or (os.path.islink(entry.path) and _is_below(real, top)):
                 continue
-            yield from _walk(Path(entry.path), f"{prefix}{entry.name}/", extensions, above | {real})
-        # A folder called x.wav is walked, not read; "._x.wav" is macOS metadata, not audio.
-        elif entry.name.lower().endswith(extensions) and not entry.name.startswith("._"):
-            yield prefix + entry.name
+            walked.add(real)
+            below, problem = _entries(entry.path)
+            if problem:
+                yield Found(path, problem)
+            waiting.append((f"{path}/", below))
+        elif entry.name.lower().endswith(extensions):
+            yield Found(path)
+        elif not os.path.exists(entry.path) and not _FILE_NAME.search(entry.name):
+            yield Found(path, "link to a file or folder that does not exist")
+
+
+def _entries(folder: str) -> tuple[Iterator[os.DirEntry[str]], str]:
+    """Reads a folder: its entries in the order of their bytes, or why it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            return iter(sorted(found, key=lambda entry: os.fsencode(entry.name))), ""
+    except OSError as error:
+        return iter(()), f"folder cannot be read: {error.strerror or error}"
+
+
+def _is_below(real: str, top: str) -> bool:
+    """Says whether the walk of `top` comes to a folder under its own name."""
+    if os.path.commonpath([real, top]) != top:
+        return False
+    return not any(part.startswith(".") for part in Path(os.path.relpath(real, top)).parts)
 
 
 def printable(path: str) -> str:
-    """Gives a path as text that every file format can hold, even where it is not UTF-8.
+    """Gives a path as text that every file format can hold, the same on every system.
 
     Args:
       path: as the operating system gave it.
 
     Returns:
-      The path, with undecodable bytes as `\\xNN`.
+      The path in NFC, with bytes that are not UTF-8 as `\\xNN`.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def listing_fingerprint(folder: Path, files: Iterable[str]) -> str:
-    """Sums up names and sizes, to tell whether a source has changed since it was prepared.
+    """Hashes names and sizes, to tell whether a source has changed since it was prepared.
 
     Args:
-      folder: root of `files`.
-      files: relative paths; one that is missing counts with its name alone.
+      folder: that `files` are relative to.
+      files: relative paths; of one that is missing, only the name counts.
 
     Returns:
       64 hexadecimal digits (SHA-256).
     """
     digest = hashlib.sha256()
     for file in files:
-        path = folder / file
-        # Unlike Path.is_file, says no to a name too long for the system instead of raising.
-        size = path.stat().st_size if os.path.isfile(path) else "missing"
+        path = existing_spelling(folder / file)
+        # Unlike Path.is_file, isfile is False for a name too long for the system.
+        size = os.stat(path).st_size if os.path.isfile(path) else "missing"
         digest.update(os.fsencode(file) + f"\0{size}\n".encode())
     return digest.hexdigest()

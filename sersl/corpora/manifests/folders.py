@@ -6,7 +6,7 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.labels import canonical
-from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files, printable
+from sersl.corpora.listing import AUDIO_EXTENSIONS, printable, walk
 from sersl.corpora.manifests.columns import PATH_COLUMNS
 from sersl.corpora.manifests.label_map import read_label_map
 from sersl.corpora.tables.delimited import read_table
@@ -59,7 +59,8 @@ def audiofolder_metadata(folder: Path) -> list[Path]:
 
 
 def _by_folder(folder: Path) -> Iterator[Row]:
-    files = list(list_files(folder, AUDIO_EXTENSIONS))
+    # What cannot be looked into is a row as well: reading it gives the reason.
+    files = [found.path for found in walk(folder, AUDIO_EXTENSIONS)]
     words = read_label_map(folder)
     parts = {name for path in files for name in PurePosixPath(path).parts[:-1]}
     emotions = {name for name in parts if name in words or _is_category(name)}

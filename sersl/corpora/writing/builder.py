@@ -22,7 +22,13 @@ from sersl.audio.decode import AudioInfo
 from sersl.audio.levels import Levels
 from sersl.core.errors import UserError
 from sersl.corpora.index import INDEX_FILE, SPLIT
-from sersl.corpora.listing import check_folder, list_files, listing_fingerprint, printable
+from sersl.corpora.listing import (
+    check_folder,
+    list_files,
+    listing_fingerprint,
+    printable,
+    walk,
+)
 from sersl.corpora.utterance import About, Account, LeftOut, Utterance
 from sersl.corpora.writing import beam
 from sersl.corpora.writing.encoding import Encoded, encode_all
@@ -282,6 +288,9 @@ class FolderBuilder(Builder):
     def listing(self) -> Iterator[Utterance | LeftOut]:
         """Lists the utterances of all files; a second file of the same id is left out."""
         yield from self.read_tables()
+        for path, problem in walk(self.audio_dir, self.EXTENSIONS):
+            if problem:
+                yield LeftOut(printable(path), problem)
         seen: dict[str, str] = {}
         for file in self.files():
             found = self.parse(file)
