@@ -9,8 +9,11 @@ import collections
 import contextlib
 import itertools
 import multiprocessing
+import multiprocessing.connection
+import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -110,9 +113,22 @@ def in_order(
             future.cancel()
 
 
+def end_with_parent(*_: object) -> None:
+    """Ends this process when the process that started it has ended, even if that one was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)  # other threads may be inside of a library that does not return
+
+
 def _serve(connection, work) -> None:
     # Ctrl-C reaches every process of the terminal; this one ends with its parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
             task = connection.recv()

@@ -15,6 +15,7 @@ from absl import flags
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.processes import end_with_parent
 from sersl.corpora.labels import LabelView
 from sersl.data.batch_plan import BatchPlan
 from sersl.data.buckets import Bucket
@@ -233,5 +234,5 @@ def _read_ahead(batches, data: DataConfig) -> Iterator[dict[str, np.ndarray]]:
             num_workers=data.processes,
             per_worker_buffer_size=max(1, data.prefetch // data.processes),
         )
-        dataset = dataset.mp_prefetch(workers)
+        dataset = dataset.mp_prefetch(workers, worker_init_fn=end_with_parent)
     return iter(dataset)

@@ -1,5 +1,11 @@
 import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,13 +63,54 @@ def assert_same(left, right):
 
 
 @pytest.mark.parametrize(
-    ("threads", "processes"), [(0, 0), (5, 0), (1, 1), pytest.param(2, 2, marks=pytest.mark.slow)]
+    ("threads", "processes"), [(1, 0), (5, 0), (1, 1), pytest.param(2, 2, marks=pytest.mark.slow)]
 )
 def test_training_batches_when_read_in_other_ways_then_are_the_same(
     sources, plan, threads, processes
 ):
     data = DataConfig(**(vars(DATA) | {"threads": threads, "processes": processes}))
     assert_same(read(sources, plan, data=data), read(sources, plan))
+
+
+READER = """
+import multiprocessing, sys, time
+from tests.data.test_pipeline import CorpusSource, DATA, DataConfig, VIEW, make_plan
+from sersl.data.pipeline import training_batches
+
+if __name__ == "__main__":
+    sources = [CorpusSource(sys.argv[1], name) for name in DATA.corpora]
+    plan = make_plan([source.num_samples for source in sources], data=DATA, seed=3)
+    data = DataConfig(**(vars(DATA) | {"threads": 1, "processes": 1}))
+    batches = training_batches(sources, plan, VIEW, start_step=0, num_steps=10**6, data=data)
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_reader_processes_when_the_main_process_is_killed_then_end_too(data_dir, tmp_path):
+    (tmp_path / "read.py").write_text(READER)
+    main = subprocess.Popen(
+        [sys.executable, tmp_path / "read.py", data_dir], stdout=subprocess.PIPE, text=True
+    )
+    readers = [int(pid) for pid in main.stdout.readline().split()]
+    main.kill()
+    main.wait()
+    assert readers
+    deadline = time.monotonic() + 30
+    while any(is_running(pid) for pid in readers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in readers if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_training_batches_when_started_anywhere_then_go_on_as_if_never_stopped(sources, plan):
@@ -193,11 +240,12 @@ def test_training_batches_when_records_are_damaged_then_the_next_of_the_bucket_t
     assert replaced > 4
     assert [sorted(source.damaged) for source in damaged] == [[3, 4, 20], [5]]
     assert "'alpha-20'" in damaged[0].damaged[20]
-    assert len(caplog.records) == 4  # once per record, however often it was drawn
+    replaced = [one for one in caplog.records if one.name == "sersl.data.pipeline"]
+    assert len(replaced) == 4  # once per record, however often it was drawn
 
 
 @pytest.mark.parametrize(
-    ("threads", "processes"), [(0, 0), (5, 0), pytest.param(1, 2, marks=pytest.mark.slow)]
+    ("threads", "processes"), [(1, 0), (5, 0), pytest.param(1, 2, marks=pytest.mark.slow)]
 )
 def test_training_batches_when_records_are_damaged_then_all_ways_to_read_replace_alike(
     plan, damaged_dir, threads, processes
