@@ -5,7 +5,6 @@ began at the first sample. What the container says to skip (the encoder's primin
 """
 
 import contextlib
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ import numpy as np
 from sersl.audio.limits import check_format
 from sersl.audio.source import OpenSource
 from sersl.audio.track import within
+from sersl.audio.view import FileView
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
 
@@ -27,6 +27,7 @@ CONTAINERS = (
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM", "matroska"),
     (0, b"\x30\x26\xb2\x75", "Windows Media (wma)", "asf"),
     (8, b"AVI ", "AVI video", "avi"),
+    (28, b"\x7fFLAC", "FLAC in Ogg", "ogg"),
     (0, b"#!AMR", "AMR", "amr"),
     *((0, bytes([0xFF, 0xF0 | low]), "raw AAC", "aac") for low in (0, 1, 8, 9)),
 )
@@ -38,7 +39,7 @@ def find_container(head: bytes) -> tuple[str, str] | None:
     """Finds what a file is by its first bytes.
 
     Args:
-      head: at least 12 bytes, if the file has them.
+      head: at least 40 bytes, if the file has them.
 
     Returns:
       (what it is, FFmpeg's name of the demuxer); None: not one of these containers.
@@ -52,8 +53,8 @@ def find_container(head: bytes) -> tuple[str, str] | None:
 class _Forwards:
     """A file that can only be read on, so that FFmpeg has no size to estimate a duration from."""
 
-    def __init__(self, file: io.BufferedIOBase):
-        self.read = file.read
+    def __init__(self, view: FileView):
+        self.read = view.read
 
 
 class ContainerTrack:
@@ -116,16 +117,13 @@ class ContainerTrack:
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple["InputContainer", "AudioStream"]]:
         # FFmpeg gets an open file: it would take a name with a colon for a protocol.
-        with open(self._source.file.fileno(), "rb", closefd=False) as file:
-            file.seek(0)
-            # Only MPEG-4 has its index at the end.
-            given = file if self._demuxer == "mov" else _Forwards(file)
-            with self._av.open(
-                given, "r", format=self._demuxer, metadata_errors="ignore"
-            ) as opened:
-                if not opened.streams.audio:
-                    raise UserError(f"{self._source.name} has no audio track: leave it out")
-                yield opened, opened.streams.audio[0]
+        view = FileView(self._source, [(0, self._source.size)])
+        # Only MPEG-4 has its index at the end.
+        given = view if self._demuxer == "mov" else _Forwards(view)
+        with self._av.open(given, "r", format=self._demuxer, metadata_errors="ignore") as opened:
+            if not opened.streams.audio:
+                raise UserError(f"{self._source.name} has no audio track: leave it out")
+            yield opened, opened.streams.audio[0]
 
 
 def _claimed_seconds(opened: "InputContainer", stream: "AudioStream") -> float:

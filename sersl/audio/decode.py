@@ -25,6 +25,7 @@ from sersl.audio.flac import range_end
 from sersl.audio.headers import find_samples
 from sersl.audio.limits import MOST_HOURS, MOST_HOURS_AT_ONCE, check_hours, check_samples
 from sersl.audio.mpeg import after_tags, is_mpeg
+from sersl.audio.ogg import find_links
 from sersl.audio.resample import resample_blocks
 from sersl.audio.source import AudioSource, OpenSource, open_source
 from sersl.audio.track import Track, open_track, reason_of, within
@@ -216,11 +217,13 @@ def probe(source: AudioSource) -> AudioInfo:
 
 
 def _open_track(source: OpenSource) -> Track:
-    found = find_container(source.head) or find_container(
-        source.read_at(after_tags(source, 0, source.size), 12)
-    )
-    samples = find_samples(source)
+    tags = after_tags(source, 0, source.size)
+    if 0 < tags < source.size:
+        source = source.without_first(tags)
+    found, samples = find_container(source.head), find_samples(source)
     if found is not None:
+        if found[1] == "ogg":
+            source = source.first(find_links(source)[-1][1])
         return ContainerTrack(source, *found)
     if source.name.lower().endswith(".raw"):
         raise UserError(f"{source.name} has no header (raw samples): convert it to wav or flac")

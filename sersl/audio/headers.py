@@ -15,7 +15,9 @@ from sersl.core.errors import UserError
 _MOST_CHUNKS = 4096  # before the samples
 _GUID_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of most chunks of W64
 _UNKNOWN_64 = 1 << 62  # and above: not counted
-MPEG_CODINGS = (0x50, 0x55)  # of WAV: MPEG layer 1 or 2, MPEG layer 3
+# Format tags of WAV.
+MPEG_CODINGS = (0x50, 0x55)  # MPEG layer 1 or 2, MPEG layer 3
+_SAMPLE_BY_SAMPLE = (1, 3, 6, 7)  # integers, floats, A-law, mu-law
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Samples:
       size: bytes that the file holds from `start` on.
       coding: of WAV, the format tag; 0 elsewhere.
       patches: (offset, bytes) to put into the header so that libsndfile reads the samples.
+      last: whether libsndfile takes what follows the samples for samples.
     """
 
     start: int
@@ -35,6 +38,7 @@ class Samples:
     size: int
     coding: int = 0
     patches: tuple[tuple[int, bytes], ...] = ()
+    last: bool = False
 
     @property
     def stop(self) -> int:
@@ -42,17 +46,18 @@ class Samples:
         return self.start + (self.size if self.counted is None else min(self.counted, self.size))
 
     def pieces(self, file_size: int) -> list[Piece]:
-        """Gives the file with its header mended."""
+        """Gives the file as libsndfile can read it: its header mended, and no more than samples."""
         pieces: list[Piece] = []
+        end = self.stop if self.last else file_size
         position = 0
         for offset, data in self.patches:
             pieces += [(position, offset), data]
             position = offset + len(data)
-        return [*pieces, (position, file_size)]
+        return [*pieces, (position, end)]
 
 
 def find_samples(source: OpenSource) -> Samples | None:
-    """Finds the samples of WAV, RF64, BW64, W64, AIFF, 8SVX, CAF, AU and NIST files.
+    """Finds the samples of WAV, RF64, BW64, W64, AIFF, SVX, CAF, AU, NIST, VOC and AVR files.
 
     Args:
       source: the file.
@@ -78,6 +83,10 @@ def find_samples(source: OpenSource) -> Samples | None:
         found = _au(source)
     elif magic == b"NIST":
         found = _nist(source)
+    elif source.head.startswith(b"Creative Voice File\x1a"):
+        found = _voc(source)
+    elif magic == b"2BIT" and len(source.head) >= 30:
+        found = _avr(source)
     else:
         found = None
     if found is not None:
@@ -155,7 +164,9 @@ def _riff(source: OpenSource) -> Samples | None:
         counted = None
         patches.append((start - 4, b"\xff" * 4))
     coding = _coding(source, chunks, order)
-    return Samples(start, counted, source.size - start, coding, tuple(patches))
+    # Of codings in blocks, the last block may not be whole.
+    last = coding not in _SAMPLE_BY_SAMPLE
+    return Samples(start, counted, source.size - start, coding, tuple(patches), last)
 
 
 def _coding(source: OpenSource, chunks: dict[bytes, tuple[int, int]], order: str) -> int:
@@ -174,7 +185,7 @@ def _form(source: OpenSource) -> Samples | None:
     chunks = _chunks(source, 12, ">4sI", (b"SSND", b"BODY"), pad=2)
     if b"BODY" in chunks:
         start, size = chunks[b"BODY"]
-        return Samples(start, _known_32(size) or None, source.size - start)
+        return Samples(start, _known_32(size) or None, source.size - start, last=True)
     if b"SSND" not in chunks:
         return None
     start, size = chunks[b"SSND"]
@@ -189,7 +200,8 @@ def _w64(source: OpenSource) -> Samples | None:
     if data not in chunks:
         return None
     start, size = chunks[data]
-    return Samples(start, size - 24 if 24 < size < _UNKNOWN_64 else None, source.size - start)
+    counted = size - 24 if 24 < size < _UNKNOWN_64 else None
+    return Samples(start, counted, source.size - start, last=True)
 
 
 def _caf(source: OpenSource) -> Samples | None:
@@ -231,4 +243,26 @@ def _nist(source: OpenSource) -> Samples | None:
     counted = None if packed or len(numbers) < 3 else numbers[0] * numbers[1] * numbers[2]
     if counted is not None and counted == size * numbers[1]:
         counted = size  # some writers count the samples of all channels
-    return Samples(start, counted, size)
+    return Samples(start, counted, size, last=True)
+
+
+def _voc(source: OpenSource) -> Samples | None:
+    position = int.from_bytes(source.read_at(20, 2), "little")
+    for _ in range(_MOST_CHUNKS):
+        head = source.read_at(position, 4)
+        if len(head) < 4 or not head[0]:
+            break
+        size = int.from_bytes(head[1:], "little")
+        if head[0] in (1, 9):  # sound data, and the newer kind of it
+            before = 2 if head[0] == 1 else 12  # rate, coding...
+            start = position + 4 + before
+            return Samples(start, max(0, size - before), source.size - start, last=True)
+        position += 4 + size
+    return None
+
+
+def _avr(source: OpenSource) -> Samples:
+    stereo, bits = struct.unpack_from(">HH", source.head, 12)
+    frames = struct.unpack_from(">I", source.head, 26)[0]
+    counted = frames * (2 if stereo else 1) * max(1, bits // 8)
+    return Samples(128, counted, source.size - 128, last=True)

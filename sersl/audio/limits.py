@@ -33,9 +33,12 @@ def check_sample_rate(value: object) -> int:
         number = number.item()  # a scalar of NumPy, JAX or torch
     if isinstance(number, float) and number.is_integer():
         number = int(number)
-    if isinstance(number, bool) or not hasattr(number, "__index__"):
+    try:
+        rate = operator.index(number)  # type: ignore[arg-type]  # raises TypeError for others
+    except TypeError:
+        rate = None
+    if rate is None or isinstance(number, bool):
         raise UserError(f"sample_rate={value!r} is not a whole number in Hz: pass 16000, say")
-    rate = operator.index(number)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise UserError(
             f"sample_rate={rate} Hz is out of range: pass {LOWEST_RATE} to {HIGHEST_RATE}, in Hz "

@@ -1,6 +1,7 @@
 """Opens whatever holds encoded audio, a path, bytes or a binary stream, as one regular file."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import stat
@@ -23,23 +24,34 @@ _MOST_STREAMED = 8 << 30
 
 @dataclass(frozen=True)
 class OpenSource:
-    """A regular file that is open for reading.
+    """A regular file that is open for reading, or what follows the tags at its start.
 
     Attributes:
       name: for messages; can be printed, whatever bytes the name of the file has.
       file: the file, unbuffered.
-      size: bytes.
+      size: bytes, those before `skipped` not counted.
       head: the first bytes.
+      skipped: bytes at the start that are left out.
     """
 
     name: str
     file: io.FileIO
     size: int
     head: bytes
+    skipped: int = 0
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Reads bytes at an offset; fewer at the end of the file."""
-        return os.pread(self.file.fileno(), size, offset)
+        return os.pread(self.file.fileno(), size, self.skipped + offset)
+
+    def without_first(self, count: int) -> "OpenSource":
+        """Leaves out the first bytes."""
+        head = self.read_at(count, _HEAD_BYTES)
+        return OpenSource(self.name, self.file, self.size - count, head, self.skipped + count)
+
+    def first(self, size: int) -> "OpenSource":
+        """Leaves out what follows the first bytes."""
+        return dataclasses.replace(self, size=size)
 
     def find(self, pattern: bytes, start: int, stop: int) -> int:
         """Finds the first place of a pattern that begins within [start, stop); -1: none."""
@@ -87,7 +99,20 @@ def open_source(source: AudioSource) -> Iterator[OpenSource]:
 
 def display_name(path: str | os.PathLike[str]) -> str:
     """Gives a path as text that can be printed: other bytes and control characters are escaped."""
-    return one_line(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    return one_line(path_text(path))
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Gives a path as text that UTF-8 can hold: bytes that are not UTF-8 become `\\xNN`."""
+    return path_bytes(path).decode("utf-8", "backslashreplace")
+
+
+def path_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Gives the bytes of a path, also where a list has a name that no system can have."""
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return os.fspath(path).encode("utf-8", "surrogatepass")
 
 
 def existing_spelling(path: str | os.PathLike[str]) -> str:

@@ -19,6 +19,11 @@ from sersl.core.errors import UserError
 
 _BLOCK = 1 << 20  # values read at once: a header that is wrong about the length allocates no more
 
+# Formats whose headers are checked by `sersl.audio.headers` or by libsndfile, or count nothing.
+_FORMATS = frozenset(
+    {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "NIST", "VOC", "AVR"}
+    | {"FLAC", "OGG", "MP3", "HTK", "PAF", "PVF", "IRCAM"}
+)
 # Where seeking gave the same bits as decoding from the start, for random positions.
 _EXACT_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "NIST", "CAF"})
 _EXACT_SUBTYPES = frozenset(
@@ -81,6 +86,11 @@ class SoundFileTrack:
             with part() as file:
                 if not number:
                     check_format(self.name, file.samplerate, file.channels)
+                    if file.format not in _FORMATS:
+                        raise UserError(
+                            f"{self.name} is a file of format {file.format}, whose length cannot "
+                            "be checked: convert it to wav or flac first"
+                        )
                     self.sample_rate, self.channels = file.samplerate, file.channels
                     self.format, self.subtype = file.format, file.subtype
                 elif (file.samplerate, file.channels) != (self.sample_rate, self.channels):
@@ -162,13 +172,13 @@ def open_track(source: OpenSource, samples: Samples | None, *, mpeg: bool) -> So
         return track
     if source.head.startswith(b"OggS"):
         links = find_links(source)
-        if len(links) > 1:
+        if links != [(0, source.size)]:
             parts = [
                 lambda link=link: _open_view(source, FileView(source, [link])) for link in links
             ]
             return SoundFileTrack(source.name, parts)
-    if samples is not None and samples.patches:
-        pieces = samples.pieces(source.size)
+    pieces = [(0, source.size)] if samples is None else samples.pieces(source.size)
+    if source.skipped or pieces != [(0, source.size)]:
         return SoundFileTrack(source.name, [lambda: _open_view(source, FileView(source, pieces))])
     track = SoundFileTrack(source.name, [lambda: _open_file(source)])
     if track.format == "MP3":  # after something that is not a tag
@@ -205,6 +215,8 @@ def _opened(name: str, file: int | FileView) -> SoundFile:
 def reason_of(error: Exception) -> str:
     """Gives the reason that a library states, without its address or the end of the sentence."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
+    if text and "is not a regular file" in text:  # what libsndfile says of many a damaged MP3
+        text = "the decoder does not open it"
     return (text or type(error).__name__).strip().rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""Parts of a file, one after the other, as a file that libsndfile can read."""
+"""Parts of a file, one after the other, as a file that a decoder can read."""
 
 import bisect
 import itertools
@@ -12,9 +12,9 @@ Piece = tuple[int, int] | bytes  # bytes [start, stop) of the file, or other byt
 
 
 class FileView:
-    """Shows pieces of a file as one, with the methods that soundfile calls.
+    """Shows pieces of a file as one, with the methods that soundfile and PyAV call.
 
-    An error of the machine ends the data and is kept, since soundfile cannot pass it on.
+    An error of the machine ends the data and is kept, since callbacks from C cannot pass it on.
 
     Attributes:
       error: of reading; None: none so far.
@@ -47,6 +47,10 @@ class FileView:
         """Returns the current offset."""
         return self._position
 
+    def read(self, size: int) -> bytes:
+        """Reads up to a number of bytes; fewer at the end, or of one piece."""
+        return self._next(size)
+
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer as far as there is data; returns the number of bytes."""
         filled = 0
@@ -62,7 +66,7 @@ class FileView:
         """Reads up to the end of one piece."""
         number = bisect.bisect_right(self._ends, self._position)
         if number == len(self._ends):
-            data = bytes(min(most, self._size - self._position))
+            data = bytes(max(0, min(most, self._size - self._position)))
             data = data if self._position >= self._tag else b""
         else:
             piece, left = self._pieces[number], self._ends[number] - self._position

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sersl.audio.source import existing_spelling
+from sersl.audio.source import existing_spelling, path_bytes, path_text
 from sersl.core.errors import UserError
 
 # Of files found in a folder; a file that is given by its own name may have any extension.
@@ -126,7 +126,7 @@ def printable(path: str) -> str:
     Returns:
       The path in NFC, with bytes that are not UTF-8 as `\\xNN`.
     """
-    return unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize("NFC", path_text(path))
 
 
 def listing_fingerprint(folder: Path, files: Iterable[str]) -> str:
@@ -144,5 +144,5 @@ def listing_fingerprint(folder: Path, files: Iterable[str]) -> str:
         path = existing_spelling(folder / file)
         # Unlike Path.is_file, isfile is False for a name too long for the system.
         size = os.stat(path).st_size if os.path.isfile(path) else "missing"
-        digest.update(os.fsencode(file) + f"\0{size}\n".encode())
+        digest.update(path_bytes(file) + f"\0{size}\n".encode())
     return digest.hexdigest()
