@@ -1,5 +1,6 @@
 import csv
 import json
+import time
 from argparse import Namespace
 
 import numpy as np
@@ -100,6 +101,38 @@ def test_predict_when_files_are_bad_then_each_has_its_status_and_the_run_goes_on
         assert cause in status[name]
     assert all(row["score_angry"] == "" for name, row in rows.items() if name != "good.wav")
     assert "7 files: 1 ok, 1 silent, 1 too_short, 4 unreadable" in capsys.readouterr().err
+
+
+def test_predict_when_folders_are_linked_and_links_are_broken_then_all_have_rows(model, tmp_path):
+    (tmp_path / "in" / "real").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for path in ("in/real/a.wav", "elsewhere/b.wav"):
+        soundfile.write(tmp_path / path, _tone(0.5), RATE)
+    top = tmp_path / "in"
+    (top / "linked").symlink_to("../elsewhere")
+    (top / "linked" / "up").symlink_to(top)
+    (top / "broken.wav").symlink_to("gone.wav")
+    (top / "lost").symlink_to("/gone/folder")
+    output = tmp_path / "emotions.csv"
+    assert _run(model, [top], output=str(output)) == 0
+    rows = {row["file"].removeprefix(f"{top}/"): row["status"] for row in _read(output)}
+    assert list(rows) == ["broken.wav", "linked/b.wav", "lost", "real/a.wav"]
+    assert rows["linked/b.wav"] == rows["real/a.wav"] == "ok"
+    assert all("which does not exist" in rows[name] for name in ("broken.wav", "lost"))
+
+
+def test_predict_when_headers_claim_absurd_sizes_then_rows_within_seconds(model, tmp_path):
+    good = tmp_path / "good.wav"
+    soundfile.write(good, _tone(2.0), RATE)
+    for number in range(7):
+        data = bytearray(good.read_bytes())
+        data[24:28] = (number % 3).to_bytes(4, "little")  # Hz
+        (tmp_path / f"bad{number}.wav").write_bytes(data)
+    start = time.monotonic()
+    assert _run(model, [tmp_path, "/dev/zero"], output=str(tmp_path / "x.csv")) == 0
+    assert time.monotonic() - start < 60  # the network is compiled in it
+    status = [row["status"] for row in _read(tmp_path / "x.csv")]
+    assert sorted(s.partition(":")[0] for s in status) == ["ok", *["unreadable"] * 8]
 
 
 def test_predict_when_no_file_is_good_then_a_sentence_and_the_rows_are_kept(model, bad, tmp_path):
