@@ -6,7 +6,8 @@ import numpy as np
 from sersl.config.schema import MeshConfig
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
-from sersl.planning.collectives import KINDS
+from sersl.planning.collectives import KINDS, collectives
+from sersl.planning.hlo import read
 from tests.tolerances import FP32_DEEP
 
 
@@ -25,3 +26,10 @@ def kinds_sent(function, rows, *whole) -> set[str]:
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(one, other, **FP32_DEEP)
     return {kind for kind in KINDS if kind in compiled.as_text()}
+
+
+def largest_gather(compiled, mesh) -> int:
+    """The largest array, in bytes, that a compiled program gathers on devices of a mesh."""
+    computations, _ = read(compiled.as_text())
+    found = collectives(computations, mesh, domain=[0] * mesh.size)
+    return max((one.payload for one in found if one.kind == "all-gather"), default=0)

@@ -52,7 +52,12 @@ ROOMS = (
         ("core", "config", "audio", "parallel"),
         only=("sersl.audio.features",),
     ),
-    Room("objectives", "losses: arrays in, loss and means out", ("core", "config")),
+    Room(
+        "objectives",
+        "losses: arrays in, loss and means out",
+        ("core", "config", "parallel"),
+        only=("sersl.parallel.rows",),
+    ),
     Room(
         "annotation",
         "annotators of intensity and prosody, code books, their sidecars",

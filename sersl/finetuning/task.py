@@ -74,6 +74,17 @@ class FinetuneTask:
             augment=None if config.augment == AugmentConfig() else config.augment,
         )
 
+    def mix_rows(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+        """Combines rows of the global batch [B, ...] by copy-paste and mixup."""
+        if self.config.combine == CombineConfig():
+            return batch
+        return combine_rows(
+            batch,
+            self.config.combine,
+            num_categories=self.num_categories,
+            key=fold(key, "combine"),
+        )
+
     def loss(
         self, params: dict[str, Any], batch: dict[str, jax.Array], context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
@@ -82,7 +93,7 @@ class FinetuneTask:
         Args:
           params: of the model.
           batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3], and with
-            labels.soft category_probabilities [B, C].
+            labels.soft category_probabilities [B, C]; after `mix_rows`.
           context: with constants {"class_weights": float32 [C]}.
 
         Returns:
@@ -91,13 +102,6 @@ class FinetuneTask:
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
         combined = self.config.combine != CombineConfig()
-        if combined:
-            batch = combine_rows(
-                batch,
-                self.config.combine,
-                num_categories=self.num_categories,
-                key=fold(context.key, "combine"),
-            )
         output = model(batch["waveform"], batch["valid"], key=context.key)
         total = jnp.float32(0.0)
         metrics: dict[str, Mean] = {}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.config.schema import CombineConfig
+from sersl.parallel.rows import take_rows
 
 
 def combine_rows(
@@ -63,7 +64,8 @@ def copy_paste(
     own = jnp.minimum(lengths, num_samples - jnp.minimum(lengths[partner], num_samples // 2))
     pasted = jnp.minimum(lengths[partner], num_samples - own)
     at = jnp.arange(num_samples) - own[:, None]
-    behind = jnp.take_along_axis(batch["waveform"][partner], jnp.maximum(at, 0), axis=1)
+    other = take_rows(batch["waveform"], partner)
+    behind = jnp.take_along_axis(other, jnp.maximum(at, 0), axis=1)
     waveform = jnp.where(at < 0, batch["waveform"], jnp.where(at < pasted[:, None], behind, 0.0))
     share = own / jnp.maximum(own + pasted, 1)
     return {
@@ -92,6 +94,7 @@ def mixup(
     """
     keys = jax.random.split(key, 3)
     valid, lengths = batch["valid"], batch["valid"].sum(1)
+    at = jnp.arange(valid.shape[1])
     known = ~jnp.isnan(batch["dimensions"])
     if "category_probabilities" in batch:
         votes = ~jnp.isnan(batch["category_probabilities"][:, :1])
@@ -108,7 +111,7 @@ def mixup(
     mixed = {
         **batch,
         "waveform": _share(batch["waveform"], partner, share),
-        "valid": valid | (valid[partner] & chosen[:, None]),
+        "valid": valid | ((at < lengths[partner][:, None]) & chosen[:, None]),
         "dimensions": _share(batch["dimensions"], partner, label),
     }
     if "category_probabilities" in batch:
@@ -127,4 +130,5 @@ def _partners(allowed: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]
 def _share(values: jax.Array, partner: jax.Array, share: jax.Array) -> jax.Array:
     """share * own + (1 - share) * partner's, [B, ...]; exactly its own where the share is 1."""
     share = share[:, None]
-    return jnp.where(share == 1.0, values, share * values + (1.0 - share) * values[partner])
+    other = take_rows(values, partner)
+    return jnp.where(share == 1.0, values, share * values + (1.0 - share) * other)

@@ -7,6 +7,7 @@ import numpy as np
 from sersl.core.errors import UserError, unknown_name
 from sersl.objectives.mean import Mean, at_least_float32, average
 from sersl.objectives.whole_batch import need_whole_batch
+from sersl.parallel.rows import take_rows
 
 
 def predictive_coding(
@@ -49,7 +50,7 @@ def predictive_coding(
     predicted, targets = at_least_float32(predicted), at_least_float32(targets)
     width, num_frames, num_steps = targets.shape[-1], targets.shape[1], predicted.shape[2]
     drawn = draw_from_pool(valid, pool, num_negatives=num_negatives, key=key)
-    negatives = targets.reshape(-1, width)[drawn]  # [B, N, W]
+    negatives = take_rows(targets.reshape(-1, width), drawn)  # [B, N, W]
     scores = jnp.einsum("btkw,bnw->btkn", predicted, negatives) / width
     later = np.arange(num_frames)[:, None] + np.arange(1, num_steps + 1)  # [T, K]
     inside = later < num_frames

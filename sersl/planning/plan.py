@@ -242,6 +242,8 @@ def kept_per_row(task: PretrainTask, state: TrainState, bucket: Bucket) -> float
     )
 
     def backward(params, teacher, batch):
+        batch = task.mix_rows(batch, run_key(0, "step"))
+
         def loss(params):
             context = StepContext(teacher, {}, jnp.int32(0), run_key(0, "step"))
             return task.loss(params, batch, context)[0]

@@ -17,7 +17,6 @@ from sersl.parallel.random import fold
 from sersl.pretraining.alteration import alter_features
 from sersl.pretraining.intensity_input import IntensityInput
 from sersl.pretraining.masking import NO_RULE, RULES, choose_masked, repeat_rows, span_budget
-from sersl.pretraining.mixing import mix_utterances
 
 
 class Student(NamedTuple):
@@ -131,7 +130,7 @@ class Passes:
         """
         config, clones = self._config, self._config.masking.clones
         clean, real = self._batch["waveform"], self._batch["valid"]
-        waveform = self._mix(self._batch[name], purpose="mixing")
+        waveform = self._batch[name]
         features, valid = encoder.frontend.features(clean, real)
         seen = features if waveform is clean else encoder.frontend.features(waveform, real)[0]
         features, seen, valid = (repeat_rows(x, clones) for x in (features, seen, valid))
@@ -158,14 +157,13 @@ class Passes:
     def second(self, encoder: SpeechEncoder, first: Student) -> jax.Array:
         """Runs the student again, on the second distortion of the same audio.
 
-        Dropout, mixing and alteration are drawn anew; masks are those of the first pass.
+        Dropout and alteration are drawn anew; masks are those of the first pass.
 
         Returns:
           hidden_states [L + 1, B * clones, T, D].
         """
         masking = self._config.masking
-        waveform = self._mix(self._batch[SECOND], purpose="second mixing")
-        seen, _ = encoder.frontend.features(waveform, self._batch["valid"])
+        seen, _ = encoder.frontend.features(self._batch[SECOND], self._batch["valid"])
         seen = repeat_rows(seen, masking.clones)
         if masking.replace == "features":
             seen, _ = self._alter(seen, first.valid, first.masked, purpose="second alteration")
@@ -223,13 +221,6 @@ class Passes:
         x = jnp.concatenate([tokens, frames], axis=1)
         valid = jnp.pad(first.valid, ((0, 0), (tokens.shape[1], 0)), constant_values=True)
         return network(x, valid, key=key, first=start)[-1][:, tokens.shape[1] :]
-
-    def _mix(self, waveform: jax.Array, *, purpose: str) -> jax.Array:
-        mixing = self._config.mixing
-        if not mixing.probability:
-            return waveform
-        key = fold(self._key, purpose)
-        return mix_utterances(waveform, self._batch["valid"], config=mixing, key=key)
 
     def _choose_masked(self, valid: jax.Array) -> jax.Array:
         config = self._config.masking

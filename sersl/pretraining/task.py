@@ -11,13 +11,14 @@ from jax.sharding import Mesh
 
 from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
-from sersl.data.batch import DISTORTED
+from sersl.data.batch import DISTORTED, SECOND
 from sersl.models.encoder import SpeechEncoder
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
 from sersl.pretraining.intensity_input import IntensityInput, frame_weights
 from sersl.pretraining.masking import NO_RULE, repeat_rows
+from sersl.pretraining.mixing import mix_utterances
 from sersl.pretraining.student import Passes, Student, check_student
 from sersl.pretraining.terms.all_terms import make_terms
 from sersl.pretraining.terms.term import Teacher, Term, View
@@ -108,6 +109,26 @@ class PretrainTask:
             return {}
         return {"frozen": {i: teacher.place(mesh) for i, teacher in enumerate(self._frozen)}}
 
+    def mix_rows(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+        """Mixes utterances of the global batch [B, ...] into the inputs of the student.
+
+        Targets and teachers use the clean waveform, which stays.
+        """
+        mixing = self.config.mixing
+        if not mixing.probability:
+            return batch
+        mixed = {
+            name: mix_utterances(
+                batch.get(name, batch["waveform"]),
+                batch["valid"],
+                config=mixing,
+                key=fold(key, purpose),
+            )
+            for name, purpose in ((DISTORTED, "mixing"), (SECOND, "second mixing"))
+            if name == DISTORTED or name in self.needs
+        }
+        return batch | mixed
+
     def loss(
         self, params: dict, batch: dict, context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
@@ -115,7 +136,8 @@ class PretrainTask:
 
         Args:
           params: of the model.
-          batch: waveform, valid, and what `needs` names; see `sersl.data.batch`.
+          batch: waveform, valid, and what `needs` names, see `sersl.data.batch`; after
+            `mix_rows`.
           context: with the EMA of the encoder (and of some heads), and the arrays of `constants`.
 
         Returns:
@@ -148,7 +170,8 @@ class PretrainTask:
             key=key,
         )
         # The student's input may be distorted; targets and teachers use the clean waveform.
-        name = DISTORTED if DISTORTED in self.needs else "waveform"
+        altered = DISTORTED in self.needs or config.mixing.probability
+        name = DISTORTED if altered else "waveform"
         student = passes.student(model.encoder, name)
         intensity = batch["intensity"] if "annotation" in self.needs else None
         weights = frame_weights(

@@ -99,6 +99,7 @@ def make_step(task: Task, optimizer: Optimizer, *, seed: int, accumulate_steps: 
 
     def step(state: TrainState, batch: Batch, constants: dict) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(run_key(seed, "step"), state.step)
+        batch = task.mix_rows(batch, key)
         (loss, metrics), grads = loss_and_gradient(
             functools.partial(loss_of, state, constants),
             state.params,

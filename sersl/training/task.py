@@ -51,6 +51,14 @@ class Task(Protocol):
     def make_model(self) -> nnx.Module:
         """Makes the model with its initial weights."""
 
+    def mix_rows(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
+        """Combines rows of a global batch [B, ...] with each other, before it is split into parts.
+
+        Args:
+          batch: all rows, spread over the devices of the mesh.
+          key: PRNG key of the step.
+        """
+
     def loss(
         self, params: dict[str, Any], batch: dict[str, jax.Array], context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:

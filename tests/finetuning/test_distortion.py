@@ -42,6 +42,7 @@ def loss_of(config: FinetuneConfig):
     }
     constants = {"class_weights": jnp.ones(3)}
     key = run_key(0, "step")
+    batch = task.mix_rows(batch, key)
     return task.loss(params, batch, StepContext(None, constants, 0, key))[0]
 
 

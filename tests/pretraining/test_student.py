@@ -54,13 +54,14 @@ def batch_of() -> dict[str, jax.Array]:
 def all_passes(*changes, key=0):
     """The hidden states of the student, of its second pass and of the teacher; and the student."""
     config = from_mapping(PretrainConfig, merged(SETTINGS, *changes))
-    model = PretrainTask(config).make_model()
+    task = PretrainTask(config)
+    model = task.make_model()
     tokens = {"utterance": model.utterance.tokens[...]}
 
     @jax.jit
     def run(batch, key):
         passes = Passes(
-            batch,
+            task.mix_rows(batch, key),
             config=config,
             intensity_input=model.intensity_input if config.knowledge.input else None,
             tokens=tokens,

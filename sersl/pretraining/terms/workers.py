@@ -20,6 +20,7 @@ from sersl.objectives.regression import (
 )
 from sersl.objectives.whole_batch import need_whole_batch
 from sersl.parallel.random import fold
+from sersl.parallel.rows import take_rows
 from sersl.pretraining.terms.term import Term, View
 
 FUNCTIONALS, PROSODY = "functionals", "prosody"
@@ -207,7 +208,8 @@ class Information(Term[Discriminators]):
             key=view.draw("local pairs"),
         )
         own = jnp.take_along_axis(hidden, pairs.positive[..., None], axis=1)
-        other = jnp.take_along_axis(hidden[pairs.other], pairs.negative[..., None], axis=1)
+        other = take_rows(hidden, pairs.other)
+        other = jnp.take_along_axis(other, pairs.negative[..., None], axis=1)
         return discriminate(
             _score(head, hidden, own),
             _score(head, hidden, other),
@@ -226,7 +228,8 @@ class Information(Term[Discriminators]):
             key=view.draw("global pairs"),
         )
         anchor, own = (take_chunks(view.last, pairs.positive[:, i], chunk=chunk) for i in (0, 1))
-        other = take_chunks(view.last[pairs.other], pairs.negative[:, 0], chunk=chunk)
+        others = take_rows(view.last, pairs.other)
+        other = take_chunks(others, pairs.negative[:, 0], chunk=chunk)
         # Both orders of anchor and context (PASE+).
         first, second, wrong = (
             jnp.concatenate(x) for x in ((anchor, own), (own, anchor), (other,) * 2)

@@ -177,12 +177,14 @@ def test_settings_when_they_make_no_sense_then_one_sentence(name, more, words):
 
 
 def student_of(config, batch, key):
-    model = PretrainTask(config).make_model()
+    task = PretrainTask(config)
+    model = task.make_model()
 
     @jax.jit
     def run(batch, key):
-        passes = Passes(batch, config=config, tokens={}, key=key)
-        return passes.student(model.encoder, "waveform")
+        mixed = task.mix_rows(batch, key)
+        passes = Passes(mixed, config=config, tokens={}, key=key)
+        return passes.student(model.encoder, "distorted" if mixed is not batch else "waveform")
 
     return model, run(batch, key)
 
