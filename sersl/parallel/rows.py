@@ -8,9 +8,6 @@ from jax.sharding import PartitionSpec
 
 from sersl.parallel.sharding import RULES
 
-_ROWS = RULES["batch"]  # mesh axes that rows are spread over
-assert isinstance(_ROWS, tuple)
-
 
 def take_rows(rows: jax.Array, index: jax.Array) -> jax.Array:
     """Computes `rows[index]` without gathering the rows on every device.
@@ -27,7 +24,9 @@ def take_rows(rows: jax.Array, index: jax.Array) -> jax.Array:
       [B', ...] or [B', K, ...]; the gradient flows back to the rows.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    axes = tuple(a for a in _ROWS if a in mesh.axis_names and a not in mesh.manual_axes)
+    spread = RULES["batch"]
+    assert isinstance(spread, tuple)
+    axes = tuple(a for a in spread if a in mesh.axis_names and a not in mesh.manual_axes)
     parts = math.prod(mesh.shape[axis] for axis in axes)
     if parts == 1 or len(rows) % parts or len(index) % parts:
         return rows[index]
