@@ -1,7 +1,7 @@
 """Prepared corpora in a bucket: small files are copied to a cache, records are streamed.
 
-A `data_dir` with a protocol (gs://, s3://, file://...) is read through fsspec. What
-`sersl prepare` wrote was copied there with the bucket's own tools; nothing is ever written back.
+A `data_dir` with a protocol (gs://, s3://, file://...) is read through fsspec. The output of
+`sersl prepare` is copied there with the bucket's own tools; sersl never writes to a bucket.
 """
 
 import contextlib
@@ -11,27 +11,29 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from sersl.core.errors import UserError
-from sersl.core.files import check_name, parse_json, write_json
+from sersl.core.files import check_name, parse_json, whole_path, write_json
+
+Answer = TypeVar("Answer")
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # protocol -> our extra
 _TRIES = 4
 _PAUSE = 1.0  # seconds before the second try; doubled for each further one
 _BLOCK = 4 << 20  # bytes
-# Loggers that write a traceback for every try; what comes of all of them is told in a sentence.
+# Loggers that write a traceback for every try; sersl reports the last one in a sentence.
 _TALKATIVE = ("gcsfs", "fsspec.prefetcher")
-# By name: only one of these libraries is installed, as a rule.
+# By name, since usually only one of these libraries is installed.
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
-_KEYS = ".keys.json"  # what the bucket said of each copied file
+_KEYS = ".keys.json"  # state of each copied file in the bucket
 _RECORDS = ".array_record"  # in the name of each file of records
-# What buckets say of a file that changes when it does: the first that is there counts. Times are
-# for those that have nothing better: S3 tells them in milliseconds of a list, in seconds of a file.
+# Properties of a file in a bucket that change with it; the first that exists is used. Times come
+# last, because S3 gives them in milliseconds for a list and in seconds for a file.
 _STATE = (
     *("etag", "ETag", "md5Hash", "generation", "mtime", "updated", "LastModified"),
     *("last_modified", "created"),
@@ -39,7 +41,7 @@ _STATE = (
 
 
 class UnreachableError(UserError):
-    """A bucket or the cache of it cannot be used: no fault of the record that was asked for."""
+    """A bucket or its cache cannot be used; the record that was asked for may be undamaged."""
 
 
 def is_records(name: str) -> bool:
@@ -48,12 +50,12 @@ def is_records(name: str) -> bool:
 
 
 def is_remote(data_dir: str | Path) -> bool:
-    """Says whether a folder is behind a protocol, as gs://bucket/data."""
+    """Tells whether a folder is behind a protocol, as gs://bucket/data."""
     return "://" in str(data_dir)
 
 
 def refuse_remote(data_dir: str | Path, verb: str) -> None:
-    """Stops a verb that writes beside the records.
+    """Refuses a remote folder for a verb that writes beside the records.
 
     Args:
       data_dir: as given.
@@ -70,13 +72,13 @@ def refuse_remote(data_dir: str | Path, verb: str) -> None:
 
 
 def local_folder(data_dir: str | Path) -> tuple[str, str]:
-    """Says what a command that writes beside the records takes, for sentences about damage.
+    """Names the folder to give to a command that writes beside the records, for messages.
 
     Args:
       data_dir: as given.
 
     Returns:
-      What to write for --data_dir, and what to do after the command: nothing for a local folder.
+      The value for --data_dir, and what to do after the command; "" for a local folder.
     """
     if not is_remote(data_dir):
         return str(data_dir), ""
@@ -93,7 +95,7 @@ class Bucket:
     """One remote folder."""
 
     def __init__(self, url: str):
-        """Finds the protocol; asks the bucket nothing yet.
+        """Finds the protocol; sends no request.
 
         Args:
           url: protocol://path of a folder.
@@ -122,7 +124,7 @@ class Bucket:
         def find() -> dict:
             try:
                 return self._files.glob(f"{self._root}/{pattern}", detail=True, refresh=True)
-            except FileNotFoundError:  # gcsfs says so of a bucket that is not there, s3fs does not
+            except FileNotFoundError:  # of gcsfs for a missing bucket; s3fs returns nothing
                 return {}
 
         found = self._ask(find, pattern)
@@ -131,25 +133,25 @@ class Bucket:
         return {file: _key(files[file]) for file in sorted(files)}
 
     def key(self, file: str) -> str:
-        """Tells one state of a file from another; 16 hexadecimal digits."""
+        """Hashes the state of a file, which changes when the file does: 16 hex digits."""
         return _key(self._ask(lambda: self._files.info(f"{self._root}/{file}"), file))
 
     def size(self, file: str) -> int:
-        """Gives the bytes of a file."""
+        """Gives the size of a file in bytes."""
         return int(self._ask(lambda: self._files.size(f"{self._root}/{file}"), file))
 
     def fetch(self, file: str, target: Path) -> None:
-        """Copies a file, so that it appears under its name when it is complete.
+        """Copies a file, which appears under its name when it is complete.
 
         Args:
           file: relative to the folder.
           target: local path.
 
         Raises:
-          UnreachableError: it cannot be read, after several tries, or not be kept.
+          UnreachableError: it cannot be read, after several tries, or not be written.
         """
 
-        def copy():
+        def copy() -> None:
             expected, there = self._files.size(f"{self._root}/{file}"), 0
             with self._files.open(f"{self._root}/{file}", "rb") as source, part.open("wb") as out:
                 while block := source.read(_BLOCK):
@@ -157,39 +159,36 @@ class Bucket:
             if expected is not None and there != expected:
                 raise OSError(f"{there} of {expected} bytes")
 
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.touch()
+            with whole_path(target) as part:
+                part.touch()
+                self._ask(copy, file)
         except OSError as error:
             raise _no_cache(target.parent, error) from error
-        try:
-            self._ask(copy, file)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
 
-    def _ask(self, question, what: str):
-        for attempt in range(_TRIES):
+    def _ask(self, question: Callable[[], Answer], what: str) -> Answer:
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return question()
             except FileNotFoundError as error:
                 raise UnreachableError(f"{self.url} has no {what}: copy it there again") from error
-            except Exception as error:  # each protocol has errors of its own
+            except Exception as error:  # each protocol has its own errors
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise _no_cache(cache_folder(), error) from error
                 if _is_refused(error):
                     raise UnreachableError(
                         f"{self.url}/{what} may not be read ({type(error).__name__}: {error}): "
-                        "set credentials that may, in the environment as the bucket's own tools "
-                        "take them"
+                        "set credentials with access in the environment, as for the bucket's own "
+                        "tools"
                     ) from error
-                if attempt + 1 == _TRIES:
+                if attempt == _TRIES:
                     raise UnreachableError(
                         f"{self.url}/{what} cannot be read ({type(error).__name__}: {error}): "
                         "check the network and the access to the bucket"
                     ) from error
-                time.sleep(_PAUSE * 2**attempt)
+                time.sleep(_PAUSE * 2 ** (attempt - 1))
 
 
 def mirror(data_dir: str, corpus: str) -> Path:
@@ -287,7 +286,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _is_refused(error: Exception) -> bool:
-    """Says whether another try would be refused too: no credentials, or none that may read."""
+    """Tells whether another try would be refused too, because of the credentials."""
     return (
         isinstance(error, PermissionError)
         or type(error).__name__ in _NO_CREDENTIALS

@@ -1,15 +1,15 @@
-"""The plan: which utterances make global batch number `step`, computed from (seed, step) alone.
+"""The batch plan: the utterances of global batch `step`, computed from (seed, step) alone.
 
-Three numbers lead from a step to its rows, and none is found by replaying earlier steps:
+A step leads to its rows in three computations, without replaying earlier steps:
 
-1. step -> (bucket, how many earlier batches of that bucket): buckets are dealt in exact shares
+1. step -> (bucket, number of earlier batches of that bucket): buckets are dealt in exact shares
    (`shares.py`) and shuffled inside every cycle of 64 steps.
-2. row of that bucket -> (corpus, how many earlier rows of that corpus in this bucket): corpora are
-   dealt in exact shares, row by row.
-3. that number -> (epoch, element): the corpus's utterances in that bucket are permuted anew in
-   every epoch (`permutation.py`), and none comes twice before all have come once.
+2. row of that bucket -> (corpus, number of earlier rows of that corpus in this bucket): corpora
+   are dealt in exact shares, row by row.
+3. that number -> (epoch, element): the corpus's utterances in that bucket are permuted in every
+   epoch (`permutation.py`), so that none is repeated before all were used.
 
-An epoch ends inside a batch and the next one goes on there, so no batch is short or left out. A
+An epoch may end inside a batch, where the next one begins, so no batch is short or left out. A
 corpus with fewer utterances than its rows in a batch repeats them in that batch.
 """
 
@@ -34,7 +34,7 @@ _CYCLE = 64  # steps shuffled together; the counts of buckets are exact at the e
 
 
 class BatchPlan:
-    """Gives the rows of any training step; a pure function of its arguments and the step.
+    """Computes the rows of any training step, a pure function of its arguments and the step.
 
     Attributes:
       buckets: the batch shapes, ascending.
@@ -122,10 +122,10 @@ class BatchPlan:
         )
 
     def replace(self, refs: BatchRefs, corpus: int, row: int) -> BatchRefs:
-        """Puts the next utterance of the same corpus and bucket where one cannot be read.
+        """Replaces an utterance that cannot be read by the next of the same corpus and bucket.
 
-        Depends on nothing but the arguments, so every process and worker replaces alike. The next
-        of the last one is the first.
+        Depends on the arguments alone, so that every process and worker makes the same choice. The
+        next of the last one is the first.
 
         Args:
           refs: of a batch of this plan.
@@ -133,7 +133,7 @@ class BatchPlan:
           row: of its index.
 
         Returns:
-          The batch with all occurrences replaced; a crop starts where it did, if it can.
+          The batch with all occurrences replaced; a crop keeps its start if it can.
         """
         size, offset = self._sizes[corpus, refs.bucket], self._offsets[corpus, refs.bucket]
         place = int(np.flatnonzero(self._rows[offset : offset + size] == row)[0])
@@ -172,7 +172,7 @@ class BatchPlan:
         return digest.hexdigest()[:16]
 
     def describe(self) -> str:
-        """Makes a table for people: shapes, how often each comes, and how much is real."""
+        """Makes a table of shapes, of how often each is used, and of how much is not padding."""
         lines = ["bucket  seconds  rows  steps %  utterances  real %"]
         utterances = self._sizes.sum(axis=0)
         for b, bucket in enumerate(self.buckets):
@@ -191,7 +191,7 @@ class BatchPlan:
         return "\n".join(lines)
 
     def _sort(self, num_samples: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:
-        """Lays the utterances out by corpus, then bucket, then row."""
+        """Sorts the utterances by corpus, then bucket, then row."""
         self._lengths_of_buckets = np.array([bucket.num_samples for bucket in self.buckets])
         num_buckets = len(self.buckets)
         all_rows, all_lengths, sizes = [], [], []
@@ -207,7 +207,7 @@ class BatchPlan:
         self._sizes = np.stack(sizes)  # [C, buckets]
         ends = np.cumsum(self._sizes.reshape(-1))
         self._offsets = (ends - self._sizes.reshape(-1)).reshape(self._sizes.shape)
-        # Real samples per row of each (corpus, bucket); 0 where there is none.
+        # Real samples per row of each (corpus, bucket); 0 without utterances.
         self._mean_length = np.zeros(self._sizes.shape)
         for (c, b), size in np.ndenumerate(self._sizes):
             if size:

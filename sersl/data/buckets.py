@@ -1,4 +1,4 @@
-"""Batch shapes chosen from the durations, so that little of a batch is padding.
+"""Chooses batch shapes from the durations, so that little of a batch is padding.
 
 Lengths are 320 T + 80 samples with T even: cuDNN attention refuses odd frame counts. Budgets count
 frames, so "8 seconds" is 400 frames and 64 seconds hold eight rows of it.
@@ -16,7 +16,7 @@ from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.core.lengths import num_samples as samples_of
 
 MAX_EVALUATION_SECONDS = 30  # longer audio is cut into windows first, by `sersl predict`
-MOST_BUCKETS = 16  # chosen by themselves: each is one more compilation
+MOST_BUCKETS = 16  # chosen automatically; each is one more compilation
 _MOST_CANDIDATES = 1024  # lengths compared; finer steps save less than 0.1 % of padding
 
 
@@ -52,13 +52,13 @@ def choose_buckets(
 
     Args:
       num_samples: int [n], lengths of the utterances at 16 kHz.
-      num_buckets: at most so many shapes; 0: as few as reach `min_real_share`, at most 16.
+      num_buckets: most shapes; 0: as few as reach `min_real_share`, at most 16.
       max_samples: longer utterances are cropped; the longest bucket is the shortest allowed
         length that holds min(longest utterance, max_samples).
       seconds_per_batch: budget of a batch, s.
-      row_multiple: the rows of every bucket are a multiple.
-      min_real_share: 0..1, of the samples of all rows; matters where `num_buckets` is 0.
-      importance: float [n], how often each utterance is drawn; None: all alike.
+      row_multiple: the rows of every bucket are a multiple of it.
+      min_real_share: 0..1, of the samples of all rows; used if `num_buckets` is 0.
+      importance: float [n], how often each utterance is drawn; None: equally.
 
     Returns:
       Buckets by ascending length.
@@ -116,10 +116,10 @@ def evaluation_buckets(
 
     Args:
       num_samples: int [n], lengths of the utterances at 16 kHz.
-      num_buckets: at most so many shapes; 0: as few as make 93 % of the samples real.
+      num_buckets: most shapes; 0: as few as make 93 % of the samples real.
       seconds_per_batch: budget of a batch, s; raised to `row_multiple` rows of the longest
-        utterance where it is smaller, since evaluation keeps no activations.
-      row_multiple: the rows of every bucket are a multiple.
+        utterance if it is smaller, since evaluation keeps no activations.
+      row_multiple: the rows of every bucket are a multiple of it.
 
     Returns:
       Buckets by ascending length.
@@ -147,7 +147,7 @@ def _frames_needed(num_samples):
 
 
 def _allocated(mass: np.ndarray, cover: list[int], unit: int) -> float:
-    """Sums the lengths of all rows, in samples, where each takes the shortest of a cover."""
+    """Sums the lengths of all rows, in samples; each takes the shortest sufficient of a cover."""
     in_bucket = np.diff(np.cumsum(mass)[cover], prepend=0.0)
     return float(np.dot(in_bucket, samples_of(np.array(cover) * unit)))
 
@@ -157,7 +157,7 @@ def _shortest_covers(mass: np.ndarray, most: int) -> Iterator[list[int]]:
 
     Args:
       mass: [U + 1], how many utterances need each length; the last is positive.
-      most: at least 1; fewer covers come where there are fewer lengths.
+      most: at least 1; with fewer lengths there are fewer covers.
 
     Yields:
       Ascending lengths, the last is U.

@@ -1,4 +1,4 @@
-"""Codes of frames of one prepared corpus, read at random: what `sersl cluster` wrote beside it."""
+"""Reads the codes of frames that `sersl cluster` wrote beside a prepared corpus."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Random numbers and permutations by address: nothing is stored, any element costs the same.
+"""Random numbers and permutations by address, without stored state.
 
 Draws are functions of 64-bit keys computed with integer arithmetic only, so a batch is the same
 on every machine and with every numpy version, and a permutation of ten million utterances takes
@@ -27,7 +27,7 @@ def draw(key, *address) -> np.ndarray:
       uint64 array of the broadcast shape, uniform.
     """
     bits = np.asarray(key, np.uint64)
-    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64
         for number in address:
             bits = bits + np.asarray(number).astype(np.uint64) + _INCREMENT
             bits = (bits ^ (bits >> np.uint64(30))) * _MULTIPLIERS[0]
@@ -39,8 +39,8 @@ def draw(key, *address) -> np.ndarray:
 def permute(position, size, key) -> np.ndarray:
     """Gives elements of random permutations without storing them.
 
-    A Feistel network on the grid ceil(sqrt(size)) x ceil(size / ceil(sqrt(size))), whose few
-    cells beyond `size` are walked over.
+    A Feistel network on the grid ceil(sqrt(size)) x ceil(size / ceil(sqrt(size))), applied again
+    to the few cells beyond `size`.
 
     Args:
       position: int64 [B] in [0, size).
@@ -58,7 +58,7 @@ def permute(position, size, key) -> np.ndarray:
     width = -(-size // height)
     element = _feistel(position, height, width, key)
     outside = np.flatnonzero(element >= size)
-    while outside.size:  # ends: the walk is a cycle through `position`, which lies inside
+    while outside.size:  # ends, since the walk is a cycle through `position`, which is inside
         element[outside] = _feistel(element[outside], height[outside], width[outside], key[outside])
         outside = outside[element[outside] >= size[outside]]
     return element

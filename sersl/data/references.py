@@ -1,4 +1,4 @@
-"""Where the rows of a batch are found: references, without samples or labels."""
+"""References to the rows of a batch, without samples or labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sersl.data.buckets import Bucket
 
 @dataclass(frozen=True)
 class BatchRefs:
-    """Where the rows of one global batch are found.
+    """References to the rows of one global batch.
 
     Attributes:
       bucket: its number in the plan.
@@ -62,7 +62,7 @@ def locate_rows(rows: np.ndarray, sizes: Sequence[int]) -> tuple[np.ndarray, np.
 def evaluation_plan(
     num_samples: np.ndarray, corpus: np.ndarray, row: np.ndarray, *, buckets: Sequence[Bucket]
 ) -> list[BatchRefs]:
-    """Lays out batches in which every given utterance comes once, whole.
+    """Makes batches that hold every given utterance once and whole.
 
     Args:
       num_samples: int [n], lengths of the utterances.
@@ -72,7 +72,7 @@ def evaluation_plan(
 
     Returns:
       Batches by bucket, inside a bucket in the given order; the last batch of a bucket is filled
-      up with rows whose corpus and row are -1 and whose length is 0.
+      with rows whose corpus and row are -1 and whose length is 0.
 
     Raises:
       ValueError: an utterance is longer than the longest bucket.

@@ -1,4 +1,4 @@
-"""Dealing a stream of positions to several receivers in exact shares, with random access."""
+"""Deals a stream of positions to several receivers in exact shares, with random access."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ class Shares:
     """Deals positions 0, 1, 2, ... to receivers so that every prefix has the wanted shares.
 
     After n positions receiver k has n * shares[k] of them to within depth / 2, where depth is the
-    number of levels of a balanced binary tree over the receivers (1 for two, 3 for eight); the
-    difference does not grow with n, and nothing is summed up from the beginning.
+    number of levels of a balanced binary tree over the receivers (1 for two, 3 for eight). The
+    difference does not grow with n, and no running sum is kept.
 
     A node of the tree that has seen n positions has sent round(n * share of the left side) of
     them to the left, so both sides grow monotonically and every position has one receiver.

@@ -1,8 +1,8 @@
 """Records of a corpus in a bucket: whole files of records in a local cache of bounded size.
 
-Every process of a machine shares the cache. A file that a process reads is locked (shared), so
-that no other removes it; the one that was used longest ago goes first. A thread fetches ahead
-what there is room for.
+All processes of a machine share the cache. A file that a process reads is locked (shared), so that
+no other removes it; the least recently used one is removed first. A thread fetches ahead as long as
+there is room.
 """
 
 import collections
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from sersl.core.unfinished import short_name
 from sersl.corpora.remote import Bucket, cache_folder
 
 logger = logging.getLogger(__name__)
 
-_RESERVED = ".reserved"  # ending of a file that keeps the room of a copy under way
+_RESERVED = ".reserved"  # ending of a file that reserves the room of a copy under way
 
 
 class StreamedRecords:
@@ -34,7 +35,7 @@ class StreamedRecords:
         Args:
           url: of the folder with the files.
           files: their names, in order.
-          lengths: records in each.
+          lengths: number of records in each.
           cache_bytes: of the cache, shared with all other corpora.
         """
         self._bucket, self._files = Bucket(url), tuple(files)
@@ -51,7 +52,11 @@ class StreamedRecords:
         shard = int(np.searchsorted(self._first, row, side="right")) - 1
         if not 0 <= row < len(self):
             raise IndexError(f"record {row} of {len(self)}")
-        reader = self._cache.reader(self._bucket, self._files[shard], self._name(shard))
+        file = self._files[shard]
+        reader = self._cache.reader(self._bucket, file, self._name(shard))
+        expected = int(self._first[shard + 1] - self._first[shard])
+        if len(reader.source) != expected:
+            raise ValueError(f"{file} has {len(reader.source)} records, not {expected}")
         return reader.source[int(row - self._first[shard])]
 
     def _name(self, shard: int) -> str:
@@ -71,7 +76,7 @@ class StreamedRecords:
             for shard, file in enumerate(self._files):
                 if not self._cache.fetch_if_room(self._bucket, file, self._name(shard)):
                     return
-        except Exception as error:  # whoever needs the file will be told
+        except Exception as error:  # reading the file will raise it again
             logger.info("not fetched ahead: %s", error)
 
 
@@ -99,7 +104,7 @@ class ShardCache:
 
         Args:
           folder: of the copies.
-          max_bytes: of all of them; one that is larger by itself is kept alone.
+          max_bytes: of all of them; a single larger one is kept alone.
         """
         self._folder, self._max_bytes = folder, max_bytes
         self._lock = threading.Lock()
@@ -107,7 +112,7 @@ class ShardCache:
         self._warned = False
 
     def reader(self, bucket: Bucket, file: str, name: str) -> _Reader:
-        """Opens a file, fetching it first where it is not there.
+        """Opens a file, fetching it first if it is missing.
 
         Args:
           bucket: that has it.
@@ -115,7 +120,7 @@ class ShardCache:
           name: of the local copy.
 
         Returns:
-          The reader, which the caller may keep as long as it needs.
+          The reader; its file stays in the cache as long as the reader lives.
 
         Raises:
           UserError: it cannot be fetched or kept.
@@ -129,7 +134,7 @@ class ShardCache:
                 made = _Reader(self._folder / name)
                 break
             except FileNotFoundError:
-                # Kept until it is open: processes would else take each other's copies away unread.
+                # Locked until it is open, or another process could remove it unread.
                 with (
                     self._fetched(bucket, file, name, asked=True),
                     contextlib.suppress(FileNotFoundError),
@@ -137,11 +142,11 @@ class ShardCache:
                     made = _Reader(self._folder / name)
                     break
         with self._lock:
-            # Another thread may have been faster; its reader is as good.
+            # Another thread may have been faster; its reader serves both.
             return self._readers.setdefault(name, made)
 
     def fetch_if_room(self, bucket: Bucket, file: str, name: str) -> bool:
-        """Fetches a file that nobody has asked for yet.
+        """Fetches a file ahead of its use.
 
         Args:
           bucket: that has it.
@@ -156,14 +161,14 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _fetched(self, bucket: Bucket, file: str, name: str, *, asked: bool) -> Iterator[bool]:
-        """Fetches a file once for all processes that want it; False: it needs more room."""
+        """Fetches a file once for all processes; yields False if it needs more room."""
         self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / name
         with (self._folder / f".{name}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if asked else fcntl.LOCK_NB))
             except BlockingIOError:
-                yield True  # another is at it
+                yield True  # another process fetches it
                 return
             reserved = True
             if not target.exists():
@@ -174,10 +179,9 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _reserve(self, target: Path, num_bytes: int, *, asked: bool) -> Iterator[bool]:
-        """Keeps room for a copy that is under way.
+        """Reserves room for a copy under way, by a sparse file of its size.
 
-        A file of the copy's size and without content stands for it. It is locked, so that those
-        of killed processes are known.
+        The file is locked, so that reservations of killed processes can be recognised.
         """
         place = self._folder / f".{target.name}{_RESERVED}"
         with (self._folder / ".room.lock").open("w") as lock:
@@ -198,7 +202,7 @@ class ShardCache:
                 place.unlink()
 
     def _copies(self) -> list[tuple[float, int, Path]]:
-        """Lists the copies and the room kept, the one used longest ago first; removes debris."""
+        """Lists copies and reservations, least recently used first; removes leftovers."""
         files = {entry.name: Path(entry.path) for entry in os.scandir(self._folder)}
         kept = {name for name in files if name.endswith(_RESERVED)}
         for name in list(kept):
@@ -206,8 +210,9 @@ class ShardCache:
                 kept.discard(name)
         found = []
         for name, path in files.items():
-            if name.endswith(".part"):  # counts with its reservation, and is nothing without
-                if name.rsplit(".", 2)[0] + _RESERVED not in kept:
+            if ".part" in name and name.startswith("."):  # unfinished; the reservation counts
+                owners = (k.removeprefix(".").removesuffix(_RESERVED) for k in kept)
+                if not name.startswith(tuple(f".{short_name(owner)}." for owner in owners)):
                     path.unlink(missing_ok=True)
                 continue
             whole = name.removeprefix(".").removesuffix(_RESERVED)
@@ -219,7 +224,7 @@ class ShardCache:
         return sorted(found)
 
     def _make_room(self, room: int) -> None:
-        """Removes the copies that were used longest ago, but none that is being read."""
+        """Removes the least recently used copies, but none that is being read."""
         copies = self._copies()
         used = sum(size for _, size, _ in copies)
         for _, size, path in copies:
@@ -227,7 +232,7 @@ class ShardCache:
                 return
             if path.name.endswith(_RESERVED) or self._is_awaited(path.name):
                 continue
-            with self._lock:  # our own reader must not hold it
+            with self._lock:  # or the reader of this process would keep it
                 self._readers.pop(path.name, None)
             if _remove_unused(path):
                 used -= size
@@ -241,7 +246,7 @@ class ShardCache:
             )
 
     def _is_awaited(self, name: str) -> bool:
-        """Whether somebody has fetched a copy and not opened it yet."""
+        """Tells whether a process has fetched a copy and not opened it yet."""
         with (self._folder / f".{name}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
