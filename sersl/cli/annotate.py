@@ -17,6 +17,7 @@ from sersl.cli.console.progress import Progress
 from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import check_writable
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import load_index
 from sersl.corpora.sidecar import annotation_folder
@@ -43,6 +44,8 @@ def run(arguments) -> int:
         raise UserError("--config.KEY=VALUE are settings of --fit: add --fit ranker or strength")
     if arguments.output is not None and not arguments.check:
         raise UserError("--output belongs to --fit or --check: add one of them, or leave it out")
+    if arguments.output is not None:
+        check_writable(arguments.output, option="--output")
     annotator = open_annotator(arguments.annotator, measure=arguments.measure)
     finished = _annotate(annotator, arguments)
     if arguments.check and finished:
