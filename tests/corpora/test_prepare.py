@@ -13,7 +13,10 @@ from tensorflow_datasets.core.utils import gcs_utils
 
 from sersl.audio.flac import decode_flac
 from sersl.cli.prepare import run
+from sersl.core.digests import find_faults
 from sersl.core.errors import UserError
+from sersl.core.unfinished import swap_in
+from sersl.corpora import prepare as preparation
 from sersl.corpora.catalog import registry
 from sersl.corpora.index import INDEX_SCHEMA, load_index
 from sersl.corpora.prepare import prepare
@@ -225,6 +228,49 @@ def test_prepare_when_a_killed_run_left_files_then_they_are_removed(make_manifes
     (left / "half").write_bytes(b"x")
     corpus_of(make_manifest, tmp_path, ROWS)
     assert not left.exists()
+
+
+def test_prepare_when_killed_runs_of_other_corpora_left_files_then_only_theirs_are_removed(
+    make_manifest, tmp_path
+):
+    staging = tmp_path / "data" / ".preparing"
+    for name in ("dead", "busy", "shared.parts"):
+        (staging / name).mkdir(parents=True)
+    with (staging / "busy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        corpus_of(make_manifest, tmp_path, ROWS)
+    left = sorted(path.name for path in staging.iterdir() if path.suffix != ".lock")
+    assert left == ["busy", "shared.parts"]
+
+
+def test_prepare_when_the_finished_corpus_is_damaged_then_says_so_and_overwrite_repairs_it(
+    make_manifest, tmp_path
+):
+    first = corpus_of(make_manifest, tmp_path, ROWS)
+    index = first.folder / "index.parquet"
+    content = index.read_bytes()
+    index.write_bytes(content[:-100])
+    with pytest.raises(UserError, match=r"index\.parquet is damaged.*--overwrite"):
+        corpus_of(make_manifest, tmp_path, ROWS)
+    again = corpus_of(make_manifest, tmp_path, ROWS, overwrite=True)
+    assert again.summary == first.summary and index.read_bytes() == content
+
+
+def test_prepare_when_a_new_corpus_takes_the_place_of_the_old_then_in_one_step(
+    make_manifest, tmp_path, monkeypatch
+):
+    first = corpus_of(make_manifest, tmp_path, ROWS)
+    seen = []
+
+    def swap(new, folder):
+        seen.append(load_index(tmp_path / "data", "own").fingerprint)  # still there
+        assert list(find_faults(new)) == []
+        swap_in(new, folder)
+
+    monkeypatch.setattr(preparation, "swap_in", swap)
+    again = corpus_of(make_manifest, tmp_path, ROWS[:2], overwrite=True)
+    assert seen == [first.summary["fingerprint"]] != [again.summary["fingerprint"]]
+    assert len(load_index(tmp_path / "data", "own")) == 2
 
 
 def test_prepare_when_another_process_is_at_it_then_error(make_manifest, tmp_path):

@@ -217,3 +217,44 @@ def test_doctor_when_data_is_damaged_then_a_line_for_each_fault_and_exit_2(whole
     assert len(faults) == 2 and "and 1 more" in wrong
     (wrong,) = cli._check_data(str(tmp_path / "nowhere"))
     assert "holds no prepared corpus" in wrong
+
+
+def test_cache_of_a_bucket_when_damaged_then_one_sentence_and_the_next_run_copies_it_again(
+    whole, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    bucket = f"file://{whole / 'data'}"
+    expected = CorpusSource(bucket, "own", annotator="signal").waveform(0)
+    (copy,) = (tmp_path / "cache").rglob("index.parquet")
+    copy.write_bytes(copy.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"index\.parquet is damaged.* and copy it to file://"):
+        CorpusSource(bucket, "own")
+    (keys,) = (tmp_path / "cache").rglob(".keys.json")
+    keys.write_text("[")
+    np.testing.assert_array_equal(CorpusSource(bucket, "own").waveform(0), expected)
+
+
+@pytest.mark.parametrize("kind", ["sidecars/signal", "codes/k4"])
+def test_records_of_frames_when_damaged_then_the_command_that_made_them_repairs_them(
+    whole, tmp_path, kind
+):
+    shutil.copytree(whole, tmp_path / "copy")
+    path = tmp_path / "copy" / VERSION / kind / "sidecar-00000-of-00001.array_record"
+    content = path.read_bytes()
+    path.write_bytes(bytes(len(content)))
+    data = tmp_path / "copy" / "data"
+    annotate_corpus("signal", "own", data_dir=data)
+    book = read_codebook(tmp_path / "copy" / "k4")
+    write_codes(book, CorpusSource(data, "own"), mfcc_features())
+    assert path.read_bytes() == content
+    assert read_all(tmp_path / "copy") == read_all(whole)
+
+
+@pytest.mark.parametrize("name", ["../signal", "/tmp/x", "", ".hidden", "a/b"])
+def test_names_when_they_would_leave_the_corpus_then_one_sentence(whole, name):
+    with pytest.raises(UserError, match="cannot be the name of a folder"):
+        CorpusSource(whole / "data", "own", annotator=name)
+    with pytest.raises(UserError, match="cannot be the name of a folder"):
+        CorpusSource(whole / "data", "own", books={name: 4})
+    with pytest.raises(UserError, match="cannot be the name of a folder"):
+        load_sidecar_info(name, "own", data_dir=whole / "data")
