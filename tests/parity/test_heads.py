@@ -12,7 +12,7 @@ from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.predict import predictor
-from sersl.release.predict.predictor import padded_batch
+from sersl.release.predict.padding import padded_batch
 from tests.parity import peers
 
 MOST = 1e-4

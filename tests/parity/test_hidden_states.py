@@ -6,7 +6,7 @@ from flax import nnx
 from sersl.core.lengths import num_frames
 from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
-from sersl.release.predict.predictor import padded_batch
+from sersl.release.predict.padding import padded_batch
 from tests.parity import peers
 
 # The promise to users; float32 of both sides over all layers.

@@ -15,7 +15,8 @@ from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
-from sersl.release.predict.windows import MAX_SECONDS, Source, check_window, windows
+from sersl.release.predict.padding import fixed_length, padded_batch
+from sersl.release.predict.windows import Source, check_window, windows
 
 # Audio in one batch, and audio that is read before the network runs.
 _BATCH_SAMPLES = 4 * lengths.num_samples(1500)  # four stretches of 30 s
@@ -312,46 +313,6 @@ def _check_process(process: int) -> None:
             "child: start processes with multiprocessing.get_context('spawn'), and load the model "
             "in each"
         )
-
-
-def fixed_length(num_samples: int) -> int:
-    """Gives the length to which a stretch of audio is padded.
-
-    Args:
-      num_samples: at 16 kHz, up to 30 s.
-
-    Returns:
-      The least of 0.64 s, 0.92 s, ... 30 s that holds it: powers of sqrt(2), even in frames
-      (cuDNN attention refuses odd counts).
-    """
-    top = 2 * -(-round(MAX_SECONDS * lengths.FRAME_RATE) // 2)
-    frames, power = 32, 5.0
-    while lengths.num_samples(frames) < num_samples:
-        power += 0.5
-        frames = min(2 * round(2**power / 2), top)
-    return lengths.num_samples(frames)
-
-
-def padded_batch(
-    waveforms: Sequence[np.ndarray], *, rows: int, length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lays waveforms side by side.
-
-    Args:
-      waveforms: up to `rows` of float32 [N], N at most `length`.
-      rows: B; those too many repeat the first waveform, since a row of padding means nothing.
-      length: N of the batch.
-
-    Returns:
-      (waveform float32 [B, N], valid bool [B, N]).
-    """
-    waveform = np.zeros((rows, length), np.float32)
-    valid = np.zeros((rows, length), bool)
-    for i in range(rows):
-        source = waveforms[i] if i < len(waveforms) else waveforms[0]
-        waveform[i, : len(source)] = source
-        valid[i, : len(source)] = True
-    return waveform, valid
 
 
 def _as_dict(row: Scores) -> dict:

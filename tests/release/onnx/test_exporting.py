@@ -11,7 +11,7 @@ from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.predict import predictor
-from sersl.release.predict.predictor import padded_batch
+from sersl.release.predict.padding import padded_batch
 from tests.release import fake_model
 from tests.release.fake_source import write_source
 
