@@ -84,10 +84,10 @@ def test_torch_file_when_it_is_a_bare_pickle_then_refused(tmp_path, monkeypatch)
 def test_torch_file_when_it_holds_more_than_tensors_then_said(tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save({"weight": torch.ones(2), "step": 3}, path)
-    with pytest.raises(UserError, match="'step', which is no tensor"):
+    with pytest.raises(UserError, match="'step', which is not a tensor"):
         TorchFile(path)
     torch.save({"model": {"weight": torch.ones(2)}}, path)
-    with pytest.raises(UserError, match="'model', which is no tensor"):
+    with pytest.raises(UserError, match="'model', which is not a tensor"):
         TorchFile(path)
 
 
