@@ -1,8 +1,8 @@
 """Acoustic descriptors of every frame, on the device: pitch, loudness, spectrum and voice quality.
 
-They are the descriptors of eGeMAPS (Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter
-Set") that need neither formants nor single periods, computed by ourselves on the frames of
-`core.lengths`: 25 ms (40 ms for pitch and harmonics) every 20 ms.
+These are the descriptors of eGeMAPS (Eyben et al. 2016, "The Geneva Minimalistic Acoustic Parameter
+Set") that need neither formants nor single periods, on the frames of `core.lengths`: 25 ms (40 ms
+for pitch and harmonics) every 20 ms.
 
 Differs: no formants, jitter or shimmer; a Hann window; levels have floors at the noise of 16-bit
 audio, so that silence gives finite values.
@@ -70,7 +70,7 @@ def describe(waveform: jax.Array, num_samples: jax.Array) -> Descriptors:
     """Computes all descriptors of a batch.
 
     Args:
-      waveform: [B, N] in [-1, 1] at 16 kHz; what lies behind num_samples is ignored.
+      waveform: [B, N] in [-1, 1] at 16 kHz; samples from num_samples on are ignored.
       num_samples: int [B], real samples of each row.
 
     Returns:
@@ -202,7 +202,7 @@ def first_harmonics(frames: jax.Array, f0: jax.Array) -> jax.Array:
 
     Args:
       frames: [B, T, 640], windows of 40 ms.
-      f0: [B, T] in Hz; 0 where unvoiced, where the answer means nothing.
+      f0: [B, T] in Hz; 0 if unvoiced, where the result is meaningless.
 
     Returns:
       [B, T] in dB: power at F0 over power at 2 F0.
@@ -213,7 +213,7 @@ def first_harmonics(frames: jax.Array, f0: jax.Array) -> jax.Array:
     step = SAMPLE_RATE / PITCH_FFT
 
     def strongest_near(hz):
-        # The peak lies within a bin of where it is sought, F0 being known to less than that.
+        # The peak is at most a bin away, since F0 is known to less than that.
         at = jnp.round(hz / step).astype(jnp.int32)
         around = jnp.clip(at[..., None] + np.arange(-1, 2), 0, PITCH_FFT // 2)
         return jnp.take_along_axis(power, around, -1).max(-1)

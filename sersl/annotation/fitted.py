@@ -220,7 +220,7 @@ def labels_of(fitted: Fitted) -> list[dict[str, str]]:
     key = "labels_of" if "labels_of" in fitted.about else "trained_on"
     if key not in fitted.about:
         raise UserError(
-            f"the annotator {fitted.folder} does not say whose labels it was fitted on: fit it "
+            f"the annotator {fitted.folder} does not list whose labels it was fitted on: fit it "
             "again"
         )
     try:

@@ -1,8 +1,8 @@
-"""Statistics of the descriptors over an utterance, on the device: what it sounded like as a whole.
+"""Statistics of the descriptors over an utterance, on the device.
 
-In the manner of eGeMAPS (Eyben et al. 2016): statistics over voiced and over unvoiced frames, and
-the rate of segments and loudness peaks. All leave silence out, so that the pauses around an
-utterance do not matter.
+As in eGeMAPS (Eyben et al. 2016): statistics over voiced and over unvoiced frames, and the rate of
+segments and loudness peaks. All exclude silence, so that the pauses around an utterance do not
+matter.
 """
 
 import functools
@@ -17,7 +17,7 @@ from sersl.audio.features import on_own_rows
 from sersl.core.lengths import FRAME_RATE
 
 FUNCTIONALS_VERSION = 1  # of everything below
-_ACTIVE_DB = 30.0  # a frame that is so much below the loud ones (95 %) is silence
+_ACTIVE_DB = 30.0  # a frame this far below the loud ones (95 %) is silence
 _PEAK_SHARE = 0.3  # of the largest loudness: lower peaks do not count
 _STATISTICS = ("mean", "std", "p20", "p50", "p80")
 _SPECTRUM = ("alpha_ratio", "hammarberg", "slope_0_500", "slope_500_1500", "centroid")
@@ -36,7 +36,7 @@ _SCALARS = (
     "voiced_share",  # of active frames
     "voiced_per_second",  # voiced segments
     "voiced_length",  # s, mean
-    "unvoiced_length",  # s, mean of what lies between voiced segments, silence included
+    "unvoiced_length",  # s, mean of the gaps between voiced segments, silence included
     "peaks_per_second",  # of loudness
     "equivalent_level",  # dB of the mean power
     "top_level",  # dB, 95 % of frames are below

@@ -1,4 +1,4 @@
-"""Makes the records of a sidecar: on the host in several processes, or in batches on the device."""
+"""Makes the records of a sidecar, in several processes on the host or in batches on the device."""
 
 import collections
 import contextlib
@@ -73,8 +73,8 @@ def device_tracks(waveforms: Sequence[np.ndarray]) -> list[Track]:
       waveforms: [N] float32 each, at 16 kHz.
 
     Returns:
-      What `audio.prosody.pitch` gives for each, but for rounding; around every 30 s of a longer
-      one the window of 40 ms does not reach over.
+      The result of `audio.prosody.pitch` for each, up to rounding; every 30 s of a longer one, the
+      window of 40 ms ends at the cut.
     """
     tracks = [(np.full(t, np.nan), np.zeros(t)) for t in (num_frames(len(w)) for w in waveforms)]
     for batch in make_batches(waveforms):
@@ -125,7 +125,7 @@ def read_waveform(source: CorpusSource, row: int) -> np.ndarray:
       [N] float32 at 16 kHz.
 
     Raises:
-      UserError: it cannot be read, or is not as long as the index says.
+      UserError: it cannot be read, or has another length than in the index.
     """
     waveform = source.waveform(row)
     expected = int(source.index.column("num_samples")[row])

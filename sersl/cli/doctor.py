@@ -73,7 +73,7 @@ def run(arguments) -> int:
 
 
 def describe(cluster: Cluster, environment: Mapping[str, str]) -> str:
-    """Says which cluster this is and which part of it this process.
+    """Describes the cluster and the place of this process in it.
 
     Args:
       cluster: as detected.
@@ -99,7 +99,7 @@ def describe(cluster: Cluster, environment: Mapping[str, str]) -> str:
 
 
 def environment_problems(environment: Mapping[str, str]) -> list[str]:
-    """Lists what the variables of this process will do that nobody wants.
+    """Lists problems that the environment variables of this process will cause.
 
     Args:
       environment: variables.
@@ -112,8 +112,8 @@ def environment_problems(environment: Mapping[str, str]) -> list[str]:
     tasks = environment.get("SLURM_NTASKS", "1")
     if alone and tasks != "1" and "SLURM_JOB_ID" in environment:
         wrong.append(
-            f"this is no task of Slurm job {environment['SLURM_JOB_ID']}, which has {tasks}: start "
-            "sersl with srun launch/slurm/task.sh"
+            f"this is not a task of Slurm job {environment['SLURM_JOB_ID']}, which has {tasks}: "
+            "start sersl with srun launch/slurm/task.sh"
         )
     proxies = [name for name in environment if name.lower() in ("http_proxy", "https_proxy")]
     if proxies and not alone and not _no_proxy(environment):

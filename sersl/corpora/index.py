@@ -113,7 +113,7 @@ class CorpusIndex:
           [num_utterances] float64, int64, or object (str); read-only.
 
         Raises:
-          UserError: there is no such column.
+          UserError: the column does not exist, or the file is damaged.
         """
         if name not in INDEX_SCHEMA.names:
             raise unknown_name("index column", name, INDEX_SCHEMA.names)
@@ -201,7 +201,7 @@ def prepare_command(folder: Path, data_dir: str | Path) -> str:
       data_dir: that it is in.
 
     Returns:
-      The command, with what it was prepared from, as far as the folder still tells.
+      The command, with the source as far as the folder still names it.
     """
     try:
         summary = read_summary(folder)
@@ -224,8 +224,8 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
       The index; it and the JSON files beside it are those that `sersl prepare` wrote.
 
     Raises:
-      UserError: the corpus is not there; the sentence names the command that makes it, or the
-        nearest corpus that is there; a bucket has none; or a file is damaged.
+      UserError: the corpus is not prepared, where the sentence names the command that makes it
+        and the nearest prepared corpus; a bucket has none; or a file is damaged.
     """
     check_name(corpus, what="corpus")
     local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir

@@ -1,7 +1,7 @@
-"""Prepares a corpus: from a folder, a manifest or nothing to `data_dir/<corpus>/<version>`.
+"""Prepares a corpus: writes `data_dir/<corpus>/<version>` from a folder, a manifest or nothing.
 
-However the work is shared, one process writes the corpus in the end, in the order of its listing:
-the files are the same.
+Encoding may be shared by threads, processes, hosts or Apache Beam. In the end one process writes
+the corpus in the order of its listing, so that the files are always the same.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class Prepared:
     Attributes:
       folder: `data_dir/<corpus>/<version>`.
       summary: what `prepare.json` holds.
-      skipped_work: True where it was finished before and nothing was written.
+      skipped_work: True if it was finished before and nothing was written.
     """
 
     folder: Path
@@ -99,27 +99,27 @@ def prepare(
       format: of the manifest; "" looks into it.
       columns: names of the manifest's columns, as "emotion=my_label,speaker=speaker_id".
       scale: of the manifest's ratings, as "arousal=1..5".
-      overwrite: prepare again what is finished; with `shard` only where the source has changed,
-        for of several runs the last to start may find the corpus that the others made.
+      overwrite: prepare a finished corpus again; with `shard` only if the source has changed,
+        because the last of several runs may find the corpus that the others have made.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
       allow_outside_paths: a manifest's relative paths may lead out of its folder, by "..".
       processes: that encode on this machine; 1: threads of this process.
-      shard: (i, n): encode only parts i, i + n, i + 2 n...; n runs share the work so, on any hosts
-        that see the same folders, and the one that ends last writes the corpus. An interrupted
-        run goes on where it was.
+      shard: (i, n): encode only parts i, i + n, i + 2 n..., so that n runs share the work, on any
+        hosts that see the same folders; the one that ends last writes the corpus. Rerun an
+        interrupted run to resume it.
       beam_options: of an Apache Beam pipeline that encodes, such as "runner=DirectRunner"; its
         workers must see the same folders.
       progress: called with (utterances encoded, utterances of this run).
       join_progress: of writing what several runs have encoded: (utterances written, all).
 
     Returns:
-      Where it is and what is in it, or None if other shards have parts to do. A finished corpus
-      whose source is unchanged is left alone.
+      The corpus, or None if other shards have parts to do. A finished corpus whose source is
+      unchanged is not written again.
 
     Raises:
       UserError: unknown corpus, missing folder, a manifest that cannot be read, a source that
         changed since it was prepared, no usable utterance, another number of utterances than
-        expected, another process at work on it, or a way to share the work that cannot be.
+        expected, another process that prepares it, or ways to share the work that do not fit.
     """
     _check_sharing(processes, shard, beam_options)
     refuse_remote(data_dir, "prepare")
@@ -137,7 +137,7 @@ def prepare(
             builder.allow_outside_paths = allow_outside_paths
         return builder
 
-    # TFDS looks at its folder when a builder is made: one that is not there is asked for paths.
+    # TFDS reads the folder of a builder when it is made; this one must not find a corpus there.
     builder = make(Path(data_dir) / STAGING)
     job = _Job(Path(data_dir), builder, overwrite=overwrite, shared=shard is not None)
     parts = None
@@ -178,7 +178,7 @@ class _Job:
         return self._builder.source_fingerprint()
 
     def finished(self) -> dict[str, Any] | None:
-        """Reads the summary of a corpus that is there and was prepared from this source."""
+        """Reads the summary of a finished corpus that was prepared from this source."""
         source = self.source  # before anything is written
         if self._again:
             return None
@@ -226,13 +226,12 @@ def _check_sharing(processes: int, shard: tuple[int, int] | None, beam_options) 
         check_shard(shard)
     if beam_options is not None and (shard is not None or processes > 1):
         raise UserError(
-            "--beam_pipeline_options say themselves how the work is shared: leave --shard and "
-            "--processes out"
+            "--beam_pipeline_options set how the work is shared: leave --shard and --processes out"
         )
 
 
 def _read_finished(final: Path, source: str, *, overwrite: bool) -> dict[str, Any] | None:
-    """Reads the summary of a corpus that is there and was prepared from this source."""
+    """Reads the summary of a finished corpus that was prepared from this source."""
     if not (final / SUMMARY_FILE).is_file():
         return None
     try:
@@ -258,7 +257,7 @@ def _encode_share(builder: Builder, parts: Parts, shard: tuple[int, int]) -> Non
     wanted = frozenset(share.to_do)
     items = (item for row, item in enumerate(builder.listed()) if parts.part_of(row) in wanted)
     encoded = encode_all(builder.name, items, processes=builder.processes)
-    # Closed here, not when the interpreter gets round to it: it waits for its processes.
+    # Closed here and not by the garbage collector, since it waits for its processes.
     with contextlib.closing(encoded):
         for part in share.to_do:
             own = itertools.islice(encoded, len(parts.rows[part]))

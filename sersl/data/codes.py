@@ -25,7 +25,7 @@ class CodeReader:
 
     Attributes:
       fingerprint: of the code book.
-      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels it knows.
+      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels it depends on.
     """
 
     def __init__(self, index: CorpusIndex, book: str, *, num_codes: int):
@@ -37,7 +37,7 @@ class CodeReader:
           num_codes: that the run expects it to have.
 
         Raises:
-          UserError: there are no such codes, or they were made for other records.
+          UserError: the codes are missing or damaged, or were made for other records.
         """
         self._index, self._book = index, book
         self._folder = codes_folder(index, book)

@@ -107,7 +107,7 @@ def _compare_files(folder: Path, progress: Progress | None) -> list[str]:
 
 @contextlib.contextmanager
 def _collected(faults: list[str]) -> Iterator[None]:
-    """Adds an error to the faults, unless the digests have told of it already."""
+    """Adds an error to the faults, unless the digests have found it already."""
     known = bool(faults)
     try:
         yield
@@ -139,7 +139,7 @@ def _open(folder: Path) -> CorpusIndex:
 
 
 def _first(faults: Iterator[str]) -> list[str]:
-    """Keeps the first of many faults, and says that there are more."""
+    """Keeps the first faults, and a note that there are more."""
     kept: list[str] = []
     for fault in faults:
         if len(kept) == _MOST_FAULTS:

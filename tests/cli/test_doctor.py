@@ -42,7 +42,7 @@ def test_doctor_when_in_an_environment_then_says_which(environment, words, tmp_p
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
-        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, "no task of Slurm job 7, which has 4"),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, "not a task of Slurm job 7, which has 4"),
         ({**GIVEN, "HTTPS_PROXY": "proxy:80"}, "HTTPS_PROXY may catch the connections"),
     ],
 )

@@ -238,7 +238,7 @@ def _sample(
 
 
 def _kept_frames(file: Path) -> np.ndarray | None:
-    """Reads frames [n, D] that an interrupted run left; None where there are none, or damaged."""
+    """Reads frames [n, D] that an interrupted run left; None if there are none, or damaged."""
     try:
         return np.load(file)
     except (OSError, ValueError, EOFError):
@@ -246,7 +246,7 @@ def _kept_frames(file: Path) -> np.ndarray | None:
 
 
 def _kept_iteration(file: Path) -> kmeans.Iteration | None:
-    """Reads the last iteration of an interrupted run; None where there is none, or damaged."""
+    """Reads the last iteration of an interrupted run; None if there is none, or damaged."""
     try:
         with np.load(file) as kept:
             number, inertia = int(kept["number"]), float(kept["inertia"])

@@ -1,6 +1,6 @@
-"""The folder of a code book: centroids in codebook.safetensors, what they are in codebook.json.
+"""The folder of a code book: centroids in codebook.safetensors, their origin in codebook.json.
 
-The folder's name is that of the code book, and of the codes made with it.
+The code book, and the codes made with it, have the name of the folder.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _ABOUT = {"identity": dict, "num_frames": int, "iterations": int, "inertia": int
 
 @dataclass(frozen=True)
 class CodeBook:
-    """Centroids and what they were made of.
+    """Centroids and their origin.
 
     Attributes:
       name: of the folder, and of the codes.
@@ -49,10 +49,10 @@ def read_codebook(folder: str | Path) -> CodeBook | None:
     """Reads a code book.
 
     Args:
-      folder: of it.
+      folder: of the code book.
 
     Returns:
-      The code book; None where the folder holds none.
+      The code book; None if the folder holds none.
 
     Raises:
       UserError: it is damaged.
@@ -85,7 +85,7 @@ def check_output(folder: str | Path) -> None:
     """Checks, before any work, that a code book can be written.
 
     Args:
-      folder: of it.
+      folder: of the code book.
 
     Raises:
       UserError: its name cannot be that of codes, it holds something else or cannot be written.

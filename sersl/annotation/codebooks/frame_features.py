@@ -1,4 +1,4 @@
-"""What is clustered of a frame: its cepstrum, or what a layer of an encoder says of it."""
+"""Features of frames to cluster: the cepstrum, or the output of a layer of an encoder."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ class FrameFeatures:
     Attributes:
       identity: all that the vectors depend on, JSON-able.
       compute: (waveform [B, N], num_samples int [B]) -> float32 [B, T, D]; jitted.
-      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels they know.
+      labels_of: {"corpus", "version", "fingerprint"} of corpora whose labels they depend on.
     """
 
     identity: dict
@@ -95,7 +95,7 @@ def layer_features(
 
 
 def _mfcc(waveform: jax.Array, num_samples: jax.Array) -> jax.Array:
-    """MFCC and slopes; the last real frame stands behind the end and the first before the start."""
+    """MFCC and slopes; the first and the last real frame are repeated beyond the ends."""
     cepstra = describe_frames("mfcc", waveform)
     last = jnp.maximum(num_frames(num_samples) - 1, 0)[:, None]
     first = _slope(cepstra, last)

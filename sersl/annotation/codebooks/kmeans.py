@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-_ROWS_PER_DEVICE = 4096  # frames whose distances to all centroids are there at once
+_ROWS_PER_DEVICE = 4096  # frames whose distances to all centroids are in memory at once
 _START_FRAMES_PER_CODE = 50  # frames that k-means++ looks at
 
 
@@ -17,7 +17,7 @@ class Frames(NamedTuple):
 
     Attributes:
       values: float32 [blocks, rows, D], rows cut over the devices.
-      weights: float32 [blocks, rows], 0 where a block is filled up.
+      weights: float32 [blocks, rows], 0 for padding.
     """
 
     values: jax.Array
@@ -25,7 +25,7 @@ class Frames(NamedTuple):
 
 
 class Iteration(NamedTuple):
-    """Where the fit is.
+    """State of the fit.
 
     Attributes:
       number: iterations done.
@@ -45,7 +45,7 @@ def place(values: np.ndarray) -> Frames:
       values: float32 [n, D].
 
     Returns:
-      Frames, filled up with zeros to whole blocks.
+      Frames, padded with zeros to whole blocks.
     """
     devices = jax.local_devices()
     rows = min(_ROWS_PER_DEVICE, -(-len(values) // len(devices))) * len(devices)

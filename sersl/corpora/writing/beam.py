@@ -73,7 +73,7 @@ def write_parts(
     Args:
       builder: of the corpus; workers make their own from its arguments.
       parts: of the corpus, in a folder that all workers see under the same path.
-      runner: of Beam, or its name; None: as the options say.
+      runner: of Beam, or its name; None: of the options.
       options: `PipelineOptions`, or None.
       progress: called every 2 s with (utterances encoded, all).
 
@@ -130,7 +130,7 @@ def _import_beam():
 
 @contextlib.contextmanager
 def _reported(parts: Parts, progress: Callable[[int, int], None] | None) -> Iterator[None]:
-    """Counts the parts that are there while others write them."""
+    """Counts the finished parts while others write them."""
     if progress is None:
         yield
         return

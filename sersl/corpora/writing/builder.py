@@ -94,7 +94,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
 
     @abc.abstractmethod
     def source_fingerprint(self) -> str:
-        """Sums up the source (names and sizes), to tell whether it changed."""
+        """Hashes names and sizes of the source, to detect changes."""
 
     def count(self) -> int:
         """Counts the utterances and checks their ids before any audio is read.
@@ -305,7 +305,7 @@ class FolderBuilder(Builder):
                 yield item
 
     def source_fingerprint(self) -> str:
-        """Sums up names and sizes of all audio and label files."""
+        """Hashes names and sizes of all audio and label files."""
         tables = (table for table in self.tables() if (self.audio_dir / table).is_file())
         files = (*tables, *self.files())
         return listing_fingerprint(self.audio_dir, files)

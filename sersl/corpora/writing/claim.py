@@ -22,7 +22,7 @@ from sersl.core.version import __version__
 STAGING = ".preparing"  # folder of `data_dir` for what is not finished
 _WORK_FILE = "work.json"
 _LOCK = ".lock"  # ending of the locks in it
-_PARTS = ".parts"  # ending of the folders in it with parts, which a later run goes on with
+_PARTS = ".parts"  # ending of the folders in it with parts, from which a later run resumes
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def _version(package: str) -> str | None:
 
 
 def _clear_stale(data_dir: Path, corpus: str) -> None:
-    """Removes unfinished corpora whose processes were killed: nobody holds their locks."""
+    """Removes unfinished corpora of killed processes, whose locks are free."""
     for folder in (data_dir / STAGING).iterdir():
         name = folder.name
         if name == corpus or name.endswith((_LOCK, _PARTS)) or not folder.is_dir():
@@ -162,7 +162,7 @@ def _claim(
 ) -> None:
     """Takes the lock of a corpus; no process that does other work may hold it."""
     if there is None:
-        # Without any parts, whoever holds it has the corpus alone and will be done with it.
+        # Without parts, a process that holds the lock prepares the corpus alone and will end.
         fcntl.flock(lock, fcntl.LOCK_EX)
         return
     try:
@@ -177,7 +177,7 @@ def _claim(
 
 
 def _read_work(data_dir: Path, corpus: str) -> dict[str, Any] | None:
-    """Reads what the parts are of; {}, which is no work, where the file is damaged."""
+    """Reads the description of the parts; {}, which equals no work, if the file is damaged."""
     try:
         return parse_json((parts_folder(data_dir, corpus) / _WORK_FILE).read_bytes())
     except FileNotFoundError:
@@ -191,7 +191,7 @@ def _open_lock(data_dir: Path, name: str) -> Iterator[IO[str]]:
     folder = data_dir / STAGING
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # NFS wants a file open for reading for a shared lock, for writing for an exclusive one.
+        # NFS requires a file open for reading for a shared lock, for writing for an exclusive one.
         file = os.fdopen(os.open(folder / f"{name}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o666), "r+")
     except OSError as error:
         raise UserError(

@@ -183,7 +183,7 @@ def divide_evenly(total: int) -> list[range]:
       total: rows; at least 1.
 
     Returns:
-      At least 256 parts where there are as many rows, of at most 256 rows.
+      At least 256 parts if there are as many rows, of at most 256 rows each.
     """
     size = min(_MOST_ROWS, -(-total // _FEWEST_PARTS))
     return [range(i, min(i + size, total)) for i in range(0, total, size)]
