@@ -17,8 +17,10 @@ from sersl.corpora.index import CorpusIndex, read_summary
 from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view
 from sersl.data.sources import CorpusSource
 from sersl.eval.predictions import Predictions, write_predictions
-from sersl.eval.report import score_table, score_workdir, write_report
-from sersl.eval.results import score
+from sersl.eval.report import write_report
+from sersl.eval.report_tables import score_table
+from sersl.eval.results import score, score_workdir
+from sersl.eval.workdir_files import write_results
 from sersl.release.predict.outputs import OK, Answer
 from sersl.release.predict.predictor import Model, load
 from sersl.release.starting_weights import corpora_of_model
@@ -150,7 +152,7 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
     output.mkdir(parents=True, exist_ok=True)
     write_predictions(output / "predictions.csv", predictions)
     write_json(output / "config.json", settings)
-    write_json(output / "results.json", results)
+    write_results(output, results)
     return results
 
 

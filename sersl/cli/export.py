@@ -11,7 +11,13 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
-from sersl.eval.workdir_files import Trained, check_files, read_json, read_trained
+from sersl.eval.workdir_files import (
+    Trained,
+    check_files,
+    read_json,
+    read_results,
+    read_trained,
+)
 from sersl.release.folder import Finish, copy_model, read_model, write_encoder, write_model
 from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
 from sersl.release.onnx.exporting import write_onnx
@@ -58,6 +64,8 @@ def _export(workdir: Path, output: Path, arguments: Namespace, finish: Finish | 
         copy_model(workdir, output, finish=finish)
         return
     settings = read_json(workdir / "config.json")
+    if not isinstance(settings, dict):
+        settings = {}
     if "objectives" in settings:
         _export_encoder(workdir, output, licence=arguments.licence, finish=finish)
     elif "protocol" in settings:
@@ -99,7 +107,7 @@ def _export_model(
         config=config,
         categories=trained.categories,
         dimensions=predicted_dimensions(trained, config),
-        results=read_json(workdir / "results.json") if scored else None,
+        results=read_results(workdir) if scored else None,
         corpora=trained.corpora,
         origin=read_origin(workdir),
         licence=licence,

@@ -17,8 +17,10 @@ from sersl.corpora.prepare import prepare
 from sersl.corpora.protocols.by_group import has_split
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
-from sersl.eval.report import score_table, score_workdir, write_report
-from sersl.eval.workdir_files import read_json
+from sersl.eval.report import write_report
+from sersl.eval.report_tables import score_table
+from sersl.eval.results import score_workdir
+from sersl.eval.workdir_files import read_folds
 from sersl.finetuning.folds import choose_view
 from sersl.finetuning.run import check_settings, finetune
 from sersl.parallel import distributed
@@ -145,7 +147,7 @@ def report(config: FinetuneConfig, workdir: Path) -> None:
       config: of the run.
       workdir: with folds.json and `folds/<fold>/answers.npz`.
     """
-    folds = [fold["fold"] for fold in read_json(workdir / "folds.json") if fold["num_test"]]
+    folds = [fold["fold"] for fold in read_folds(workdir) if fold["num_test"]]
     if not folds:
         print(f"finetuned: {workdir} (no fold with a test side was asked for, so no scores)")
         return
@@ -160,7 +162,7 @@ def report(config: FinetuneConfig, workdir: Path) -> None:
         names=view.names,
         classes=classes,
     )
-    results = score_workdir(workdir)
+    results = score_workdir(workdir, predictions_are_new=True)
     page = write_report(workdir)
     print(score_table(results))
     print(f"report: {page}")

@@ -12,9 +12,6 @@ from sersl.eval import metrics
 from sersl.eval.answers import Answers
 from sersl.eval.predictions import TEXT_COLUMNS, Predictions, write_predictions
 
-# A concordance of fewer ratings is not defined.
-_FEWEST_RATINGS = 2
-
 
 def validation_scores(answers: Answers) -> dict[str, float]:
     """Scores the validation side; "selection" is what the best step is chosen by.
@@ -39,12 +36,8 @@ def validation_scores(answers: Answers) -> dict[str, float]:
     ccc = {}
     for i, name in enumerate(answers.dimension_names.tolist()):
         truth = answers.true_dimensions[:, DIMENSIONS.index(name)]
-        rated = np.isfinite(truth)
-        if rated.sum() < _FEWEST_RATINGS:
-            continue
-        predicted = answers.dimensions[rated, i]
-        finite = bool(np.isfinite(predicted).all())
-        ccc[f"ccc_{name}"] = metrics.ccc(truth[rated], predicted) if finite else math.nan
+        if metrics.is_measurable(truth):
+            ccc[f"ccc_{name}"] = metrics.ccc(truth, answers.dimensions[:, i])
     if ccc:
         chosen.append(float(np.mean(list(ccc.values()))))
     if chosen:

@@ -12,6 +12,7 @@ import numpy as np
 from sersl.core.errors import UserError, unknown_name
 
 Array = np.ndarray
+UNRATED = "no utterance is rated"
 
 
 def indices(values: Sequence[str] | Array, names: Sequence[str]) -> Array:
@@ -158,12 +159,16 @@ def undefined_ccc(truth: Array, predicted: Array) -> str:
     """
     known = ~np.isnan(truth)
     if not known.any():
-        return "no utterance is rated"
-    if not (np.isfinite(truth[known]).all() and np.isfinite(predicted[known]).all()):
+        return UNRATED
+    if not np.isfinite(predicted[known]).all():
         return "a prediction is not a finite number"
-    if np.ptp(truth[known]) == 0:
-        return "all ratings are the same"
-    return ""
+    return "" if is_measurable(truth) else "all ratings are the same"
+
+
+def is_measurable(truth: Array) -> bool:
+    """Tells whether ratings [N], NaN where there is none, differ, so that a correlation exists."""
+    known = truth[~np.isnan(truth)]
+    return bool(len(known) and np.ptp(known) > 0)
 
 
 def majority_baseline(truth: Array, names: Sequence[str]) -> dict:

@@ -1,4 +1,4 @@
-"""The page of a report: one Jinja template that needs no network and no other file."""
+"""The Jinja template of a report, a page that needs no network and no other file."""
 
 STYLE = """
 :root { --ink:#1f2937; --muted:#6b7280; --line:#e5e7eb; --soft:#f8fafc; --accent:#2563eb;
@@ -74,7 +74,7 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 
 {% if scores %}
 <section>
-<h2>Scores beside guessing</h2>
+<h2>Scores compared with guessing</h2>
 <div class="scroll"><table>
 <thead><tr><th></th><th class="num">UAR (UA)</th><th class="num">accuracy (WA)</th>
 <th class="num">macro F1</th></tr></thead>
@@ -86,10 +86,10 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 {% endfor %}
 </tbody></table></div>
 <p class="note">UAR is the unweighted average recall, which papers also call UA or balanced
-accuracy; accuracy is what they call WA. All folds' test utterances are pooled
-({{ metrics.num_with_category }} with a category). Intervals: {{ interval_note }}. Majority always
-answers &ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally
-often.</p>
+accuracy; accuracy is what they call WA. The test utterances of all folds are pooled
+({{ metrics.num_with_category }} with a category). Majority always predicts
+&ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally often.</p>
+<p class="note">{{ interval_note }}{% if spread_note %}; {{ spread_note }}{% endif %}</p>
 </section>
 {% endif %}
 
@@ -103,7 +103,8 @@ often.</p>
 </table></div>
 {{ figure("dimensions", "Predicted against true arousal, dominance and valence") }}
 <p class="note">Concordance correlation over all test utterances that have a rating
-({{ metrics.num_with_dimensions }}), on the scale 0 to 1. Any constant answer scores 0.</p>
+({{ metrics.num_with_dimensions }}), on the scale 0 to 1. Any constant prediction scores 0.
+{% for note in undefined_notes %}<br>{{ note }}{% endfor %}</p>
 </section>
 {% endif %}
 
@@ -117,6 +118,8 @@ often.</p>
 <td class="num">{{ row.found }}</td><td class="num">{{ row.recall }}</td>
 <td><div class="bar"><i style="width:{{ row.percent }}%"></i></div></td></tr>{% endfor %}</tbody>
 </table></div>
+{% if absent %}<p class="note">{{ absent | join(", ") }}: the recall is not defined, because there
+is no such utterance</p>{% endif %}
 {{ figure("confusion", "Confusion matrix, rows are the truth") }}
 </section>
 {% endif %}
@@ -135,6 +138,7 @@ often.</p>
 <td class="wide">{{ row.speakers }}</td></tr>
 {% endfor %}
 </tbody></table></div>
+{% for note in fold_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {{ figure("speakers", "UAR of every speaker") }}
 {% if gender_rows %}
 <h3>By gender</h3>
@@ -144,6 +148,7 @@ often.</p>
 <tbody>{% for row in gender_rows %}<tr><th>{{ row.name }}</th><td class="num">{{ row.total }}</td>
 {% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
 </table></div>
+{% for note in gender_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {% endif %}
 </section>
 
@@ -151,7 +156,7 @@ often.</p>
 <section>
 <h2>Training</h2>
 {{ figure("training", "Training loss and validation scores") }}
-<p class="note">Validation speakers come from the training side; the test fold chooses nothing.
+<p class="note">Validation speakers come from the training side; nothing is chosen on the test fold.
 {% if no_curves %}No curve was found for {{ no_curves | join(", ") }}.{% endif %}</p>
 </section>
 {% endif %}

@@ -1,19 +1,22 @@
-"""`predictions.csv`: truth and prediction of every tested utterance, by name."""
+"""`predictions.csv`: truth and prediction of every tested utterance, in columns by name."""
 
 import csv
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sersl.core.cells import from_cell, to_cell
-from sersl.core.errors import UserError
+from sersl.core.errors import UserError, unknown_name
 from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS
 
 TEXT_COLUMNS = ("utterance_id", "fold", "speaker", "corpus", "gender", "category", "predicted")
+_REMEDY = "rerun `sersl finetune`, which writes the file again"
+_ROUNDING = 1e-5  # probabilities have six digits in the file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +28,8 @@ class Predictions:
       names: C category names, in the order of `scores`.
       scores: float64 [N, C], probabilities.
       truth: float64 [N, 3] in 0..1, arousal, dominance, valence; NaN where there is none.
-      predicted: float64 [N, 3], NaN throughout where the model does not predict a dimension; None
-        when it predicts none.
+      predicted: float64 [N, 3], all NaN for a dimension that the model does not predict; None if it
+        predicts none.
     """
 
     text: dict[str, np.ndarray]
@@ -43,12 +46,12 @@ class Predictions:
         """Names of the dimensions that the model predicts."""
         if self.predicted is None:
             return ()
-        there = ~np.isnan(self.predicted).all(0)
-        return tuple(name for name, any_ in zip(DIMENSIONS, there, strict=True) if any_)
+        found = ~np.isnan(self.predicted).all(0)
+        return tuple(name for name, is_found in zip(DIMENSIONS, found, strict=True) if is_found)
 
     @property
     def groups(self) -> np.ndarray:
-        """Names every row's speaker, told apart by corpus: str [N]."""
+        """Names of the speakers of all rows with their corpus, str [N]."""
         pairs = zip(self.text["corpus"], self.text["speaker"], strict=True)
         return np.array([f"{corpus}/{speaker}" for corpus, speaker in pairs])
 
@@ -63,28 +66,10 @@ def read_predictions(path: str | Path) -> Predictions:
       The predictions, rows in the order of the file.
 
     Raises:
-      UserError: missing file or column, a row without rest, no number, or an utterance twice.
+      UserError: the file, a column or a value is missing or damaged, or an utterance is doubled.
     """
     path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or [])
-            rows = list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"predictions {path} cannot be read: {error}; run `sersl finetune` first"
-        ) from error
-    for name in (*TEXT_COLUMNS, *DIMENSIONS):
-        if name not in header:
-            raise UserError(
-                f"{path} has no column {name!r} (columns: {', '.join(header) or 'none'})"
-            )
-    if not rows:
-        raise UserError(f"{path} has no rows: nothing was predicted, so nothing can be scored")
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}, line {line}: {len(header)} values are expected")
+    header, rows = _read_table(path)
     names = tuple(name.removeprefix("score_") for name in header if name.startswith("score_"))
     predicted = np.full((len(rows), len(DIMENSIONS)), np.nan)
     for i, name in enumerate(DIMENSIONS):
@@ -98,17 +83,8 @@ def read_predictions(path: str | Path) -> Predictions:
         truth=_numbers(path, rows, DIMENSIONS, empty=True),
         predicted=None if np.isnan(predicted).all() else predicted,
     )
-    seen = set()
-    for line, key in enumerate(
-        zip(result.text["corpus"], result.text["utterance_id"], strict=True), start=2
-    ):
-        if key in seen:
-            raise UserError(
-                f"{path}, line {line}: utterance {str(key[1])!r} of corpus "
-                f"{str(key[0])!r} is there twice; "
-                "every utterance must be tested once"
-            )
-        seen.add(key)
+    for line, problem in _problems(result):
+        raise UserError(f"{path}, line {line}: {problem}; {_REMEDY}")
     return result
 
 
@@ -118,7 +94,11 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     Args:
       path: the file.
       predictions: N rows.
+
+    Raises:
+      UserError: a prediction is not a finite number.
     """
+    _check_finite(predictions)
     columns: dict[str, Sequence[str]] = {
         name: [to_cell(str(text)) for text in predictions.text[name]] for name in TEXT_COLUMNS
     }
@@ -136,11 +116,37 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _texts(values: np.ndarray) -> list[str]:
-    return ["" if math.isnan(value) else f"{value:.6g}" for value in values]
+def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Reads the header and the rows, which must have as many values as the header."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or [])
+            rows = list(reader)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): run `sersl finetune` first"
+        ) from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}): {_REMEDY}") from error
+    for name in (*TEXT_COLUMNS, *DIMENSIONS):
+        if name not in header:
+            raise UserError(f"{path} has no column {name!r}: {_REMEDY}")
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise UserError(f"{path} has {count} columns {name!r}: {_REMEDY}")
+    if not rows:
+        raise UserError(f"{path} has no rows, so there is nothing to score: {_REMEDY}")
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}, line {line} does not have {len(header)} values: {_REMEDY}")
+    return header, rows
 
 
-def _numbers(path, rows, columns, *, empty: bool) -> np.ndarray:
+def _numbers(
+    path: Path, rows: Sequence[dict[str, str]], columns: Sequence[str], *, empty: bool
+) -> np.ndarray:
+    """Converts columns to float64 [N, columns]; NaN for an empty value, if that is allowed."""
     values = np.full((len(rows), len(columns)), np.nan)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -153,6 +159,61 @@ def _numbers(path, rows, columns, *, empty: bool) -> np.ndarray:
                 values[i, j] = math.nan
             if not math.isfinite(values[i, j]):
                 raise UserError(
-                    f"{path}, line {i + 2}: column {column!r} has {text!r}, which is no number"
+                    f"{path}, line {i + 2}: column {column!r} has {text[:40]!r}, which is not a "
+                    f"finite number; {_REMEDY}"
                 )
     return values
+
+
+def _problems(predictions: Predictions) -> Iterator[tuple[int, str]]:
+    """Finds rows that `write_predictions` does not write, each as (line, what is wrong)."""
+    text, seen = predictions.text, set()
+    for i in range(len(predictions)):
+        utterance = str(text["corpus"][i]), str(text["utterance_id"][i])
+        if utterance in seen:
+            yield i + 2, f"utterance {utterance[1]!r} of corpus {utterance[0]!r} is there twice"
+        seen.add(utterance)
+        if predictions.names:
+            problem = _category_problem(
+                predictions.names,
+                str(text["category"][i]),
+                str(text["predicted"][i]),
+                predictions.scores[i],
+            )
+            if problem:
+                yield i + 2, problem
+
+
+def _category_problem(
+    names: tuple[str, ...], truth: str, predicted: str, scores: np.ndarray
+) -> str:
+    """Explains what is wrong with the categories and the probabilities [C] of a row."""
+    for column, name in (("category", truth), ("predicted", predicted)):
+        if name not in names and (name or column == "predicted"):
+            return f"column {column!r}: {unknown_name('category', name, names)}"
+    if not ((scores >= 0) & (scores <= 1)).all():
+        return "a probability is not between 0 and 1"
+    # A released model may give none of the categories of a corpus a probability above 0.
+    if scores.any() and abs(scores.sum() - 1) > _ROUNDING * len(names):
+        return f"the probabilities add up to {scores.sum():.6g}, not to 1"
+    if scores[names.index(predicted)] < scores.max() - _ROUNDING:
+        return f"the predicted {predicted!r} does not have the highest probability"
+    return ""
+
+
+def _check_finite(predictions: Predictions) -> None:
+    wrong = ~np.isfinite(predictions.scores).all(1)
+    if predictions.predicted is not None:
+        columns = [DIMENSIONS.index(name) for name in predictions.dimensions]
+        wrong |= ~np.isfinite(predictions.predicted[:, columns]).all(1)
+    if wrong.any():
+        example = str(predictions.text["utterance_id"][wrong.argmax()])
+        raise UserError(
+            f"the predictions for {int(wrong.sum())} of {len(predictions)} utterances, e.g. "
+            f"{example!r}, are not finite numbers, so they cannot be scored: the training has "
+            "diverged; train again with a lower optimizer.learning_rate"
+        )
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:.6g}" for value in values]

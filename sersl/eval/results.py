@@ -1,41 +1,48 @@
-"""From `predictions.csv` to `results.json`: every number that a report or a model card shows."""
+"""Scores of `predictions.csv`: the content of `results.json`, for reports and model cards."""
 
 import hashlib
 import importlib.metadata
 import json
 import math
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
-from sersl.core.files import write_json
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import compare, metrics
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.workdir_files import check_files, read_json, read_trained
-
-SCHEMA = 1
+from sersl.eval.workdir_files import (
+    PREDICTIONS,
+    SCHEMA,
+    check_files,
+    check_predictions,
+    read_folds,
+    read_trained,
+    write_results,
+)
 
 
 def score(
     predictions: Predictions,
     *,
-    folds: Sequence[Mapping],
-    corpora: Sequence[Mapping],
-    protocol: Mapping,
+    folds: Sequence[Mapping[str, Any]],
+    corpora: Sequence[Mapping[str, Any]],
+    protocol: Mapping[str, Any],
     init_from: str,
     seed: int,
-) -> dict:
+) -> dict[str, Any]:
     """Scores predictions, over all folds together and in each.
 
     Args:
-      predictions: N utterances.
+      predictions: of N utterances.
       folds: {"fold", "test_speakers", "validation_speakers", "num_train", "num_test", "checks"}.
       corpora: {"corpus", "version", "fingerprint", "num_utterances", "num_speakers", "licence"}.
       protocol: at least {"name"}; kept as it is.
@@ -43,25 +50,21 @@ def score(
       seed: of the run, and of the bootstrap.
 
     Returns:
-      The content of `results.json`, JSON-able; an undefined score is None.
+      The content of `results.json`. A score that is not defined is None, and "undefined" beside it
+      has the reason.
 
     Raises:
-      UserError: a fold or a category of the predictions is not known.
+      UserError: the folds of the predictions are not those of `folds`.
     """
     known = [fold["fold"] for fold in folds]
-    for name in sorted(set(predictions.text["fold"]) - set(known)):
-        raise UserError(
-            f"predictions.csv has fold {str(name)!r}, which folds.json does not list: "
-            f"{', '.join(known) or 'none'}"
-        )
+    _check_folds(predictions, folds)
     scorer = _Scorer(predictions)
     everything = np.arange(len(predictions))
     of_fold = {name: np.flatnonzero(predictions.text["fold"] == name) for name in known}
     genders = sorted(set(predictions.text["gender"]) - {""})
-    overall = scorer(everything)
     intervals = compare.confidence_intervals(scorer, predictions.groups, seed=seed)
     fingerprints = [corpus["fingerprint"] for corpus in corpora]
-    result = {
+    result: dict[str, Any] = {
         "schema": SCHEMA,
         "protocol": dict(protocol),
         "corpus": {
@@ -76,15 +79,15 @@ def score(
         "categories": list(predictions.names),
         "dimensions": list(predictions.dimensions),
         "folds": [
-            {**fold, "metrics": _nested(scorer(of_fold[fold["fold"]]))}
+            {**fold, "metrics": scorer.nested(of_fold[fold["fold"]])}
             for fold in folds
             if len(of_fold[fold["fold"]])
         ],
-        "metrics": {**_nested(overall), **scorer.per_category(everything)},
+        "metrics": {**scorer.nested(everything), **scorer.per_category(everything)},
         "by_gender": {
             gender: {
                 "num_utterances": int((predictions.text["gender"] == gender).sum()),
-                **_nested(scorer(np.flatnonzero(predictions.text["gender"] == gender))),
+                **scorer.nested(np.flatnonzero(predictions.text["gender"] == gender)),
             }
             for gender in genders
         },
@@ -104,58 +107,84 @@ def score(
     return json.loads(json.dumps(_without_nan(result)))
 
 
-def score_workdir(workdir: str | Path) -> dict:
+def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> dict[str, Any]:
     """Scores a fine-tuning run and writes its `results.json`.
 
     Args:
       workdir: with config.json, corpora.json, folds.json and predictions.csv.
+      predictions_are_new: whether predictions.csv was written since it was last scored.
 
     Returns:
       What was written, see `score`.
 
     Raises:
-      UserError: a file is missing or does not fit the others.
+      UserError: a file is missing or damaged, or does not match the others.
     """
     workdir = Path(workdir)
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a fine-tuning run")
     check_files(workdir)
-    predictions = read_predictions(workdir / "predictions.csv")
+    if not predictions_are_new:
+        check_predictions(workdir)
+    predictions = read_predictions(workdir / PREDICTIONS)
     config = load_json(FinetuneConfig, workdir / "config.json")
-    folds = read_json(workdir / "folds.json")
+    folds = read_folds(workdir)
+    trained = read_trained(workdir)
     result = score(
         predictions,
         folds=folds,
-        corpora=read_trained(workdir).corpora,
+        corpora=trained.corpora,
         protocol={
             "name": config.protocol.name,
             "num_folds": len(set(predictions.text["fold"])),
             "validation_fraction": config.protocol.validation_fraction,
             "allow_speaker_overlap": config.protocol.allow_speaker_overlap,
             "view": config.labels.view,
-            "sha256": read_json(workdir / "corpora.json")["protocol_sha256"],
-            "warnings": sorted({w for fold in folds for w in fold["checks"]["warnings"]}),
+            "sha256": trained.protocol_sha256,
+            "warnings": sorted({w for fold in folds for w in fold["checks"].get("warnings", ())}),
         },
         init_from=config.init_from,
         seed=config.train.seed,
     )
-    write_json(workdir / "results.json", result)
-    return result
+    return write_results(workdir, result)
+
+
+def _check_folds(predictions: Predictions, folds: Sequence[Mapping[str, Any]]) -> None:
+    """Compares the number of predictions of each fold with folds.json."""
+    sizes = {fold["fold"]: fold["num_test"] for fold in folds}
+    found = Counter(str(name) for name in predictions.text["fold"])
+    for name in sorted(found.keys() - sizes.keys()):
+        raise UserError(
+            f"{PREDICTIONS} has fold {name!r}, which folds.json does not list "
+            f"({', '.join(sizes) or 'none'}): rerun `sersl finetune`, which writes both"
+        )
+    for name, size in sizes.items():
+        if size != found[name]:
+            raise UserError(
+                f"{PREDICTIONS} has {found[name]} predictions of fold {name!r}, and folds.json "
+                f"lists {size} test utterances: rerun `sersl finetune`, which writes both"
+            )
 
 
 def versions() -> dict[str, str]:
-    """Names the versions that made a result: python, jax, flax, numpy and sersl."""
+    """Lists the versions of python, jax, flax, numpy and sersl."""
     packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
     return {"python": platform.python_version(), **packages, "sersl": __version__}
 
 
 class _Scorer:
-    """Row numbers to flat scores; what needs doing once is done once."""
+    """Computes the scores of any rows of some predictions."""
 
     def __init__(self, predictions: Predictions):
         self._names = predictions.names
-        self._dimensions = predictions
-        self._columns = [(name, DIMENSIONS.index(name)) for name in predictions.dimensions]
+        self._rated = ~np.isnan(predictions.truth).all(axis=1)
+        self._dimensions: list[tuple[str, np.ndarray, np.ndarray]] = []
+        if predictions.predicted is not None:
+            for name in predictions.dimensions:
+                i = DIMENSIONS.index(name)
+                self._dimensions.append(
+                    (name, predictions.truth[:, i], predictions.predicted[:, i])
+                )
         text = predictions.text
         self._labelled = (text["category"] != "") & bool(self._names)
         self._truth = np.zeros(len(predictions), np.int64)
@@ -164,29 +193,36 @@ class _Scorer:
         self._truth[where] = metrics.indices(text["category"][where], self._names)
         self._predicted[where] = metrics.indices(text["predicted"][where], self._names)
 
-    def _pairs(self, rows):
-        rows = rows[self._labelled[rows]]
-        return self._truth[rows], self._predicted[rows]
-
     def __call__(self, rows: np.ndarray) -> dict[str, float]:
-        scores = {}
+        """Computes flat scores of rows [n]; NaN where one is not defined."""
+        scores: dict[str, float] = {}
         if self._labelled.any():
             scores.update(metrics.category_scores(*self._pairs(rows), len(self._names)))
-        predicted, truth = self._dimensions.predicted, self._dimensions.truth
-        if predicted is not None:
-            for name, i in self._columns:
-                scores[f"ccc.{name}"] = metrics.ccc(truth[rows, i], predicted[rows, i])
+        for name, truth, predicted in self._dimensions:
+            scores[f"ccc.{name}"] = metrics.ccc(truth[rows], predicted[rows])
         return scores
 
-    def per_category(self, rows: np.ndarray) -> dict:
-        known = ~np.isnan(self._dimensions.truth).all(axis=1)
+    def nested(self, rows: np.ndarray) -> dict[str, Any]:
+        """Computes the scores of rows [n] as in results.json, with reasons in "undefined"."""
+        reasons = {}
+        if self._labelled.any() and not self._labelled[rows].any():
+            reasons["categories"] = "no utterance has a category"
+        for name, truth, predicted in self._dimensions:
+            reasons[f"ccc.{name}"] = metrics.undefined_ccc(truth[rows], predicted[rows])
+        undefined = {name: reason for name, reason in reasons.items() if reason}
+        scores = _nested(self(rows))
+        return {**scores, "undefined": undefined} if undefined else scores
+
+    def per_category(self, rows: np.ndarray) -> dict[str, Any]:
+        """Counts rows [n] and computes their recalls and confusion matrix."""
         counts = {
             "num_with_category": int(self._labelled[rows].sum()),
-            "num_with_dimensions": int(known[rows].sum()),
+            "num_with_dimensions": int(self._rated[rows].sum()),
         }
         if not self._labelled.any():
             return counts
-        confusion = metrics.confusion_matrix(*self._pairs(rows), len(self._names))
+        truth, predicted = self._pairs(rows)
+        confusion = metrics.confusion_matrix(truth, predicted, len(self._names))
         recall = metrics.recalls(confusion).tolist()
         return {
             **counts,
@@ -194,7 +230,8 @@ class _Scorer:
             "confusion": {"names": list(self._names), "counts": confusion.tolist()},
         }
 
-    def baseline(self) -> dict:
+    def baseline(self) -> dict[str, Any]:
+        """Computes the scores of guessing."""
         if not self._labelled.any():
             return {}
         truth = self._truth[self._labelled]
@@ -203,8 +240,12 @@ class _Scorer:
             "chance": metrics.chance_baseline(truth, len(self._names)),
         }
 
+    def _pairs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = rows[self._labelled[rows]]
+        return self._truth[rows], self._predicted[rows]
 
-def _nested(scores: Mapping) -> dict:
+
+def _nested(scores: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: value for name, value in scores.items() if not name.startswith("ccc.")}
     return {
         **flat,
@@ -212,18 +253,27 @@ def _nested(scores: Mapping) -> dict:
     }
 
 
-def _mean_over_folds(per_fold: list[dict]) -> dict:
+def _mean_over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Averages scores over the folds in which they are defined.
+
+    The standard deviation is that of the population; of a single fold there is none.
+    """
     summary = {}
     for name in ("uar", "accuracy", "macro_f1"):
         values = [fold[name] for fold in per_fold if name in fold and not math.isnan(fold[name])]
         if values:
-            summary[name] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+            summary[name] = {
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values)) if len(values) > 1 else None,
+                "std_kind": "population",
+                "num_folds": len(values),
+            }
     return summary
 
 
-def _without_nan(value):
+def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

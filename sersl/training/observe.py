@@ -13,7 +13,10 @@ from tqdm import tqdm
 
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file
+from sersl.core.json_lines import read_json_lines
 from sersl.training.events import EventFile
+
+_REMEDY = "restore it from a copy, or remove it to continue without its lines"
 
 
 class Metrics:
@@ -74,16 +77,15 @@ class Metrics:
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """Reads metrics.jsonl; a last line cut off by a kill is left out, a missing file is empty."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
+    """Reads metrics.jsonl; leaves out a last line that a kill has cut off, [] if it is missing.
+
+    Raises:
+      UserError: another line is damaged.
+    """
+    lines = read_json_lines(path, what="log of a run", remedy=_REMEDY)
+    for number, line in enumerate(lines, start=1):
+        if type(line.get("step")) is not int:
+            raise UserError(f"{path} (log of a run), line {number} has no step; {_REMEDY}")
     return lines
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.eval import plots, report
+from sersl.eval.report_tables import score_table
+from sersl.eval.results import score_workdir
 from tests.eval.fake_run import make_predictions, write_run
 
 
@@ -13,7 +15,7 @@ from tests.eval.fake_run import make_predictions, write_run
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     write_run(workdir)
-    return workdir, report.score_workdir(workdir), report.write_report(workdir)
+    return workdir, score_workdir(workdir), report.write_report(workdir)
 
 
 def test_report_when_written_then_the_page_needs_nothing_else(run):
@@ -44,20 +46,46 @@ def test_report_when_written_then_it_has_scores_baselines_checks_and_config(run)
         assert (workdir / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_report_when_a_name_is_markup_then_it_is_escaped(tmp_path):
-    write_run(tmp_path, curves=False)
+HOSTILE = ("<script>x</script>", "$\\frac{1$", "a\nb", "\x1b[31m", "_hidden", "数" * 50)
+
+
+def test_report_when_names_are_hostile_then_they_are_escaped(tmp_path):
+    predictions = make_predictions(names=HOSTILE, rows=120)
+    for column in ("speaker", "gender", "utterance_id"):
+        values = predictions.text[column]
+        predictions.text[column] = np.array([f"<script>\n\x1b[1m{value}" for value in values])
+    write_run(tmp_path, predictions)
     corpora = json.loads((tmp_path / "corpora.json").read_text())
-    corpora["corpora"][0]["licence"] = "<script>alert(1)</script>"
+    for name in ("corpus", "version", "licence", "fingerprint"):
+        corpora["corpora"][0][name] = f"<script>{name}</script>\x1b"
     (tmp_path / "corpora.json").write_text(json.dumps(corpora))
-    report.score_workdir(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"name": "<script>", "init_from": "<script>"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    folds = json.loads((tmp_path / "folds.json").read_text())
+    folds[0]["checks"]["warnings"] = ["<script>"]
+    (tmp_path / "folds.json").write_text(json.dumps(folds))
+    results = score_workdir(tmp_path)
     text = report.write_report(tmp_path).read_text()
-    assert "<script>" not in text
-    assert "&lt;script&gt;" in text
+    assert "<script" not in text and "\x1b" not in text
+    assert text.count("&lt;script&gt;") > 20
+    assert "&lt;script&gt;\\n\\x1b[1m" in text
+    assert all(line.isprintable() for line in score_table(results).splitlines())
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc", "a/b", "", ".hidden", "a\nb"])
+def test_report_when_a_fold_has_the_name_of_another_folder_then_is_refused(tmp_path, name):
+    write_run(tmp_path, make_predictions(rows=60), curves=False)
+    folds = json.loads((tmp_path / "folds.json").read_text())
+    folds[0]["fold"] = name
+    (tmp_path / "folds.json").write_text(json.dumps(folds))
+    with pytest.raises(UserError, match=r"fold .* cannot be the name of a folder"):
+        score_workdir(tmp_path)
 
 
 def test_report_when_there_is_no_curve_and_no_dimension_then_those_parts_are_left_out(tmp_path):
     write_run(tmp_path, make_predictions(dimensions=False, rows=60), curves=False)
-    report.score_workdir(tmp_path)
+    score_workdir(tmp_path)
     text = report.write_report(tmp_path).read_text()
     assert "<h2>Training</h2>" not in text
     assert "<h2>Dimensions</h2>" not in text
@@ -69,8 +97,8 @@ def test_table_when_dimensions_are_predicted_but_never_rated_then_there_are_no_r
     predictions = make_predictions(rows=60)
     predictions.truth[:] = np.nan
     write_run(tmp_path, predictions)
-    results = report.score_workdir(tmp_path)
-    assert "CCC" not in report.score_table(results)
+    results = score_workdir(tmp_path)
+    assert "CCC" not in score_table(results)
     text = report.write_report(tmp_path).read_text()
     assert "<h2>Dimensions</h2>" not in text and "CCC arousal" not in text
 
@@ -80,7 +108,7 @@ def test_report_when_speakers_are_shared_then_it_is_marked(tmp_path):
     folds = json.loads((tmp_path / "folds.json").read_text())
     folds[0]["checks"]["speakers"]["train/test"] = 2
     (tmp_path / "folds.json").write_text(json.dumps(folds))
-    report.score_workdir(tmp_path)
+    score_workdir(tmp_path)
     text = report.write_report(tmp_path).read_text()
     assert text.count('<td class="bad">2 in train and test</td>') == 1
     # The other folds' speakers, and every fold's recordings.
@@ -90,14 +118,52 @@ def test_report_when_speakers_are_shared_then_it_is_marked(tmp_path):
 
 def test_report_when_a_curve_is_damaged_then_it_is_named(tmp_path):
     write_run(tmp_path)
-    (tmp_path / "folds" / "2" / "metrics.jsonl").write_text('{"step": 10, "lo')
-    report.score_workdir(tmp_path)
-    with pytest.raises(UserError, match=r"folds/2/metrics.jsonl is damaged"):
+    log = tmp_path / "folds" / "2" / "metrics.jsonl"
+    score_workdir(tmp_path)
+    log.write_text('{"step": 10, "loss": 1.0}\n{"step": 20, "lo')  # cut off by a kill
+    report.write_report(tmp_path)
+    log.write_text('{"step": 10, "lo\n{"step": 20, "loss": 1.0}\n')
+    with pytest.raises(UserError, match=r"folds/2/metrics.jsonl .*, line 1 is damaged: .*remove"):
         report.write_report(tmp_path)
 
 
+def test_table_when_scores_are_not_defined_then_a_dash_and_the_reason(tmp_path):
+    predictions = make_predictions(num_speakers=1, rows=60)
+    predictions.truth[:, 0] = np.where(np.isnan(predictions.truth[:, 0]), np.nan, 0.5)
+    predictions.text["category"][predictions.text["category"] == "fear"] = ""
+    write_run(tmp_path, predictions, curves=False)
+    results = score_workdir(tmp_path)
+    assert results["metrics"]["ccc"]["arousal"] is None
+    assert results["metrics"]["undefined"] == {"ccc.arousal": "all ratings are the same"}
+    table = score_table(results)
+    assert re.search(r"CCC arousal +- +-\n", table)
+    assert "CCC arousal is not defined, because all ratings are the same" in table
+    assert re.search(r"this model +0\.\d{3} - ", table)
+    assert "no intervals: there is only one speaker to draw" in table
+    text = report.write_report(tmp_path).read_text()
+    assert "CCC arousal is not defined, because all ratings are the same" in text
+    assert "fear: the recall is not defined" in text
+    assert "over dominance, valence" in text  # the mean of the others
+
+
+def test_table_when_a_fold_has_no_category_then_the_mean_is_over_the_others(tmp_path):
+    predictions = make_predictions()
+    predictions.text["category"][predictions.text["fold"] == "2"] = ""
+    write_run(tmp_path, predictions, curves=False)
+    results = score_workdir(tmp_path)
+    assert results["folds"][1]["metrics"]["uar"] is None
+    uar = [fold["metrics"]["uar"] for fold in results["folds"] if fold["fold"] != "2"]
+    mean = results["mean_over_folds"]["uar"]
+    assert (mean["num_folds"], mean["std_kind"]) == (3, "population")
+    assert mean["mean"] == pytest.approx(np.mean(uar))
+    assert mean["std"] == pytest.approx(np.sqrt(np.mean(np.square(uar - np.mean(uar)))))
+    assert "±: population standard deviation over the 3 folds" in score_table(results)
+    text = report.write_report(tmp_path).read_text()
+    assert "fold 2: UAR (UA), accuracy (WA), macro F1 are not defined" in text
+
+
 def test_table_when_printed_then_model_majority_and_chance_are_rows(run):
-    table = report.score_table(run[1])
+    table = score_table(run[1])
     assert re.search(r"this model +0\.\d{3} \[0\.\d{3}, 0\.\d{3}\]", table)
     assert re.search(r"majority +0\.200", table)
     assert re.search(r"chance +0\.200 +0\.200", table)
@@ -113,9 +179,6 @@ def test_plots_when_there_are_many_speakers_or_empty_rows_then_still_drawn(tmp_p
     plots.confusion(tmp_path / "c.png", names=["a", "b"], counts=np.array([[3, 0], [0, 0]]))
     assert (tmp_path / "s.png").stat().st_size > 1000
     assert (tmp_path / "c.png").stat().st_size > 1000
-
-
-HOSTILE = ("<script>x</script>", "$\\frac{1$", "a\nb", "\x1b[31m", "_hidden", "数" * 50)
 
 
 def test_plots_when_names_are_odd_then_drawn_without_a_warning(tmp_path, recwarn):

@@ -6,8 +6,9 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.eval import results
-from sersl.eval.predictions import read_predictions
-from tests.eval.fake_run import make_predictions, write_run
+from sersl.eval.predictions import read_predictions, write_predictions
+from sersl.eval.workdir_files import read_results
+from tests.eval.fake_run import NAMES, make_predictions, write_run
 
 
 @pytest.fixture
@@ -105,14 +106,31 @@ def _edit(path, change):
         csv.writer(file).writerows(rows)
 
 
+def _swap_prediction(rows):
+    rows[3][6] = next(name for name in NAMES if name != rows[3][6])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda rows: rows[0].__setitem__(2, "speeker"), "no column 'speaker'"),
         (lambda rows: rows.append(rows[1]), "line 242: utterance 'utterance-0000'.*twice"),
         (lambda rows: rows[3].__setitem__(7, "much"), "line 4: column 'score_angry' has 'much'"),
-        (lambda rows: rows[3].__setitem__(7, "nan"), "'nan', which is no number"),
-        (lambda rows: rows[3].__delitem__(slice(5, None)), "line 4: 18 values are expected"),
+        (lambda rows: rows[3].__setitem__(7, "nan"), "'nan', which is not a finite number"),
+        (lambda rows: rows[3].__setitem__(7, "1e999"), "'1e999', which is not a finite number"),
+        (lambda rows: rows[3].__setitem__(7, ""), "'', which is not a finite number"),
+        (lambda rows: rows[3].__setitem__(-1, "inf"), "predicted_valence' has 'inf'"),
+        (lambda rows: rows[3].__setitem__(7, "1.5"), "line 4: a probability is not between"),
+        (lambda rows: rows[3].__setitem__(7, "-0.1"), "line 4: a probability is not between"),
+        (lambda rows: rows[3].__setitem__(7, "0.9"), "line 4: the probabilities add up to"),
+        (_swap_prediction, "line 4: the predicted '.*' does not have the highest probability"),
+        (lambda rows: rows[3].__setitem__(6, ""), "line 4: column 'predicted': unknown category"),
+        (lambda rows: rows[3].__delitem__(slice(5, None)), "line 4 does not have 18 values"),
+        (lambda rows: rows[3].append("1"), "line 4 does not have 18 values"),
+        (lambda rows: rows[0].__setitem__(1, "speaker"), "no column 'fold'"),
+        (lambda rows: rows[0].__setitem__(8, "score_angry"), "has 2 columns 'score_angry'"),
+        (lambda rows: rows.pop(), "59 predictions of fold '4', and folds.json lists 60"),
+        (lambda rows: rows[3].__setitem__(1, "2"), "fold '1', and folds.json lists 60"),
         (lambda rows: rows.__delitem__(slice(1, None)), "has no rows"),
         (lambda rows: rows[3].__setitem__(1, "9"), "fold '9', which folds.json does not list"),
         (lambda rows: rows[3].__setitem__(5, "angyr"), "did you mean 'angry'"),
@@ -133,6 +151,75 @@ def test_scoring_when_a_file_is_missing_then_it_is_named(tmp_path, name):
     (tmp_path / name).unlink()
     with pytest.raises(UserError, match=name):
         results.score_workdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "results.json"])
+def test_scoring_when_any_byte_has_changed_since_then_is_refused(scored, name):
+    workdir = scored[2]
+    path = workdir / name
+    content = path.read_bytes()
+    random = np.random.default_rng(0)
+    for place in [0, len(content) - 2, *random.integers(0, len(content), 30).tolist()]:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(random.integers(0, 7))
+        path.write_bytes(damaged)
+        try:
+            results.score_workdir(workdir)
+        except UserError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            # A space more or less is the same JSON.
+            assert name == "results.json" and json.loads(damaged) == json.loads(content)
+    for damaged in (b"", content[: len(content) // 2], b"[]", b"null", b"[" * 100_000):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=name):
+            results.score_workdir(workdir)
+    path.write_bytes(content)
+    results.score_workdir(workdir)
+
+
+def test_scoring_when_the_predictions_are_new_then_older_results_do_not_matter(scored):
+    _, result, workdir = scored
+    write_predictions(workdir / "predictions.csv", make_predictions(seed=5))
+    with pytest.raises(UserError, match="has changed since it was scored: rerun `sersl finetune`"):
+        results.score_workdir(workdir)
+    again = results.score_workdir(workdir, predictions_are_new=True)
+    assert again["metrics"]["uar"] != result["metrics"]["uar"]
+
+
+def test_results_when_written_by_an_earlier_version_then_they_are_read(scored):
+    _, result, workdir = scored
+    old = {k: v for k, v in result.items() if k not in ("sha256", "predictions_sha256")}
+    (workdir / "results.json").write_text(json.dumps(old))
+    assert read_results(workdir) == old
+    results.score_workdir(workdir)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        '[{"fold": 1}]',
+        '[{"fold": "1", "num_train": 1, "num_test": "2", "test_speakers": [], "checks": {}}]',
+        "[3]",
+        '[{"fold": "1", "num_train": 1, "num_test": 1e999}]',
+    ],
+)
+def test_scoring_when_the_folds_are_damaged_then_one_sentence_names_the_file(tmp_path, content):
+    write_run(tmp_path, curves=False)
+    (tmp_path / "folds.json").write_text(content)
+    with pytest.raises(UserError, match=r"folds\.json"):
+        results.score_workdir(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("what", ["scores", "predicted"])
+def test_predictions_when_they_are_not_finite_then_are_not_written(tmp_path, what, bad):
+    predictions = make_predictions(rows=20)
+    getattr(predictions, what)[3, 1] = bad
+    with pytest.raises(UserError, match=r"1 of 20 utterances, e\.g\. 'utterance-0003', are not"):
+        write_predictions(tmp_path / "predictions.csv", predictions)
+    assert not (tmp_path / "predictions.csv").exists()
 
 
 def test_scoring_when_the_workdir_is_missing_then_said(tmp_path):

@@ -1,0 +1,250 @@
+"""The tables of a report, for the terminal and for the page."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sersl.core.display import one_line
+from sersl.corpora.labels import DIMENSIONS
+from sersl.eval.metrics import UNRATED
+
+SCORES = {"uar": "UAR (UA)", "accuracy": "accuracy (WA)", "macro_f1": "macro F1"}
+# What two sides of a fold may share, see sersl.corpora.protocols.division.check_overlap.
+CHECKS = {"speakers": "speakers", "audio": "recordings", "texts": "sentences"}
+NONE = "-"  # for a score that is not defined; a note has the reason
+_MOST_NAMES = 30
+
+Results = Mapping[str, Any]  # content of results.json
+
+
+def score_table(results: Results) -> str:
+    """Formats the scores next to those of guessing, several lines for a terminal."""
+    lines = []
+    rows = _score_rows(results)
+    if rows:
+        lines.append(
+            f"{'':<14}" + "".join(f"{title + 5 * ' ':>24}" for title in SCORES.values()).rstrip()
+        )
+        for row in rows:
+            cells = [f"{value} {note:<14}" for value, note in row["cells"]]
+            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>24}" for cell in cells).rstrip())
+    for row in _dimension_rows(results):
+        lines.append(f"CCC {row['name']:<10}{row['value']:>10} {row['interval']:>13}")
+    if not lines:
+        return "nothing to score: no utterance has a category or a rating"
+    notes = [_spread_note(results), _missing_intervals_note(results), *_undefined_notes(results)]
+    return "\n".join([*lines, *(one_line(note) for note in notes if note)])
+
+
+def page_tables(results: Results) -> dict[str, Any]:
+    """Prepares the values of the template in `sersl.eval.page`."""
+    scores, protocol = results["metrics"], dict(results["protocol"])
+    columns = dict(SCORES) if "confusion" in scores else {}
+    dimensions = [name for name in DIMENSIONS if scores["ccc"].get(name) is not None]
+
+    def cells(entry: Results) -> list[str]:
+        values = [entry[key] for key in columns]
+        return [_number(value) for value in [*values, *(entry["ccc"][d] for d in dimensions)]]
+
+    fold_rows = [
+        {
+            "name": fold["fold"],
+            "own": False,
+            "train": fold["num_train"],
+            "test": fold["num_test"],
+            "cells": cells(fold["metrics"]),
+            "speakers": _shortened(fold["test_speakers"]),
+        }
+        for fold in results["folds"]
+    ]
+    together = {
+        "name": "together",
+        "own": True,
+        "train": "",
+        "test": results["corpus"]["num_utterances"],
+        "cells": cells(scores),
+        "speakers": "",
+    }
+    class_rows = _class_rows(scores)
+    return {
+        "cards": _cards(results),
+        "scores": _score_rows(results),
+        "interval_note": _interval_note(results),
+        "spread_note": _spread_note(results),
+        "dimension_rows": _dimension_rows(results),
+        "undefined_notes": _undefined_notes(results),
+        "class_rows": class_rows,
+        "absent": [row["name"] for row in class_rows if not row["total"]],
+        "fold_columns": [*columns.values(), *(f"CCC {name}" for name in dimensions)],
+        "fold_rows": [*fold_rows, together] if len(fold_rows) > 1 else fold_rows,
+        "fold_notes": [
+            f"fold {fold['fold']}: {note}"
+            for fold in results["folds"]
+            for note in _reasons(fold["metrics"], dimensions)
+        ],
+        "gender_rows": [
+            {"name": name, "total": entry["num_utterances"], "cells": cells(entry)}
+            for name, entry in results["by_gender"].items()
+        ],
+        "gender_notes": [
+            f"{name}: {note}"
+            for name, entry in results["by_gender"].items()
+            for note in _reasons(entry, dimensions)
+        ],
+        "protocol_rows": [
+            (name.replace("_", " "), plain(value))
+            for name, value in protocol.items()
+            if name != "warnings"
+        ],
+        "warnings": protocol.get("warnings", ()),  # there are none for a released model
+        "check_columns": list(CHECKS.values()),
+        "check_rows": [
+            {"name": fold["fold"], "cells": [_check(fold["checks"], kind) for kind in CHECKS]}
+            for fold in results["folds"]
+            if fold["checks"]
+        ],
+    }
+
+
+def plain(value: Any) -> str:
+    """Formats a setting."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return _shortened([str(item) for item in value]) or "none"
+        case float():
+            return f"{value:g}"
+    return str(value)
+
+
+def _cards(results: Results) -> list[dict[str, str]]:
+    scores, confidence = results["metrics"], results["confidence"]
+    cards = []
+    if "confusion" in scores:
+        cards += [
+            {"name": title, "value": _number(scores[key]), "note": _interval(confidence[key])}
+            for key, title in SCORES.items()
+        ]
+    if results["baseline"]:
+        chance = _number(results["baseline"]["chance"]["uar"])
+        cards.append({"name": "chance UAR", "value": chance, "note": "guessing"})
+    known = {name: value for name, value in scores["ccc"].items() if value is not None}
+    if known:
+        value = _number(sum(known.values()) / len(known))
+        cards.append({"name": "mean CCC", "value": value, "note": "over " + ", ".join(known)})
+    return cards
+
+
+def _score_rows(results: Results) -> list[dict[str, Any]]:
+    scores, confidence = results["metrics"], results["confidence"]
+    if "confusion" not in scores:
+        return []
+    own = [(_number(scores[key]), _interval(confidence[key])) for key in SCORES]
+    rows: list[dict[str, Any]] = [{"name": "this model", "own": True, "cells": own}]
+    if _has_spread(results):
+        mean = results["mean_over_folds"]
+        spread = [(_number(mean[key]["mean"]), f"± {_number(mean[key]['std'])}") for key in SCORES]
+        rows.append({"name": "mean of folds", "own": False, "cells": spread})
+    for name, entry in results["baseline"].items():
+        cells = [(_number(entry[key]), "") for key in SCORES]
+        rows.append({"name": name, "own": False, "cells": cells})
+    return rows
+
+
+def _dimension_rows(results: Results) -> list[dict[str, str]]:
+    scores, intervals = results["metrics"]["ccc"], results["confidence"]["ccc"]
+    reasons = results["metrics"].get("undefined", {})
+    if all(
+        value is None and reasons.get(f"ccc.{name}", UNRATED) == UNRATED
+        for name, value in scores.items()
+    ):
+        return []  # nothing was rated, or nothing predicted
+    return [
+        {"name": name, "value": _number(value), "interval": _interval(intervals[name])}
+        for name, value in scores.items()
+    ]
+
+
+def _class_rows(scores: Results) -> list[dict[str, Any]]:
+    if "confusion" not in scores:
+        return []
+    confusion = scores["confusion"]
+    return [
+        {
+            "name": name,
+            "total": sum(row),
+            "found": row[i],
+            "recall": _number(scores["recall"][name]),
+            "percent": round(100 * (scores["recall"][name] or 0)),
+        }
+        for i, (name, row) in enumerate(zip(confusion["names"], confusion["counts"], strict=True))
+    ]
+
+
+def _has_spread(results: Results) -> bool:
+    return len(results["folds"]) > 1 and bool(results["mean_over_folds"])
+
+
+def _spread_note(results: Results) -> str:
+    if "confusion" not in results["metrics"] or not _has_spread(results):
+        return ""
+    # Earlier versions did not write the number of folds.
+    count = results["mean_over_folds"]["uar"].get("num_folds", len(results["folds"]))
+    return f"±: population standard deviation over the {count} folds with a category"
+
+
+def _interval_note(results: Results) -> str:
+    confidence = results["confidence"]
+    return _missing_intervals_note(results) or (
+        f"intervals: {100 * confidence['level']:.0f} %, {confidence['method']}, "
+        f"{confidence['num_resamples']} draws"
+    )
+
+
+def _missing_intervals_note(results: Results) -> str:
+    if results["corpus"]["num_speakers"] < 2:
+        return "no intervals: there is only one speaker to draw"
+    scores, confidence = results["metrics"], results["confidence"]
+    pairs = [(scores.get(key), confidence.get(key)) for key in SCORES]
+    pairs += [(value, confidence["ccc"].get(name)) for name, value in scores["ccc"].items()]
+    if any(value is not None and interval is None for value, interval in pairs):
+        return "no interval where a score is not defined in many draws of speakers"
+    return ""
+
+
+def _undefined_notes(results: Results) -> list[str]:
+    if not _dimension_rows(results):
+        return []
+    return list(_reasons(results["metrics"], tuple(results["metrics"]["ccc"])))
+
+
+def _reasons(scores: Results, dimensions: Sequence[str]) -> Iterator[str]:
+    """Explains the scores that are not defined."""
+    reasons = scores.get("undefined", {})
+    if "categories" in reasons:
+        yield f"{', '.join(SCORES.values())} are not defined, because {reasons['categories']}"
+    for name in dimensions:
+        if f"ccc.{name}" in reasons:
+            yield f"CCC {name} is not defined, because {reasons[f'ccc.{name}']}"
+
+
+def _check(checks: Results, kind: str) -> dict[str, str]:
+    shared = {sides: count for sides, count in checks[kind].items() if count}
+    text = ", ".join(f"{count} in {sides.replace('/', ' and ')}" for sides, count in shared.items())
+    # In acted corpora all speakers say the same sentences, which is not a fault.
+    mark = "" if kind == "texts" and shared else "bad" if shared else "ok"
+    return {"mark": mark, "text": text or "none"}
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else NONE
