@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.core.files import check_name, parse_json, whole_path, write_json
 
 Answer = TypeVar("Answer")
@@ -113,7 +114,7 @@ class Bucket:
         except ImportError as error:
             what = f"install what it needs ({error})"
             if protocol in _EXTRAS:
-                what = f"pip install 'sersl[{_EXTRAS[protocol]}]'"
+                what = install_hint(_EXTRAS[protocol])
             raise UserError(f"{url} is read through fsspec: {what}") from error
         except ValueError as error:
             raise UserError(f"{url}: {error}; known are gs://, s3:// and local folders") from error

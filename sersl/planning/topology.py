@@ -12,6 +12,7 @@ import jax
 from jax.experimental import topologies
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.parallel.chips import Chip, chip
 
 GPUS = ("h100", "h200")
@@ -106,7 +107,7 @@ def _tpus(name: str, rates: Chip, slices: int) -> Topology:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
             f"planning for {name} needs the TPU compiler, which is not installed: "
-            f"pip install 'sersl[tpu]' or 'jax[tpu]=={jax.__version__}'"
+            f"{install_hint('tpu')}, or pip install 'jax[tpu]=={jax.__version__}'"
         )
     for variable, value in _NO_TPU_HERE.items():
         os.environ.setdefault(variable, value)

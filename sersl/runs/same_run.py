@@ -1,12 +1,12 @@
 """Whether a start belongs to its run: alike in all processes, and on the data of earlier starts."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
 from sersl.core.errors import UserError
+from sersl.core.files import parse_value
 from sersl.parallel.agreement import check_same
 from sersl.runs.provenance import read_origin
 from sersl.runs.record import versions
@@ -54,11 +54,11 @@ def check_data(workdir: Path, data: Mapping[str, str]) -> None:
     if not path.exists():
         return
     try:
-        content = json.loads(path.read_text())
+        content = parse_value(path.read_bytes())
         listed = content["corpora"] if isinstance(content, dict) else content
         listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in RECORDED)]
         before = {corpus["corpus"]: corpus["fingerprint"] for corpus in listed}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}): remove it to go on, if the data is as it was"
         ) from error

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 
 _PROJECT = "sersl"
 
@@ -27,7 +28,7 @@ class WandbBoard:
             import wandb
         except ImportError as error:
             raise UserError(
-                "train.wandb needs Weights & Biases: pip install 'sersl[wandb]', or leave it off"
+                f"train.wandb needs Weights & Biases: {install_hint('wandb')}, or leave it off"
             ) from error
         self._run = wandb.init(
             project=_PROJECT, name=name, dir=str(folder), mode=mode, config=dict(config)

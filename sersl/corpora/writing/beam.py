@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.corpora.utterance import LeftOut, Utterance
 from sersl.corpora.writing.encoding import encode
 from sersl.corpora.writing.parts import Parts
@@ -122,8 +123,8 @@ def _import_beam():
         import apache_beam
     except ImportError as error:
         raise UserError(
-            "--beam_pipeline_options needs Apache Beam: pip install 'sersl[beam]' in an "
-            "environment of its own"
+            f"--beam_pipeline_options needs Apache Beam: {install_hint('beam')}, in an environment "
+            "of its own"
         ) from error
     return apache_beam
 
