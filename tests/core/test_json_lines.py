@@ -25,8 +25,17 @@ def test_lines_when_the_last_is_cut_off_then_the_others_are_read(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"step": 7, "loss": 0.5', b'{"step": 7 "loss"}', b"[1]", b"NaN", b"", b'{"a": 1e999}']
-    + [b"\xff", b"[" * 100_000, b'{"a": 1, "a": 2}'],
+    [
+        b'{"step": 7, "loss": 0.5',
+        b'{"step": 7 "loss"}',
+        b"[1]",
+        b"NaN",
+        b"",
+        b'{"a": 1e999}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a": 1, "a": 2}',
+    ],
 )
 def test_lines_when_one_is_damaged_then_its_number_is_given(tmp_path, line):
     path = tmp_path / "log.jsonl"
