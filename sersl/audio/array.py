@@ -1,4 +1,4 @@
-"""Waveforms that a caller has in memory, as arrays of NumPy, JAX or torch, to mono at 16 kHz."""
+"""Converts waveforms in memory (arrays of NumPy, JAX or torch) to mono at 16 kHz."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,7 +23,7 @@ class SupportsArray(Protocol):
 
 
 def mono_waveform(samples: SupportsArray, sample_rate: object) -> np.ndarray:
-    """Converts samples to what networks take.
+    """Converts samples to mono float32 at 16 kHz.
 
     Args:
       samples: [N] or [N, channels]; floats on the scale where 1 is full scale, int16, int32 or

@@ -1,4 +1,4 @@
-"""Distortions of a waveform, each drawn by chance; NumPy only, for the workers of the loader."""
+"""Random distortions of a waveform; NumPy only, for the workers of the loader."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -20,21 +20,21 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import HOP, SAMPLE_RATE
 
 ANY_COLOUR = "any"
-# Draws a recording, so many samples of one or (None) a whole one.
+# Draws a recording: this number of its samples, or (None) all of them.
 Recording = Callable[[np.random.Generator, int | None], np.ndarray]
-_EDGE_HZ = 100.0  # width of a band's soft edges: a brick wall would ring
+_EDGE_HZ = 100.0  # width of a band's soft edges: steep ones would ring
 
 
 def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
-    """Refuses settings of distortions that make no sense.
+    """Checks the settings of distortions.
 
     Args:
       config: the settings.
-      keep_time: whether frame t must still be about the same moment after it.
+      keep_time: whether the targets belong to frames, so that frames must keep their time.
 
     Raises:
-      UserError: bounds that are the wrong way round, an unknown colour, recordings that are
-        never heard, or a change of time where targets belong to frames.
+      UserError: a lower bound above its upper bound, an unknown colour, recordings with
+        probability 0, or a change of time with `keep_time`.
     """
     if config.noise_colour not in (*NOISE_EXPONENTS, ANY_COLOUR):
         raise unknown_name(
@@ -50,7 +50,7 @@ def check_distortion(config: DistortionConfig, *, keep_time: bool) -> None:
         if getattr(config, f"{name}_corpora") and not getattr(config, f"{name}_probability"):
             raise UserError(
                 f"distortion.{name}_corpora is given, but distortion.{name}_probability is 0: "
-                "give it a probability, or leave the corpora out"
+                "set the probability, or leave the corpora out"
             )
     moving = [name for name in MOVING if keep_time and getattr(config, f"{name}_probability")]
     if moving:
@@ -69,13 +69,13 @@ def distort(
 ) -> np.ndarray:
     """Applies each distortion with its probability, in the order of DISTORTIONS.
 
-    The draws of one distortion do not depend on whether another is switched on.
+    The draws of one distortion do not depend on whether another is on.
 
     Args:
       waveform: [N] float32 at 16 kHz; it is not changed.
-      config: what and how likely.
+      config: their settings and probabilities.
       generator: of this utterance in this step, see `sersl.core.seeds`.
-      recordings: "noise" and "reverb" (responses of rooms), where they are not made up.
+      recordings: sources of "noise" and "reverb" (responses of rooms); others are synthetic.
 
     Returns:
       [N'] float32; N' = N unless the speed was changed.
@@ -91,7 +91,7 @@ def distort(
 
 
 def is_on(config: DistortionConfig) -> bool:
-    """Tells whether any distortion that the loader makes has a probability."""
+    """Whether any distortion that the loader makes has a probability above 0."""
     return any(getattr(config, f"{name}_probability") for name in DISTORTIONS)
 
 
@@ -114,11 +114,11 @@ def drop_band(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarray
 
 
 def clip(waveform: np.ndarray, share: float) -> np.ndarray:
-    """Cuts the peaks off, as an overloaded microphone would.
+    """Clips the peaks, as an overloaded microphone does.
 
     Args:
       waveform: [N].
-      share: of the highest peak, at which is cut.
+      share: of the highest peak, 0..1, at which to clip.
 
     Returns:
       [N].
@@ -130,13 +130,13 @@ def clip(waveform: np.ndarray, share: float) -> np.ndarray:
 def chop(
     waveform: np.ndarray, *, pieces: int, seconds: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Silences short pieces, as lost packets would.
+    """Silences short pieces, as lost packets do.
 
     Args:
       waveform: [N] at 16 kHz.
       pieces: how many; they may overlap.
       seconds: mean length of one; the deviation is half of it.
-      generator: of places and lengths.
+      generator: of positions and lengths.
 
     Returns:
       [N].
@@ -152,11 +152,11 @@ def chop(
 
 
 def shuffle(waveform: np.ndarray, *, pieces: int, generator: np.random.Generator) -> np.ndarray:
-    """Cuts a waveform into pieces of random length and puts them in another order.
+    """Cuts a waveform into pieces of random length and reorders them.
 
     Args:
       waveform: [N].
-      pieces: how many; cuts lie on multiples of 320 samples.
+      pieces: how many; cuts are at multiples of 320 samples.
       generator: of cuts and order.
 
     Returns:
@@ -238,7 +238,7 @@ def _gain(waveform, config, generator):
     return waveform * 10 ** (_uniform(generator, -config.gain_db, config.gain_db) / 20)
 
 
-# First the voice, then the room, then the noise in it, then the microphone and the line.
+# In the order of a recording: the voice, the room, its noise, the microphone, the line.
 DISTORTIONS = {
     "speed": _speed,
     "pitch": _pitch,
@@ -252,8 +252,8 @@ DISTORTIONS = {
     "chop": _chop,
     "gain": _gain,
 }
-RECORDED = ("noise", "reverb")  # that may come from recordings instead of being made up
-MOVING = ("speed", "shuffle")  # after which frame t is another moment
+RECORDED = ("noise", "reverb")  # synthetic, or from recordings
+MOVING = ("speed", "shuffle")  # change the time of frames
 _BOUNDS = (
     ("reverb_min_seconds", "reverb_max_seconds"),
     ("noise_min_snr_db", "noise_max_snr_db"),

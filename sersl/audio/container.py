@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sersl.audio.faults import changes_format, truncated
 from sersl.audio.limits import check_format
 from sersl.audio.source import OpenSource
 from sersl.audio.track import within
@@ -100,19 +101,14 @@ class ContainerTrack:
             for frame in opened.decode(stream):
                 shape = (frame.sample_rate, frame.layout.nb_channels)
                 if shape != (self.sample_rate, self.channels):
-                    raise UserError(
-                        f"{self._source.name} changes its rate or channels on the way: convert it "
-                        "to wav or flac first"
-                    )
+                    raise changes_format(self._source.name)
                 for part in planar.resample(frame):
                     chunk = part.to_ndarray().T
                     seconds += len(chunk) / self.sample_rate
                     yield chunk
         if seconds < claimed - _DURATION_TOLERANCE:
-            raise UserError(
-                f"{self._source.name} is truncated: its header says {claimed:.2f} s but decoding "
-                f"ends at {seconds:.2f} s; copy it again or leave it out"
-            )
+            detail = f"its header says {claimed:.2f} s but decoding ends at {seconds:.2f} s"
+            raise truncated(self._source.name, detail)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[tuple["InputContainer", "AudioStream"]]:

@@ -1,4 +1,4 @@
-"""Audio files, bytes and streams to mono float32 at 16 kHz, whole or block by block.
+"""Decodes audio files, bytes and streams to mono float32 at 16 kHz, whole or in blocks.
 
 Loudness: the level is never changed, neither here nor later: no peak, RMS or loudness
 normalisation, because level is evidence of arousal. Channels are averaged. Integer samples are
@@ -21,6 +21,7 @@ import numpy as np
 
 from sersl.audio.container import ContainerTrack, find_container
 from sersl.audio.downmix import Downmix
+from sersl.audio.faults import damaged
 from sersl.audio.flac import range_end
 from sersl.audio.headers import find_samples
 from sersl.audio.limits import MOST_HOURS, MOST_HOURS_AT_ONCE, check_hours, check_samples
@@ -35,7 +36,7 @@ from sersl.core.lengths import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file is."""
+    """Length and format of an audio file."""
 
     num_samples: int  # per channel, at `sample_rate`
     sample_rate: int  # Hz, of the file
@@ -55,7 +56,7 @@ class AudioFile:
     Attributes:
       name: for messages.
       sample_rate: Hz, of the file.
-      seekable: whether reading a part costs no more than the part.
+      seekable: whether a part can be decoded without what precedes it.
     """
 
     def __init__(self, name: str, track: Track):
@@ -65,7 +66,7 @@ class AudioFile:
             self._check_any(0)
 
     def info(self) -> AudioInfo:
-        """Describes the file; decodes it where only that tells the length, and only once."""
+        """Describes the file; decodes it, once, where its length is not known otherwise."""
         if self._num_samples is None:
             for _ in self._raw(0, None, MOST_HOURS):
                 pass
@@ -200,14 +201,14 @@ def read_audio(
 
 
 def probe(source: AudioSource) -> AudioInfo:
-    """Reads what an audio file is.
+    """Reads the length and format of an audio file.
 
     Args:
       source: path, the bytes of a file, or a stream that is open in binary mode.
 
     Returns:
-      Length, rate, channels and format. What does not count its samples is decoded to be counted;
-      of other files a damage of the samples is not seen here.
+      Length, rate, channels and format. Files that do not state their length exactly are decoded;
+      damage within the samples of other files is not detected here.
 
     Raises:
       UserError: missing, empty or not audio, as `read_audio`.
@@ -232,7 +233,7 @@ def _open_track(source: OpenSource) -> Track:
 
 @contextlib.contextmanager
 def library_errors(name: str) -> Iterator[None]:
-    """Turns whatever a library raises about a file into one sentence.
+    """Turns exceptions of libraries about a file into one sentence.
 
     Args:
       name: of the file.
@@ -248,9 +249,7 @@ def library_errors(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(
-            f"{name} is damaged or truncated ({reason_of(error)}): copy it again or leave it out"
-        ) from error
+        raise damaged(name, reason_of(error)) from error
 
 
 def _checked(name: str, block: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From several channels to one."""
+"""Mixes several channels to one."""
 
 import numpy as np
 

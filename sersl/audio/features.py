@@ -1,7 +1,7 @@
-"""Log-mel features in jnp, row by row: the only file of this room that needs jax.
+"""Log-mel features in jnp; the only file of this package that needs jax.
 
-They have the frame geometry of `sersl.core.lengths` (50 frames a second), and look at 25-ms
-windows every 10 ms, two to a frame, so that nothing of the usual 100-Hz spectrogram is lost.
+They have the frame geometry of `sersl.core.lengths` (50 frames a second). Each frame holds two
+25-ms windows, 10 ms apart, so that it has all of the usual 100-Hz spectrogram.
 """
 
 import functools
@@ -21,9 +21,9 @@ Rows = TypeVar("Rows")
 Result = TypeVar("Result")
 
 FFT_LENGTH = 512  # samples; the power of two above a window of 400
-LOW_HZ, HIGH_HZ = 20.0, 8000.0  # Kaldi's lower edge, and half of the sample rate
-# Added to the mel power. Over the rounding noise of 16-bit audio a filter sums to 1e-8 to 1e-7;
-# over RAVDESS, which is quiet, to 1.4e-5 at the median: the floor hides the former only.
+LOW_HZ, HIGH_HZ = 20.0, 8000.0  # Kaldi's lower edge, and half the sample rate
+# Added to the mel power. The rounding noise of 16-bit audio gives 1e-8 to 1e-7 per filter; RAVDESS,
+# which is quiet, a median of 1.4e-5: the floor hides only the former.
 FLOOR = 1e-6
 WINDOWS_PER_FRAME = 2
 _SHIFT = lengths.HOP // WINDOWS_PER_FRAME  # 160 samples = 10 ms between windows
@@ -38,10 +38,10 @@ def mel_filters(num_mels: int) -> np.ndarray:
       num_mels: filters between 20 and 8000 Hz.
 
     Returns:
-      Float32 [257, num_mels], weights 0..1 by which to multiply a power spectrum.
+      Float32 [257, num_mels], weights 0..1 of a power spectrum.
 
     Raises:
-      UserError: so many filters that one of them has no bin of the spectrum.
+      UserError: so many filters that one of them contains no bin of the spectrum.
 
     Source: HTK book 3.4, sec. 5.4: mel(f) = 1127 ln(1 + f / 700), triangles linear in mel, peak 1.
     """
@@ -66,8 +66,8 @@ def log_mel(waveform: jax.Array, *, num_mels: int = 80) -> jax.Array:
     """Computes log mel power, two windows side by side in each frame.
 
     Frame t holds the windows of 400 samples that start at samples 320 t - 80 and 320 t + 80, so it
-    is centred on sample 320 t + 200 as every frame in sersl; 80 zeros stand before the waveform
-    and behind it. Always in float32.
+    is centred on sample 320 t + 200 as every frame in sersl; the waveform is padded with 80 zeros
+    on both sides. Always in float32.
 
     Args:
       waveform: [B, N] in [-1, 1], 16 kHz, at least 400 samples.
@@ -88,11 +88,11 @@ def log_mel(waveform: jax.Array, *, num_mels: int = 80) -> jax.Array:
 
 
 def rfft_of_rows(frames: jax.Array, *, length: int) -> jax.Array:
-    """Transforms real frames, every device those of its own rows.
+    """Transforms real frames; every device transforms its own rows.
 
     Args:
       frames: [B, ..., n], rows as in `on_own_rows`.
-      length: of the transform; shorter frames are filled up with zeros.
+      length: of the transform; shorter frames are padded with zeros.
 
     Returns:
       Complex [B, ..., length / 2 + 1].
@@ -101,19 +101,19 @@ def rfft_of_rows(frames: jax.Array, *, length: int) -> jax.Array:
 
 
 def on_own_rows(function: Callable[..., Result], rows: Rows, *shared: jax.Array) -> Result:
-    """Computes something of each row of a batch, every device for its own rows.
+    """Applies a function to the rows of a batch; every device computes its own rows.
 
-    XLA cuts neither a Fourier transform nor the gradient of a grouped convolution's kernel: left to
-    itself on a mesh, every device gathers the whole batch and works on all of it.
+    XLA does not partition a Fourier transform or the gradient of a grouped convolution's kernel:
+    by itself, every device of a mesh gathers the whole batch and computes all of it.
 
     Args:
-      function: of rows and shared; what it gives of a row depends on no other row.
+      function: of rows and shared; its result for a row depends on no other row.
       rows: one or several arrays [B, ...], rows over the mesh axes data and fsdp where a mesh is
         set.
       *shared: arrays that every row needs whole; gradients are summed over the devices.
 
     Returns:
-      What the function gives, one or several arrays [B, ...].
+      The result of the function, one or several arrays [B, ...].
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(
@@ -126,7 +126,7 @@ def on_own_rows(function: Callable[..., Result], rows: Rows, *shared: jax.Array)
         return function(rows, *shared)
 
     def own(rows, *shared):
-        # Said for the sake of gradients by a rule of its own, which must vary as their inputs do.
+        # Custom gradients must vary over the same axes as their inputs.
         return function(rows, *(jax.lax.pcast(x, axes, to="varying") for x in shared))
 
     return jax.shard_map(

@@ -1,16 +1,16 @@
-"""What the headers of uncompressed containers count, compared with what the file holds.
+"""Compares the length in the headers of uncompressed containers with the size of the file.
 
-libsndfile shortens a length that is too large without an error, so a file that was cut in half
-would be read as if it were whole.
+libsndfile corrects a length that is too large without an error, so it reads half a file as if it
+were whole.
 """
 
 import re
 import struct
 from dataclasses import dataclass
 
+from sersl.audio.faults import truncated
 from sersl.audio.source import OpenSource
 from sersl.audio.view import Piece
-from sersl.core.errors import UserError
 
 _MOST_CHUNKS = 4096  # before the samples
 _GUID_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of most chunks of W64
@@ -22,15 +22,15 @@ _SAMPLE_BY_SAMPLE = (1, 3, 6, 7)  # integers, floats, A-law, mu-law
 
 @dataclass(frozen=True)
 class Samples:
-    """Where a container has its samples.
+    """The position of the samples in a container.
 
     Attributes:
       start: first byte of the samples.
-      counted: bytes of samples that the header counts; None: not known to whoever wrote it.
-      size: bytes that the file holds from `start` on.
+      counted: bytes of samples by the header; None: its writer did not know.
+      size: bytes of the file from `start` on.
       coding: of WAV, the format tag; 0 elsewhere.
       patches: (offset, bytes) to put into the header so that libsndfile reads the samples.
-      last: whether libsndfile takes what follows the samples for samples.
+      last: whether libsndfile reads what follows the samples as samples.
     """
 
     start: int
@@ -46,7 +46,7 @@ class Samples:
         return self.start + (self.size if self.counted is None else min(self.counted, self.size))
 
     def pieces(self, file_size: int) -> list[Piece]:
-        """Gives the file as libsndfile can read it: its header mended, and no more than samples."""
+        """Returns the file as libsndfile can read it: with patches, and ending with the samples."""
         pieces: list[Piece] = []
         end = self.stop if self.last else file_size
         position = 0
@@ -66,7 +66,7 @@ def find_samples(source: OpenSource) -> Samples | None:
       None for other containers, and where no chunk of samples is found.
 
     Raises:
-      UserError: the header counts more samples than the file holds.
+      UserError: the file has fewer samples than its header states.
     """
     magic, kind = source.head[:4], source.head[8:12]
     if magic in (b"RIFF", b"RIFX", b"RF64", b"BW64") and kind == b"WAVE":
@@ -97,17 +97,15 @@ def find_samples(source: OpenSource) -> Samples | None:
 def _check_whole(name: str, found: Samples) -> None:
     if found.counted is None or found.counted <= found.size:
         return
-    # Known slips of writers: counting the chunk's own header, or all of the header.
+    # Known mistakes of writers: they count the header of the chunk, or the header of the file.
     slips = (8, 36, 44, found.start - 8, found.start)
     if found.counted - found.size not in slips:
-        raise UserError(
-            f"{name} is truncated: it holds {max(0, found.size)} of {found.counted} bytes of "
-            "samples; copy it again or leave it out"
-        )
+        detail = f"it holds {max(0, found.size)} of {found.counted} bytes of samples"
+        raise truncated(name, detail)
 
 
 def _known_32(size: int) -> int | None:
-    """Gives None for what programs write that cannot know: about 2^31 or 2^32."""
+    """Returns None for the placeholders of writers that do not know: about 2^31 or 2^32."""
     return None if 0x7FFF0000 <= size <= 0x80010000 or size >= 0xFFFFFF00 else size
 
 

@@ -1,4 +1,4 @@
-"""What can be heard to be wrong with a recording: level, clipping, silence, offset, noise."""
+"""Measures of the technical quality of a recording: level, clipping, silence, offset, noise."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from sersl.core.lengths import HOP
 
 FULL_SCALE = 32_768  # of 16-bit samples
 CLIPPED_ABOVE = 32_735  # 0.999 of full scale
-_CLIPPED_RUN = 3  # samples in a row: one alone is how files normalised to their peak look
-SILENT_BELOW = -60.0  # dBFS of a 20-ms frame; the 16-bit rounding noise lies at -101
+_CLIPPED_RUN = 3  # samples in a row: files normalised to their peak have one alone
+SILENT_BELOW = -60.0  # dBFS of a 20-ms frame; the 16-bit rounding noise is at -101
 SILENT_UNDER = 40.0  # dB under the loudest frame; speech sounds span about 30 dB
 _NOISE_SHARE = 0.1  # of the frames, the quietest
 _FEWEST_FRAMES = 10
-SNR_RANGE = (-10.0, 80.0)  # dB; beyond, the estimate says nothing
-NO_LEVEL = -120.0  # dBFS given to digital silence
+SNR_RANGE = (-10.0, 80.0)  # dB; estimates beyond it mean nothing
+NO_LEVEL = -120.0  # dBFS of digital silence
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Levels:
       offset: mean of the samples (DC), -1..1.
       clipped: samples within runs of at least 3 at 0.999 of full scale or more.
       silence: share of 20-ms frames under -60 dBFS, or 40 dB under the loudest frame.
-      snr: estimate in dB, NaN where it cannot be told, see `measure`.
+      snr: estimate in dB, NaN where there is none, see `measure`.
     """
 
     peak: float
@@ -44,15 +44,12 @@ def measure(samples: np.ndarray) -> Levels:
     The signal-to-noise ratio takes the quietest tenth of the 20-ms frames for the noise, all
     frames for speech and noise: 10 log10((mean power - noise) / noise). It assumes that the noise
     is steady and that the speaker pauses for a tenth of the time; without pauses it is too low.
-    Frames of nothing but zeros are an editor's, not the room's, and are left out. For it and for
-    silence, the mean of all samples (a DC offset) is taken away first. It is kept
-    within -10..80 dB, and NaN with fewer than 10 frames.
+    Frames of zeros come from an editor and are left out. For it and for silence, the mean of all
+    samples (a DC offset) is subtracted first. It is clipped to -10..80 dB, and NaN with fewer than
+    10 frames.
 
     Args:
       samples: int16 [N] at 16 kHz, N at least 1.
-
-    Returns:
-      The measures.
 
     Source: noise from the lowest short-time power as in Martin, "Noise power spectral density
     estimation based on optimal smoothing and minimum statistics", IEEE TSAP 2001. Differs: one
@@ -62,7 +59,7 @@ def measure(samples: np.ndarray) -> Levels:
     num_frames = max(1, len(samples) // HOP)
     frames = waveform[: num_frames * HOP].reshape(num_frames, -1)
     whole = _power(frames)
-    # A DC offset is no sound: it would pass for noise, and for sound in pauses.
+    # A DC offset is not sound: it would count as noise, and as sound in pauses.
     offset = float(waveform.mean())
     power = _power(frames - np.float32(offset))
     loudest = float(power.max())
@@ -79,7 +76,7 @@ def measure(samples: np.ndarray) -> Levels:
 
 
 def _power(frames: np.ndarray) -> np.ndarray:
-    """Gives the mean power of each frame, full scale 1."""
+    """Returns the mean power of each frame; full scale is 1."""
     squares = np.einsum("ij,ij->i", frames, frames)
     return squares / np.float32(frames.shape[1] * FULL_SCALE**2)
 

@@ -1,4 +1,4 @@
-"""Plausible ranges of what a header or a caller claims, checked before memory is allocated."""
+"""Plausible ranges of sample rates, channels, durations and samples."""
 
 import math
 import operator
@@ -48,7 +48,7 @@ def check_sample_rate(value: object) -> int:
 
 
 def check_format(name: str, sample_rate: int, channels: int) -> None:
-    """Checks what the header of a file says.
+    """Checks the sample rate and channels in the header of a file, before memory is allocated.
 
     Args:
       name: of the file, for the sentence.

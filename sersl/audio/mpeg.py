@@ -1,8 +1,8 @@
-"""MPEG audio (MP3, MP2): finds its frames, so that the length is counted and not estimated.
+"""Finds the frames of MPEG audio (MP3, MP2), so that the length is counted and not estimated.
 
-Without a Xing header, libsndfile estimates the length from the first frame, and with one it stops
-where the first header says, also where more follows. Here the frames of a file are found by their
-headers; tags, junk after the last frame and the frames that hold a Xing header are left out.
+Without a Xing header, libsndfile estimates the length from the first frame. With one, it stops at
+the length in that header, even if more follows. Here the frames of a file are found by their own
+headers. Tags, junk after the last frame and frames with a Xing header are left out.
 
 Source: ISO 11172-3, sec. 2.4.1 and ISO 13818-3, sec. 2.4.2 (frame headers); the Xing and LAME tags
 as LAME 3.100 writes them.
@@ -11,6 +11,7 @@ as LAME 3.100 writes them.
 import struct
 from dataclasses import dataclass, field
 
+from sersl.audio.faults import changes_format, damaged, truncated
 from sersl.audio.source import OpenSource
 from sersl.audio.view import FileView
 from sersl.core.errors import UserError
@@ -42,11 +43,11 @@ class _Frame:
     info_at: int  # offset of a Xing header within the frame
 
     def is_followed_by(self, other: "_Frame | None") -> bool:
-        """Says whether two headers belong together; one alone may be chance."""
+        """Whether two headers belong together; a single one may be chance."""
         return other is not None and other.kind == self.kind
 
     def is_last(self, start: int, stop: int) -> bool:
-        """Says whether the frame ends where the data does."""
+        """Whether the frame ends where the data does."""
         return start + self.size == stop
 
 
@@ -99,12 +100,12 @@ class Mpeg:
     pieces: list[tuple[int, int]] = field(default_factory=list)
 
     def view(self, source: OpenSource) -> FileView:
-        """Shows nothing but the frames with sound."""
+        """Returns the frames with sound as one file."""
         return FileView(source, self.pieces, pretended=_PRETENDED)
 
 
 def is_mpeg(source: OpenSource) -> bool:
-    """Says whether a file begins with two frames, or is one frame, after tags."""
+    """Whether a file begins with two frames, or is one frame, after tags."""
     start = after_tags(source, 0, source.size)
     first = _read_header(source.read_at(start, 4))
     if first is None:
@@ -125,8 +126,8 @@ def find_frames(source: OpenSource, start: int, stop: int) -> Mpeg:
       The frames.
 
     Raises:
-      UserError: there is none, fewer than a Xing header counts, something else between them, or
-        they change their rate or channels.
+      UserError: there are none, fewer than a Xing header states, or other data between them; or
+        their rate or channels change.
     """
     finder = _Finder(source, stop)
     finder.walk(start)
@@ -178,7 +179,7 @@ class _Finder:
             pieces.append((position, end))
 
     def _next_frame(self, position: int) -> tuple[int, _Frame | None]:
-        """Finds where frames begin or go on, after tags or junk; None: nowhere."""
+        """Finds the next frame after tags or junk; None: there is none."""
         after = after_tags(self._source, position, self._stop)
         limit = min(self._stop, after + _MOST_SEARCHED)
         at, frame = after, None
@@ -194,14 +195,9 @@ class _Finder:
             return self._stop, None
         name = self._source.name
         if self._kind not in (None, frame.kind):
-            raise UserError(
-                f"{name} changes its rate or channels on the way: convert it to wav or flac first"
-            )
+            raise changes_format(name)
         if self.found.pieces and at - after > _MOST_JUNK:
-            raise UserError(
-                f"{name} is damaged: {at - after} bytes from byte {after} on are not audio; copy "
-                "it again or leave it out"
-            )
+            raise damaged(name, f"{at - after} bytes from byte {after} on are not audio")
         return at, frame
 
     def _at(self, position: int, size: int) -> bytes:
@@ -212,7 +208,7 @@ class _Finder:
         return self._window[offset : min(offset + size, self._stop - self._window_start)]
 
     def _read_info(self, position: int, frame: _Frame) -> _Run | None:
-        """Reads the header that Xing, LAME and FFmpeg, or Fraunhofer, write as a frame."""
+        """Reads the header that LAME and FFmpeg (Xing) or Fraunhofer (VBRI) write as a frame."""
         if frame.kind[1] != 3:
             return None
         data = self._at(position, min(frame.size, 192))
@@ -233,10 +229,8 @@ class _Finder:
             whole = 0 < run.counted_bytes <= run.stop - run.start
             # Some encoders count one frame too many: the one that has the header.
             if fewer > (0 if last and self._cut else 1) and not whole:
-                raise UserError(
-                    f"{self._source.name} is truncated: it holds {run.frames} of {run.counted} "
-                    "frames; copy it again or leave it out"
-                )
+                detail = f"it holds {run.frames} of {run.counted} frames"
+                raise truncated(self._source.name, detail)
         self.found.skip = min(runs[0].delay, self.found.samples)
         if len(runs) == 1 and runs[0].frames == runs[0].counted:
             self.found.held = min(runs[0].padding, self.found.samples - self.found.skip)

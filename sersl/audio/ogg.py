@@ -1,10 +1,10 @@
-"""Ogg files (Vorbis, Opus, FLAC, Speex): finds their links, since libsndfile reads only the first.
+"""Finds the links of Ogg files (Vorbis, Opus, FLAC), since libsndfile reads only the first.
 
 Source: RFC 3533, sec. 4 (chained streams) and sec. 6 (pages).
 """
 
+from sersl.audio.faults import truncated
 from sersl.audio.source import OpenSource
-from sersl.core.errors import UserError
 
 _MAGIC = b"OggS"
 _HEADER = 27  # bytes, then the sizes of up to 255 segments
@@ -18,8 +18,7 @@ def find_links(source: OpenSource) -> list[tuple[int, int]]:
       source: the file.
 
     Returns:
-      Bytes [start, stop) of each link. The last one ends after its last page: what follows is not
-      audio.
+      Bytes [start, stop) of each link. The last one ends with its last page: other data may follow.
 
     Raises:
       UserError: the last page is not whole.
@@ -56,6 +55,4 @@ def _page_size(header: bytes) -> int | None:
 
 def _check(whole: bool, name: str) -> None:
     if not whole:
-        raise UserError(
-            f"{name} is truncated: its last Ogg page is not whole; copy it again or leave it out"
-        )
+        raise truncated(name, "its last Ogg page is not whole")

@@ -16,7 +16,7 @@ import scipy.fft
 
 from sersl.core.lengths import FRAME_RATE, HOP, SAMPLE_RATE, WINDOW, num_frames
 
-PROSODY_VERSION = 1  # of everything below; a change here makes new sidecars necessary
+PROSODY_VERSION = 1  # of everything below; a change needs new sidecars
 PROSODY_NAMES = (
     "log_f0",
     "voicing",
@@ -37,10 +37,10 @@ ENERGY_DB = float(20 / np.log(10) * _SCALES[2])  # of level to one unit of the c
 _SLOPE_SCALES = np.array([2.4, 3.6, 17.0])  # per second; slopes have zero mean
 
 PITCH_WINDOW = 640  # samples = 40 ms around the centre of the frame
-PITCH_FFT = 1024  # at least the window + the longest lag, 267: no lag wraps around
-# Power gain of the low-pass that F0 is sought behind: second-order Butterworth at 1.2 kHz, applied
-# forwards and backwards. Noise above weakens the peaks of breathy voices, and what is left is
-# smooth enough that a parabola finds a peak to 0.1 %. Chosen on 78 utterances (see docstring).
+PITCH_FFT = 1024  # at least the window + the longest lag, 267, so that no lag wraps around
+# Power gain of the low-pass before the search for F0: second-order Butterworth at 1.2 kHz, applied
+# forwards and backwards. Noise above it weakens the peaks of breathy voices, and below it a
+# parabola finds a peak to 0.1 %. Chosen on 78 utterances (see docstring).
 PITCH_GAIN = ((1 + (np.fft.rfftfreq(PITCH_FFT, 1 / SAMPLE_RATE) / 1200.0) ** 4) ** -2).astype(
     np.float32
 )
@@ -63,7 +63,7 @@ def prosody(waveform: np.ndarray, *, track: Track | None = None) -> np.ndarray:
 
     Args:
       waveform: [N] float32 at 16 kHz.
-      track: what `pitch` gave for it, if known: most of the work.
+      track: the result of `pitch`, if known, which is most of the work.
 
     Returns:
       [T, 6] float32, T = num_frames(N), in the order of `PROSODY_NAMES`: natural log of F0,
@@ -140,7 +140,7 @@ def band_energy(waveform: np.ndarray, low_hz: float, high_hz: float) -> np.ndarr
 
 
 def hann(length: int) -> np.ndarray:
-    """Gives a Hann window, [length] float32, that is symmetric and not zero at its ends."""
+    """Returns a Hann window, [length] float32, symmetric and not zero at its ends."""
     return np.sin(np.pi * (np.arange(length) + 0.5) / length).astype(np.float32) ** 2
 
 
@@ -171,7 +171,7 @@ def _candidates(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       frames: [T, 640] float32.
 
     Returns:
-      lags: [T, 6] in samples; heights: [T, 6], about 0..1, -inf where there is no further peak.
+      lags: [T, 6] in samples; heights: [T, 6], about 0..1, -inf where there are fewer peaks.
     """
     window = hann(PITCH_WINDOW)
     shortest, longest = int(SAMPLE_RATE / MAX_F0), int(SAMPLE_RATE / MIN_F0) + 1
@@ -194,7 +194,7 @@ def _candidates(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cheapest_path(lags: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Chooses one candidate or "unvoiced" per frame, few jumps and tall peaks (Viterbi).
+    """Chooses one candidate or "unvoiced" per frame: high peaks with few jumps (Viterbi).
 
     Args:
       lags: [T, K] in samples.
@@ -205,7 +205,7 @@ def _cheapest_path(lags: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """
     T, K = lags.shape
     octaves = np.log2(SAMPLE_RATE / lags / MIN_F0)
-    # A tall peak among short ones is worth its height; state K is "unvoiced".
+    # A candidate gains its height; state K is "unvoiced".
     gain = np.full((T, K + 1), VOICING_THRESHOLD)
     gain[:, :K] = heights - OCTAVE_COST * (np.log2(MAX_F0 / MIN_F0) - octaves)
     cost = np.full((T, K + 1, K + 1), VOICING_COST)
@@ -225,7 +225,7 @@ def _cheapest_path(lags: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def _slopes(values: np.ndarray) -> np.ndarray:
-    """Least-squares slope per second over the frames within 2 that are there and not NaN.
+    """Least-squares slope per second over the frames at a distance of at most 2, without NaN.
 
     Args:
       values: [T, P] float64.

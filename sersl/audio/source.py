@@ -1,4 +1,4 @@
-"""Opens whatever holds encoded audio, a path, bytes or a binary stream, as one regular file."""
+"""Opens encoded audio (a path, bytes or a binary stream) as a regular file."""
 
 import contextlib
 import dataclasses

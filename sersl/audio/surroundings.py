@@ -1,4 +1,4 @@
-"""What a voice stands in: noise and rooms, made up or recorded; NumPy only."""
+"""Noise and reverberation, synthetic or recorded; NumPy only."""
 
 import numpy as np
 import scipy.fft
@@ -69,7 +69,7 @@ def made_up_room(seconds: float, *, direct_db: float, generator: np.random.Gener
 
 
 def recorded_room(recording: np.ndarray) -> np.ndarray:
-    """Takes off what is before the direct sound, so that reverberation delays no frame.
+    """Removes what precedes the direct sound, so that reverberation delays no frame.
 
     Args:
       recording: [K'] impulse response.
@@ -81,7 +81,7 @@ def recorded_room(recording: np.ndarray) -> np.ndarray:
 
 
 def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Puts a voice into a room.
+    """Adds the reverberation of a room.
 
     Args:
       waveform: [N].

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
+from sersl.audio.faults import changes_format, truncated
 from sersl.audio.headers import MPEG_CODINGS, Samples
 from sersl.audio.limits import check_format
 from sersl.audio.mpeg import Mpeg, find_frames
@@ -19,7 +20,7 @@ from sersl.core.errors import UserError
 
 _BLOCK = 1 << 20  # values read at once: a header that is wrong about the length allocates no more
 
-# Formats whose headers are checked by `sersl.audio.headers` or by libsndfile, or count nothing.
+# Formats whose length `sersl.audio.headers` or libsndfile checks, or that do not state one.
 _FORMATS = frozenset(
     {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "NIST", "VOC", "AVR"}
     | {"FLAC", "OGG", "MP3", "HTK", "PAF", "PVF", "IRCAM"}
@@ -39,8 +40,8 @@ class Track(Protocol):
       channels: number of them.
       format: container, as libsndfile or FFmpeg names it, in capitals: WAV, FLAC, OGG, MOV...
       subtype: coding: PCM_16, VORBIS, AAC...
-      num_samples: per channel; None: only decoding can tell.
-      seekable: whether a later `start` saves decoding.
+      num_samples: per channel; None: known only after decoding.
+      seekable: whether a part can be decoded without what precedes it.
     """
 
     sample_rate: int
@@ -56,13 +57,13 @@ class Track(Protocol):
 
 
 class SoundFile(soundfile.SoundFile):
-    """A SoundFile that is read forwards only, which by itself seeks after every read.
+    """A SoundFile that does not seek after every read.
 
-    Seeking is not exact in every format, and a FLAC of unknown length cannot be sought at its end.
+    Seeking is not exact in every format, and fails at the end of a FLAC of unknown length.
     """
 
     def seekable(self) -> bool:
-        """Says no, though `seek` works."""
+        """False, so that `read` does not seek; `seek` itself works."""
         return False
 
 
@@ -94,10 +95,7 @@ class SoundFileTrack:
                     self.sample_rate, self.channels = file.samplerate, file.channels
                     self.format, self.subtype = file.format, file.subtype
                 elif (file.samplerate, file.channels) != (self.sample_rate, self.channels):
-                    raise UserError(
-                        f"{self.name} changes its rate or channels on the way: convert it to wav "
-                        "or flac first"
-                    )
+                    raise changes_format(self.name)
                 counted.append(_counted(file, self.mpeg))
         known = [count for count in counted if count is not None]
         self.num_samples = sum(known) if len(known) == len(counted) else None
@@ -136,10 +134,8 @@ class SoundFileTrack:
             if self.mpeg is not None:
                 expected = self.mpeg.samples - 2 * 1152
             if expected is not None and read < expected:
-                raise UserError(
-                    f"{self.name} is truncated: its header says {expected} samples but decoding "
-                    f"ends at {read}; copy it again or leave it out"
-                )
+                detail = f"its header says {expected} samples but decoding ends at {read}"
+                raise truncated(self.name, detail)
             return
 
 
@@ -151,7 +147,7 @@ def open_track(source: OpenSource, samples: Samples | None, *, mpeg: bool) -> So
 
     Args:
       source: the file.
-      samples: where its header says that they are, if it does.
+      samples: where they are according to its header, if known.
       mpeg: whether it is MPEG audio without a container.
 
     Returns:
@@ -213,10 +209,10 @@ def _opened(name: str, file: int | FileView) -> SoundFile:
 
 
 def reason_of(error: Exception) -> str:
-    """Gives the reason that a library states, without its address or the end of the sentence."""
+    """Returns the reason that a library gives, without the full stop."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
-    if text and "is not a regular file" in text:  # what libsndfile says of many a damaged MP3
-        text = "the decoder does not open it"
+    if text and "is not a regular file" in text:  # libsndfile's message for many damaged MP3s
+        text = "the decoder cannot open it"
     return (text or type(error).__name__).strip().rstrip(".")
 
 
@@ -258,6 +254,6 @@ def _trimmed(blocks: Iterator[np.ndarray], skip: int, held: int) -> Iterator[np.
 
 
 def _counted(file: SoundFile, mpeg: Mpeg | None) -> int | None:
-    """Gives the samples that the header counts; None for one that estimates or does not count."""
+    """Returns the number of samples by the header; None where it is an estimate or missing."""
     unknown = mpeg is not None or file.frames >= 1 << 62
     return None if unknown else file.frames

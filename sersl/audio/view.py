@@ -12,12 +12,12 @@ Piece = tuple[int, int] | bytes  # bytes [start, stop) of the file, or other byt
 
 
 class FileView:
-    """Shows pieces of a file as one, with the methods that soundfile and PyAV call.
+    """Reads pieces of a file as one file, with the methods that soundfile and PyAV call.
 
     An error of the machine ends the data and is kept, since callbacks from C cannot pass it on.
 
     Attributes:
-      error: of reading; None: none so far.
+      error: of the last failed read, or None.
     """
 
     def __init__(self, source: OpenSource, pieces: Sequence[Piece], *, pretended: int = 0):

@@ -1,4 +1,4 @@
-"""Speed, pitch and vocal tract: changes of time and frequency of a waveform, in NumPy."""
+"""Changes of speed, pitch and vocal tract length of a waveform, in NumPy."""
 
 import numpy as np
 import scipy.fft
@@ -9,7 +9,7 @@ from sersl.core.lengths import SAMPLE_RATE
 _FFT = 512  # samples = 32 ms
 _HOP = 128  # samples = 8 ms, a quarter: the squared windows add up to a constant
 _KNEE_HZ = 4800.0  # above it the warping bends back to half the sample rate (Jaitly & Hinton)
-# Quefrencies that are envelope: 2.5 ms, the period of 400 Hz, so that no harmonic is in it.
+# Quefrencies of the envelope: 2.5 ms, the period of 400 Hz, so that it holds no harmonic.
 _ENVELOPE = 40
 _MOST_GAIN = 10.0  # of a bin of the spectrum, 20 dB: the envelope of silence is rounding noise
 
@@ -72,7 +72,7 @@ def stretch(waveform: np.ndarray, factor: float) -> np.ndarray:
 
 
 def warp_vocal_tract(waveform: np.ndarray, factor: float) -> np.ndarray:
-    """Moves the formants as a shorter or longer vocal tract would; the pitch stays.
+    """Moves the formants as a shorter or longer vocal tract does; the pitch stays.
 
     The spectral envelope (low quefrencies of the cepstrum) at frequency f moves to factor * f,
     above 4.8 kHz to a line that ends at 8 kHz.
@@ -85,7 +85,7 @@ def warp_vocal_tract(waveform: np.ndarray, factor: float) -> np.ndarray:
       [N] float32.
 
     Source: Jaitly & Hinton 2013, "Vocal tract length perturbation (VTLP)", eq. 1. Differs: the
-    envelope is warped, not the mel filters, so any frontend can follow.
+    envelope is warped, not the mel filters, so it works with any frontend.
     """
     spectrum = _stft(waveform)
     log_magnitude = np.log(np.maximum(np.abs(spectrum), 1e-7))
@@ -103,7 +103,7 @@ def warp_vocal_tract(waveform: np.ndarray, factor: float) -> np.ndarray:
 
 
 def warped_bins(factor: float) -> np.ndarray:
-    """Gives the place of each bin of the spectrum after the warping.
+    """Returns the position of each bin of the spectrum after the warping.
 
     Args:
       factor: of the frequencies below the knee.

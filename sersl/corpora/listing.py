@@ -14,7 +14,7 @@ from sersl.core.errors import UserError
 # Of files found in a folder; a file that is given by its own name may have any extension.
 AUDIO_EXTENSIONS = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd"),
-    *(".w64", ".rf64", ".caf", ".sph"),
+    *(".mp2", ".w64", ".rf64", ".caf", ".sph"),
     # through PyAV
     *(".m4a", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".asf", ".amr", ".aac"),
     ".avi",

@@ -12,7 +12,7 @@ from sersl.data.recordings import Recordings, recording_sources
 
 
 def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
-    """Makes what distorts the batches of a run.
+    """Makes the distorter of a run.
 
     Args:
       config: with the groups `distortion`, `data` and `train`.
@@ -22,7 +22,7 @@ def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
       None where nothing would be changed.
 
     Raises:
-      UserError: the settings of the distortions make no sense, or recordings are not prepared.
+      UserError: wrong settings of the distortions, or recordings that are not prepared.
     """
     check_distortion(config.distortion, keep_time=bool(beside))
     if not (is_on(config.distortion) or beside):
@@ -34,7 +34,7 @@ def make_distorter(config, *, beside: tuple[str, ...]) -> "Distorter | None":
 
 
 class Distorter:
-    """Distorts each row on its own, so that neither hosts nor workers have a say in the draws."""
+    """Distorts each row by draws of its own, which do not depend on hosts or workers."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class Distorter:
         """Keeps the settings.
 
         Args:
-          config: what and how likely.
+          config: settings and probabilities.
           seed: of the run.
-          beside: names under which distorted waveforms are put beside the undistorted one, each
-            with draws of its own; none: the waveform itself is distorted, and `valid` follows.
+          beside: names of distorted waveforms to add to the batch, each with draws of its own;
+            none: the waveform itself is distorted, and `valid` with it.
           recordings: as for `sersl.audio.augment.distort`.
         """
         self._config, self._seed, self._beside = config, seed, beside
@@ -64,8 +64,8 @@ class Distorter:
           step: of the run.
 
         Returns:
-          The batch with the same shapes, and more names where `beside` says so. A row that has
-          become longer than the batch is cut at its end.
+          The batch with the same shapes, and the names of `beside`. A row that becomes longer
+          than the batch is cut at its end.
         """
         if not self._beside:
             waveform, valid = self._distorted(batch, step, "distort")

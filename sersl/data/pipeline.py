@@ -1,7 +1,7 @@
-"""Batches read ahead in threads or processes, by Grain.
+"""Reads batches ahead in threads or processes, with Grain.
 
-One element of the Grain dataset is one batch, addressed by its step, so starting anywhere is a
-slice, and neither threads nor processes nor hosts have a say in what a batch holds.
+One element of the Grain dataset is one batch, addressed by its step. So a run can start at any
+step, and the content of a batch does not depend on threads, processes or hosts.
 """
 
 import functools
@@ -26,7 +26,7 @@ from sersl.data.transforms import BatchMaker
 
 logger = logging.getLogger(__name__)
 
-# Given the rows of a global batch, the sorted row numbers that this process needs.
+# Maps the rows of a global batch to the sorted row numbers that this process needs.
 BatchRows = Callable[[int], np.ndarray]
 
 
@@ -50,7 +50,7 @@ class _Batches:
 
 
 class _TrainingBatches(_Batches):
-    """Batches in which damaged records are replaced, each with the list of them."""
+    """Batches with damaged records replaced, each with a list of those."""
 
     def __init__(
         self,
@@ -101,19 +101,20 @@ def training_batches(
 
     Args:
       sources: corpora, in the order of the plan.
-      plan: what each step holds.
+      plan: utterances of each step.
       view: names of the categories.
       start_step: first step.
       num_steps: how many batches to read.
-      batch_rows: gives the rows of a global batch that this process needs, such as
+      batch_rows: selects the rows of a global batch that this process needs, such as
         `functools.partial(local_rows, mesh)`; None: all.
       data: threads, processes, prefetch, and how many damaged records may be replaced.
       soft_labels: whether batches also hold the shares of the raters' votes.
       distorter: changes waveforms as a function of the step and the utterance; None: no change.
 
     Returns:
-      Iterator over batches, see `BatchMaker.make`; the same whatever reads them. A damaged record
-      is replaced as `BatchPlan.replace` says, listed in its source's `damaged` and logged once.
+      Iterator over batches, see `BatchMaker.make`; the same for any number of threads, processes
+      and hosts. A damaged record is replaced, see `BatchPlan.replace`, listed in its source's
+      `damaged` and logged once.
 
     Raises:
       UserError: more than `data.max_corrupted` records are damaged (while iterating).
@@ -176,7 +177,7 @@ def evaluation_batches(
 
 
 def damage(sources: Sequence[CorpusSource]) -> list[str]:
-    """Says for each corpus how many damaged records training replaced by others."""
+    """Describes for each corpus the damaged records that training replaced by others."""
     return [
         f"{len(source.damaged)} damaged records of corpus {source.index.corpus} were replaced by "
         f"the plan's next: prepare it again ({'; '.join(source.damaged.values())})"
@@ -186,7 +187,7 @@ def damage(sources: Sequence[CorpusSource]) -> list[str]:
 
 
 def _take_batches(elements, sources: Sequence[CorpusSource], max_corrupted: int):
-    """Takes the batches out, and counts what was replaced here, where all workers' batches meet."""
+    """Takes the batches out; counts replaced records here, where all workers' batches arrive."""
     for element in elements:
         for corpus, row, sentence in element["damaged"]:
             if row in sources[corpus].damaged:
@@ -210,19 +211,19 @@ def _refs_after(plan: BatchPlan, start_step: int, index: int) -> BatchRefs:
 
 
 def _rows_by_size(buckets: Sequence[Bucket], batch_rows: BatchRows | None) -> dict:
-    """Asks for this process's rows once per batch size, since the answer may need the mesh."""
+    """Selects this process's rows once per batch size, since that may need the mesh."""
     if batch_rows is None:
         return {bucket.rows: None for bucket in buckets}
     return {bucket.rows: np.asarray(batch_rows(bucket.rows)) for bucket in buckets}
 
 
 def _read_ahead(batches, data: DataConfig) -> Iterator[dict[str, np.ndarray]]:
-    """Runs a source of batches in threads, in worker processes or both."""
+    """Reads a source of batches in threads, in worker processes or both."""
     if len(batches) == 0:
         return iter(())
     options = grain.ReadOptions(
         num_threads=data.threads,
-        # Fewer slots than threads would leave threads idle.
+        # With fewer slots than threads, threads would be idle.
         prefetch_buffer_size=max(data.prefetch, data.threads) if data.threads else 0,
     )
     dataset = grain.MapDataset.source(batches).to_iter_dataset(options)

@@ -10,19 +10,15 @@ from sersl.data.sources import CorpusSource, DamagedRecordError
 
 
 class Recordings:
-    """Draws recordings, each as likely as any other; see `sersl.audio.augment.Recording`."""
+    """Draws recordings with equal probability; see `sersl.audio.augment.Recording`."""
 
     def __init__(self, sources: Sequence[CorpusSource]):
-        """Keeps the corpora.
-
-        Args:
-          sources: one or more.
-        """
+        """Takes one or more corpora."""
         self._sources = tuple(sources)
         self._ends = np.cumsum([len(source) for source in sources])
 
     def __call__(self, generator: np.random.Generator, num_samples: int | None) -> np.ndarray:
-        """Reads a recording, or a stretch of one.
+        """Reads a recording, or a part of one.
 
         Args:
           generator: of the draw.
@@ -45,7 +41,9 @@ class Recordings:
         try:
             found = source.waveform(row, start=start, num_samples=min(num_samples, length))
         except DamagedRecordError as error:
-            raise UserError(str(error)) from error  # it has no place in the batch to be replaced
+            raise UserError(
+                str(error)
+            ) from error  # it is not a row of the batch, so it cannot be replaced
         return np.resize(found, num_samples)
 
 
@@ -56,7 +54,7 @@ def recording_sources(config) -> dict[str, list[CorpusSource]]:
       config: with the groups `distortion` and `data`.
 
     Returns:
-      Of "noise" and "reverb" those that are not made up.
+      Of "noise" and "reverb" those that are not synthetic.
 
     Raises:
       UserError: one is not prepared.

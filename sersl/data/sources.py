@@ -1,6 +1,6 @@
-"""One prepared corpus, read at random: index, audio records and sidecar of an annotator.
+"""Random access to one prepared corpus: index, audio records and sidecar of an annotator.
 
-Only paths travel to a worker process; every process opens the files when it first reads.
+Only paths are sent to a worker process; every process opens the files when it first reads.
 """
 
 import threading
@@ -33,12 +33,12 @@ from sersl.data.codes import CodeReader
 from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
-# What libraries raise for bytes that are not what was written.
+# Exceptions of libraries for damaged bytes.
 _DAMAGE = (UserError, DecodeError, SafetensorError, RuntimeError, ValueError, IndexError, KeyError)
 
 
 class DamagedRecordError(UserError):
-    """A record that cannot be read; training may replace it, evaluation never does.
+    """A record that cannot be read; training may replace it, evaluation does not.
 
     Attributes:
       corpus: name.
@@ -50,14 +50,14 @@ class DamagedRecordError(UserError):
 
 
 class CorpusSource:
-    """Reads waveforms and frame-level annotation of one corpus by row; safe in many threads.
+    """Reads waveforms and frame-level annotation of one corpus by row; thread-safe.
 
     Attributes:
       index: of the corpus, one row per utterance.
       annotator: name of the sidecar, or None.
-      books: readers of the codes that batches shall hold.
+      books: readers of the codes that batches hold.
       num_samples: int64 [n], lengths of the utterances at 16 kHz.
-      damaged: row to reason, of the records that training in this process had to replace.
+      damaged: row to reason, of the records that training in this process replaced.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class CorpusSource:
         books: Mapping[str, int] | None = None,
         cache_gigabytes: float = DataConfig.cache_gigabytes,
     ):
-        """Finds the corpus and checks its sidecar; opens no record yet.
+        """Finds the corpus and checks its sidecar; opens no records yet.
 
         Args:
           data_dir: where `sersl prepare` wrote, or a copy of it in a bucket.
           corpus: name.
-          annotator: whose sidecar to read; None: waveforms only.
-          books: name of a code book to the number of its codes, of all whose codes to read.
+          annotator: of the sidecar to read; None: waveforms only.
+          books: name of each code book to read, to the number of its codes.
           cache_gigabytes: of the cache of records that come from a bucket.
 
         Raises:
-          UserError: corpus, sidecar or codes are not there, or belong to other records.
+          UserError: corpus, sidecar or codes are missing, or belong to other records.
         """
         self.index: CorpusIndex = load_index(data_dir, corpus)
         self.annotator = annotator
@@ -136,7 +136,7 @@ class CorpusSource:
             audio = self.encoded(row)
             return decode_flac(audio, start=int(start), num_samples=num_samples, out=out)
         except UnreachableError:
-            raise  # another record would not be there either
+            raise  # other records cannot be reached either
         except _DAMAGE as error:
             folder, after = local_folder(self._data_dir)
             raise self._damaged(
@@ -146,16 +146,16 @@ class CorpusSource:
             ) from error
 
     def encoded(self, row: int) -> bytes:
-        """Reads the FLAC bytes of an utterance; raises what the libraries raise."""
-        # Parsing only the audio's bytes takes a sixth of what all TFDS features take; the labels
-        # are in the index.
+        """Reads the FLAC bytes of an utterance; raises the exceptions of the libraries."""
+        # Parsing only the audio takes a sixth of the time of all TFDS features; the labels are in
+        # the index.
         example = tf_example_pb2.Example.FromString(self._records()[int(row)])
         return example.features.feature["audio"].bytes_list.value[0]
 
     def frames(
         self, row: int, *, start_frame: int = 0, num_frames: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the annotation of a run of frames.
+        """Reads the annotation of consecutive frames.
 
         Args:
           row: of the index.
@@ -167,7 +167,7 @@ class CorpusSource:
 
         Raises:
           DamagedRecordError: it cannot be read.
-          UserError: it has not the utterance's number of frames.
+          UserError: its number of frames is not that of the utterance.
         """
         expected = frames_of(int(self.num_samples[row]))
         try:
@@ -228,7 +228,7 @@ class CorpusSource:
         )
 
     def _damaged(self, row: int, sentence: str) -> DamagedRecordError:
-        # Set from outside, so that the error travels between processes with its one argument.
+        # Not arguments, so that the error can be pickled.
         error = DamagedRecordError(sentence)
         error.corpus, error.row = self.index.corpus, int(row)
         return error

@@ -285,7 +285,7 @@ def test_check_distortion_when_settings_make_no_sense_then_user_error():
     with pytest.raises(UserError, match="swap them"):
         check_distortion(DistortionConfig(noise_min_snr_db=20.0), keep_time=False)
     for name in RECORDED:
-        with pytest.raises(UserError, match=f"{name}_probability is 0: give it a probability"):
+        with pytest.raises(UserError, match=f"{name}_probability is 0: set the probability"):
             check_distortion(DistortionConfig(**{f"{name}_corpora": ("musan",)}), keep_time=True)
     for name in MOVING:
         config = DistortionConfig(**{f"{name}_probability": 0.5})

@@ -20,21 +20,21 @@ from sersl.corpora.writing.records import serialize
 
 _THREADS = min(8, os.cpu_count() or 1)  # libsndfile and soxr release the interpreter
 _AHEAD = 4 * _THREADS  # encoded utterances waiting at most: this bounds the memory
-# Utterances that travel between processes at once. A recording of many is decoded by one process
-# where it can, up to a number that bounds the memory: 64 of 30 s are about 40 MB of FLAC.
+# Utterances that are sent between processes at once. The utterances of one recording go to the same
+# process, up to a number that bounds the memory: 64 of 30 s are about 40 MB of FLAC.
 _FEW, _MOST = 8, 64
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One utterance as it will be written, or why it cannot be.
+    """One utterance as it is written, or the reason why it is not.
 
     Attributes:
       utterance_id, path: of the utterance.
-      reason: why its audio cannot be used; "": it can, and all that follows is there.
+      reason: why its audio cannot be used; "": it can, and all fields are set.
       record: serialized example of TFDS; row: of the index.
       levels: measures of its samples.
-      info: of the file it came from; None where it was made, not read.
+      info: of its file; None for synthetic audio.
     """
 
     utterance_id: str
@@ -55,7 +55,7 @@ class Encoded:
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> "Encoded":
-        """Unpacks what `to_bytes` gave."""
+        """Unpacks the result of `to_bytes`."""
         line, _, record = packed.partition(b"\n")
         fields = json.loads(line)
         for name, kind in (("levels", Levels), ("info", AudioInfo)):
@@ -69,10 +69,10 @@ def encode(reader: Reader, corpus: str, item: Utterance) -> Encoded:
     Args:
       reader: to read it with.
       corpus: its corpus.
-      item: what is known of it.
+      item: the utterance.
 
     Returns:
-      What is to be written, or the reason why there is nothing.
+      What to write, or the reason why there is nothing.
     """
     try:
         row, audio, levels, info = reader.read(corpus, item)
@@ -85,18 +85,18 @@ def encode(reader: Reader, corpus: str, item: Utterance) -> Encoded:
 def encode_all(
     corpus: str, items: Iterable[Utterance], *, processes: int = 1
 ) -> Generator[Encoded, None, None]:
-    """Encodes utterances, a bounded number ahead of what is taken.
+    """Encodes utterances, a bounded number ahead of the consumer.
 
     Args:
       corpus: their corpus.
-      items: what is known of each.
-      processes: that share the work; 1: threads of this one.
+      items: the utterances.
+      processes: number of worker processes; 1: threads of this process.
 
     Yields:
       One for each, in their order.
 
     Raises:
-      UserError: a process was ended from outside.
+      UserError: a worker process was killed.
     """
     if processes == 1:
         reader = Reader()
@@ -124,7 +124,7 @@ def _batches(items: Iterable[Utterance]) -> Iterator[list[Utterance]]:
         yield batch
 
 
-_reader = Reader()  # of a worker process; one of the parent's is never used
+_reader = Reader()  # of a worker process
 
 
 def _encode_several(corpus: str, items: Sequence[Utterance]) -> list[Encoded]:
