@@ -40,7 +40,7 @@ class SidecarParts(Parts):
           summary: that it will have.
           num_samples: int [n], of every row of the corpus.
         """
-        partial = folder.with_name(f".{folder.name}-{fingerprint(summary)}.partial")
+        partial = partial_folder(folder, summary)
         super().__init__(partial, divide(num_samples), what="the sidecar", options=_OPTIONS)
         self._finished = folder
         self._summary = summary
@@ -59,9 +59,7 @@ class SidecarParts(Parts):
                     self._write_records(joined / RECORDS_FILE)
                     write_json(joined / SUMMARY_FILE, self._summary)
                     write_digests(joined)
-            name = glob.escape(self._finished.name)
-            for left in self._finished.parent.glob(f".{name}-*.partial"):
-                shutil.rmtree(left, ignore_errors=True)
+            clear_partials(self._finished)
 
     def _write_records(self, file: Path) -> None:
         with writing("the sidecar", file.parent):
@@ -82,9 +80,25 @@ class SidecarParts(Parts):
             yield
 
 
-def fingerprint(content: Mapping[str, Any]) -> str:
-    """Names what is made, so that work in parts is resumed only for the same: 16 hex digits."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+def partial_folder(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Names the folder of unfinished work, so that only work on the same content is resumed.
+
+    Args:
+      folder: of the finished work.
+      content: that it will have, JSON-able.
+
+    Returns:
+      A hidden folder beside it.
+    """
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return folder.with_name(f".{folder.name}-{digest}.partial")
+
+
+def clear_partials(folder: Path) -> None:
+    """Removes all unfinished work for a folder, of interrupted runs on other content too."""
+    pattern = f".{glob.escape(folder.name)}-{'[0-9a-f]' * 16}.partial"
+    for left in folder.parent.glob(pattern):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def divide(num_samples: np.ndarray) -> list[range]:

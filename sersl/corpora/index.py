@@ -126,6 +126,8 @@ class CorpusIndex:
     def _read(self, name: str) -> np.ndarray:
         path = self.folder / INDEX_FILE
         try:
+            if path.exists() and not path.is_file():  # a pipe would never end
+                raise ValueError("it is not a file")
             table = pq.read_table(path, columns=[name])
             values = table.column(name).to_numpy(zero_copy_only=False)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:

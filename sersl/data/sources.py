@@ -11,6 +11,7 @@ import numpy as np
 import safetensors.numpy
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 from tensorflow_datasets.proto import tf_example_pb2
@@ -34,7 +35,10 @@ from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
 # Exceptions of libraries for damaged bytes.
-_DAMAGE = (UserError, DecodeError, SafetensorError, RuntimeError, ValueError, IndexError, KeyError)
+_DAMAGE = (
+    *(UserError, DecodeError, ParseError, SafetensorError),
+    *(RuntimeError, ValueError, IndexError, KeyError),
+)
 
 
 class DamagedRecordError(UserError):

@@ -177,6 +177,33 @@ def test_inspection_when_old_labels_were_changed_then_names_utterance_and_column
     assert "utterance '0': its category differs from that of the index" in faults[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("dataset_info.json", b"moduleName", b"moduleNamd"),
+        ("dataset_info.json", b"filepathTemplate", b"filepathTempl`te"),
+        ("dataset_info.json", b"array_record", b"arsay_record"),
+        ("features.json", b"pythonClassName", b"pythonClassNamd"),
+        ("prepare.json", b'"num_utterances": 6', b'"num_utterances": 7'),
+        ("prepare.json", b'"num_utterances"', b'"num_utterancez"'),
+        ("prepare.json", b'"licence": "', b'"licence": 3, "x": "'),
+        ("index.parquet", b"PAR1", b"PAR2"),
+    ],
+)
+def test_file_when_older_than_digests_and_damaged_then_one_sentence(
+    whole, tmp_path, name, old, new
+):
+    shutil.copytree(whole, tmp_path / "copy")
+    without_digests(tmp_path / "copy")
+    path = tmp_path / "copy" / VERSION / name
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError) as error:
+        read_all(tmp_path / "copy")
+    assert "\n" not in str(error.value)
+
+
 JSON_DAMAGE = [
     b"",
     b"[]",

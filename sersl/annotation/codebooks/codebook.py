@@ -5,7 +5,6 @@ writes a code book; its codes of a corpus are beside the records and are read by
 """
 
 import hashlib
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +26,7 @@ from sersl.annotation.codebooks.codebook_folder import (
     write_codebook,
 )
 from sersl.annotation.codebooks.frame_features import FrameFeatures
-from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
+from sersl.annotation.sidecar_parts import SidecarParts, clear_partials, partial_folder
 from sersl.annotation.stretches import make_batches
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file, writing
@@ -115,7 +114,7 @@ def fit_codebook(
         "seed": fit.seed,
         "corpora": {source.index.corpus: source.index.fingerprint for source in sources},
     }
-    partial = folder.with_name(f".{folder.name}-{fingerprint(about)}.partial")
+    partial = partial_folder(folder, about)
     with writing("the code book", folder.parent):
         partial.mkdir(parents=True, exist_ok=True)
     frames = _sample(partial, sources, features, fit, progress)
@@ -133,7 +132,7 @@ def fit_codebook(
     }
     book = CodeBook(folder.name, last.centroids, about)
     write_codebook(folder, book)
-    shutil.rmtree(partial, ignore_errors=True)
+    clear_partials(folder)
     return book
 
 

@@ -106,10 +106,58 @@ def test_fit_when_interrupted_then_goes_on_to_the_same_code_book(data_dir, tmp_p
     def never(*arguments):
         raise AssertionError("frames that were kept are computed again")
 
-    monkeypatch.setattr(codebook, "_computed", never)
-    rest = fit_codebook(tmp_path / "cut", sources(data_dir), features, FIT, say=quiet)
+    (tmp_path / f".cut-{'0' * 16}.partial").mkdir()  # of a run with other settings
+    with monkeypatch.context() as patch:
+        patch.setattr(codebook, "_computed", never)
+        rest = fit_codebook(tmp_path / "cut", sources(data_dir), features, FIT, say=quiet)
     np.testing.assert_array_equal(rest.centroids, whole.centroids)
     assert rest.about == whole.about
+    assert not list(tmp_path.glob(".cut*"))
+
+
+def test_fit_when_what_an_interrupted_run_left_is_damaged_then_it_is_computed_again(
+    data_dir, tmp_path, monkeypatch
+):
+    features = mfcc_features()
+    whole = fit_codebook(tmp_path / "whole", sources(data_dir), features, FIT, say=quiet)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codebook, "write_codebook", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit_codebook(tmp_path / "cut", sources(data_dir), features, FIT, say=quiet)
+    for file in tmp_path.glob(".cut-*/*"):
+        file.write_bytes(file.read_bytes()[:40])
+    rest = fit_codebook(tmp_path / "cut", sources(data_dir), features, FIT, say=quiet)
+    np.testing.assert_array_equal(rest.centroids, whole.centroids)
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("file", "exists and is not a code book"),
+        ("file/k4", "it is not a folder"),
+        ("full", "exists and is not a code book"),
+        ("k*", "because of '\\*'"),
+        ("..", "cannot be the name of a folder"),
+    ],
+)
+def test_fit_when_the_output_cannot_be_written_then_found_before_the_work(
+    data_dir, tmp_path, monkeypatch, output, sentence
+):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+
+    def never(*arguments):
+        raise AssertionError("worked before the output was checked")
+
+    monkeypatch.setattr(codebook, "_computed", never)
+    with pytest.raises(UserError, match=sentence):
+        fit_codebook(tmp_path / output, sources(data_dir), mfcc_features(), FIT, say=quiet)
+    assert (tmp_path / "file").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
 
 
 def test_layer_features_when_computed_then_that_hidden_state_whatever_the_padding():

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[3]
 _BY_TFDS = """
 import sys
 import tensorflow_datasets as tfds
-from sersl.corpora.beam import parse_options
-from sersl.corpora.ravdess import Ravdess
+from sersl.corpora.catalog.ravdess import Ravdess
+from sersl.corpora.writing.beam import parse_options
 builder = Ravdess(data_dir=sys.argv[2], audio_dir=sys.argv[1])
 builder.allow_unexpected_count = True
 config = tfds.download.DownloadConfig(beam_options=parse_options("runner=DirectRunner"))
