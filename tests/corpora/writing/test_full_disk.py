@@ -1,6 +1,5 @@
 """A disk that is full, with files that the libraries in C++ write: one sentence, nothing lost."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +15,17 @@ ROOT = Path(__file__).parents[3]
 
 def sersl(*words, most_bytes: int) -> subprocess.CompletedProcess:
     """Runs a command whose files cannot grow beyond a size, as on a disk without room."""
+    program = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes},) * 2); "
+        "from sersl.cli.main import main; sys.exit(main())"
+    )
     return subprocess.run(
-        [sys.executable, "-m", "sersl", *map(str, words)],
+        [sys.executable, "-c", program, *map(str, words)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes,) * 2),
     )
 
 
