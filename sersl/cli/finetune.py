@@ -21,7 +21,7 @@ from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
 from sersl.eval.workdir_files import read_folds
-from sersl.finetuning.folds import choose_view
+from sersl.finetuning.folds import FINAL, choose_view
 from sersl.finetuning.run import check_settings, finetune
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
@@ -65,8 +65,14 @@ def run(arguments) -> int:
         return stopped(stop, workdir)
     if distributed.is_first_process():
         report(config, workdir)
-    say_next("sersl", "export", "--workdir", workdir, "--output", "DIR")
+        say_next("sersl", "export", "--workdir", workdir, *exported(workdir), "--output", "DIR")
     return 0
+
+
+def exported(workdir: Path) -> tuple[str, ...]:
+    """Gives the arguments that choose a fold for `sersl export`: none for the final model."""
+    names = [fold["fold"] for fold in read_folds(workdir)]
+    return () if FINAL in names else ("--fold", names[0])
 
 
 def use_manifest(

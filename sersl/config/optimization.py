@@ -27,8 +27,9 @@ class OptimizerConfig(Settings):
     )
     weight_decay: float = setting(0.01, "Decoupled weight decay.", at_least=0)
     decay: tuple[tuple[str, bool], ...] = setting(
-        ((r".*/(bias|scale|mask_embedding)", False), (r".*", True)),
-        "(pattern, whether it decays) for every parameter path; the first match wins.",
+        (),
+        "(pattern, whether it decays) for every parameter path; the first match wins. Empty: "
+        "matrices, filters and tables decay; biases, scales, gates and learned inputs do not.",
     )
     clip_norm: float = setting(1.0, "Largest global norm of the gradients.", above=0)
 

@@ -35,7 +35,7 @@ from sersl.runs.startup import sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Evaluator, Guards, Intervals, Loop
 from sersl.training.observe import Progress
-from sersl.training.optimizer import Optimizer, by_pattern, make_optimizer, table
+from sersl.training.optimizer import Optimizer, by_pattern, decay_roles, make_optimizer, table
 from sersl.training.program import Program, build_program
 from sersl.training.step import Layout, abstract_state, param_shapes
 
@@ -82,12 +82,11 @@ class Trainer:
         self._weights, self._say = weights, say
         self._first = is_first_process()
         self._task = _task(config, targets)
-        self._optimizer = _optimizer(config, shapes, starts)
+        self._optimizer = _optimizer(config, self._task, starts)
         self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
         for note in notes:
             say(f"not sharded: {note}")
-        decay = by_pattern(config.optimizer.decay, shapes, setting="optimizer.decay")
-        say(table(shapes, decay, starts))
+        say(table(shapes, self._optimizer))
         lengths = [source.num_samples for source in sources]
         self._plans, self._buckets = _plan_folds(config, lengths, targets, folds)
         self._answerer = Answerer(
@@ -242,12 +241,13 @@ def _task(config: FinetuneConfig, targets: Targets) -> FinetuneTask:
     )
 
 
-def _optimizer(config: FinetuneConfig, shapes: dict[str, Any], starts) -> Optimizer:
-    scale = config.encoder_learning_rate_scale
+def _optimizer(config: FinetuneConfig, task: FinetuneTask, starts) -> Optimizer:
+    scale, shapes = config.encoder_learning_rate_scale, param_shapes(task)
     return make_optimizer(
         config.optimizer,
         shapes,
         num_steps=config.train.num_steps,
+        roles=decay_roles(task.abstract),
         starts=starts,
         scales=jax.tree_util.tree_map_with_path(
             lambda path, _: scale if path[0].key == "encoder" else 1.0, shapes

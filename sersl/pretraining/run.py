@@ -37,7 +37,7 @@ from sersl.runs.startup import open_workdir, sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Guards, Intervals, Loop
 from sersl.training.observe import Progress
-from sersl.training.optimizer import Optimizer, by_pattern, make_optimizer, table
+from sersl.training.optimizer import Optimizer, decay_roles, make_optimizer, table
 from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
 from sersl.training.step import Layout, abstract_state, param_shapes
@@ -92,7 +92,7 @@ def pretrain(
             weights=weights,
             say=progress.say,
         )
-        _tell_parameters(run, state, progress.say)
+        _tell_parameters(run, state, optimizer, progress.say)
         if first:
             _record(run, workdir, start_step)
         output = held.enter_context(
@@ -220,7 +220,10 @@ def _lay_out(run: _Run, say: Callable[[str], None]) -> tuple[Optimizer, TrainSta
     for line in [*run.notes, run.plan.describe()]:
         say(line)
     optimizer = make_optimizer(
-        run.config.optimizer, param_shapes(run.task), num_steps=run.config.train.num_steps
+        run.config.optimizer,
+        param_shapes(run.task),
+        num_steps=run.config.train.num_steps,
+        roles=decay_roles(run.task.abstract),
     )
     abstract, notes = abstract_state(run.task, optimizer, run.mesh)
     for note in notes:
@@ -228,10 +231,11 @@ def _lay_out(run: _Run, say: Callable[[str], None]) -> tuple[Optimizer, TrainSta
     return optimizer, abstract
 
 
-def _tell_parameters(run: _Run, state: TrainState, say: Callable[[str], None]) -> None:
+def _tell_parameters(
+    run: _Run, state: TrainState, optimizer: Optimizer, say: Callable[[str], None]
+) -> None:
     say(f"model: {sizes(state.params, run.mesh)}")
-    decay = by_pattern(run.config.optimizer.decay, state.params, setting="optimizer.decay")
-    say(table(state.params, decay, jax.tree.map(lambda _: 0, state.params)))
+    say(table(state.params, optimizer))
 
 
 def _record(run: _Run, workdir: Path, start_step: int) -> None:

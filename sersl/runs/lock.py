@@ -78,6 +78,19 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
         os.fsync(file.fileno())  # so that other hosts see it
         _check_shared(workdir)
         yield
+        if not _is_at(file.fileno(), path):
+            raise UserError(
+                f"workdir {workdir} was removed or replaced while the run was using it, so its "
+                "results are gone: run the same command again to start anew"
+            )
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Tells whether an open file is still the one of this path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
 
 
 def _check_shared(workdir: str | Path) -> None:

@@ -46,6 +46,11 @@ MAY_CHANGE = (
     "resume_from",
 )
 
+# Values of earlier versions, and what they are called now.
+RENAMED: dict[str, tuple[list, list]] = {
+    "optimizer.decay": ([[".*/(bias|scale|mask_embedding)", False], [".*", True]], [])
+}
+
 # Is in a workdir whose run was told to stop before its end: says at which step.
 STOPPED = "stopped"
 
@@ -84,7 +89,11 @@ def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first:
             ) from error
         old, new = (flat(to_dict(c)) for c in (found, config))
         for key in new:
-            if old[key] != new[key] and not key.startswith(MAY_CHANGE):
+            if (
+                old[key] != new[key]
+                and (old[key], new[key]) != RENAMED.get(key)
+                and not key.startswith(MAY_CHANGE)
+            ):
                 raise UserError(
                     f"workdir {workdir} holds a run with {key}={old[key]!r}, this one has "
                     f"{new[key]!r}: use another workdir, or the same value"

@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, TensorBoard, and lines or a bar to look at."""
+"""What a run reports: metrics.jsonl, TensorBoard, and lines or a progress bar."""
 
 import contextlib
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, TextIO
 
 from tqdm import tqdm
 
@@ -19,19 +20,32 @@ from sersl.training.events import EventFile
 _REMEDY = "restore it from a copy, or remove it to continue without its lines"
 
 
+class Board(Protocol):
+    """Shows the values of a run elsewhere, see `sersl.training.boards`."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows the values of a step."""
+
+    def close(self) -> None:
+        """Writes everything."""
+
+
 class Metrics:
     """Appends one JSON object a log step to metrics.jsonl, and the same to TensorBoard."""
 
-    def __init__(self, folder: str | Path, *, start_step: int, enabled: bool, board=None):
+    def __init__(
+        self, folder: str | Path, *, start_step: int, enabled: bool, board: Board | None = None
+    ):
         """Opens the files and drops what a killed run logged beyond its last checkpoint.
 
         Args:
-          folder: where metrics.jsonl and the TensorBoard events lie.
+          folder: of metrics.jsonl and the TensorBoard events.
           start_step: updates already done; later lines are dropped.
           enabled: False in all processes but the first.
-          board: is shown the same and closed with the files, see `sersl.training.boards`; or None.
+          board: gets the same values, and is closed with the files; or None.
         """
-        self._file = self._events = None
+        self._file: TextIO | None = None
+        self._events: EventFile | None = None
         self._board = board
         if not enabled:
             return
@@ -50,9 +64,9 @@ class Metrics:
           values: name to value.
 
         Raises:
-          UserError: the disk is full.
+          UserError: the disk is full, or the file was removed.
         """
-        if self._file is None:
+        if self._file is None or self._events is None:
             return
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         known = {name: value for name, value in finite.items() if value is not None}
@@ -60,16 +74,24 @@ class Metrics:
             self._file.write(json.dumps({"step": step, **finite}) + "\n")
             self._file.flush()
             self._events.add(step, known)
+            there = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._file.name))
+        except FileNotFoundError:
+            there = False
         except OSError as error:
             raise UserError(
                 f"{self._file.name} and the events beside it cannot be written ({error.strerror}): "
-                "make room and start the same command again to go on from the last checkpoint"
+                "make room and run the same command again to resume from the last checkpoint"
             ) from error
+        if not there:
+            raise UserError(
+                f"{self._file.name} was removed or replaced while the run was writing it: restore "
+                "its folder from a copy, or run the same command again to start anew"
+            )
         if self._board is not None:
             self._board.log(step, known)
 
     def close(self) -> None:
-        """Flushes everything to disk; a failure to write was said when it happened."""
+        """Flushes everything to disk; a failure to write was reported when it happened."""
         for one in (self._file, self._events, self._board):
             if one is not None:
                 with contextlib.suppress(OSError):
@@ -139,7 +161,7 @@ class Progress:
             # `... | tee log` whose tee has died, say of a full disk: that ends no training.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             with contextlib.suppress(OSError):
-                print("sersl: nobody reads the output any more: going on", file=sys.stderr)
+                print("sersl: the output is no longer read; training continues", file=sys.stderr)
 
     def close(self) -> None:
         """Ends the bar."""

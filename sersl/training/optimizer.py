@@ -1,4 +1,4 @@
-"""AdamW by pattern: which parameters decay, which train, from when, and how fast."""
+"""AdamW by role and pattern: which parameters decay, which train, from when, and how fast."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 
 from sersl.config.schema import OptimizerConfig
 from sersl.core.errors import UserError, unknown_name
@@ -58,6 +59,27 @@ def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
     return values
 
 
+def decay_roles(state: nnx.State) -> dict[str, Any]:
+    """Finds out by the role of each parameter whether it decays.
+
+    Matrices, filters and tables do. Vectors (biases, scales, gates, directions) do not, nor do
+    parameters declared with `decay=False`, such as tokens in the place of an input.
+
+    Args:
+      state: `nnx.split(model)[1]`, abstract or not.
+
+    Returns:
+      Nested dict of bool, shaped like the parameters.
+    """
+    roles = {}
+    for path, variable in nnx.to_flat_state(state):
+        metadata = variable.get_metadata()
+        # Of a scanned encoder each layer has its own array.
+        own = [axis for axis in metadata["axes"] if axis != "layers"]
+        roles[path] = metadata.get("decay", len(own) > 1)
+    return nnx.traversals.unflatten_mapping(roles)
+
+
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Builds linear warm-up from 0 followed by the configured decay.
 
@@ -94,6 +116,7 @@ class Optimizer(NamedTuple):
       init: params -> optimizer state.
       update: (gradients, state, params) -> (updates, state).
       starts: int per parameter, the step from which it trains, or `NEVER`.
+      decay: bool per parameter, whether its weight decays.
       learning_rate: state -> learning rate of the next update, before scales per parameter.
       gradient_norm: (gradients, state) -> global norm over the parameters that train by now, which
         is what is clipped.
@@ -102,6 +125,7 @@ class Optimizer(NamedTuple):
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any], tuple[Any, Any]]
     starts: Any
+    decay: Any
     learning_rate: Callable[[Any], jax.Array]
     gradient_norm: Callable[[Any, Any], jax.Array]
 
@@ -111,15 +135,18 @@ def make_optimizer(
     params,
     *,
     num_steps: int,
+    roles=None,
     starts=None,
     scales=None,
 ) -> Optimizer:
-    """Builds clipping, AdamW with decay by pattern, and gradual unfreezing.
+    """Builds clipping, AdamW with decay by role or pattern, and gradual unfreezing.
 
     Args:
       config: settings.
       params: nested dict of arrays or shapes.
       num_steps: updates of the whole run.
+      roles: of `decay_roles`, used without patterns in the config; None: arrays of two and more
+        dimensions decay.
       starts: int per parameter, the step from which it trains; `NEVER` keeps no moments for it.
         Before its step a parameter counts for nothing in the gradient norm. None trains everything
         from the start.
@@ -133,7 +160,9 @@ def make_optimizer(
     """
     if config.first_moment not in MOMENTS:
         raise unknown_name("optimizer.first_moment", config.first_moment, MOMENTS)
-    decay = by_pattern(config.decay, params, setting="optimizer.decay")
+    decay = jax.tree.map(lambda leaf: leaf.ndim > 1, params) if roles is None else roles
+    if config.decay:
+        decay = by_pattern(config.decay, params, setting="optimizer.decay")
     starts = jax.tree.map(lambda _: 0, params) if starts is None else starts
     scales = jax.tree.map(lambda _: 1.0, params) if scales is None else scales
     trained = jax.tree.map(lambda start: start != NEVER, starts)
@@ -165,6 +194,7 @@ def make_optimizer(
         init=whole.init,
         update=whole.update,
         starts=starts,
+        decay=decay,
         learning_rate=lambda state: jnp.asarray(rate(count(state)), jnp.float32),
         gradient_norm=lambda gradients, state: _norm(gradients, starts, count(state)),
     )
@@ -219,13 +249,12 @@ def _only(tree, kept):
     return jax.tree.map(lambda value, keep: value if keep else optax.MaskedNode(), tree, kept)
 
 
-def table(params, decay, starts) -> str:
+def table(params, optimizer: Optimizer) -> str:
     """Writes how parameters are treated: one line per distinct treatment.
 
     Args:
       params: nested dict of arrays or shapes.
-      decay: bool per parameter.
-      starts: int per parameter.
+      optimizer: over them.
 
     Returns:
       Lines with count, size and an example path.
@@ -233,7 +262,7 @@ def table(params, decay, starts) -> str:
     groups: dict[tuple, list] = {}
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     for (path, leaf), d, s in zip(
-        leaves, jax.tree.leaves(decay), jax.tree.leaves(starts), strict=True
+        leaves, jax.tree.leaves(optimizer.decay), jax.tree.leaves(optimizer.starts), strict=True
     ):
         groups.setdefault((s, d), []).append((path_name(path), leaf.size))
     lines = []

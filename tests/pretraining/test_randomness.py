@@ -12,12 +12,14 @@ from flax import nnx
 from sersl.config.load import load_config
 from sersl.config.schema import FrontendConfig, MeshConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.corpora.labels import CANONICAL
 from sersl.data.batch import batch_arrays
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.random import run_key
 from sersl.parallel.sharding import batch_sharding, logical_axes, param_shardings
 from sersl.pretraining.task import PretrainTask
+from sersl.pretraining.terms.language import LEVELS, PROPERTIES
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.accumulate import loss_and_gradient
 from sersl.training.step import make_teacher
@@ -26,7 +28,7 @@ from tests.pretraining.test_frame_recipes import FOLDER
 from tests.tolerances import LOSS_ACROSS_MESHES
 
 B, N = 8, 16_080
-DROPOUT = ("encoder.dropout=0.2", "encoder.num_layers=1", "encoder.remat=none")
+DROPOUT = ("encoder.dropout=0.2", "encoder.remat=none")
 OF_TRANSFORMER = ("encoder.layer_drop=0.3", "encoder.activation_dropout=0.1")
 QUICK = ("wav2vec2:nano", "emotion_aware:nano")
 
@@ -42,13 +44,12 @@ def recipes():
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    from sersl.corpora.labels import CANONICAL
-    from sersl.pretraining.terms.language import LEVELS, PROPERTIES
-
-    names = np.array([*CANONICAL, *(f"{p}={level}" for p in PROPERTIES for level in LEVELS)])
-    path = tmp_path_factory.mktemp("texts") / "texts.npz"
-    np.savez(path, names=names, embeddings=np.random.default_rng(0).normal(size=(len(names), 6)))
-    return path
+    acoustic = [f"{name}={level}" for name in PROPERTIES for level in LEVELS]
+    folder = tmp_path_factory.mktemp("texts")
+    for describe, names in (("category", CANONICAL), ("acoustics", acoustic)):
+        embeddings = np.random.default_rng(0).normal(size=(len(names), 6))
+        np.savez(folder / f"{describe}.npz", names=np.array(names), embeddings=embeddings)
+    return folder
 
 
 def teacher_of(config: PretrainConfig, number: int) -> InitialWeights:
@@ -64,11 +65,13 @@ def teacher_of(config: PretrainConfig, number: int) -> InitialWeights:
 def task_of(recipe, texts):
     name = str(FOLDER / recipe.replace(":", ".py:"))
     plain = load_config(PretrainConfig, name, ())
-    settings = list(DROPOUT)
+    # One layer compiles faster; Vesper needs a lower and an upper half.
+    settings = [*DROPOUT, f"encoder.num_layers={2 if plain.objectives.vesper.weight else 1}"]
     if plain.encoder.kind == "transformer":
         settings += OF_TRANSFORMER
     if plain.objectives.language.weight:
-        settings.append(f"objectives.language.file={texts}")
+        file = texts / f"{plain.objectives.language.describe}.npz"
+        settings.append(f"objectives.language.file={file}")
     config = load_config(PretrainConfig, name, settings)
     frozen = [teacher_of(config, i) for i, _ in enumerate(config.frozen_teachers)]
     return PretrainTask(config, frozen=frozen)

@@ -73,7 +73,7 @@ def test_metrics_when_the_disk_is_full_then_one_sentence_and_no_hang(tmp_path):
     )
     assert done.returncode == 0 and done.stderr == ""
     (sentence,) = done.stdout.splitlines()
-    assert "cannot be written (File too large): make room and start the same command" in sentence
+    assert "cannot be written (File too large): make room and run the same command" in sentence
 
 
 def test_progress_when_nobody_reads_any_more_then_the_work_goes_on():
@@ -90,5 +90,5 @@ def test_progress_when_nobody_reads_any_more_then_the_work_goes_on():
     process.stdin.write("\n\n\n")
     process.stdin.close()
     assert process.wait(timeout=60) == 0
-    assert process.stderr.read() == "sersl: nobody reads the output any more: going on\n"
+    assert process.stderr.read() == "sersl: the output is no longer read; training continues\n"
     process.stderr.close()

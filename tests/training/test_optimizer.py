@@ -8,10 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
-from sersl.config.schema import OptimizerConfig
+from sersl.config.load import from_mapping
+from sersl.config.schema import OptimizerConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.training.optimizer import NEVER, by_pattern, learning_rate, make_optimizer, table
+from sersl.pretraining.task import PretrainTask
+from sersl.training.optimizer import (
+    NEVER,
+    by_pattern,
+    decay_roles,
+    learning_rate,
+    make_optimizer,
+    table,
+)
 from sersl.training.state import TrainState
 from sersl.training.step import make_step
 from tests.tolerances import FP32
@@ -250,14 +260,59 @@ def test_by_pattern_when_the_patterns_do_not_cover_then_one_sentence_says_so(pat
 
 def test_table_lists_every_treatment_with_its_size():
     params = trees(0)
-    decay = by_pattern(CONFIG.decay, params, setting="optimizer.decay")
     starts = by_pattern(((r"encoder/.*", NEVER), (r".*", 5)), params, setting="unfreeze")
-    assert table(params, decay, starts).splitlines() == [
+    optimizer = make_optimizer(CONFIG, params, num_steps=10, starts=starts)
+    assert table(params, optimizer).splitlines() == [
         "  frozen, no decay: 1 arrays, 4 values, e.g. encoder/layers/0/bias",
         "  frozen, decay: 2 arrays, 20 values, e.g. encoder/layers/0/kernel",
         "  trained from step 5, no decay: 1 arrays, 2 values, e.g. head/scale",
         "  trained from step 5, decay: 1 arrays, 4 values, e.g. head/kernel",
     ]
+
+
+class Roles(nnx.Module):
+    """Parameters whose names say nothing of their role."""
+
+    def __init__(self, *, layers=()):
+        stacked = ("layers",) * len(layers)
+        self.a = nnx.Param(jnp.ones([*layers, 3, 4]), axes=(*stacked, None, None))
+        self.b = nnx.Param(jnp.ones([*layers, 4]), axes=(*stacked, None))
+        self.kernel = nnx.Param(jnp.ones([*layers, 2, 4]), axes=(*stacked, None, None), decay=False)
+
+
+@pytest.mark.parametrize("layers", [(), (5,)])
+def test_decay_when_no_pattern_is_given_then_goes_by_role(layers):
+    model = Roles(layers=layers)
+    state = nnx.split(model)[1]
+    roles = decay_roles(state)
+    assert roles == {"a": True, "b": False, "kernel": False}
+    params = nnx.to_pure_dict(state)
+    config = dataclasses.replace(CONFIG, decay=(), clip_norm=1e9)
+    optimizer = make_optimizer(config, params, num_steps=10, roles=roles)
+    updates, _ = optimizer.update(
+        jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params
+    )
+    assert [bool(np.any(updates[name])) for name in ("a", "b", "kernel")] == [True, False, False]
+    # Patterns in the config go before roles.
+    config = dataclasses.replace(config, decay=((".*", True),))
+    optimizer = make_optimizer(config, params, num_steps=10, roles=roles)
+    assert all(jax.tree.leaves(optimizer.decay))
+
+
+def test_decay_when_a_run_has_tokens_directions_and_gates_then_they_do_not_decay():
+    names = {}
+    for settings in (
+        {"objectives": {"utterance": {"weight": 1.0, "kind": "chunk"}}},
+        {"knowledge": {"input": True}, "objectives": {"contrastive": {"weight": 1.0}}},
+        {"encoder": {"relative_bias": True}, "objectives": {"contrastive": {"weight": 1.0}}},
+    ):
+        config = from_mapping(PretrainConfig, {"masking": {"rule": "uniform"}} | settings)
+        names |= flat(decay_roles(PretrainTask(config).abstract))
+    left_alone = ("utterance/tokens", "intensity_input/direction", "encoder/mask_embedding")
+    assert not any(names[name] for name in left_alone)
+    assert not any(decays for name, decays in names.items() if name.endswith("gate_scale"))
+    assert all(decays for name, decays in names.items() if name.endswith("kernel"))
+    assert any(name.endswith("gate_scale") for name in names)
 
 
 def test_first_moment_in_bfloat16_halves_its_bytes_and_hardly_moves_the_update():

@@ -82,7 +82,9 @@ class UtteranceHeads(nnx.Module):
         width, keys = config.encoder.width, jax.random.split(key)
         if num_tokens:
             self.tokens = nnx.Param(
-                truncated_normal(keys[0], (num_tokens, width), std=1.0), axes=(None, "embed")
+                truncated_normal(keys[0], (num_tokens, width), std=1.0),
+                axes=(None, "embed"),
+                decay=False,
             )
         self.projection = Projection(width, width, key=keys[1])
 
