@@ -34,7 +34,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Builds the error for a name that is not in a list of choices.
 
     Args:
-      kind: what the name stands for, e.g. "corpus" or "configuration key".
+      kind: what it names, e.g. "corpus" or "configuration key".
       name: what the user wrote.
       known: every accepted name.
 

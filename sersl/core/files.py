@@ -268,7 +268,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"key {key[:80]!r} stands twice in one object")
+            raise ValueError(f"key {key[:80]!r} is in one object twice")
         found[key] = value
     return found
 

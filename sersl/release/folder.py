@@ -118,8 +118,10 @@ def write_model(
         categories=tuple(categories),
         dimensions=tuple(dimensions),
     )
-    heard = {"corpora": corpora, "origin": origin}
-    about = _about(architecture, config=config, results=results, heard=heard, licence=licence)
+    trained_on = {"corpora": corpora, "origin": origin}
+    about = _about(
+        architecture, config=config, results=results, trained_on=trained_on, licence=licence
+    )
     return _write(Path(folder), architecture, params, about, finish)
 
 
@@ -152,8 +154,10 @@ def write_encoder(
       UserError: as `write_model`.
     """
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
-    heard = {"corpora": corpora, "origin": origin}
-    about = _about(architecture, config=config, results=None, heard=heard, licence=licence)
+    trained_on = {"corpora": corpora, "origin": origin}
+    about = _about(
+        architecture, config=config, results=None, trained_on=trained_on, licence=licence
+    )
     return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about, finish)
 
 
@@ -313,14 +317,14 @@ def _about(
     *,
     config: FinetuneConfig | PretrainConfig,
     results: Mapping[str, Any] | None,
-    heard: Mapping[str, Sequence[Mapping[str, Any]]],
+    trained_on: Mapping[str, Sequence[Mapping[str, Any]]],
     licence: str,
 ) -> dict[str, Any]:
     kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
     return {
         **describe(architecture, name=config.name, licence=licence),
         "results": None if results is None else {key: results[key] for key in kept},
-        **{key: [dict(corpus) for corpus in corpora] for key, corpora in heard.items()},
+        **{key: [dict(corpus) for corpus in corpora] for key, corpora in trained_on.items()},
         "init_from": config.init_from,
         "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
         "imported": None,

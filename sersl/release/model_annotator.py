@@ -30,7 +30,7 @@ def is_model(folder: str | Path) -> bool:
 
 
 class ModelAnnotator:
-    """Intensity of frames as a fine-tuned model hears about one second around them.
+    """Intensity of frames, from the scores of a fine-tuned model for about one second around them.
 
     "neutral": 1 - probability of neutral; "arousal": of the dimension; "entropy": 1 - entropy of
     the categories over its maximum, so that 1 is one sure emotion (neutral counts as one).

@@ -100,7 +100,7 @@ def config_json(
             "activation_function": "gelu",
             "dropout": encoder.dropout,
             "encoder_layerdrop": encoder.layer_drop,
-            # There is no decoder in the file; one of no layers is the least that can be said.
+            # The file has no decoder; transformers takes one without layers.
             "decoder_layers": 0,
             "decoder_attention_heads": encoder.num_heads,
         }

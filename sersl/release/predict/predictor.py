@@ -102,7 +102,7 @@ class Model:
           {"status", "start", "end", "category": {name: probability}, "dimensions": {name: 0..1},
           "embedding": float32 [E]} and "frames": {"time": [T], name: [T]} if asked for; with a
           window a list of these; for a list of sources a list of either. The scale of the
-          dimensions also stands in `about["scale"]`.
+          dimensions is also in `about["scale"]`.
 
         Raises:
           UserError: audio that cannot be read, is shorter than 0.1 s or silent, or wrong arguments.
