@@ -8,6 +8,7 @@ Source: ISO 11172-3, sec. 2.4.1 and ISO 13818-3, sec. 2.4.2 (frame headers); the
 as LAME 3.100 writes them.
 """
 
+import functools
 import struct
 from dataclasses import dataclass, field
 
@@ -51,6 +52,7 @@ class _Frame:
         return start + self.size == stop
 
 
+@functools.lru_cache(maxsize=4096)  # the same few occur in all frames
 def _read_header(data: bytes) -> _Frame | None:
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None

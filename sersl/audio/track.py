@@ -121,22 +121,22 @@ class SoundFileTrack:
                 yield from self._decoded(file, 0, None)
 
     def _decoded(self, file: SoundFile, read: int, stop: int | None) -> Iterator[np.ndarray]:
+        expected = _counted(file, self.mpeg)
+        end = min((e for e in (stop, expected) if e is not None), default=None)
         rows = max(1, _BLOCK // self.channels)
-        while stop is None or read < stop:
-            want = rows if stop is None else min(rows, stop - read)
+        while end is None or read < end:
+            want = rows if end is None else min(rows, end - read)
             block = file.read(want, dtype="float32", always_2d=True)
-            if len(block):
-                read += len(block)
-                yield block
-                continue
+            if not len(block):
+                break
+            read += len(block)
+            yield block
+        if self.mpeg is not None:
             # A decoder of MPEG may drop the first frames of a stream that was cut out.
-            expected = _counted(file, self.mpeg)
-            if self.mpeg is not None:
-                expected = self.mpeg.samples - 2 * 1152
-            if expected is not None and read < expected:
-                detail = f"its header says {expected} samples but decoding ends at {read}"
-                raise truncated(self.name, detail)
-            return
+            end = self.mpeg.samples - 2 * 1152
+        if end is not None and read < end:
+            detail = f"its header says {expected or end} samples but decoding ends at {read}"
+            raise truncated(self.name, detail)
 
 
 OpenPart = contextlib.AbstractContextManager[SoundFile]

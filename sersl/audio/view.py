@@ -8,6 +8,7 @@ from typing import Any
 
 from sersl.audio.source import OpenSource
 
+_WINDOW = 1 << 16  # bytes read at once
 Piece = tuple[int, int] | bytes  # bytes [start, stop) of the file, or other bytes in their place
 
 
@@ -35,6 +36,7 @@ class FileView:
         self._size = (self._ends[-1] if self._ends else 0) + pretended
         self._tag = self._size - 128 if pretended else self._size  # where ID3v1 would be
         self._position = 0
+        self._window, self._window_start = b"", 0
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -53,9 +55,9 @@ class FileView:
 
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer as far as there is data; returns the number of bytes."""
-        filled = 0
-        while filled < len(buffer):
-            data = self._next(len(buffer) - filled)
+        filled, size = 0, len(buffer)
+        while filled < size:
+            data = self._next(size - filled)
             if not data:
                 break
             buffer[filled : filled + len(data)] = data
@@ -63,21 +65,26 @@ class FileView:
         return filled
 
     def _next(self, most: int) -> bytes:
-        """Reads up to the end of one piece."""
+        """Reads on, up to the end of one piece or of the window."""
+        offset = self._position - self._window_start
+        if not 0 <= offset < len(self._window):
+            # Decoders of MPEG read each frame on its own.
+            self._window, self._window_start = self._read_piece(max(most, _WINDOW)), self._position
+            offset = 0
+        data = self._window[offset : offset + most]
+        self._position += len(data)
+        return data
+
+    def _read_piece(self, most: int) -> bytes:
         number = bisect.bisect_right(self._ends, self._position)
         if number == len(self._ends):
             data = bytes(max(0, min(most, self._size - self._position)))
-            data = data if self._position >= self._tag else b""
-        else:
-            piece, left = self._pieces[number], self._ends[number] - self._position
-            size = min(most, left)
-            if isinstance(piece, bytes):
-                start = len(piece) - left
-                data = piece[start : start + size]
-            else:
-                try:
-                    data = self._source.read_at(piece[1] - left, size)
-                except OSError as error:
-                    self.error, data = error, b""
-        self._position += len(data)
-        return data
+            return data if self._position >= self._tag else b""
+        piece, left = self._pieces[number], self._ends[number] - self._position
+        if isinstance(piece, bytes):
+            return piece[len(piece) - left :]
+        try:
+            return self._source.read_at(piece[1] - left, min(most, left))
+        except OSError as error:
+            self.error = error
+            return b""
