@@ -48,7 +48,7 @@ def encoded(container, subtype, rate=16000, channels=1, samples=None):
 
 
 @pytest.mark.parametrize(("container", "subtype", "rate", "channels"), KINDS)
-def test_read_audio_of_a_crop_anywhere_is_the_slice_of_the_whole(
+def test_read_audio_when_a_crop_anywhere_then_the_slice_of_the_whole(
     container, subtype, rate, channels, monkeypatch
 ):
     data = encoded(container, subtype, rate, channels)
@@ -66,14 +66,16 @@ def test_read_audio_of_a_crop_anywhere_is_the_slice_of_the_whole(
 
 
 @pytest.mark.parametrize(("container", "subtype", "rate", "channels"), KINDS)
-def test_probe_says_what_the_header_says(container, subtype, rate, channels):
+def test_probe_when_any_kind_of_file_then_rate_channels_format_and_length(
+    container, subtype, rate, channels
+):
     info = decode.probe(encoded(container, subtype, rate, channels))
     assert (info.sample_rate, info.channels, info.format) == (rate, channels, container)
     assert info.subtype == subtype
     assert info.duration == pytest.approx(2.0, abs=0.1)  # GSM codes whole blocks
 
 
-def test_read_audio_of_a_path_and_of_its_bytes_is_the_same(tmp_path):
+def test_read_audio_when_a_path_or_its_bytes_then_the_same_samples(tmp_path):
     data = encoded("OGG", "VORBIS")
     path = tmp_path / "ä b.ogg"
     path.write_bytes(data)
@@ -82,19 +84,19 @@ def test_read_audio_of_a_path_and_of_its_bytes_is_the_same(tmp_path):
     assert decode.probe(path) == decode.probe(data)
 
 
-def test_read_audio_of_integers_divides_by_full_scale_and_changes_no_gain():
+def test_read_audio_when_integers_then_divided_by_full_scale_without_gain():
     samples = np.array([-32768, -1, 0, 1, 100, 32767], np.int16)
     waveform = decode.read_audio(encoded("WAV", "PCM_16", samples=samples))
     np.testing.assert_array_equal(waveform, samples / np.float32(32768))
     assert waveform.dtype == np.float32
 
 
-def test_read_audio_of_floats_beyond_full_scale_keeps_them():
+def test_read_audio_when_floats_are_beyond_full_scale_then_kept():
     loud = np.array([0.0, 1.5, -3.0], np.float32)
     np.testing.assert_array_equal(decode.read_audio(encoded("WAV", "FLOAT", samples=loud)), loud)
 
 
-def test_read_audio_of_stereo_averages_or_takes_one_channel():
+def test_read_audio_when_stereo_then_the_mean_or_one_channel():
     samples = sound(channels=2).astype(np.float32)
     data = encoded("WAV", "FLOAT", channels=2, samples=samples)
     np.testing.assert_allclose(decode.read_audio(data), samples.mean(axis=1), atol=1e-7)
@@ -103,7 +105,7 @@ def test_read_audio_of_stereo_averages_or_takes_one_channel():
         decode.read_audio(data, channel=2)
 
 
-def test_encode_flac_of_16_bit_samples_gives_them_back():
+def test_encode_flac_when_16_bit_samples_then_decoding_returns_them():
     samples = np.random.default_rng(0).integers(-32768, 32768, 20_000).astype(np.int16)
     data = flac.encode_flac(samples / np.float32(32768))
     np.testing.assert_array_equal(flac.to_pcm16(flac.decode_flac(data)), samples)
@@ -112,12 +114,12 @@ def test_encode_flac_of_16_bit_samples_gives_them_back():
     assert (info.format, info.subtype, info.sample_rate) == ("FLAC", "PCM_16", 16000)
 
 
-def test_encode_flac_beyond_full_scale_clips():
+def test_encode_flac_when_beyond_full_scale_then_clipped():
     data = flac.encode_flac(np.array([2.0, -2.0, 0.5], np.float32))
     np.testing.assert_array_equal(flac.decode_flac(data), [32767 / 32768, -1.0, 0.5])
 
 
-def test_decode_flac_of_a_part_is_the_slice():
+def test_decode_flac_when_a_part_then_the_slice():
     data = flac.encode_flac(sound()[:, 0].astype(np.float32))
     whole = flac.decode_flac(data)
     np.testing.assert_array_equal(whole, decode.read_audio(data))
@@ -155,7 +157,9 @@ def bad_audio():
 
 @pytest.mark.parametrize("kind", bad_audio())
 @pytest.mark.parametrize("as_file", [True, False])
-def test_read_audio_of_bad_content_says_file_and_cause_in_one_sentence(kind, as_file, tmp_path):
+def test_read_audio_when_content_is_bad_then_one_sentence_with_file_and_cause(
+    kind, as_file, tmp_path
+):
     content, sentence = bad_audio()[kind]
     path = tmp_path / "speech.wav"
     path.write_bytes(content)
@@ -165,7 +169,7 @@ def test_read_audio_of_bad_content_says_file_and_cause_in_one_sentence(kind, as_
     assert "\n" not in str(raised.value)
 
 
-def test_read_audio_of_no_file_says_so(tmp_path):
+def test_read_audio_when_there_is_no_file_then_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"gone\.wav does not exist"):
         decode.read_audio(tmp_path / "gone.wav")
     with pytest.raises(UserError, match="is a folder"):
@@ -175,13 +179,13 @@ def test_read_audio_of_no_file_says_so(tmp_path):
         decode.probe(tmp_path / "a.raw")
 
 
-def test_read_audio_beyond_the_end_says_how_long_it_is():
+def test_read_audio_when_beyond_the_end_then_the_length_is_named():
     data = encoded("WAV", "PCM_16")
     with pytest.raises(UserError, match="32057 samples, so there are none from 32000 to 32100"):
         decode.read_audio(data, start=32_000, num_samples=100)
 
 
-def test_read_audio_of_a_wav_written_to_a_pipe_takes_what_is_there():
+def test_read_audio_when_a_wav_was_written_to_a_pipe_then_all_that_is_there():
     data = bytearray(encoded("WAV", "PCM_16"))
     data[4:8] = data[40:44] = b"\xff" * 4  # the writer could not go back to fill in the lengths
     assert len(decode.read_audio(bytes(data))) == 32_057
@@ -215,7 +219,7 @@ def contained(container, codec, rate=16000, channels=1):
 
 
 @pytest.mark.parametrize(("container", "codec", "rate", "channels"), CONTAINERS)
-def test_read_audio_of_a_container_is_the_sound_and_crops_are_slices(
+def test_read_audio_when_a_container_then_its_sound_and_crops_are_slices(
     container, codec, rate, channels, tmp_path
 ):
     data = contained(container, codec, rate, channels)
@@ -245,7 +249,7 @@ def test_read_audio_of_a_container_is_the_sound_and_crops_are_slices(
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "webm", "adts"])
-def test_read_audio_of_a_damaged_container_says_so_in_one_sentence(container):
+def test_read_audio_when_a_container_is_damaged_then_one_sentence(container):
     codec = {"mp4": "aac", "mov": "pcm_s16le", "webm": "libopus", "adts": "aac"}[container]
     data = contained(container, codec, 48000 if container == "webm" else 16000)
     noise = np.random.default_rng(0).bytes(len(data))
@@ -257,7 +261,7 @@ def test_read_audio_of_a_damaged_container_says_so_in_one_sentence(container):
         assert "\n" not in str(raised.value)
 
 
-def test_read_audio_of_a_container_without_pyav_names_the_extra(monkeypatch, tmp_path):
+def test_read_audio_when_pyav_is_missing_then_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "call.m4a"
     path.write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99))
@@ -267,7 +271,7 @@ def test_read_audio_of_a_container_without_pyav_names_the_extra(monkeypatch, tmp
         decode.read_audio(path)
 
 
-def test_read_audio_of_a_film_without_sound_says_so():
+def test_read_audio_when_a_film_has_no_sound_then_one_sentence():
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as file:
         stream = file.add_stream("mpeg4", rate=24, width=32, height=32, pix_fmt="yuv420p")
@@ -279,7 +283,7 @@ def test_read_audio_of_a_film_without_sound_says_so():
 
 
 @pytest.mark.corpora
-def test_read_audio_of_real_files_has_the_manifest_durations(corpora_dir):
+def test_read_audio_when_real_files_then_the_known_durations(corpora_dir):
     flac = decode.read_audio(corpora_dir / "ravdess/Actor_01/03-01-01-01-01-01-01.flac")
     assert len(flac) == pytest.approx(3.3033 * 16000, abs=2)
     opus = next((corpora_dir / "nemo").rglob("*.ogg"))

@@ -87,7 +87,7 @@ def test_mel_filters_when_too_many_then_user_error():
         mel_filters(200)
 
 
-def test_log_mel_of_rows_on_eight_devices_needs_no_other_device():
+def test_log_mel_when_rows_are_on_eight_devices_then_no_communication():
     waveform = np.random.default_rng(0).normal(size=(16, 4000)).astype(np.float32)
     assert kinds_sent(log_mel, waveform) == set()
 

@@ -24,7 +24,7 @@ def noise(seconds=1.0, level=0.1, seed=0):
 
 @pytest.mark.parametrize("f0", [62, 75, 100, 147.3, 220, 333, 440, 495])
 @pytest.mark.parametrize("kind", ["pulses", "dull", "sine", "noisy", "no fundamental", "formant"])
-def test_pitch_of_a_steady_voice_is_right_within_one_percent(f0, kind):
+def test_pitch_when_a_voice_is_steady_then_right_within_one_percent(f0, kind):
     sound = {
         "pulses": lambda: harmonics(f0, power=0.0, level=0.02),
         "dull": lambda: harmonics(f0),
@@ -51,7 +51,7 @@ def _resonate(sound, frequency, bandwidth):
     return 0.05 * out[2:]
 
 
-def test_pitch_of_a_glide_follows_it_at_the_frames_centre():
+def test_pitch_when_it_glides_then_followed_at_the_frames_centre():
     f0 = np.geomspace(120, 300, 32000)
     found, _ = pitch(harmonics(f0, 2.0).astype(np.float32))
     centres = 320 * np.arange(len(found)) + 200
@@ -61,27 +61,27 @@ def test_pitch_of_a_glide_follows_it_at_the_frames_centre():
 @pytest.mark.parametrize(
     "sound", [noise(), np.zeros(16000), noise(level=3e-5), np.full(16000, 0.3)]
 )
-def test_pitch_of_noise_and_silence_is_unvoiced(sound):
+def test_pitch_when_noise_or_silence_then_unvoiced(sound):
     f0, voicing = pitch(sound.astype(np.float32))
     assert np.isnan(f0).all()
     assert voicing.max() < 0.6
     assert np.isnan(prosody(sound.astype(np.float32))[:, [LOG_F0, D_LOG_F0]]).all()
 
 
-def test_pitch_of_a_voice_between_noises_is_voiced_only_there():
+def test_pitch_when_a_voice_is_between_noises_then_voiced_only_there():
     sound = np.concatenate([noise(0.5, 0.01), harmonics(180, 0.5), noise(0.5, 0.01, 1)])
     voiced = np.isfinite(pitch(sound.astype(np.float32))[0])
     assert voiced[27:47].all()  # frames wholly within 0.5 s to 1 s
     assert not voiced[:23].any() and not voiced[52:].any()
 
 
-def test_log_rms_of_a_square_wave_is_its_level_and_has_a_floor():
+def test_log_rms_when_a_square_wave_then_its_level_with_a_floor():
     sound = np.where(np.arange(8000) % 40 < 20, 0.25, -0.25).astype(np.float32)
     np.testing.assert_allclose(log_rms(sound), np.log(0.25), rtol=1e-6)
     np.testing.assert_allclose(log_rms(np.zeros(8000, np.float32)), np.log(1e-4))
 
 
-def test_log_rms_sees_exactly_the_frames_400_samples():
+def test_log_rms_when_one_sample_is_loud_then_only_frames_with_it_change():
     sound = np.zeros(3 * 320 + 80, np.float32)
     sound[320 + 399] = 1.0  # last sample of frame 1, sample 79 of frame 2
     energy = log_rms(sound)
@@ -89,7 +89,7 @@ def test_log_rms_sees_exactly_the_frames_400_samples():
     np.testing.assert_allclose(energy[0], np.log(1e-4))
 
 
-def test_band_energy_of_a_sine_is_minus_3_db_inside_and_little_outside():
+def test_band_energy_when_a_sine_then_minus_3_db_inside_and_little_outside():
     tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
     np.testing.assert_allclose(band_energy(tone, 300, 3400), -3.01, atol=0.02)
     np.testing.assert_allclose(band_energy(0.1 * tone, 300, 3400), -23.01, atol=0.02)
@@ -108,7 +108,7 @@ def reference_slope(values):
     return slopes
 
 
-def test_prosody_of_speech_is_the_documented_map_of_its_parts():
+def test_prosody_when_speech_then_the_documented_map_of_its_parts():
     sound = np.concatenate([noise(0.3, 0.003), harmonics(np.geomspace(150, 250, 8000), 0.5)])
     sound = np.concatenate([sound, noise(0.2, 0.01, 1)]).astype(np.float32)
     found = prosody(sound)
@@ -123,7 +123,7 @@ def test_prosody_of_speech_is_the_documented_map_of_its_parts():
     assert np.isnan(found[np.isnan(found[:, LOG_F0]), D_LOG_F0]).all()
 
 
-def test_prosody_twice_as_loud_changes_only_energy():
+def test_prosody_when_twice_as_loud_then_only_energy_changes():
     sound = harmonics(200, level=0.1).astype(np.float32)
     quiet, loud = prosody(sound), prosody(2 * sound)
     np.testing.assert_allclose(
@@ -133,13 +133,13 @@ def test_prosody_twice_as_loud_changes_only_energy():
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 399, 400, 719, 720, 1234])
-def test_prosody_of_very_short_audio_has_the_promised_frames(num_samples):
+def test_prosody_when_audio_is_very_short_then_the_promised_frames(num_samples):
     found = prosody(harmonics(200)[:num_samples].astype(np.float32))
     assert found.shape == (lengths.num_frames(num_samples), len(PROSODY_NAMES))
     assert np.isfinite(found[:, [VOICING, ENERGY, D_VOICING, D_ENERGY]]).all()
 
 
-def test_prosody_of_long_audio_does_not_depend_on_the_blocks(monkeypatch):
+def test_prosody_when_audio_is_long_then_independent_of_the_blocks(monkeypatch):
     sound = harmonics(np.geomspace(100, 400, 32000), 2.0).astype(np.float32)
     whole = prosody(sound)
     monkeypatch.setattr(prosody_file, "_BLOCK", 7)
@@ -147,7 +147,7 @@ def test_prosody_of_long_audio_does_not_depend_on_the_blocks(monkeypatch):
 
 
 @pytest.mark.corpora
-def test_prosody_of_real_speech_has_about_unit_range_and_plausible_voices(corpora_dir):
+def test_prosody_when_real_speech_then_about_unit_range_and_plausible_voices(corpora_dir):
     level, f0 = [], {}
     for actor in ("01", "02"):  # a man, a woman
         paths = sorted((corpora_dir / "ravdess" / f"Actor_{actor}").glob("03-01-0[1-5]*.flac"))
@@ -161,7 +161,7 @@ def test_prosody_of_real_speech_has_about_unit_range_and_plausible_voices(corpor
 
 
 @pytest.mark.slow
-def test_prosody_of_a_minute_is_faster_than_150_times_real_time():
+def test_prosody_when_a_minute_then_faster_than_150_times_real_time():
     sound = harmonics(np.geomspace(80, 450, 960_000), 60.0).astype(np.float32)
     started = time.process_time()
     prosody(sound)
