@@ -137,9 +137,9 @@ def flatten(params: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> dict[str | int, Any]:
+def unflatten(flat: Mapping[str, Any]) -> dict[Any, Any]:
     """Undoes `flatten`."""
-    nested: dict[str | int, Any] = {}
+    nested: dict[Any, Any] = {}
     for name, value in flat.items():
         parts: list[str | int] = [int(p) if p.isdigit() else p for p in name.split(".")]
         *parents, last = parts

@@ -72,7 +72,7 @@ class ReleasedModel:
 
     folder: Path
     architecture: Architecture
-    params: dict[str | int, Any]
+    params: dict[str, Any]
     about: dict[str, Any]
 
 
