@@ -107,17 +107,18 @@ class AudioFile:
         downmix = Downmix(self.name, self._track.channels, channel)
         rate, known = self.sample_rate, self._num_samples
         if known is not None:
-            stop = range_end(self.name, start, num_samples, -(-known * sample_rate // rate))
-            num_samples = stop - start
+            total = -(-known * sample_rate // rate)
+            num_samples = range_end(self.name, start, num_samples, total) - start
         end = None if num_samples is None else start + num_samples
-        if rate == sample_rate:
+        if rate == sample_rate and known is not None:
             blocks = self._mono(downmix, start, end, rate, MOST_HOURS_AT_ONCE)
         else:
             whole = self._mono(downmix, 0, None, sample_rate, MOST_HOURS_AT_ONCE)
             blocks = within(whole, start, end)
         waveform = _joined(blocks)
-        if num_samples not in (None, len(waveform)):
-            range_end(self.name, start, num_samples, start + len(waveform))
+        if self._num_samples is not None:  # known by now where the file ended before the range
+            total = -(-self._num_samples * sample_rate // rate)
+            range_end(self.name, start, num_samples, total)
         downmix.check()
         return waveform
 

@@ -208,7 +208,12 @@ def _caf(source: OpenSource) -> Samples | None:
         return None
     start, size = chunks[b"data"]
     start += 4  # number of edits
-    return Samples(start, size - 4 if size > 4 else None, source.size - start)
+    present = source.size - start
+    if size < 4 and present > 0:  # -1: to the end of the file
+        return Samples(
+            start, None, present, patches=((start - 12, struct.pack(">q", present + 4)),)
+        )
+    return Samples(start, size - 4 if size > 4 else None, present)
 
 
 def _au(source: OpenSource) -> Samples:

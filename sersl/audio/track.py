@@ -20,6 +20,7 @@ from sersl.core.errors import UserError
 
 _BLOCK = 1 << 20  # values read at once: a header that is wrong about the length allocates no more
 
+_FLAC = b"fLaC\0\0\0\x22"  # with the head of the first block, which has 34 bytes
 # Formats whose length `sersl.audio.headers` or libsndfile checks, or that do not state one.
 _FORMATS = frozenset(
     {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "NIST", "VOC", "AVR"}
@@ -74,6 +75,7 @@ class SoundFileTrack:
     name: str
     parts: Sequence[Callable[[], "OpenPart"]]
     mpeg: Mpeg | None = None
+    check_end: Callable[[], None] | None = None  # called after the last sample
     sample_rate: int = field(init=False)
     channels: int = field(init=False)
     format: str = field(init=False)
@@ -137,6 +139,8 @@ class SoundFileTrack:
         if end is not None and read < end:
             detail = f"its header says {expected or end} samples but decoding ends at {read}"
             raise truncated(self.name, detail)
+        if read == expected and self.check_end is not None:
+            self.check_end()
 
 
 OpenPart = contextlib.AbstractContextManager[SoundFile]
@@ -176,10 +180,19 @@ def open_track(source: OpenSource, samples: Samples | None, *, mpeg: bool) -> So
     pieces = [(0, source.size)] if samples is None else samples.pieces(source.size)
     if source.skipped or pieces != [(0, source.size)]:
         return SoundFileTrack(source.name, [lambda: _open_view(source, FileView(source, pieces))])
-    track = SoundFileTrack(source.name, [lambda: _open_file(source)])
+    check_end = (lambda: _check_one_flac(source)) if source.head.startswith(_FLAC) else None
+    track = SoundFileTrack(source.name, [lambda: _open_file(source)], check_end=check_end)
     if track.format == "MP3":  # after something that is not a tag
         return open_track(source, None, mpeg=True)
     return track
+
+
+def _check_one_flac(source: OpenSource) -> None:
+    if source.find(_FLAC, 1, source.size) >= 0:
+        raise UserError(
+            f"{source.name} has a second FLAC stream after the first, which cannot be read: split "
+            "it, or convert it to wav"
+        )
 
 
 @contextlib.contextmanager

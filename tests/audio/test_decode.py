@@ -9,6 +9,7 @@ import soundfile
 
 from sersl.audio import decode, flac, track
 from sersl.core.errors import UserError
+from tests.audio import odd_files
 
 # (format, coding, rate, channels): every kind libsndfile seeks in well, and every one it does not.
 KINDS = [
@@ -177,6 +178,22 @@ def test_read_audio_when_there_is_no_file_then_one_sentence(tmp_path):
     (tmp_path / "a.raw").write_bytes(bytes(100))
     with pytest.raises(UserError, match="no header"):
         decode.probe(tmp_path / "a.raw")
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 8_000])
+@pytest.mark.parametrize("container", ["mp3", "adts", "flac"])
+def test_read_audio_when_beyond_the_end_of_unknown_length_then_the_length_is_named(
+    container, sample_rate
+):
+    codec = {"mp3": "libmp3lame", "adts": "aac", "flac": "flac"}[container]
+    data = odd_files.contained(container, codec, sound(), 16_000, {}, pipe=True)
+    total = len(decode.read_audio(data, sample_rate=sample_rate))
+    for start, length in ((total - 10, 20), (total + 10, 20), (total + 10, None)):
+        with pytest.raises(UserError, match=f"has {total} samples"):
+            decode.read_audio(data, start=start, num_samples=length, sample_rate=sample_rate)
+    crop = decode.read_audio(data, start=total - 10, num_samples=10, sample_rate=sample_rate)
+    whole = decode.read_audio(data, sample_rate=sample_rate)
+    np.testing.assert_array_equal(crop, whole[-10:])
 
 
 def test_read_audio_when_beyond_the_end_then_the_length_is_named():

@@ -187,6 +187,17 @@ def test_rf64_when_it_was_written_to_a_pipe_then_all_that_is_there(magic):
     np.testing.assert_array_equal(decode.read_audio(piped), decode.read_audio(data))
 
 
+def test_caf_when_it_was_written_to_a_pipe_then_all_that_is_there():
+    data = contained("caf", "pcm_s16le", tone(SECONDS, RATE), RATE, pipe=True)
+    assert seconds_of(data) == pytest.approx(SECONDS, abs=0.001)
+
+
+def test_flac_when_two_are_joined_then_one_sentence():
+    data = encoded("FLAC", "PCM_16", tone())
+    with pytest.raises(UserError, match="has a second FLAC stream"):
+        decode.read_audio(data + data)
+
+
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
 def test_au_when_it_was_written_to_a_pipe_then_all_that_is_there(size):
     data = encoded("AU", "PCM_16", tone())

@@ -256,3 +256,17 @@ def test_folder_when_names_are_not_utf8_or_links_loop_then_files_are_listed_once
     assert len(read_audio(tmp_path / name)) == len(TONE)
     error = within(20, read_audio, tmp_path / files[2])
     assert isinstance(error, UserError)
+
+
+@pytest.mark.parametrize("given", [{"corpus": "emodb", "audio_dir": "a"}, {"manifest": "a"}])
+def test_prepare_when_a_folder_is_a_link_to_nothing_then_it_is_listed(given, tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "03a01Fa.wav").write_bytes(WAV)
+    (folder / "lost").symlink_to(tmp_path / "gone")
+    given = {key: folder if value == "a" else value for key, value in given.items()}
+    prepared = prepare(data_dir=tmp_path / "data", allow_unexpected_count=True, **given)
+    summary = prepared.summary
+    assert summary["num_utterances"] == 1
+    (listed,) = [*summary["left_out"], *summary["skipped"]]
+    assert listed["path"] == "lost" and "does not exist" in listed["reason"]
