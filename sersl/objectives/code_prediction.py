@@ -1,4 +1,4 @@
-"""Prediction of codes: which cluster, of k-means or of a random projection, a frame belongs to."""
+"""Prediction of the code of a frame, from k-means or from a random projection."""
 
 from collections.abc import Mapping
 
@@ -6,16 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from sersl.objectives.cosine import unit
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.mean import Mean, any_counted, at_least_float32
 
 
 def cosine_logits(projected: jax.Array, codewords: jax.Array, *, temperature: float) -> jax.Array:
-    """Scores every code by its cosine with the frame.
-
-    Args:
-      projected: [B, T, W], A o_t.
-      codewords: [K, W].
-      temperature: by which the cosine is divided.
+    """Divides the cosine of frames [B, T, W] and codewords [K, W] by a temperature.
 
     Returns:
       float32 [B, T, K].
@@ -36,9 +31,9 @@ def code_prediction(
 
     Args:
       logits: code book to [B, T, K of the book].
-      codes: code book to int [B, T]; -1 none.
-      weights: [B, T], what each frame counts: 0 where it was not hidden.
-      name: of the objective in the metrics.
+      codes: code book to int [B, T]; -1 unknown.
+      weights: [B, T], weight of each frame, 0 if it was not masked.
+      name: prefix of the metrics.
 
     Returns:
       (sum over books of the weighted mean over frames with a code, metrics: <name>, and of each
@@ -56,20 +51,20 @@ def code_prediction(
         total = total + mean.value(empty=0.0)
         metrics[f"{name}_{book}"] = mean
         metrics[f"{name}_accuracy_{book}"] = Mean.of(scores.argmax(-1) == label, counted != 0)
-    anything = jnp.any(jnp.stack([metrics[f"{name}_{book}"].is_counted() for book in logits]))
+    anything = any_counted(metrics[f"{name}_{book}"] for book in logits)
     return total, {name: Mean.of(total, anything), **metrics}
 
 
 def random_projection(
     num_features: int, *, num_books: int, num_codes: int, width: int, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws the projections and code books of BEST-RQ, which never train.
+    """Draws the projections and codebooks of BEST-RQ, which are not trained.
 
     Args:
       num_features: F of the input.
-      num_books: independent quantisers.
+      num_books: number of independent quantizers.
       num_codes: K of each.
-      width: W of their codes.
+      width: W of their codewords.
       key: PRNG key.
 
     Returns:
@@ -91,8 +86,8 @@ def random_codes(
 ) -> jax.Array:
     """Finds the nearest random codeword of each frame's random projection.
 
-    Features are standardised per channel over the real frames of the utterance first; otherwise
-    nearly all frames fall to a few codes.
+    Features are first standardised per channel over the real frames of the utterance, with the
+    population standard deviation; otherwise nearly all frames have one of a few codes.
 
     Args:
       features: [B, T, F].
@@ -110,26 +105,26 @@ def random_codes(
     num_real = jnp.maximum(weights.sum(1, keepdims=True), 1.0)
     centred = features - (features * weights).sum(1, keepdims=True) / num_real
     variance = (jnp.square(centred) * weights).sum(1, keepdims=True) / num_real
-    # A channel that never changes, as in silence, stays 0.
+    # A constant channel, as in silence, stays 0.
     standard = centred * jnp.where(variance > 0, jax.lax.rsqrt(jnp.maximum(variance, 1e-8)), 0.0)
     projected = jnp.einsum("btf,qfw->btqw", standard, projections)
-    # Of unit codewords the nearest to the projection's direction has the largest product.
+    # Of unit codewords the one nearest to the projection's direction has the largest product.
     codes = jnp.einsum("btqw,qkw->btqk", projected, codewords).argmax(-1)
     return jnp.where(valid[..., None], codes, -1).astype(jnp.int32)
 
 
 def code_usage(codes: jax.Array, *, num_codes: int) -> Mean:
-    """Counts the codes in use as the perplexity of their distribution over the batch.
+    """Measures the number of codes in use: the perplexity of their distribution over the batch.
 
     Args:
-      codes: int [B, T, Q]; -1 none.
+      codes: int [B, T, Q]; -1 unknown.
       num_codes: K.
 
     Returns:
-      Mean over books, each in 1..K; without weight where there is no code.
+      Mean over books, each in 1..K; of weight 0 without any code.
     """
     books = jnp.broadcast_to(jnp.arange(codes.shape[-1]), codes.shape)
-    # Added up in place: a one-hot of 8192 codes for each frame would not fit.
+    # Scatter-add, because a one-hot of 8192 codes for each frame would not fit in memory.
     counts = jnp.zeros((codes.shape[-1], num_codes))
     counts = counts.at[books, jnp.where(codes < 0, num_codes, codes)].add(1.0, mode="drop")
     total = counts.sum(-1, keepdims=True)

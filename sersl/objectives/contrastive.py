@@ -1,4 +1,4 @@
-"""Masked contrastive learning: name the right quantised frame among others of the utterance."""
+"""The masked contrastive loss of wav2vec 2.0: InfoNCE over quantized frames, and diversity."""
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,12 @@ def contrastive(
     """Computes the loss of wav2vec 2.0: InfoNCE plus the diversity of the codebook.
 
     Args:
-      context: [B, T, W], the encoder's output in the space of comparison.
+      context: [B, T, W], projected outputs of the encoder.
       quantized: [B, T, W], the targets.
-      codes: int32 [B, T, G], the code of each group chosen at each frame.
-      probabilities: [B, T, G, V], what the quantiser thinks of each code, without noise.
-      masked: bool [B, T], True = hidden from the encoder.
-      weights: [B, T], what each masked frame counts in InfoNCE; None: all alike.
+      codes: int32 [B, T, G], the chosen code of each group.
+      probabilities: [B, T, G, V], of the codes, without noise.
+      masked: bool [B, T], frames hidden from the encoder.
+      weights: [B, T], weight of each masked frame in InfoNCE; None: 1.
       config: temperatures and weights.
       key: PRNG key of the negatives.
 
@@ -61,26 +61,27 @@ def info_nce(
     num_negatives: int,
     key: jax.Array,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Tells each masked frame's target from those of other masked frames of its utterance.
+    """Identifies each masked frame's target among those of other masked frames of its utterance.
 
-    `num_negatives` frames are drawn, with replacement, from the other masked frames, never from
-    padding. One whose codes are those of the positive is left out of the denominator. A row with
-    one masked frame has no negatives: its weight is 0, and it is counted.
+    `num_negatives` frames are drawn with replacement from the other masked frames, never from
+    padding. A negative with the codes of the positive is left out of the denominator. A row with
+    fewer than two masked frames has no negatives: its weight is 0, and it is counted in
+    `rows_without_negatives`.
 
     Args:
       context: [B, T, W].
       quantized: [B, T, W].
       codes: int32 [B, T, G].
       masked: bool [B, T].
-      weights: [B, T], what each masked frame counts; None: all alike.
+      weights: [B, T], weight of each masked frame; None: 1.
       temperature: of the cosine similarity.
       num_negatives: K.
       key: PRNG key.
 
     Returns:
       (weighted mean over masked frames of -log softmax of the positive, metrics: contrastive,
-      contrastive_accuracy (the positive beats every negative), duplicate_negatives (share of the
-      draws left out), rows_without_negatives (share of the rows)).
+      contrastive_accuracy (the positive is above every negative), duplicate_negatives (fraction of
+      the draws left out), rows_without_negatives (fraction of the rows)).
 
     Raises:
       UserError: num_negatives is less than 1.
@@ -89,7 +90,7 @@ def info_nce(
     """
     if num_negatives < 1:
         raise UserError("contrastive.num_negatives is less than 1: set it to 1 or more")
-    # All pairs of an utterance in one product, [B, T, T]: far less than K targets for each frame.
+    # All pairs of an utterance in one product [B, T, T], far smaller than K targets per frame.
     similarity = jnp.einsum("btw,bsw->bts", unit(context), unit(quantized)) / temperature
     drawn = draw_negatives(masked, num_negatives=num_negatives, key=key)
     same = jnp.all(codes[:, :, None] == codes[:, None, :], axis=-1)
@@ -105,7 +106,7 @@ def info_nce(
     row_counts = masked.sum(1) >= 2
     counted = (masked & row_counts[:, None]).astype(jnp.float32)
     weights = counted if weights is None else counted * weights
-    # Strictly better than a negative that is there: a collapsed model scores 0, not 1.
+    # Strictly above all negatives, and there is one: a collapsed model has accuracy 0, not 1.
     correct = (positive > negatives.max(-1)) & ~duplicate.all(-1)
     metrics = {
         "contrastive": Mean.of(loss, weights),
@@ -125,17 +126,17 @@ def draw_negatives(masked: jax.Array, *, num_negatives: int, key: jax.Array) -> 
       key: PRNG key.
 
     Returns:
-      int32 [B, T, K], frame numbers; without meaning at frames that are not masked and in rows
-      with fewer than two masked frames.
+      int32 [B, T, K], indices of frames; undefined at frames that are not masked and in rows with
+      fewer than two masked frames.
     """
     num_rows, num_frames = masked.shape
     others = jnp.maximum(masked.sum(1) - 1, 1)[:, None, None]
     uniform = jax.random.uniform(key, (num_rows, num_frames, num_negatives))
-    # Rounding can lift a draw just below 1 to the bound itself.
+    # A draw just below 1 may round up to the bound.
     draw = jnp.minimum((uniform * others).astype(jnp.int32), others - 1)
     own = (jnp.cumsum(masked, axis=1) - 1)[..., None]
     draw = draw + (draw >= own)  # skips the frame itself
-    # The draw-th masked frame of the row: masked frames sorted to the front, in order.
+    # The draw-th masked frame of the row, with masked frames sorted to the front in order.
     order = jnp.argsort(~masked, axis=1, stable=True).astype(jnp.int32)
     return jax.vmap(lambda frames, at: frames[at])(order, draw)
 
@@ -143,7 +144,7 @@ def draw_negatives(masked: jax.Array, *, num_negatives: int, key: jax.Array) -> 
 def diversity(
     codes: jax.Array, probabilities: jax.Array, *, masked: jax.Array
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Penalises a codebook of which few entries are in use, over the masked frames of the batch.
+    """Penalises a codebook of which few entries are used over the masked frames of the batch.
 
     Args:
       codes: int32 [B, T, G].
@@ -175,7 +176,7 @@ def diversity(
 
 
 def feature_penalty(features: jax.Array, *, valid: jax.Array) -> tuple[jax.Array, dict[str, Mean]]:
-    """Computes the mean square of a waveform frontend's features, which keeps them small.
+    """Penalises the mean square of a waveform frontend's features.
 
     Args:
       features: [B, T, F].

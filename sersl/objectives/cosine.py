@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from sersl.objectives.mean import at_least_float32
 
-_SHORTEST = 1e-8  # length that shorter vectors are taken to have (torch's cosine_similarity)
+_SHORTEST = 1e-8  # lower limit of the length (torch's cosine_similarity)
 
 
 def unit(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: name the frame that comes k steps later among others."""
+"""Contrastive predictive coding: identify the frame k steps later among others."""
 
 import jax
 import jax.numpy as jnp
@@ -20,30 +20,30 @@ def predictive_coding(
     num_negatives: int,
     key: jax.Array,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Tells the target k frames later from targets drawn from the row's pool, for k = 1..K.
+    """Identifies the target k frames later among targets drawn from the row's pool, for k = 1..K.
 
-    The N negatives of a row serve all its frames and steps; one that is the positive itself is
-    left out of the denominator. A frame without a real frame k later, and a row whose pool holds
-    nothing else, weigh nothing.
+    The N negatives of a row are used for all its frames and steps; one that is the positive itself
+    is left out of the denominator. A frame without a real frame k later, and a row whose pool has
+    no other frame, have weight 0.
 
     Args:
-      predicted: [B, T, K, W], W_k c_t: what frame t expects k = 1..K frames later.
+      predicted: [B, T, K, W], W_k c_t: the predictions of frame t for k = 1..K frames later.
       targets: [B, T, W], z_t.
-      valid: bool [B, T], real frames, first.
-      weights: [B, T], what predicting from each frame counts; None: all alike.
+      valid: bool [B, T], real frames, which come first.
+      weights: [B, T], weight of the predictions of each frame; None: 1.
       pool: bool [B, B], from which rows the negatives of a row are drawn, see `negative_pool`.
       num_negatives: N.
       key: PRNG key.
 
     Returns:
       (mean over steps of the weighted mean over frames of -log softmax of the positive, metrics:
-      cpc, cpc_accuracy (the positive beats every negative), cpc_step_1 and cpc_step_K).
+      cpc, cpc_accuracy (the positive is above every negative), cpc_step_1 and cpc_step_K).
 
     Raises:
       UserError: num_negatives is less than 1.
 
     Source: CPC (1807.03748), eq. 4; similarity averaged over channels and one draw for all steps
-    as CPC_audio. Differs: one draw for all frames of a row, so that it is a matrix product.
+    as CPC_audio. Differs: one draw for all frames of a row, so that scores are a matrix product.
     """
     if num_negatives < 1:
         raise UserError("objectives.cpc.num_negatives is less than 1: set it to 1 or more")
@@ -65,7 +65,7 @@ def predictive_coding(
     losses = jax.nn.logsumexp(joined, axis=-1) - positive
     rows = counted if weights is None else counted * weights[:, :, None]
     means = [Mean.of(losses[..., k], rows[..., k]) for k in range(num_steps)]
-    # A step that reaches beyond every utterance has no say, rather than a loss of 0.
+    # A step beyond the end of every utterance is left out; it does not count as a loss of 0.
     present = jnp.stack([mean.is_counted() for mean in means])
     loss = average(jnp.stack([mean.value(empty=0.0) for mean in means]), present)
     return loss, {
@@ -77,18 +77,15 @@ def predictive_coding(
 
 
 def negative_pool(speaker: jax.Array, *, negatives: str) -> jax.Array:
-    """Says from which rows of the batch the negatives of each row are drawn.
+    """Returns from which rows of the batch the negatives of each row are drawn, bool [B, B].
 
     Args:
       speaker: int [B], -1 unknown.
-      negatives: "utterance": its own; "speaker": all of the same speaker, its own where the
-        speaker is unknown.
-
-    Returns:
-      bool [B, B].
+      negatives: "utterance": the row itself; "speaker": all rows of the same speaker, or the row
+        itself if the speaker is unknown.
 
     Raises:
-      UserError: another word.
+      UserError: another value of `negatives`, or gradient accumulation with "speaker".
     """
     if negatives not in NEGATIVES:
         raise unknown_name("objectives.cpc.negatives", negatives, NEGATIVES)
@@ -108,19 +105,19 @@ def draw_from_pool(
     """Draws real frames of the rows of each row's pool, uniformly and with replacement.
 
     Args:
-      valid: bool [B, T], real frames, first.
+      valid: bool [B, T], real frames, which come first.
       pool: bool [B, B], rows to draw from.
       num_negatives: N.
       key: PRNG key.
 
     Returns:
-      int32 [B, N], b * T + t of the frames; without meaning where a pool has no real frame.
+      int32 [B, N], b * T + t of the frames; undefined where a pool has no real frame.
     """
     counts = jnp.where(pool, valid.sum(1)[None, :], 0)  # [B, B]
     ends = jnp.cumsum(counts, axis=1)
     total = jnp.maximum(ends[:, -1:], 1)
     uniform = jax.random.uniform(key, (len(valid), num_negatives))
-    # Rounding can lift a draw just below 1 to the bound itself.
+    # A draw just below 1 may round up to the bound.
     draw = jnp.minimum((uniform * total).astype(jnp.int32), total - 1)
     row = jax.vmap(lambda end, at: jnp.searchsorted(end, at, side="right"))(ends, draw)
     row = jnp.minimum(row, len(valid) - 1)

@@ -1,4 +1,6 @@
-"""Self-distillation: regress the averaged layers of an exponentially averaged teacher."""
+"""Self-distillation: regress the averaged layers of an EMA teacher."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +15,15 @@ def teacher_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers: i
     """Averages the teacher's top layers, each normalised over the real frames of its utterance.
 
     Args:
-      hidden_states: [L + 1, B, T, D] of the teacher, which saw every frame; 0 is no layer.
+      hidden_states: [L + 1, B, T, D] of the teacher, of which index 0 is not a layer.
       valid: bool [B, T].
-      top_layers: K; all L layers where there are fewer than K.
+      top_layers: K; all L layers if there are fewer than K.
 
     Returns:
       float32 [B, T, D], without gradient, 0 at padding.
 
-    Source: data2vec (2202.03555), sec. 3.3. Differs: whole layers stand for the outputs of their
-    feed-forward blocks before the residual.
+    Source: data2vec (2202.03555), sec. 3.3, with the population variance. Differs: outputs of
+    layers instead of outputs of their feed-forward blocks before the residual.
     """
     layers = at_least_float32(hidden_states[1:][-top_layers:])
     weights = valid[None, :, :, None].astype(layers.dtype)
@@ -39,18 +41,18 @@ def distill(
     masked: jax.Array,
     weights: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Compares predicted with the teacher's representation at masked frames.
+    """Compares predictions with the teacher's representation at masked frames.
 
     Args:
       predicted: [B, T, D].
-      target: [B, T, D], of `teacher_targets`; no gradient flows into it.
+      target: [B, T, D], from `teacher_targets`; no gradient flows into it.
       masked: bool [B, T].
-      weights: [B, T], what each masked frame counts; None: all alike.
+      weights: [B, T], weight of each masked frame; None: 1.
 
     Returns:
       (weighted mean over masked frames of ||predicted - target||^2 / sqrt(D), metrics: distill,
-      target_variance and prediction_variance (over masked frames, averaged over channels; a
-      collapse shows as either going to 0)).
+      target_variance and prediction_variance (population variances over masked frames, averaged
+      over channels; either tends to 0 in a collapse)).
 
     Source: data2vec (2202.03555), eq. 3 with beta = 0 and fairseq's scale 1 / sqrt(D).
     """
@@ -70,16 +72,16 @@ def utterance_targets(hidden_states: jax.Array, valid: jax.Array, *, top_layers:
     """Averages the teacher's top layers over the real frames of the utterance.
 
     Args:
-      hidden_states: [L + 1, B, T, D] of the teacher, which saw every frame; 0 is no layer.
+      hidden_states: [L + 1, B, T, D] of the teacher, of which index 0 is not a layer.
       valid: bool [B, T].
-      top_layers: K; all L layers where there are fewer than K.
+      top_layers: K; all L layers if there are fewer than K.
 
     Returns:
       float32 [B, D], without gradient, 0 in rows without a real frame.
 
     Source: emotion2vec (2312.15185), sec. 3.2. Differs: each frame of a layer is standardised over
-    its channels. The instance norm of `teacher_targets` runs over time, so that every utterance's
-    mean would be 0 and there would be nothing to learn.
+    its channels. The instance norm of `teacher_targets` is over time, so the mean of every
+    utterance would be 0 and could not be learned from.
     """
     layers = at_least_float32(hidden_states[1:][-top_layers:])
     centred = layers - layers.mean(-1, keepdims=True)
@@ -96,13 +98,13 @@ def utterance_distill(
 
     Args:
       predicted: [B, D].
-      target: [B, D], of `utterance_targets`; no gradient flows into it.
-      rows: bool [B], rows that count: those with a real frame.
+      target: [B, D], from `utterance_targets`; no gradient flows into it.
+      rows: bool [B], rows to count: those with a real frame.
 
     Returns:
       (mean over rows of ||predicted - target||^2 / sqrt(D), metrics: utterance,
-      utterance_target_variance and utterance_prediction_variance (over rows, averaged over
-      channels; without weight in a batch of one row)).
+      utterance_target_variance and utterance_prediction_variance (population variances over rows,
+      averaged over channels; weight 0 in a batch of one row)).
 
     Source: emotion2vec (2312.15185), eq. 4; scale of data2vec 2.0's cls_loss in fairseq.
     """
@@ -120,34 +122,20 @@ def utterance_distill(
 
 
 def ema_decay(step: jax.Array, config: TeacherConfig) -> jax.Array:
-    """Gives the teacher's decay after this many updates: linear, then constant.
-
-    Args:
-      step: updates done.
-      config: start, end and number of steps between them.
-
-    Returns:
-      float32 scalar.
-    """
+    """Returns the decay after `step` updates: linear from start to end, then constant."""
     progress = jnp.clip(step / max(config.decay_steps, 1), 0.0, 1.0)
     start, end = config.decay_start, config.decay_end
     return jnp.asarray(start + (end - start) * progress, jnp.float32)
 
 
-def ema_update(teacher, params, decay: jax.Array):
-    """Moves the teacher towards the student.
+def ema_update(teacher: dict[str, Any], params: dict[str, Any], decay: jax.Array) -> dict[str, Any]:
+    """Returns decay * teacher + (1 - decay) * params in float32, of nested dicts of arrays.
 
-    Args:
-      teacher: nested dict of float32 arrays.
-      params: the same of the student.
-      decay: scalar, share of the teacher that stays, in 0..1.
-
-    Returns:
-      decay * teacher + (1 - decay) * params, in float32.
+    `decay` is a scalar in 0..1.
     """
 
     def move(old, new):
-        # As a difference: with decay near 1 the two products would lose the small step.
+        # As a difference: with a decay near 1 the sum of two products loses the small step.
         return old + (1.0 - decay) * (new.astype(jnp.float32) - old)
 
     return jax.tree.map(move, teacher, params)

@@ -1,4 +1,4 @@
-"""Reconstruction of emotion intensity: how strong the emotion of a hidden frame is."""
+"""Regression of the emotion intensity of frames."""
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,14 @@ def intensity_regression(
 
     Args:
       predicted: [B, T].
-      target: [B, T] in 0..1; NaN where it is not known.
-      weights: [B, T], what each frame counts; 0 where it was not hidden.
+      target: [B, T] in 0..1; NaN where unknown.
+      weights: [B, T], weight of each frame, 0 if it does not count.
 
     Returns:
       (weighted mean of |predicted - target| over known frames, metrics: intensity).
 
-    Source: EMS (2406.06646), L1 reconstruction of the intensity track. Differs: one scalar per
-    frame where EMS repeats it over all feature dimensions.
+    Source: EMS (2406.06646), L1 reconstruction of the intensity. Differs: one scalar per frame,
+    which EMS repeats over all feature dimensions.
     """
     known = ~jnp.isnan(target)
     error = at_least_float32(predicted) - jnp.where(known, target, 0.0)

@@ -1,4 +1,4 @@
-"""Language supervision: audio and descriptions of it share a space, with soft targets."""
+"""Language supervision: contrast of audio and descriptions, with soft targets."""
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +17,19 @@ def soft_contrast(
     log_scale: jax.Array,
     counted: jax.Array,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Compares the similarity of audio and texts with how much their descriptions agree.
+    """Compares the similarity of audio and texts with the agreement of their descriptions.
 
     Args:
       audio: [B, W], of any length.
       text: [B, W], the description of each row.
-      targets: [B, B] from 0 to 1, symmetric, how well description j fits row i; scaled here so
-        that the counted of a row sum to 1.
+      targets: [B, B] from 0 to 1, symmetric, how well description j fits row i; normalised here
+        to sum to 1 over the counted columns.
       log_scale: scalar, learned; cosines are multiplied by its exponential, at most 100.
       counted: bool [B], rows with a description.
 
     Returns:
       (half the mean over rows of KL(targets, softmax of the row) of audio to text and of text to
-      audio, metrics: language, language_accuracy (the likeliest text fits best, as well as any)).
+      audio, metrics: language, language_accuracy (no text fits better than the most likely one)).
 
     Raises:
       UserError: a batch of one row.
@@ -56,21 +56,21 @@ def soft_contrast(
 
 
 def label_targets(labels: jax.Array) -> jax.Array:
-    """Says which rows share a label: int [B], -1 unknown, to float32 [B, B] of 0 and 1.
+    """Returns which rows share a label: int [B], -1 unknown, to float32 [B, B] of 0 and 1.
 
-    A row whose label is unknown fits its own description only.
+    A row with an unknown label fits its own description only.
     """
     same = (labels[:, None] == labels[None, :]) & (labels >= 0)[:, None]
     return (same | jnp.eye(len(labels), dtype=bool)).astype(jnp.float32)
 
 
 def _divergence(logits, targets, counted):
-    """KL per row over the counted columns, and whether the likeliest fits best."""
+    """Returns the KL per row over the counted columns, and whether the most likely fits best."""
     targets = jnp.where(counted, targets, 0.0)
     targets = targets / jnp.maximum(targets.sum(1, keepdims=True), 1e-12)
     logits = jnp.where(counted, logits, -1e30)
     log_probabilities = jax.nn.log_softmax(logits)
-    # 0 log 0 = 0; nothing that is not counted enters a product with its log-probability.
+    # 0 log 0 = 0; columns that do not count are not multiplied with their log-probability.
     entropy = jax.scipy.special.xlogy(targets, targets).sum(1)
     cross = jnp.where(targets > 0, targets * log_probabilities, 0.0).sum(1)
     chosen = jnp.take_along_axis(targets, logits.argmax(1)[:, None], axis=1)[:, 0]

@@ -1,5 +1,6 @@
 """A mean that travels as two sums: through micro-batches, hosts and evaluators."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -59,6 +60,11 @@ class Mean(NamedTuple):
     def is_counted(self) -> jax.Array:
         """Says whether any value of the batch has a weight."""
         return over_batch_constant(self.weight) != 0
+
+
+def any_counted(means: Iterable[Mean]) -> jax.Array:
+    """Returns whether any value of any of these means of the batch has a weight, a bool scalar."""
+    return jnp.any(jnp.stack([mean.is_counted() for mean in means]))
 
 
 def average(values: jax.Array, counted: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
-"""Contrast between utterances of a batch: views of one utterance find each other among the others.
+"""Contrast between the utterances of a batch, by view, label or distortion.
 
-All rows of the global batch take part. Under `jax.jit` with rows cut over a mesh the arrays here
-are the global ones, so the negatives come from every device, and the loss does not depend on how
-many there are.
+All rows of the global batch are used. Under `jax.jit` with rows sharded over a mesh the arrays here
+are the global ones, so negatives come from every device, and the loss does not depend on the number
+of devices.
 """
 
 import itertools
@@ -37,9 +37,7 @@ def multiview(
     Source: pairwise contrastive learning (2406.07900).
     """
     if len(views) < 2:
-        raise UserError(
-            f"multi-view contrast has the views {list(views)} only: give two or more of them"
-        )
+        raise UserError(f"multi-view contrast needs two or more views, not {list(views)}")
     total, metrics = jnp.float32(0.0), {}
     for first, second in itertools.combinations(views, 2):
         a, b = views[first], views[second]
@@ -56,13 +54,13 @@ def multiview(
 def contrast(
     queries: jax.Array, keys: jax.Array, *, identity: jax.Array, temperature: float
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Finds each row's key among those of all rows (InfoNCE in the batch).
+    """Identifies each row's key among those of all rows (InfoNCE in the batch).
 
     Args:
       queries: [B, W].
       keys: [B, W]; row i is the positive of query i.
-      identity: int32 [B], equal for crops of the same utterance, which are no negatives of each
-        other; negative: padding, which takes no part. A row without negatives is not counted.
+      identity: int32 [B], equal for crops of the same utterance, which are not negatives of each
+        other; negative for padding, which is ignored. A row without negatives is not counted.
       temperature: of the cosine similarity.
 
     Returns:
@@ -75,7 +73,7 @@ def contrast(
     """
     _check_rows(queries)
     similarity = _cosines(queries, keys) / temperature
-    negative, counted = _negatives(identity)
+    negative, counted = _other_utterances(identity)
     own = jnp.eye(len(identity), dtype=bool)
     return _info_nce(similarity, own, negative, counted)
 
@@ -83,7 +81,7 @@ def contrast(
 def nt_xent(
     first: jax.Array, second: jax.Array, *, identity: jax.Array, temperature: float
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Finds an utterance's other augmentation among all augmentations of all utterances.
+    """Identifies an utterance's other augmentation among all augmentations of all utterances.
 
     Args:
       first: [B, W], of one augmentation.
@@ -103,7 +101,7 @@ def nt_xent(
     _check_rows(first)
     both = jnp.concatenate([first, second])
     similarity = _cosines(both, both) / temperature
-    negative, counted = _negatives(jnp.concatenate([identity, identity]))
+    negative, counted = _other_utterances(jnp.concatenate([identity, identity]))
     num = len(identity)
     positive = jnp.roll(jnp.eye(2 * num, dtype=bool), num, axis=1)
     return _info_nce(similarity, positive, negative, counted)
@@ -112,13 +110,14 @@ def nt_xent(
 def supervised_contrast(
     vectors: jax.Array, positive: jax.Array, *, identity: jax.Array, temperature: float
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Draws together the rows that belong together, against all rows of the batch.
+    """Pulls the rows of positive pairs together, against all other utterances of the batch.
 
     Args:
       vectors: [B, W].
-      positive: bool [B, B], pairs that belong together, see `same_category`; the diagonal does
-        not matter. A row without any is not counted, but is a negative of others.
-      identity: int32 [B]; negative: padding. Crops of one utterance may be positives.
+      positive: bool [B, B], pairs that belong together, see `same_category`. A row without any is
+        not counted, but is a negative of others.
+      identity: int32 [B]; negative for padding. Rows of one utterance, such as a row and its
+        differently masked copies, are neither positives nor negatives of each other.
       temperature: of the cosine similarity.
 
     Returns:
@@ -131,8 +130,7 @@ def supervised_contrast(
     Source: Khosla et al. 2020 (2004.11362), eq. 2 (L_out).
     """
     _check_rows(vectors)
-    real = identity >= 0
-    others = real[:, None] & real[None, :] & ~jnp.eye(len(identity), dtype=bool)
+    others, real = _other_utterances(identity)
     similarity = _cosines(vectors, vectors) / temperature
     log_total = _log_sum_exp(similarity, others)
     positive = positive & others
@@ -146,33 +144,20 @@ def supervised_contrast(
 
 
 def same_category(category: jax.Array) -> jax.Array:
-    """Marks the pairs of rows with one category: int [B], -1 none, to bool [B, B]."""
+    """Returns which pairs of rows have the same category: int [B], -1 none, to bool [B, B]."""
     return (category[:, None] == category[None, :]) & (category >= 0)[:, None]
 
 
 def close_intensity(intensity: jax.Array, *, tolerance: float) -> jax.Array:
-    """Marks the pairs of rows whose intensity is about the same.
+    """Returns which pairs of utterances differ by at most `tolerance` in intensity.
 
-    Args:
-      intensity: [B] in 0..1, of utterances; NaN unknown, which is close to none.
-      tolerance: largest difference.
-
-    Returns:
-      bool [B, B].
+    Intensity is [B] in 0..1; NaN, unknown, is close to none. The result is bool [B, B].
     """
     return jnp.abs(intensity[:, None] - intensity[None, :]) <= tolerance
 
 
 def utterance_intensity(intensity: jax.Array, valid: jax.Array) -> jax.Array:
-    """Averages the intensity of frames to that of utterances.
-
-    Args:
-      intensity: [B, T], NaN unknown.
-      valid: bool [B, T].
-
-    Returns:
-      [B], mean over the known real frames; NaN where there is none.
-    """
+    """Averages intensity [B, T], NaN unknown, over real frames, bool [B, T]; NaN if all unknown."""
     known = valid & ~jnp.isnan(intensity)
     num = known.sum(1)
     total = jnp.where(known, intensity, 0.0).sum(1)
@@ -182,12 +167,12 @@ def utterance_intensity(intensity: jax.Array, valid: jax.Array) -> jax.Array:
 def bootstrap(
     predicted: jax.Array, target: jax.Array, *, identity: jax.Array
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Predicts an averaged teacher's view of another augmentation; needs no negatives.
+    """Predicts the EMA teacher's view of another augmentation, without negatives.
 
     Args:
       predicted: [B, W], of the student's predictor.
       target: [B, W], of the teacher; no gradient flows into it.
-      identity: int32 [B]; negative: padding.
+      identity: int32 [B]; negative for padding.
 
     Returns:
       (mean over rows of 2 - 2 cos(predicted, target), metrics: bootstrap).
@@ -201,7 +186,7 @@ def bootstrap(
 
 
 def _info_nce(similarity, positive, negative, counted):
-    """Mean over counted rows of -log softmax of the one positive over it and the negatives."""
+    """Averages -log softmax of the one positive, over it and the negatives, over counted rows."""
     own = jnp.where(positive, similarity, 0.0).sum(1)
     loss = _log_sum_exp(similarity, positive | negative) - own
     counted = counted & negative.any(1)
@@ -211,16 +196,16 @@ def _info_nce(similarity, positive, negative, counted):
     return mean.value(empty=0.0), metrics
 
 
-def _negatives(identity: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pairs of rows of different utterances, both real, and the rows that are real."""
+def _other_utterances(identity: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the pairs of real rows of different utterances, and the real rows."""
     real = identity >= 0
     different = identity[:, None] != identity[None, :]
     return different & real[:, None] & real[None, :], real
 
 
 def _log_sum_exp(similarity: jax.Array, counted: jax.Array) -> jax.Array:
-    """log sum exp over the counted of each row; about -inf, but finite, where there is none."""
-    # Not -inf: its difference to the largest of an empty row would be NaN, in the gradient too.
+    """Computes log sum exp over the counted entries of each row; about -1e30 if there are none."""
+    # Not -inf: its difference to the largest entry of an empty row would be NaN, as its gradient.
     return jax.nn.logsumexp(jnp.where(counted, similarity, -1e30), axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Local and global mutual information: tell what is of the same utterance from what is not."""
+"""Local and global mutual information: classify pairs as of the same utterance or not."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from sersl.objectives.mean import Mean, at_least_float32
 
 
 class Pairs(NamedTuple):
-    """What each anchor is compared with.
+    """The positives and negatives of anchors.
 
     Attributes:
       positive: int32 [B, A], frames or first frames of chunks of the same row.
-      other: int32 [B], the row of another utterance; without meaning where not counted.
+      other: int32 [B], the row of another utterance; undefined for rows that are not counted.
       negative: int32 [B, A], frames of that row.
       counted: bool [B], rows for which there is another utterance.
     """
@@ -36,15 +36,15 @@ def draw_pairs(
     """Draws a positive from the same row and a negative from another utterance, per anchor.
 
     Args:
-      valid: bool [B, T], True first.
-      identity: int32 [B], equal for crops of the same utterance, such as `utterance_index`; two
-        of them are no negatives of each other. Negative: padding.
+      valid: bool [B, T], real frames, which come first.
+      identity: int32 [B], equal for crops of the same utterance, such as `utterance_index`; these
+        are not negatives of each other. Negative for padding.
       num_anchors: A.
-      chunk: frames that must be real from each draw on; rows with fewer take no part.
+      chunk: number of frames from each draw on that must be real; shorter rows are not counted.
       key: PRNG key.
 
     Returns:
-      Pairs, every draw uniform and with replacement.
+      Pairs; every draw is uniform and with replacement.
 
     Raises:
       UserError: the batch has one row.
@@ -58,7 +58,7 @@ def draw_pairs(
             "with: raise data.seconds_per_batch or lower data.max_seconds"
         )
     keys = jax.random.split(key, 3)
-    starts = valid.sum(1) - chunk + 1  # so many places where a chunk fits
+    starts = valid.sum(1) - chunk + 1  # number of positions where a chunk fits
     usable = (starts > 0) & (identity >= 0)
     allowed = (identity[:, None] != identity[None, :]) & usable[None, :]
     other = jnp.argmax(
@@ -74,16 +74,7 @@ def draw_pairs(
 
 
 def take_chunks(hidden: jax.Array, first: jax.Array, *, chunk: int) -> jax.Array:
-    """Averages one chunk of frames per row.
-
-    Args:
-      hidden: [B, T, D].
-      first: int [B], its first frame.
-      chunk: frames.
-
-    Returns:
-      float32 [B, D].
-    """
+    """Averages one chunk of frames of each row of [B, T, D], from frames `first` [B] on: [B, D]."""
     frames = jnp.arange(hidden.shape[1])
     inside = (frames >= first[:, None]) & (frames < first[:, None] + chunk)
     return jnp.einsum("bt,btd->bd", inside.astype(jnp.float32), at_least_float32(hidden)) / chunk
@@ -92,17 +83,17 @@ def take_chunks(hidden: jax.Array, first: jax.Array, *, chunk: int) -> jax.Array
 def discriminate(
     positive: jax.Array, negative: jax.Array, *, counted: jax.Array, name: str
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Computes the binary cross-entropy of a discriminator's answers.
+    """Computes the binary cross-entropy of a discriminator.
 
     Args:
-      positive: logits [...] of anchors with something of their own utterance.
-      negative: logits [...] of the same anchors with something of another.
+      positive: logits [...] of anchors paired with their own utterance.
+      negative: logits [...] of the same anchors paired with another utterance.
       counted: bool, of a shape that broadcasts to theirs.
       name: of the metrics.
 
     Returns:
-      (mean over anchors of -log s(positive) - log(1 - s(negative)), which is 2 log 2 for a
-      discriminator that knows nothing; metrics: <name>, <name>_accuracy over both kinds).
+      (mean over anchors of -log s(positive) - log(1 - s(negative)), which is 2 log 2 at chance;
+      metrics: <name>, <name>_accuracy over both kinds).
 
     Source: PASE (1904.03416), eq. 1.
     """
@@ -113,7 +104,7 @@ def discriminate(
 
 
 def _below(limit: jax.Array, uniform: jax.Array) -> jax.Array:
-    """Turns uniform numbers in [0, 1) into ints in 0..limit - 1; 0 where the limit is less."""
+    """Maps uniform numbers in [0, 1) to ints in 0..limit - 1, or 0 if the limit is below 1."""
     limit = jnp.maximum(limit, 1)
-    # Rounding can lift a draw just below 1 to the bound itself.
+    # A draw just below 1 may round up to the bound.
     return jnp.minimum((uniform * limit).astype(jnp.int32), limit - 1).astype(jnp.int32)

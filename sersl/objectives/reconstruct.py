@@ -1,4 +1,4 @@
-"""Reconstruction: the input features of frames that were hidden, altered, or are yet to come."""
+"""Reconstruction of input features of masked, altered or later frames."""
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ def reconstruct(
     Args:
       predicted: [B, T, F].
       target: [B, T, F], unaltered; no gradient flows into it.
-      weights: [B, T, F] or [B, T, 1], what each position counts: where features were hidden or
-        altered (MockingJay, TERA), or wherever they are real (NPC); 0 at padding.
-      name: of the objective in the metrics.
+      weights: [B, T, F] or [B, T, 1], weight of each position: where features were masked or
+        altered (MockingJay, TERA), or real (NPC); 0 at padding.
+      name: of the metric.
 
     Returns:
       (weighted mean of |predicted - target| over positions, metrics: <name>).
@@ -32,17 +32,17 @@ def reconstruct(
 def predict_ahead(
     predicted: jax.Array, target: jax.Array, *, weights: jax.Array, frames: int
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Compares what each frame says of a later one with that one by absolute error.
+    """Compares the prediction of a later frame with that frame by absolute error.
 
     Args:
       predicted: [B, T, F]; frame t predicts frame t + frames.
       target: [B, T, F]; no gradient flows into it.
-      weights: [B, T], what being predicted counts for each frame; 0 at padding.
-      frames: how far ahead, 1 or more.
+      weights: [B, T], weight of each predicted frame; 0 at padding.
+      frames: distance, 1 or more.
 
     Returns:
-      (weighted mean of |predicted - target| over channels and frames that are predicted, 0 where
-      every utterance is too short, metrics: apc).
+      (weighted mean of |predicted - target| over channels and predicted frames, 0 if every
+      utterance is too short, metrics: apc).
 
     Raises:
       UserError: fewer than one frame ahead.

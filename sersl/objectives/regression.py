@@ -1,4 +1,4 @@
-"""Regression of what is known of frames, chunks or utterances, and of several such things."""
+"""Regression of known values of frames, chunks or utterances, and its balance over workers."""
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,13 @@ def regression(
 
     Args:
       predicted: [..., F].
-      target: [..., F]; NaN where there is none. No gradient flows into it.
-      weights: [...], what each counts; 0 takes no part, bool counts as 0 and 1.
+      target: [..., F]; NaN where unknown. No gradient flows into it.
+      weights: [...], weight of each frame, chunk or utterance; bool counts as 0 and 1.
       loss: of an error: l1, squared, huber.
       name: of the metric.
 
     Returns:
-      (weighted mean over the known values, 0 where there is none, {name: it}).
+      (weighted mean over the known values, 0 if there are none, {name: the same}).
 
     Raises:
       UserError: unknown loss.
@@ -48,18 +48,18 @@ def regression(
 
 
 def with_context(values: jax.Array, valid: jax.Array, *, radius: int) -> jax.Array:
-    """Puts each frame's neighbours beside it.
+    """Concatenates each frame with its neighbours.
 
     Args:
       values: [B, T, F].
       valid: bool [B, T].
-      radius: r, frames on each side.
+      radius: r, neighbours on each side.
 
     Returns:
-      [B, T, (2 r + 1) F], the earliest neighbour first; NaN for one that is not real, so that a
-      regression does not count it.
+      [B, T, (2 r + 1) F], the earliest neighbour first; NaN for a neighbour that is not real, so
+      that a regression does not count it.
 
-    Source: the context of PASE+ (2001.09239), sec. 3.2, there r = 7 frames of 10 ms.
+    Source: the context of PASE+ (2001.09239), sec. 3.2, with r = 7 frames of 10 ms.
     """
     num_frames = values.shape[1]
     known = jnp.where(valid[..., None], values, jnp.nan)
@@ -68,16 +68,16 @@ def with_context(values: jax.Array, valid: jax.Array, *, radius: int) -> jax.Arr
 
 
 def chunk_means(values: jax.Array, valid: jax.Array, *, frames: int) -> tuple[jax.Array, jax.Array]:
-    """Averages neighbouring chunks of frames.
+    """Averages consecutive chunks of frames.
 
     Args:
-      values: [B, T, F]; NaN where there is none.
+      values: [B, T, F]; NaN where unknown.
       valid: bool [B, T].
-      frames: of a chunk; a shorter rest at the end is left out.
+      frames: of a chunk; an incomplete chunk at the end is left out.
 
     Returns:
-      (mean of the real, known values [B, T // frames, F], NaN where there is none; bool
-      [B, T // frames], the chunks all of whose frames are real).
+      (mean of the real, known values [B, T // frames, F], NaN if there are none; bool
+      [B, T // frames], chunks whose frames are all real).
     """
     cut, known, real = _chunks(values, valid, frames)
     num = known.sum(2)
@@ -86,15 +86,15 @@ def chunk_means(values: jax.Array, valid: jax.Array, *, frames: int) -> tuple[ja
 
 
 def chunk_deviations(values: jax.Array, valid: jax.Array, *, frames: int) -> jax.Array:
-    """Gives the population deviation of neighbouring chunks of frames.
+    """Computes the population standard deviation of consecutive chunks of frames.
 
     Args:
-      values: [B, T, F]; NaN where there is none.
+      values: [B, T, F]; NaN where unknown.
       valid: bool [B, T].
       frames: of a chunk.
 
     Returns:
-      [B, T // frames, F]; NaN where fewer than two values are known.
+      [B, T // frames, F]; NaN if fewer than two values are known.
     """
     cut, known, _ = _chunks(values, valid, frames)
     num = known.sum(2)
@@ -105,15 +105,15 @@ def chunk_deviations(values: jax.Array, valid: jax.Array, *, frames: int) -> jax
 
 
 def balance(losses: jax.Array, log_variances: jax.Array, *, counted: jax.Array) -> jax.Array:
-    """Adds losses, each weighed by an uncertainty that is learned with the model.
+    """Adds losses, each weighted by a learned uncertainty.
 
     Args:
       losses: [W]; at log-variance 0 each has weight 1.
-      log_variances: [W].
-      counted: bool [W], losses that any value of the batch entered; others take no part.
+      log_variances: [W], s.
+      counted: bool [W], losses with at least one value in the batch; others are left out.
 
     Returns:
-      Scalar sum of exp(-s) L + s. It is least at s = log L, where every term weighs the same.
+      Scalar sum of exp(-s) L + s. Its minimum is at s = log L, where all terms have equal weight.
 
     Source: Kendall et al. 2018 (1705.07115), eq. 7; doubled, so that it starts as the plain sum.
     """
@@ -121,8 +121,10 @@ def balance(losses: jax.Array, log_variances: jax.Array, *, counted: jax.Array) 
     return jnp.where(counted, each, 0.0).sum()
 
 
-def _chunks(values, valid, frames):
-    """(values [B, C, frames, F], which are known, which chunks are real throughout [B, C])."""
+def _chunks(
+    values: jax.Array, valid: jax.Array, frames: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns values [B, C, frames, F], which are known, and which chunks are all real [B, C]."""
     rows, num_frames, width = values.shape
     num = num_frames // frames
     cut = values[:, : num * frames].reshape(rows, num, frames, width)

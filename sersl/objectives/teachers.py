@@ -11,21 +11,16 @@ from sersl.objectives.mean import Mean, at_least_float32
 
 
 def check_frames(student: int, teacher: int, *, name: str) -> None:
-    """Refuses a teacher whose frames are not those of the student.
-
-    Args:
-      student: frames of the student for some input.
-      teacher: frames of the teacher for it.
-      name: of the teacher, for the message.
+    """Checks that student and teacher have the same number of frames for one input.
 
     Raises:
-      UserError: the numbers differ.
+      UserError: the numbers differ; the message has the teacher's name.
     """
     if student != teacher:
         raise UserError(
-            f"teacher {name!r} gives {teacher} frames where the student gives {student}, so its "
-            "frame rate is another: choose a teacher of 50 frames per second, such as wav2vec 2.0, "
-            "HuBERT, WavLM or a model of sersl"
+            f"teacher {name!r} has {teacher} frames where the student has {student}: choose a "
+            "teacher with 50 frames per second, such as wav2vec 2.0, HuBERT, WavLM or a model of "
+            "sersl"
         )
 
 
@@ -37,12 +32,12 @@ def layer_regression(
     cosine_weight: float,
     name: str,
 ) -> tuple[jax.Array, dict[str, Mean]]:
-    """Compares predicted frames with a layer of a teacher by distance and by direction.
+    """Compares predicted frames with a layer of a teacher by L1 distance and by cosine.
 
     Args:
       predicted: [B, T, D].
       target: [B, T, D]; no gradient flows into it.
-      weights: [B, T], what each frame counts; 0 at padding, bool counts as 0 and 1.
+      weights: [B, T], weight of each frame, 0 at padding; bool counts as 0 and 1.
       cosine_weight: of -log sigmoid(cosine).
       name: of the metrics.
 
@@ -71,7 +66,7 @@ def squared_error(
     Args:
       predicted: [B, T, D].
       target: [B, T, D]; no gradient flows into it.
-      weights: [B, T], what each frame counts.
+      weights: [B, T], weight of each frame.
       name: of the metric.
 
     Returns:
@@ -97,10 +92,10 @@ def hierarchical(
     """Computes Vesper's loss: hierarchical, and across layers.
 
     Args:
-      low: [B, T, D] from the student's middle layer, compared with `middle` where small spans of
-        the input were hidden.
-      high: [B, T, D] from its last layer, compared with `last` where large spans were hidden from
-        its upper half.
+      low: [B, T, D] from the student's middle layer, compared with `middle` at short spans masked
+        from the input.
+      high: [B, T, D] from its last layer, compared with `last` at long spans masked from its upper
+        half.
       cross: [B, T, D] from its last layer, compared with `middle` at every real frame.
       middle: [B, T, D], the teacher's middle layer.
       last: [B, T, D], its last.
@@ -113,7 +108,7 @@ def hierarchical(
       (weighted sum of the three mean squared errors, metrics: vesper_low, vesper_high,
       vesper_cross).
 
-    Source: Vesper (2307.10757), sec. 3.3. Differs from its code: padding takes no part.
+    Source: Vesper (2307.10757), sec. 3.3. Differs from its code: padding does not count.
     """
     parts = (
         squared_error(low, middle, weights=masked_low & valid, name="vesper_low"),

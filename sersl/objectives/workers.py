@@ -1,4 +1,4 @@
-"""Multi-task workers: regression of what is known of a hidden frame, such as its prosody."""
+"""Regression of the prosody of masked frames."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def _squared(error: jax.Array) -> jax.Array:
 
 
 def _huber(error: jax.Array) -> jax.Array:
-    """Quadratic up to 1, linear beyond: a pitch tracker's octave error does not lead."""
+    """Quadratic up to 1, linear beyond, to limit the weight of octave errors of the pitch."""
     size = jnp.abs(error)
     return jnp.where(size < 1.0, 0.5 * jnp.square(error), size - 0.5)
 
@@ -37,13 +37,13 @@ def prosody_regression(
 
     Args:
       predicted: [B, T, P].
-      target: [B, T, P]; NaN where there is none, such as the pitch of unvoiced frames.
-      weights: [B, T], what each frame counts; 0 where it was not hidden, bool counts as 0 and 1.
+      target: [B, T, P]; NaN where undefined, such as the pitch of unvoiced frames.
+      weights: [B, T], weight of each frame, 0 if it was not masked; bool counts as 0 and 1.
       names: the P features, keys of PROSODY_LOSSES.
 
     Returns:
-      (mean over the features that have a target of each one's mean over its targets, metrics:
-      prosody and prosody_<name> for each).
+      (mean over features with a target of the mean over their targets, metrics: prosody and
+      prosody_<name> for each).
 
     Raises:
       UserError: an unknown feature.
@@ -54,7 +54,7 @@ def prosody_regression(
         if name not in PROSODY_LOSSES:
             raise unknown_name("prosodic feature", name, PROSODY_LOSSES)
         known = (weights != 0) & ~jnp.isnan(target[..., i])
-        # Errors of unknown targets are 0 before the loss, so that no NaN enters a gradient.
+        # Errors of undefined targets are 0 before the loss, so that no NaN enters a gradient.
         error = jnp.where(known, predicted[..., i] - jnp.where(known, target[..., i], 0.0), 0.0)
         means[f"prosody_{name}"] = Mean.of(
             PROSODY_LOSSES[name](error), jnp.where(known, weights, 0)

@@ -1,4 +1,4 @@
-"""What stands in place of hidden features: zeros, other frames, a zeroed band, noise."""
+"""Alteration of features as in MockingJay and TERA: zeros, other frames, a zeroed band, noise."""
 
 import jax
 import jax.numpy as jnp
@@ -17,26 +17,26 @@ def alter_features(
     num_mels: int,
     key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Alters the features of hidden frames, and where asked a band and the magnitude.
+    """Alters the features of masked frames and, if configured, a band and the magnitude.
 
-    One draw decides for all hidden frames of a row: zeros, frames of the same row from a random
-    distance (around its ends), or nothing. A band of mel filters is zeroed in every frame. Noise is
-    added to all frames of a row and hides nothing.
+    One draw per row decides for all masked frames: zeros, frames of the same row at a random
+    distance (wrapping around its ends), or no change. A band of mel filters is zeroed in every
+    frame. Noise is added to all frames of a row and does not add positions to predict.
 
     Args:
       features: [B, T, F], normalised, so that 0 is the mean; F a multiple of `num_mels`.
-      valid: bool [B, T], real frames, first.
-      masked: bool [B, T], frames to hide.
-      config: shares of rows, widest band and deviation of the noise.
-      num_mels: filters of each window of a frame.
+      valid: bool [B, T], real frames, which come first.
+      masked: bool [B, T], frames to alter.
+      config: shares of rows, widest band and standard deviation of the noise.
+      num_mels: number of filters of each window of a frame.
       key: PRNG key.
 
     Returns:
-      (altered features, 0 at padding; bool [B, T, F], positions whose original is to be found:
-      all of hidden frames, whatever stands there, and the band of the others).
+      (altered features, 0 at padding; bool [B, T, F], positions to predict: all features of masked
+      frames, altered or not, and the zeroed band of the others).
 
     Raises:
-      UserError: shares that add up to more than 1, or features that are no mel filters.
+      UserError: shares that add up to more than 1, or features that are not mel filters.
 
     Source: MockingJay (1910.12638), sec. 2.2; TERA (2007.06028), sec. 3.2.
     """
@@ -53,7 +53,7 @@ def alter_features(
     num_rows = len(features)
     keys = jax.random.split(key, 5)
     dice = jax.random.uniform(keys[0], (num_rows, 1, 1))
-    # A stretch stays a stretch: all frames of a row come from the same distance, never from 0.
+    # All frames of a row come from the same distance, never 0, so that their order stays.
     num_real = valid.sum(1)[:, None]
     others = jnp.maximum(num_real - 1, 1)
     distance = 1 + (jax.random.uniform(keys[1], (num_rows, 1)) * others).astype(jnp.int32)
@@ -67,7 +67,7 @@ def alter_features(
     widest = round(config.band_share * num_mels)
     if widest:
         band = band_mask(num_rows, num_mels=num_mels, width=widest, key=keys[2])
-        # A frame's windows lose the same filters.
+        # The same filters in all windows of a frame.
         band = jnp.tile(band, (1, features.shape[-1] // num_mels))[:, None, :]
         altered = jnp.where(band, 0.0, altered)
         sought = sought | band

@@ -1,7 +1,8 @@
-"""Which frames the student does not see: every rule hides the same number of frames.
+"""Masking rules: which spans of frames are hidden from the student.
 
-Spans lie on a grid with a random offset per row, so that they never overlap; a rule only scores
-them. Overlapping top-intensity spans would hide 3 to 5 % of an utterance whatever was asked for.
+Spans are on a grid with a random offset per row, so that they never overlap. A rule only scores
+them, and every rule masks the same number of frames. Overlapping top-intensity spans would mask 3
+to 5 % of an utterance with any setting.
 """
 
 import jax
@@ -10,33 +11,35 @@ import jax.numpy as jnp
 from sersl.config.schema import MaskingConfig
 from sersl.core.errors import UserError, unknown_name
 
-_MIN_STD = 1e-6  # of a row's intensity; below it the row is constant and every span scores alike
+# Population standard deviation of a row's intensity below which all of its spans score the same.
+_MIN_STD = 1e-6
 
 
 def choose_masked(
     valid: jax.Array, intensity: jax.Array | None, key: jax.Array, cfg: MaskingConfig
 ) -> jax.Array:
-    """Chooses spans of frames to hide.
+    """Chooses spans of frames to mask.
 
-    A row of n real frames has round(fraction * n / span) spans hidden, at least one where one
-    fits; they are drawn without replacement by Gumbel top-k on their scores.
+    In a row of n real frames, round(fraction * n / span) spans are masked: at least one if one
+    fits, and none in a row shorter than a span. They are drawn without replacement by Gumbel top-k
+    on their scores.
 
     Args:
-      valid: bool [B, T], True first, then False.
-      intensity: [B, T], NaN where unknown, which counts as the row's mean; None is fine for a
-        rule that does not need it.
+      valid: bool [B, T], real frames, which come first.
+      intensity: [B, T]; NaN where unknown, which counts as the row's mean. None if the rule does
+        not use it.
       key: PRNG key.
       cfg: rule, fraction, span, temperature.
 
     Returns:
-      bool [B, T], True = hidden; never padding.
+      bool [B, T], True = masked; never padding.
 
     Raises:
-      UserError: unknown rule, a setting out of range, or a rule without its intensity.
+      UserError: an unknown rule, or a rule without its intensity.
 
     Source: spans of wav2vec 2.0 (2006.11477, sec. 3.1), intensity as in EMS (2406.06646). Differs
-    from both: spans do not overlap, the budget is exact, and intensity weighs the draw instead of
-    ruling it.
+    from both: spans do not overlap, the number of masked frames is exact, and intensity weights the
+    draw instead of determining it.
     """
     _check(cfg, intensity)
     num_frames, span = valid.shape[1], cfg.span
@@ -46,11 +49,11 @@ def choose_masked(
     num_real = valid.sum(1)[:, None]
     budget = span_budget(num_real, cfg)
     offset_key, noise_key = jax.random.split(key)
-    # The grid starts where it likes, as long as the budget still fits.
+    # The grid offset is random, as long as the masked spans still fit.
     slack = jnp.minimum(span - 1, num_real - budget * span)
     offset = jnp.floor(jax.random.uniform(offset_key, num_real.shape) * (slack + 1))
     offset = jnp.clip(offset.astype(jnp.int32), 0, slack)
-    # A slot that reaches into padding ranks behind all others, and the budget fits without it.
+    # A slot with padding ranks behind all others; enough spans fit without it.
     fits = offset + (jnp.arange(num_slots) + 1) * span <= num_real
     slots = None
     if intensity is not None:
@@ -65,17 +68,21 @@ def choose_masked(
 
 
 def span_budget(num_real: jax.Array, cfg: MaskingConfig) -> jax.Array:
-    """Counts the spans to hide among this many real frames.
+    """Returns the number of spans to mask among `num_real` real frames, an int array of any shape.
 
-    Args:
-      num_real: int of any shape, real frames.
-      cfg: fraction to hide and frames per span.
-
-    Returns:
-      int32 of the same shape: at least 1, and at most what fits without overlap.
+    It is int32 of the same shape, at least 1, and at most what fits without overlap.
     """
     wanted = jnp.round(cfg.fraction * num_real / cfg.span).astype(jnp.int32)
     return jnp.clip(jnp.maximum(wanted, 1), 0, num_real // cfg.span)
+
+
+def frames_to_mask(num_masked: int, cfg: MaskingConfig) -> int:
+    """Returns the fewest real frames of a row of which at least `num_masked` are masked."""
+    num_real = max(num_masked, cfg.span)
+    with jax.ensure_compile_time_eval():
+        while int(span_budget(jnp.int32(num_real), cfg)) * cfg.span < num_masked:
+            num_real += 1
+    return num_real
 
 
 def repeat_rows(x: jax.Array, clones: int, *, axis: int = 0) -> jax.Array:
@@ -84,15 +91,23 @@ def repeat_rows(x: jax.Array, clones: int, *, axis: int = 0) -> jax.Array:
 
 
 class _Slots:
-    """Intensity by span.
+    """Intensity of each span.
 
     Attributes:
       means: [B, num_slots], mean intensity; unknown frames count as the row's mean.
-      standard: the same in deviations of the row's frames from the row's mean.
-      relative: the same as a share of the row's largest frame.
+      standard: the same, standardised with mean and population standard deviation of the row.
+      relative: the same, divided by the row's largest frame.
     """
 
-    def __init__(self, valid, intensity, offset, *, num_slots, span):
+    def __init__(
+        self,
+        valid: jax.Array,
+        intensity: jax.Array,
+        offset: jax.Array,
+        *,
+        num_slots: int,
+        span: int,
+    ):
         known = valid & ~jnp.isnan(intensity)
         num_known = jnp.maximum(known.sum(1, keepdims=True), 1)
         mean = jnp.where(known, intensity, 0.0).sum(1, keepdims=True) / num_known
@@ -107,34 +122,34 @@ class _Slots:
         self.relative = self.means / jnp.maximum(largest, _MIN_STD)
 
 
-def _rank(score):
-    """Numbers the spans of each row from the highest score, 0, to the lowest."""
+def _rank(score: jax.Array) -> jax.Array:
+    """Ranks the spans of each row; the highest score has rank 0."""
     return jnp.argsort(jnp.argsort(-score, axis=1, stable=True), axis=1)
 
 
 def _uniform(slots, noise, budget, cfg):
-    """Every span scores alike."""
+    """All spans have the same score."""
     return noise
 
 
 def _intensity(slots, noise, budget, cfg):
     """Mean standardised intensity over the span, divided by the temperature (Gumbel top-k)."""
-    # At temperature 0 chance decides between equals alone, such as all spans of an utterance that
-    # has one intensity; else the first ones would be hidden in every step.
+    # At temperature 0 the noise only breaks ties, as in an utterance of constant intensity, whose
+    # first spans would otherwise be masked in every step.
     temperature = cfg.temperature if cfg.temperature > 0 else _COLDEST
     return slots.standard / temperature + noise
 
 
 def _threshold(slots, noise, budget, cfg):
-    """Spans of at least a mean intensity first, in random order, then the others (EMS)."""
+    """Spans above a mean intensity first, in random order, then the others (EMS)."""
     return jnp.where(slots.means >= cfg.threshold, _FIRST, 0.0) + noise
 
 
 def _bands(slots, noise, budget, cfg):
-    """Half the spans from each of two bands of the row's largest intensity, others if they lack.
+    """Half of the spans from each of two bands of relative intensity, others if a band has too few.
 
-    Source: Vesper (2307.10757), energy-guided masking; thresholds are each row's own, as the paper
-    says and its published code does not do.
+    Source: Vesper (2307.10757), energy-guided masking; thresholds are relative to each row as in
+    the paper, not compounded over rows as in its published code.
     """
     high, low = ((slots.relative >= start) & (slots.relative < end) for start, end in VESPER_BANDS)
     share = (budget + 1) // 2
@@ -143,13 +158,14 @@ def _bands(slots, noise, budget, cfg):
     return jnp.where(from_high | from_low, _FIRST, 0.0) + noise
 
 
-_COLDEST = 1e-4  # deviations of intensity that Gumbel noise of 1 outweighs at temperature 0
+_COLDEST = 1e-4  # temperature used for 0: differences of 1e-4 standard deviations decide
 _FIRST = 1e4  # far above any Gumbel noise
-VESPER_BANDS = ((0.5, float("inf")), (0.2, 0.5))  # of the row's largest (Vesper, get_rms_mask)
+# Bands of intensity relative to the row's largest (Vesper, get_rms_mask).
+VESPER_BANDS = ((0.5, float("inf")), (0.2, 0.5))
 
-NO_RULE = "none"  # of masking.rule: nothing is hidden, and `choose_masked` is not asked
+NO_RULE = "none"  # value of masking.rule without masking
 
-# Each gives float scores [B, num_slots]; the highest are hidden.
+# Each returns float scores [B, num_slots]; the spans with the highest scores are masked.
 RULES = {
     "uniform": _uniform,
     "intensity": _intensity,
@@ -163,6 +179,6 @@ def _check(cfg: MaskingConfig, intensity: jax.Array | None) -> None:
         raise unknown_name("masking.rule", cfg.rule, RULES)
     if cfg.rule != "uniform" and intensity is None:
         raise UserError(
-            f"masking.rule {cfg.rule!r} has no frame intensity to go by: run `sersl annotate` on "
-            "the corpus, or set masking.rule to 'uniform'"
+            f"masking.rule {cfg.rule!r} needs frame intensity: run `sersl annotate` on the corpus, "
+            "or set masking.rule to 'uniform'"
         )

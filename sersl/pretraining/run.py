@@ -176,6 +176,7 @@ def _prepare(
     plan = make_plan(lengths, data=config.data, seed=config.train.seed)
     for bucket in plan.buckets:
         check_rows(bucket.rows, mesh)
+    notes += task.check_lengths(lengths, plan.buckets[-1].num_samples)
     return _Run(
         config=config,
         frozen=frozen,

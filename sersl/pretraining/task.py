@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.data.batch import DISTORTED, SECOND
 from sersl.models.encoder import SpeechEncoder
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, any_counted
 from sersl.parallel.random import fold, run_key
 from sersl.parallel.sharding import logical_axes, param_shardings
 from sersl.pretraining.intensity_input import IntensityInput, frame_weights
@@ -27,6 +30,7 @@ from sersl.training.ema import EmaTeacher
 from sersl.training.task import StepContext
 
 ENCODER = "encoder"
+MOST_EMPTY_LOGS = 10  # log steps in which nothing counted, after which a run stops
 
 
 class PretrainModel(nnx.Module):
@@ -94,10 +98,56 @@ class PretrainTask:
         for term in self.terms.values():
             self.schedules |= term.schedules
         self._frozen = [_Frozen(weights) for weights in frozen]
+        # Log steps without a loss so far; None once there was one.
+        self._empty_logs: int | None = 0
 
     def make_model(self) -> PretrainModel:
         """Makes the model with initial weights from the run's seed."""
         return PretrainModel(self.config, self.terms, key=run_key(self.config.train.seed, "init"))
+
+    def check_lengths(self, num_samples: Sequence[np.ndarray], most_samples: int) -> list[str]:
+        """Checks that utterances are long enough to be masked and predicted.
+
+        An utterance that is too short for a setting has weight 0 in that part of the loss. A batch
+        in which none is long enough adds nothing to it, and has no metric of it.
+
+        Args:
+          num_samples: for each corpus, int [n], lengths of the utterances at 16 kHz.
+          most_samples: longer utterances are cropped to this length.
+
+        Returns:
+          A sentence for each setting for which some utterances are too short.
+
+        Raises:
+          UserError: all utterances are too short for a setting.
+        """
+        config = self.config
+        if config.frontend.kind == "whisper":
+            most_samples = min(most_samples, round(config.frontend.window_seconds * SAMPLE_RATE))
+        lengths = np.concatenate(list(num_samples))
+        in_use = lengths[lengths >= config.data.min_seconds * SAMPLE_RATE]
+        frames = num_frames(np.minimum(in_use, most_samples))
+        hides = config.masking.rule != NO_RULE
+        least = {"masking.span": config.masking.span} if hides else {}
+        for term in self.terms.values():
+            for setting, number in term.least_frames().items():
+                least[setting] = max(number, least.get(setting, 0))
+        notes = []
+        for setting, number in least.items():
+            seconds = f"{number} frames ({number / FRAME_RATE:g} s)"
+            if frames.max() < number:
+                raise UserError(
+                    f"{setting} needs utterances of at least {seconds}, and the longest in use has "
+                    f"{frames.max()}: lower {setting}, or train on longer recordings (see "
+                    "data.corpora and data.max_seconds)"
+                )
+            short = int((frames < number).sum())
+            if short:
+                notes.append(
+                    f"{short} of {len(frames)} utterances are shorter than the {seconds} that "
+                    f"{setting} needs, and do not count there"
+                )
+        return notes
 
     def constants(self, mesh: Mesh) -> dict:
         """Places the parameters of frozen teachers on a mesh, sharded as the student's are.
@@ -152,6 +202,7 @@ class PretrainTask:
             total = total + getattr(self.config.objectives, name).weight * loss
             metrics |= found
         return total, metrics | {
+            "loss": Mean.of(total, any_counted(metrics[name] for name in self.terms)),
             "masked_fraction": Mean.of(view.masked, view.valid),
             "silent_rows": _silent_rows(batch),
             "feature_variance": _variance(view.last, view.student.present),
@@ -224,7 +275,18 @@ class PretrainTask:
         Returns:
           A sentence with the problem and what to change, or None.
         """
-        if values["silent_rows"] == 1.0:
+        if "loss" in values:
+            self._empty_logs = None
+        elif self._empty_logs is not None:
+            self._empty_logs += 1
+        if self._empty_logs == MOST_EMPTY_LOGS:
+            return (
+                f"at step {step}: nothing counted in objectives."
+                f"{' or objectives.'.join(self.terms)} in the first {MOST_EMPTY_LOGS} logged "
+                "batches: check the labels and annotations of the corpora, and "
+                "data.seconds_per_batch"
+            )
+        if values.get("silent_rows") == 1.0:
             return (
                 f"at step {step}: every recording in this batch is digital silence: remove silent "
                 "files from the corpora (`sersl prepare` counts them)"
@@ -232,8 +294,8 @@ class PretrainTask:
         limits = self.config.collapse
         if step <= limits.after_steps:
             return None
-        variance = values["feature_variance"]
-        if variance < limits.min_variance:
+        variance = values.get("feature_variance")
+        if variance is not None and variance < limits.min_variance:
             return (
                 f"at step {step}: the encoder has collapsed: the variance of its output is "
                 f"{variance:.2g}, under collapse.min_variance={limits.min_variance:g}; lower "
@@ -287,4 +349,4 @@ def _variance(hidden: jax.Array, valid: jax.Array) -> Mean:
     num = jnp.maximum(weights.sum(), 1.0)
     centred = hidden - (hidden * weights).sum((0, 1)) / num
     variance = (jnp.square(centred) * weights).sum((0, 1)) / num
-    return Mean.of(jax.lax.stop_gradient(variance.mean()), 1.0)
+    return Mean.of(jax.lax.stop_gradient(variance.mean()), jnp.any(valid))

@@ -60,7 +60,7 @@ class BadUpdates:
 
         Args:
           step: updates done.
-          values: name to value, loss and gradient_norm among them.
+          values: name to value: gradient_norm and, unless nothing counted in it, loss.
 
         Returns:
           True where the update was finite; False where it was left out.
@@ -68,7 +68,7 @@ class BadUpdates:
         Raises:
           UserError: it was not finite and the run is to stop.
         """
-        if all(np.isfinite(values[name]) for name in _WATCHED):
+        if all(np.isfinite(values[name]) for name in _WATCHED if name in values):
             self._in_a_row = 0
             return True
         self._in_a_row += 1

@@ -198,7 +198,7 @@ class Loop:
             return
         values = read_means(pending.metrics)
         window.pace.add(values.pop("audio_seconds"), pending.flops)
-        if self.guards.bad_updates.check(pending.step, values):
+        if self.guards.bad_updates.check(pending.step, values) and "loss" in values:
             window.losses.append(values["loss"])
         if not (self._is_due(pending.step, self.intervals.log_every_steps) or more):
             return
@@ -251,9 +251,6 @@ def state_items(state: TrainState) -> dict[str, Any]:
 
 
 def read_means(metrics: Mapping[str, Mean]) -> dict[str, float]:
-    """Divides once, on the host: name to total / weight; NaN where nothing was counted."""
+    """Divides on the host: name to total / weight, without the means of which nothing counted."""
     sums = jax.device_get(metrics)
-    return {
-        name: float(mean.total / mean.weight) if mean.weight else float("nan")
-        for name, mean in sums.items()
-    }
+    return {name: float(mean.total / mean.weight) for name, mean in sums.items() if mean.weight}

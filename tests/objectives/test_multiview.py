@@ -94,10 +94,11 @@ def test_nt_xent_when_compared_with_loops_then_equal():
 
 
 def test_supervised_contrast_when_compared_with_loops_then_equal():
-    z, category = vectors(0), np.array([0, 1, 0, 1, 2, 0, -1])
+    z, category = vectors(0), np.array([0, 1, 0, 1, 0, 0, -1])
     losses, alone = [], 0
     for i in range(5):
-        others = [j for j in range(5) if j != i]
+        # Rows 1 and 3 are crops of one utterance, and take no part in each other's loss.
+        others = [j for j in range(5) if IDENTITY[j] != IDENTITY[i]]
         positive = [j for j in others if category[j] == category[i]]
         total = np.log(np.exp([cosine(z[i], z[j]) / TAU for j in others]).sum())
         alone += not positive
@@ -114,6 +115,21 @@ def test_supervised_contrast_when_compared_with_loops_then_equal():
         )[0],
         z,
     )
+
+
+def test_supervised_contrast_when_rows_are_repeated_then_copies_are_not_positives():
+    rows, category = vectors(0, rows=3), np.array([0, 0, 1])
+    z, identity = np.repeat(rows, 2, axis=0), np.repeat(np.arange(3), 2)
+    loss, metrics = supervised_contrast(
+        z, same_category(np.repeat(category, 2)), identity=identity, temperature=TAU
+    )
+    # The row of category 1 has its own copy only. A copy adds its twin to the negatives.
+    np.testing.assert_allclose(metrics["rows_without_positives"].value(), 1 / 3, **FP32)
+    expected = []
+    for i, j in ((0, 1), (1, 0)):
+        similar = [cosine(rows[i], rows[k]) / TAU for k in (j, 2)]
+        expected.append(np.log(2 * np.exp(similar).sum()) - similar[0])
+    np.testing.assert_allclose(loss, np.mean(expected), **FP32)
 
 
 def test_pairs_when_marked_then_those_of_one_category_or_about_one_intensity():

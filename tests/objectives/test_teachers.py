@@ -76,5 +76,5 @@ def test_squared_error_when_nothing_counts_then_zero():
 
 def test_check_frames_when_the_frame_rate_is_another_then_user_error():
     check_frames(50, 50, name="a")
-    with pytest.raises(UserError, match="gives 100 frames where the student gives 50"):
+    with pytest.raises(UserError, match="has 100 frames where the student has 50"):
         check_frames(50, 100, name="a")

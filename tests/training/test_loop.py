@@ -256,11 +256,24 @@ def test_metrics_of_another_process_than_the_first_write_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_read_means_divides_once_and_gives_nan_where_nothing_was_counted():
+def test_read_means_when_nothing_counted_then_the_value_is_left_out():
     means = {"a": Mean(jnp.float32(6.0), jnp.float32(4.0)), "b": Mean.of(jnp.ones(3), jnp.zeros(3))}
-    values = read_means(means)
-    assert values["a"] == 1.5
-    assert np.isnan(values["b"])
+    assert read_means(means) == {"a": 1.5}
+
+
+def test_loop_when_nothing_counts_in_a_loss_then_none_is_logged_or_averaged(make_loop, tmp_path):
+    table = stepping(np.arange(10.0))
+
+    def step(state, batch, constants):
+        odd = int(state.step) % 2
+        state, means = table(state, batch, constants)
+        return state, means | {"loss": Mean.of(means["loss"].total, float(odd))}
+
+    loop = make_loop(compiled={NUM_SAMPLES: step}, log_every_steps=1, save_every_steps=10)
+    loop.run(new_state(), start_step=0, batches=batches())
+    losses = [line.get("loss") for line in logged(tmp_path)]
+    assert losses == [None, 1.0, None, 3.0, None, 5.0, None, 7.0, None, 9.0]
+    assert loop.output.checkpoints.read_config(10)["loss"] == 5.0
 
 
 def placed(tree):

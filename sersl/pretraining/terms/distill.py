@@ -1,5 +1,6 @@
 """Objectives with an EMA of the student as teacher: frames (data2vec) and utterances."""
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -151,7 +152,8 @@ def _collapsed(
     Each check is who, the name of a variance, the setting of the limit, and the limit.
     """
     for who, variance, setting, least in checks:
-        deviation = values[variance] ** 0.5
+        # Missing if no row of the batch counted.
+        deviation = values.get(variance, math.inf) ** 0.5
         if deviation < least:
             return (
                 f"the {who} of objectives.{name} has collapsed: its standard deviation is "

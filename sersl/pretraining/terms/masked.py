@@ -15,7 +15,7 @@ from sersl.objectives.contrastive import contrastive
 from sersl.objectives.intensity import intensity_regression
 from sersl.objectives.mean import Mean
 from sersl.objectives.workers import prosody_regression
-from sersl.pretraining.masking import NO_RULE
+from sersl.pretraining.masking import NO_RULE, frames_to_mask
 from sersl.pretraining.terms.term import Term, View
 
 
@@ -44,6 +44,10 @@ class Contrastive(Term[ContrastiveHeads]):
             "gumbel_temperature": functools.partial(gumbel_temperature, config=settings)
         }
 
+    def least_frames(self) -> dict[str, int]:
+        """Two masked frames: one to predict, and one as a negative."""
+        return {"masking.span": frames_to_mask(2, self.config.masking)}
+
     def make_heads(self, *, key: jax.Array) -> ContrastiveHeads:
         """Makes the quantizer and the projection."""
         return ContrastiveHeads(self.config, key=key)
@@ -69,8 +73,8 @@ class Contrastive(Term[ContrastiveHeads]):
 
     def diagnose(self, values: Mapping[str, float]) -> str | None:
         """Reports a codebook of which too few entries are used."""
-        perplexity, least = values["code_perplexity"], self.config.collapse.min_perplexity
-        if perplexity >= least:
+        perplexity, least = values.get("code_perplexity"), self.config.collapse.min_perplexity
+        if perplexity is None or perplexity >= least:
             return None
         return (
             f"the codebook has collapsed: {perplexity:.2f} codes per group are in use, under "

@@ -53,6 +53,10 @@ class Apc(Term[Projection]):
         super().__init__(config)
         _check_causal(config, "apc")
 
+    def least_frames(self) -> dict[str, int]:
+        """One frame to predict, and the one that predicts it."""
+        return {"objectives.apc.frames": self.config.objectives.apc.frames + 1}
+
     def make_heads(self, *, key: jax.Array) -> Projection:
         """Makes the linear map to the spectrum."""
         return Projection(self.config.encoder.width, num_spectrum_features(self.config), key=key)
@@ -127,6 +131,10 @@ class Cpc(Term[Projection]):
         super().__init__(config)
         self.settings = config.objectives.cpc
         _check_causal(config, "cpc")
+
+    def least_frames(self) -> dict[str, int]:
+        """A frame for each step: a step beyond every utterance would never train."""
+        return {"objectives.cpc.steps": self.settings.steps + 1}
 
     def make_heads(self, *, key: jax.Array) -> Projection:
         """Makes W_1, ..., W_K as one linear map."""

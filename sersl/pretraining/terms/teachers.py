@@ -13,7 +13,7 @@ from sersl.config.schema import EncoderConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.models.layers import truncated_normal
 from sersl.models.pretraining_heads import Projection, RegressionHead
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.multiview import contrast
 from sersl.objectives.teachers import check_frames, hierarchical, layer_regression
 from sersl.objectives.whole_batch import need_whole_batch
@@ -104,7 +104,7 @@ class Layers(Term[LayerHeads]):
                 losses.append(loss)
                 found |= own
         total = functools.reduce(jnp.add, losses) / len(losses)
-        return total, {"layers": Mean.of(total), **found}
+        return total, {"layers": Mean.of(total, any_counted(found.values())), **found}
 
 
 class VesperHeads(nnx.Module):
@@ -152,6 +152,13 @@ class Vesper(Term[VesperHeads]):
             )
         self.width = teachers[0].width
 
+    def least_frames(self) -> dict[str, int]:
+        """A short span for the lower half, and a long one for the upper half."""
+        return {
+            **super().least_frames(),
+            "objectives.vesper.span": self.config.objectives.vesper.span,
+        }
+
     def make_heads(self, *, key: jax.Array) -> VesperHeads:
         """Makes the maps."""
         return VesperHeads(self.config.encoder.width, self.width, key=key)
@@ -187,7 +194,7 @@ class Vesper(Term[VesperHeads]):
             valid=view.valid,
             shares=(settings.low_share, settings.high_share, settings.cross_share),
         )
-        return total, {"vesper": Mean.of(total), **found}
+        return total, {"vesper": Mean.of(total, any_counted(found.values())), **found}
 
 
 class DenoiseHeads(nnx.Module):
@@ -262,4 +269,4 @@ class Denoise(Term[DenoiseHeads]):
             )
             total = total + settings.contrast_share * loss
             found |= {f"denoise_{name}": mean for name, mean in own.items()}
-        return total, {"denoise": Mean.of(total), **found}
+        return total, {"denoise": Mean.of(total, any_counted(found.values())), **found}

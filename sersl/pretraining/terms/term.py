@@ -148,6 +148,15 @@ class Term(abc.ABC, Generic[Heads]):
           UserError: a teacher is needed and missing, or lacks a layer.
         """
 
+    def least_frames(self) -> dict[str, int]:
+        """Returns the fewest real frames that an utterance needs to count, by setting.
+
+        Shorter utterances have weight 0 in the part of the loss that the setting belongs to.
+        """
+        if self.masking != "needed":
+            return {}
+        return {"masking.span": self.config.masking.span}
+
     def tokens(self, heads: Heads) -> jax.Array | None:
         """Returns learned vectors [P, D] to put in front of every row's frames, or None.
 

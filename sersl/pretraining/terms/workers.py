@@ -9,7 +9,7 @@ from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.models.spectra import DESCRIPTORS, deltas, describe_frames, num_values
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.mutual_information import discriminate, draw_pairs, take_chunks
 from sersl.objectives.regression import (
     balance,
@@ -95,6 +95,13 @@ class Workers(Term[WorkerHeads]):
             self.needs = frozenset({"annotation"})
         self.masking = "needed" if settings.frames == "hidden" else "any"
 
+    def least_frames(self) -> dict[str, int]:
+        """A chunk for functionals."""
+        settings, least = self.config.objectives.workers, super().least_frames()
+        if FUNCTIONALS in settings.names:
+            least["objectives.workers.chunk"] = settings.chunk
+        return least
+
     def make_heads(self, *, key: jax.Array) -> WorkerHeads:
         """Makes the workers."""
         return WorkerHeads(self.config, key=key)
@@ -176,6 +183,11 @@ class Information(Term[Discriminators]):
                 "share, or set its weight to 0"
             )
 
+    def least_frames(self) -> dict[str, int]:
+        """A chunk for global information."""
+        settings = self.config.objectives.information
+        return {"objectives.information.chunk": settings.chunk} if settings.global_share else {}
+
     def make_heads(self, *, key: jax.Array) -> Discriminators:
         """Makes the discriminators."""
         hidden = self.config.objectives.information.hidden
@@ -196,7 +208,8 @@ class Information(Term[Discriminators]):
         local, found = self._local(heads.local_pair, view)
         over_chunks, found_global = self._global(heads.global_pair, view)
         total = settings.local_share * local + settings.global_share * over_chunks
-        return total, {"information": Mean.of(total), **found, **found_global}
+        found |= found_global
+        return total, {"information": Mean.of(total, any_counted(found.values())), **found}
 
     def _local(self, head: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
         """Pairs each real frame with another of its utterance, and with one of another."""
