@@ -26,6 +26,7 @@ from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.all_terms import TERMS
+from sersl.pretraining.utterance_length import check_lengths
 from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights, describe_sizes, with_sizes
 from sersl.runs.inputs import open_sources
@@ -176,7 +177,9 @@ def _prepare(
     plan = make_plan(lengths, data=config.data, seed=config.train.seed)
     for bucket in plan.buckets:
         check_rows(bucket.rows, mesh)
-    notes += task.check_lengths(lengths, plan.buckets[-1].num_samples)
+    notes += check_lengths(
+        config, task.terms.values(), lengths, most_samples=plan.buckets[-1].num_samples
+    )
     return _Run(
         config=config,
         frozen=frozen,

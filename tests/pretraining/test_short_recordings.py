@@ -15,6 +15,7 @@ from sersl.corpora.prepare import prepare
 from sersl.pretraining.masking import choose_masked, frames_to_mask
 from sersl.pretraining.run import pretrain
 from sersl.pretraining.task import PretrainTask
+from sersl.pretraining.utterance_length import check_lengths
 from tests.pretraining.terms.test_frame_terms import GRU, SMALL, merged
 from tests.tiny_runs import never
 
@@ -102,12 +103,17 @@ def test_check_lengths_when_a_part_of_the_loss_could_never_count_then_one_senten
     weights = {"objectives": {objective: {"weight": 1.0}}}
     task = PretrainTask(from_mapping(PretrainConfig, merged(SMALL, weights, whole, changes)))
     long, short = num_samples(frames), num_samples(frames) - 1
-    assert task.check_lengths([np.array([long, long])], 2 * long) == []
-    (note,) = task.check_lengths([np.array([long]), np.array([short])], 2 * long)
+
+    def check(*corpora, most=2 * long):
+        lengths = [np.array(one) for one in corpora]
+        return check_lengths(task.config, task.terms.values(), lengths, most_samples=most)
+
+    assert check([long, long]) == []
+    (note,) = check([long], [short])
     assert note.startswith("1 of 2 utterances") and setting in note
     for lengths, most in ((short, 2 * long), (long, short)):
         with pytest.raises(UserError, match=rf"{setting} needs utterances of at least {frames} "):
-            task.check_lengths([np.array([lengths])], most)
+            check([lengths], most=most)
 
 
 @pytest.mark.parametrize("span", [1, 2, 5])
