@@ -9,7 +9,7 @@ from sersl.eval import intensity_agreement
 from tests.data.doubles import prepare
 
 
-def test_roc_area_is_that_of_scikit_learn_with_ties_counting_half():
+def test_roc_area_when_there_are_ties_then_equals_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     score, strong = rng.integers(0, 6, 200).astype(float), rng.random(200) < 0.4
     found = intensity_agreement.roc_area(score[strong], score[~strong])
@@ -18,7 +18,7 @@ def test_roc_area_is_that_of_scikit_learn_with_ties_counting_half():
     assert np.isnan(intensity_agreement.roc_area(np.ones(3), np.ones(0)))
 
 
-def test_compare_leaves_out_what_has_no_intensity_and_counts_the_rest():
+def test_compare_when_intensities_are_missing_then_counts_the_others():
     found = [0.9, 0.2, 0.8, 0.1, 0.5, np.nan]
     truth = [1.0, 0.0, 0.0, 1.0, np.nan, 1.0]
     result = intensity_agreement.compare(
@@ -32,12 +32,12 @@ def test_compare_leaves_out_what_has_no_intensity_and_counts_the_rest():
     assert "by x on y" in text and "all          0.500   2 strong, 2 normal" in text
 
 
-def test_utterance_intensity_leaves_silence_out():
+def test_is_active_when_frames_are_silent_then_false():
     level = np.concatenate([np.full(10, -9.0), np.linspace(-3, -2, 30)])
     assert intensity_agreement.is_active(level).tolist() == [False] * 10 + [True] * 30
 
 
-def test_check_of_a_corpus_without_intensities_says_so(tmp_path):
+def test_check_when_a_corpus_has_no_intensities_then_one_sentence(tmp_path):
     prepare(tmp_path, "alpha", [8000, 9000])
     annotate_corpus("energy", "alpha", data_dir=tmp_path)
     source = CorpusSource(tmp_path, "alpha", annotator="energy")
@@ -53,7 +53,7 @@ def test_file_name_when_an_utterance_has_any_id_then_stays_in_the_folder(name):
     assert intensity_agreement._file_name("03-01.wav", 7) == "03-01.wav"
 
 
-def test_draw_writes_a_picture(tmp_path):
+def test_draw_when_given_an_utterance_then_writes_a_figure(tmp_path):
     prepare(tmp_path, "alpha", [8000], annotator="signal")
     path = intensity_agreement.draw(
         CorpusSource(tmp_path, "alpha", annotator="signal"), 0, tmp_path / "p"

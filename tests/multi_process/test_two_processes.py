@@ -21,7 +21,7 @@ SETTINGS = ("mesh.data=2", "mesh.fsdp=4", "checkpoint.every_steps=3")
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_one(
+def test_two_processes_when_compared_with_one_then_have_its_losses_and_one_resumes_them(
     data_dir,
     tmp_path,
 ):
@@ -53,7 +53,7 @@ def test_two_processes_have_the_losses_of_one_and_their_checkpoint_goes_on_in_on
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_process_saves_in_both_at_one_step_and_both_exit_0(
+def test_processes_when_one_gets_sigterm_then_both_save_at_one_step_and_exit_0(
     data_dir,
     tmp_path,
 ):
@@ -80,7 +80,7 @@ except UserError as error:
 """
 
 
-def test_coordinator_that_is_not_there_is_one_sentence():
+def test_process_when_the_coordinator_does_not_start_then_one_sentence():
     environment = {
         "SERSL_COORDINATOR": f"localhost:{free_port()}",
         "SERSL_NUM_PROCESSES": "2",
@@ -101,7 +101,7 @@ def test_coordinator_that_is_not_there_is_one_sentence():
     assert f"did not reach the coordinator {environment['SERSL_COORDINATOR']}" in done.stdout
 
 
-def test_incomplete_variables_are_one_sentence(data_dir, tmp_path):
+def test_process_when_variables_are_incomplete_then_one_sentence(data_dir, tmp_path):
     code, out, err = run(arguments("pretrain", data_dir, tmp_path), SERSL_PROCESS_ID="1")
     assert code == 2, out + err
     (sentence,) = err.strip().splitlines()

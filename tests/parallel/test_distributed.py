@@ -202,7 +202,7 @@ def test_detect_when_there_are_tpu_chips_then_says_so(tmp_path):
         ),
     ],
 )
-def test_detect_on_a_tpu_vm_then_the_metadata_server_is_asked(told, found, tmp_path):
+def test_detect_when_on_a_tpu_vm_then_queries_the_metadata_server(told, found, tmp_path):
     (tmp_path / "accel0").touch()
     told = {"agent-worker-number": "1", **told}
     assert detect({}, devices=tmp_path, ask=lambda name: told.get(name, "")) == found
@@ -222,7 +222,7 @@ class Metadata(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-def test_attribute_when_asked_for_is_that_of_the_server_or_nothing(monkeypatch):
+def test_attribute_when_queried_then_is_that_of_the_server_or_empty(monkeypatch):
     server = http.server.HTTPServer(("127.0.0.1", 0), Metadata)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.server_port}")

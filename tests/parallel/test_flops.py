@@ -19,19 +19,19 @@ def xla(function, *shapes):
     return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
 
 
-def test_product_counts_two_for_each_pair():
+def test_flops_when_of_a_product_then_two_per_pair():
     assert flops(lambda x, w: x @ w, (8, 16), (16, 4)) == 2 * 8 * 16 * 4
     assert flops(lambda q, k: jnp.einsum("bthd,bshd->bhts", q, k), (2, 5, 3, 4), (2, 7, 3, 4)) == (
         2 * 2 * 3 * 5 * 7 * 4
     )
 
 
-def test_gradient_of_a_product_costs_twice_the_product():
+def test_flops_when_of_the_gradient_of_a_product_then_twice_the_product():
     loss = jax.value_and_grad(lambda w, x: jnp.square(x @ w).sum(), argnums=(0, 1))
     assert flops(loss, (16, 4), (8, 16)) == 3 * 2 * 8 * 16 * 4
 
 
-def test_scan_counts_its_body_for_every_turn():
+def test_flops_when_of_a_scan_then_its_body_times_its_length():
     def run(x, w):
         return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, w)[0].sum()
 
@@ -41,7 +41,7 @@ def test_scan_counts_its_body_for_every_turn():
     assert flops(jax.grad(run, argnums=(0, 1)), (8, 16), (5, 16, 16)) == 3 * 5 * body
 
 
-def test_checkpoint_counts_what_it_computes_again():
+def test_flops_when_checkpointed_then_recomputation_counts():
     def run(remat, x, w):
         layer = lambda x, w: jnp.tanh(x @ w) @ w  # noqa: E731
         layer = jax.checkpoint(layer) if remat else layer
@@ -54,7 +54,7 @@ def test_checkpoint_counts_what_it_computes_again():
     assert again == kept + product  # the first product; the second's result is not needed
 
 
-def test_branches_count_the_dearest():
+def test_flops_when_there_are_branches_then_the_most_expensive_counts():
     def run(x, w):
         return jax.lax.cond(x.sum() > 0, lambda: x @ w, lambda: (x @ w) @ w)
 
@@ -62,7 +62,7 @@ def test_branches_count_the_dearest():
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_strided_convolution_and_its_gradients_are_what_xla_counts(groups):
+def test_flops_when_of_a_strided_convolution_and_its_gradients_then_equal_those_of_xla(groups):
     def convolve(x, w):
         return jax.lax.conv_general_dilated(
             x, w, (2,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=groups
@@ -76,12 +76,12 @@ def test_strided_convolution_and_its_gradients_are_what_xla_counts(groups):
     np.testing.assert_allclose(flops(loss, *shapes), 3 * flops(convolve, *shapes), rtol=0.06)
 
 
-def test_fourier_transform_counts_five_n_log_n():
+def test_flops_when_of_a_fourier_transform_then_five_n_log_n():
     assert flops(jnp.fft.rfft, (6, 512)) == 6 * 2.5 * 512 * 9
     assert flops(lambda x: jnp.fft.fft(x), (6, 512)) == 6 * 5 * 512 * 9
 
 
-def test_parts_of_a_mesh_count_all_devices():
+def test_flops_when_in_a_shard_map_then_all_devices_count():
     mesh = jax.make_mesh((2, 4), ("data", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     rows = jax.sharding.PartitionSpec("data")
 
@@ -94,7 +94,7 @@ def test_parts_of_a_mesh_count_all_devices():
         assert flops(run, (8, 16), (16, 4)) == 4 * 2 * 8 * 16 * 4
 
 
-def test_kernel_counts_its_body_for_every_block():
+def test_flops_when_of_a_kernel_then_its_body_times_its_grid():
     def kernel(x, w, out):
         out[...] = x[...] @ w[...]
 

@@ -17,7 +17,7 @@ from sersl.parallel.mesh import AXES, describe, make_mesh
         ((2, 2, -1), (2, 2, 2)),
     ],
 )
-def test_make_mesh_of_eight_devices_has_the_sizes_asked_for(sizes, expected):
+def test_make_mesh_when_there_are_eight_devices_then_has_the_requested_sizes(sizes, expected):
     mesh = make_mesh(MeshConfig(**dict(zip(AXES, sizes, strict=True))))
     assert tuple(mesh.shape[axis] for axis in AXES) == expected
     assert mesh.axis_names == AXES
@@ -25,7 +25,7 @@ def test_make_mesh_of_eight_devices_has_the_sizes_asked_for(sizes, expected):
     assert len(set(mesh.devices.flat)) == 8
 
 
-def test_make_mesh_of_some_devices_uses_only_these():
+def test_make_mesh_when_given_some_devices_then_uses_only_these():
     devices = jax.devices()[2:4]
     mesh = make_mesh(MeshConfig(data=1, fsdp=-1), devices)
     assert list(mesh.devices.flat) == devices
@@ -43,6 +43,6 @@ def test_make_mesh_when_two_sizes_are_left_open_then_one_sentence_says_so(sizes)
         make_mesh(MeshConfig(**dict(zip(AXES, sizes, strict=True))))
 
 
-def test_describe_names_devices_and_axes():
+def test_describe_when_given_a_mesh_then_has_devices_and_axes():
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     assert describe(mesh) == "8 cpu devices as data=2 fsdp=2 tensor=2"

@@ -35,14 +35,14 @@ def drawn() -> dict:
     return {name: np.asarray(draw(key)) for name, key in streams().items()}
 
 
-def test_uniform_of_every_stream_fills_256_bins_evenly(drawn):
+def test_uniform_when_drawn_from_any_stream_then_fills_256_bins_evenly(drawn):
     for name, values in drawn.items():
         assert values.min() >= 0.0 and values.max() < 1.0
         counts = np.histogram(values, bins=256, range=(0.0, 1.0))[0]
         assert scipy.stats.chisquare(counts).pvalue > UNLIKELY / len(drawn), name
 
 
-def test_bits_of_every_stream_are_ones_half_of_the_time():
+def test_bits_when_drawn_from_any_stream_then_half_are_ones():
     for name, key in streams().items():
         bits = np.asarray(jax.random.bits(key, (NUM,), jnp.uint32))
         ones = (bits[:, None] >> np.arange(32, dtype=np.uint32) & 1).sum(0)
@@ -50,14 +50,14 @@ def test_bits_of_every_stream_are_ones_half_of_the_time():
         assert np.abs(ones - NUM / 2).max() < 5 * np.sqrt(NUM) / 2, name
 
 
-def test_neighbours_within_a_stream_are_unrelated(drawn):
+def test_neighbours_when_drawn_from_a_stream_then_are_unrelated(drawn):
     for name, values in drawn.items():
         for lag in (1, 2, 64, 256):
             r = np.corrcoef(values[lag:], values[:-lag])[0, 1]
             assert abs(r) < 5 / np.sqrt(NUM), (name, lag)
 
 
-def test_two_streams_are_unrelated_and_share_no_run_of_numbers(drawn):
+def test_streams_when_two_are_drawn_then_are_unrelated_and_share_no_run_of_numbers(drawn):
     names = list(drawn)
     table = np.corrcoef([drawn[name] for name in names])
     np.fill_diagonal(table, 0.0)
@@ -68,20 +68,20 @@ def test_two_streams_are_unrelated_and_share_no_run_of_numbers(drawn):
             assert not pairs[i] & pairs[j], (names[i], names[j])
 
 
-def test_pairs_of_numbers_fill_the_square_evenly(drawn):
+def test_pairs_when_drawn_then_fill_the_square_evenly(drawn):
     for name, values in drawn.items():
         counts = np.histogram2d(values[::2], values[1::2], bins=16, range=[(0, 1), (0, 1)])[0]
         assert scipy.stats.chisquare(counts.ravel()).pvalue > UNLIKELY / len(drawn), name
 
 
-def test_rows_of_a_matrix_are_unrelated():
+def test_rows_when_drawn_as_a_matrix_then_are_unrelated():
     values = np.asarray(jax.random.uniform(run_key(3, "rows"), (64, 4096)))
     table = np.corrcoef(values)
     np.fill_diagonal(table, 0.0)
     assert np.abs(table).max() < 5 / np.sqrt(4096)
 
 
-def test_normal_gumbel_and_bernoulli_have_their_distributions():
+def test_normal_gumbel_and_bernoulli_when_drawn_then_have_their_distributions():
     key = run_key(0, "distributions")
     normal = np.asarray(jax.random.normal(jax.random.fold_in(key, 0), (NUM,)))
     gumbel = np.asarray(jax.random.gumbel(jax.random.fold_in(key, 1), (NUM,)))
@@ -91,7 +91,7 @@ def test_normal_gumbel_and_bernoulli_have_their_distributions():
     assert abs(bernoulli.mean() - 0.1) < 5 * np.sqrt(0.1 * 0.9 / NUM)
 
 
-def test_bits_of_other_widths_can_be_drawn():
+def test_bits_when_of_other_widths_then_can_be_drawn():
     for dtype in (jnp.uint8, jnp.uint16, jnp.uint32):
         bits = np.asarray(jax.random.bits(run_key(0, "bits"), (NUM,), dtype))
         assert bits.dtype == dtype
@@ -120,7 +120,7 @@ def test_draw_when_sharded_then_is_the_same_as_on_one_device(sizes):
         np.testing.assert_array_equal(alone[name], spread[name])
 
 
-def test_draw_needs_no_other_devices_numbers():
+def test_draw_when_sharded_then_needs_no_numbers_of_other_devices():
     mesh = make_mesh(MeshConfig(data=8))
     draw = jax.jit(
         lambda key: jax.random.uniform(key, (4096, 64)),
@@ -131,20 +131,20 @@ def test_draw_needs_no_other_devices_numbers():
         assert collective not in text
 
 
-def test_vmap_over_keys_is_a_loop_over_keys():
+def test_vmap_when_over_keys_then_equals_a_loop_over_keys():
     keys = jax.random.split(run_key(0, "vmap"), 3)
     together = jax.vmap(lambda key: jax.random.normal(key, (5,)))(keys)
     apart = jnp.stack([jax.random.normal(key, (5,)) for key in keys])
     np.testing.assert_array_equal(together, apart)
 
 
-def test_fold_in_of_a_traced_step_is_that_of_the_number():
+def test_fold_in_when_the_step_is_traced_then_equals_that_of_the_number():
     key = run_key(0, "step")
     traced = jax.jit(lambda step: jax.random.bits(jax.random.fold_in(key, step)))(jnp.int32(7))
     assert traced == jax.random.bits(jax.random.fold_in(key, 7))
 
 
-def test_run_key_is_the_same_number_tomorrow():
+def test_run_key_when_made_again_then_gives_the_stored_numbers():
     # Changing the generator breaks the resuming of every run there is.
     assert [int(x) for x in jax.random.bits(run_key(0, "step"), (3,), jnp.uint32)] == [
         4209994138,

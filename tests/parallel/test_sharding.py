@@ -54,7 +54,7 @@ def laid_out(mesh):
     return shapes, *param_shardings(shapes, logical_axes(state), mesh)
 
 
-def test_param_shardings_of_a_model_follow_the_names_of_its_dimensions():
+def test_param_shardings_when_given_a_model_then_follow_the_names_of_its_dimensions():
     shapes, shardings, notes = laid_out(mesh_of(2, 2, 2))
     assert notes == []
     assert shardings["layers"][0]["up"].spec == P("fsdp", "tensor")
@@ -94,7 +94,7 @@ def test_logical_axes_when_a_parameter_declares_too_few_then_it_is_named(axes):
         logical_axes(nnx.split(Bad())[1])
 
 
-def test_like_params_of_an_optax_state_gives_moments_the_shardings_of_their_parameter():
+def test_like_params_when_given_an_optax_state_then_moments_are_sharded_like_parameters():
     mesh = mesh_of(2, 2, 2)
     shapes, shardings, _ = laid_out(mesh)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
@@ -114,7 +114,7 @@ def test_like_params_when_a_leaf_belongs_to_no_parameter_then_it_is_named():
 
 
 @pytest.mark.parametrize("sizes", MESHES)
-def test_global_arrays_of_the_local_rows_are_the_global_batch(sizes):
+def test_global_arrays_when_given_the_local_rows_then_are_the_global_batch(sizes):
     mesh = mesh_of(*sizes)
     rows = local_rows(mesh, 16)
     np.testing.assert_array_equal(rows, np.arange(16))  # one process holds every row

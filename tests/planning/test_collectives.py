@@ -84,7 +84,7 @@ def mesh_of(data, fsdp, tensor):
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_collectives_of_a_text_are_counted_with_loops_and_groups(spelling):
+def test_collectives_when_in_a_loop_then_are_counted_with_loops_and_groups(spelling):
     computations, notes = read(PROGRAM.replace("GROUPS", spelling))
     assert notes == []
     assert computations["body"].runs == computations["fused"].runs == 12
@@ -101,7 +101,7 @@ def test_collectives_of_a_text_are_counted_with_loops_and_groups(spelling):
     assert reduce.sent == 2 * 20 * 7 / 8
 
 
-def test_groups_over_transposed_devices_reach_along_the_other_axis():
+def test_groups_when_devices_are_transposed_then_span_the_other_axis():
     text = PROGRAM.replace("GROUPS", "replica_groups=[4,2]<=[2,4]T(1,0)")
     found = collectives(read(text)[0], mesh_of(*MESH), domain=[0] * 8)
     assert {one.axes for one in found} == {("data",), ("data", "fsdp")}
@@ -123,7 +123,7 @@ ENTRY %main (p: f32[8]) -> f32[8] {
     assert memory_traffic(computations) == 2 * 32 + 3 * 32
 
 
-def test_memory_traffic_of_a_prefetch_is_what_it_brings():
+def test_memory_traffic_when_of_a_prefetch_then_is_what_it_moves():
     text = """HloModule jit_step
 
 ENTRY %main (p: f32[64]) -> f32[8] {
@@ -147,13 +147,13 @@ def test_read_when_a_trip_count_is_unknown_then_says_so():
     assert notes == ["loop loop: trip count unknown, counted once"]
 
 
-def test_arrays_of_a_nested_shape_know_bytes_and_place():
+def test_arrays_when_of_a_nested_shape_then_have_bytes_and_memory():
     found = arrays("(f32[8,400]{1,0:T(8,128)}, (bf16[3]{0:T(256)S(1)}, s32[]), pred[7]{0})")
     assert [one.num_bytes for one in found] == [12800, 6, 4, 7]
     assert [one.on_chip for one in found] == [False, True, False, False]
 
 
-def test_collectives_of_a_compiled_scan_are_the_gathers_of_its_layers():
+def test_collectives_when_of_a_compiled_scan_then_are_the_gathers_of_its_layers():
     mesh = mesh_of(1, 8, 1)
     layers, width = 6, 32
 
@@ -175,7 +175,7 @@ def test_collectives_of_a_compiled_scan_are_the_gathers_of_its_layers():
     assert sum(one.payload * one.runs for one in found) == layers * width * width * 4
 
 
-def test_all_reduce_of_a_gradient_is_twice_its_bytes_less_one_share():
+def test_all_reduce_when_of_a_gradient_then_sends_twice_its_bytes_minus_a_share():
     mesh = mesh_of(8, 1, 1)
     x = jax.ShapeDtypeStruct((16, 64), jnp.float32, sharding=NamedSharding(mesh, P("data")))
     w = jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=NamedSharding(mesh, P()))
@@ -185,7 +185,7 @@ def test_all_reduce_of_a_gradient_is_twice_its_bytes_less_one_share():
     np.testing.assert_allclose(sent, 2 * 7 / 8 * 64 * 32 * 4, rtol=0.01)
 
 
-def test_memory_traffic_of_a_program_without_loops_is_what_xla_counts():
+def test_memory_traffic_when_there_are_no_loops_then_equals_that_of_xla():
     def run(x, w):
         return jnp.tanh(x @ w).sum(0)
 
@@ -195,7 +195,7 @@ def test_memory_traffic_of_a_program_without_loops_is_what_xla_counts():
     np.testing.assert_allclose(found, compiled.cost_analysis()["bytes accessed"], rtol=0.05)
 
 
-def test_memory_traffic_of_a_scan_reads_a_slice_a_turn():
+def test_memory_traffic_when_of_a_scan_then_reads_a_slice_per_iteration():
     layers, width = 50, 64
 
     def run(x, w):
@@ -217,7 +217,9 @@ def test_memory_traffic_of_a_scan_reads_a_slice_a_turn():
         ("ONE_TO_ONE", "collective-permute", 1024, 1024.0),
     ],
 )
-def test_collectives_between_slices_are_what_hosts_exchange(transfer, kind, payload, sent):
+def test_collectives_when_between_slices_then_as_hosts_exchange(
+    transfer, kind, payload, sent
+):
     part = "f32[2,128]{1,0:T(2,128)}"
     host = (
         'is_host_transfer=true, frontend_attributes={_xla_megascale_target="{1,2}x{0:3}",'

@@ -37,7 +37,7 @@ def plan():
     return make_plan(config_of("mesh.fsdp=4", "encoder.remat=full"), describe_topology("cpu:8"))
 
 
-def test_plan_counts_parameters_and_bytes_of_a_device(plan):
+def test_plan_when_made_then_has_parameters_and_bytes_of_a_device(plan):
     assert plan.mesh_sizes == {"data": 2, "fsdp": 4, "tensor": 1}
     assert (plan.bucket.rows, plan.bucket.seconds, plan.rows_per_device) == (16, 2.0, 2)
     assert plan.attention == ("xla", "")  # TPUs have a kernel of their own
@@ -53,7 +53,7 @@ def test_plan_counts_parameters_and_bytes_of_a_device(plan):
     assert plan.compiled.fits
 
 
-def test_plan_counts_flops_with_and_without_recomputation(plan):
+def test_plan_when_made_then_has_flops_with_and_without_recomputation(plan):
     config, tokens = plan.config, plan.bucket.rows * 100
     # 6 per weight and frame, 12 T D per frame and layer for attention (PaLM, appendix B), of the
     # student; the teacher only looks: a third of it.
@@ -67,7 +67,7 @@ def test_plan_counts_flops_with_and_without_recomputation(plan):
     np.testing.assert_allclose(again, student / 3, rtol=0.2)
 
 
-def test_flops_of_an_encoder_of_some_width_follow_the_formula():
+def test_flops_when_of_a_wide_encoder_then_follow_the_formula():
     wide = ("encoder.width=256", "encoder.mlp_width=1024", "encoder.num_layers=3")
     alone = (
         "objectives.contrastive.weight=0",
@@ -99,7 +99,7 @@ def test_flops_of_an_encoder_of_some_width_follow_the_formula():
     assert found < cost < 1.2 * found
 
 
-def test_times_are_bounds_from_the_rates_of_the_chip(plan):
+def test_times_when_computed_then_are_bounds_from_the_rates_of_the_chip(plan):
     times, chip = best_times(plan), plan.topology.chip
     assert times.compute == plan.hardware_flops / 8 / chip.flops
     assert times.step == max(times.compute, times.memory, times.links, times.network)
@@ -111,7 +111,7 @@ def test_times_are_bounds_from_the_rates_of_the_chip(plan):
     np.testing.assert_allclose(times.chip_hours_for(60_000, 8), days * 24 * 8)
 
 
-def test_record_and_text_say_the_same(plan):
+def test_record_and_text_when_of_one_plan_then_agree(plan):
     record = json.loads(json.dumps(plan_record(plan, hours=1000.0)))
     text = plan_text(plan, hours=1000.0)
     assert record["memory"]["fits"] and "fits, " in text
@@ -134,7 +134,7 @@ def test_plan_when_it_does_not_fit_then_says_by_how_much():
 
 
 @pytest.mark.slow
-def test_accumulation_keeps_the_activations_of_one_part():
+def test_plan_when_accumulating_then_keeps_the_activations_of_one_part():
     topology = describe_topology("cpu:1")
     whole = make_plan(config_of(), topology, rows_per_device=8)
     parts = make_plan(config_of("train.accumulate_steps=4"), topology, rows_per_device=8)
@@ -144,7 +144,7 @@ def test_accumulation_keeps_the_activations_of_one_part():
     assert parts.hardware_flops < 2 * whole.hardware_flops
 
 
-def test_kept_per_row_grows_with_the_length_and_falls_with_recomputation():
+def test_kept_per_row_when_longer_or_recomputed_then_grows_or_falls():
     def kept(*settings):
         config = config_of(*settings)
         mesh = plan_module.make_mesh(config.mesh, jax.devices()[:1])
@@ -195,7 +195,7 @@ def pretended(monkeypatch):
 
 
 @pytest.mark.parametrize(("remat", "rows"), [("dots", 30), ("none", 1), ("full", 60)])
-def test_fit_finds_the_last_row_that_fits_in_few_compilations(remat, rows, pretended):
+def test_fit_when_run_then_finds_the_last_row_that_fits_in_few_compilations(remat, rows, pretended):
     said = []
     config = config_of(f"encoder.remat={remat}")
     choices = fit(config, Pretended(config, rows), report=said.append)
@@ -226,7 +226,7 @@ def test_fit_when_nothing_fits_then_says_how_few_were_tried(pretended, monkeypat
     assert "not even 1 row(s) per device fit" in choices_text(choices[:1])
 
 
-def test_plan_verb_writes_json_without_a_corpus(tmp_path, capsys):
+def test_plan_verb_when_there_is_no_corpus_then_writes_json(tmp_path, capsys):
     output = tmp_path / "plan.json"
     words = ["plan", "--config", PRETRAIN, "--topology", "cpu:4", "--output", str(output)]
     settings = [f"--config.{setting}" for setting in SETTINGS]

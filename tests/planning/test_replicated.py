@@ -17,7 +17,7 @@ def found(shapes, axes, sizes, *, small=1):
     return left_whole(shapes, axes, shardings, mesh, small=small)
 
 
-def test_left_whole_names_size_and_reason_largest_first():
+def test_left_whole_when_listed_then_has_size_and_reason_largest_first():
     shapes = {"cut": (16, 32), "odd": (12, 32), "free": (10, 10)}
     axes = {"cut": ("embed", "mlp"), "odd": ("embed", "mlp"), "free": (None, "mel")}
     whole = found(shapes, axes, (1, 8, 1))
@@ -29,7 +29,7 @@ def test_left_whole_names_size_and_reason_largest_first():
     assert whole[1].why == "no rule shards (10, mel) along fsdp"
 
 
-def test_left_whole_looks_at_both_axes_and_leaves_small_ones_out():
+def test_left_whole_when_on_two_axes_then_lists_both_without_small_parameters():
     shapes, axes = {"norm": (64,), "up": (64, 30)}, {"norm": ("embed",), "up": ("embed", "mlp")}
     whole = found(shapes, axes, (2, 1, 4), small=100)
     assert [(one.path, one.axis) for one in whole] == [("up", "tensor")]

@@ -14,7 +14,7 @@ from sersl.planning import topology as topology_module
 from sersl.planning.topology import describe_topology
 
 
-def test_cpu_topology_has_the_devices_of_this_process():
+def test_topology_when_of_cpus_then_has_the_devices_of_this_process():
     topology = describe_topology("cpu:2x2")
     assert topology.devices == jax.devices()[:4]
     assert topology.chip is CHIPS["cpu"]
@@ -37,18 +37,18 @@ def test_cpu_topology_has_the_devices_of_this_process():
         ("h100:2x4x8", 1, "--topology h100:2x4x8 with 1 slices is not a GPU cluster"),
     ],
 )
-def test_topology_that_is_none_is_one_sentence(name, slices, sentence):
+def test_topology_when_it_does_not_exist_then_one_sentence(name, slices, sentence):
     with pytest.raises(UserError, match=sentence):
         describe_topology(name, slices=slices)
 
 
-def test_tpu_topology_without_the_compiler_names_the_extra(monkeypatch):
+def test_tpu_topology_when_the_compiler_is_missing_then_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed: pip install 'sersl\[tpu\]'"):
         describe_topology("v5e:4x4")
 
 
-def test_tpu_topology_that_the_compiler_does_not_know_is_one_sentence(monkeypatch):
+def test_tpu_topology_when_the_compiler_refuses_it_then_one_sentence(monkeypatch):
     def refuse(**_):
         raise jax.errors.JaxRuntimeError("INVALID_ARGUMENT: not divisible by\n bounds")
 
@@ -59,7 +59,7 @@ def test_tpu_topology_that_the_compiler_does_not_know_is_one_sentence(monkeypatc
         describe_topology("v5e:3x3")
 
 
-def test_gpu_topology_without_the_plugin_names_it(monkeypatch):
+def test_gpu_topology_when_the_plugin_is_missing_then_names_it(monkeypatch):
     def refuse(**_):
         raise NotImplementedError("topology not implemented for cuda")
 
@@ -82,20 +82,20 @@ class Chip:
         return f"chip {self.id}"
 
 
-def test_mesh_over_slices_keeps_each_slice_along_fsdp_together():
+def test_mesh_when_over_slices_then_fsdp_stays_within_a_slice():
     chips = [Chip(number, slice_index) for slice_index in (0, 1) for number in range(4)]
     rows = mesh_module._arrange([4, 2, 1], chips, "asked")
     assert rows.shape == (4, 2, 1)
     assert [[chip.slice_index for chip in row[:, 0]] for row in rows] == [[0, 0]] * 2 + [[1, 1]] * 2
 
 
-def test_mesh_whose_fsdp_reaches_over_slices_is_refused():
+def test_mesh_when_fsdp_crosses_slices_then_is_refused():
     chips = [Chip(number, slice_index) for slice_index in (0, 1) for number in range(4)]
     with pytest.raises(UserError, match=r"data=1 does not divide over the 2 slices.*multiple of 2"):
         make_mesh(MeshConfig(data=1, fsdp=8), chips)
 
 
-def test_chips_are_published_somewhere_and_their_rates_are_in_range():
+def test_chips_when_listed_then_have_a_source_and_plausible_rates():
     for name, chip in CHIPS.items():
         assert chip.source.startswith("https://") or name == "cpu"
         assert 1e11 <= chip.flops <= 1e16 and 2**30 <= chip.memory_bytes <= 2**38
