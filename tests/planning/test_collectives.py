@@ -217,9 +217,7 @@ def test_memory_traffic_when_of_a_scan_then_reads_a_slice_per_iteration():
         ("ONE_TO_ONE", "collective-permute", 1024, 1024.0),
     ],
 )
-def test_collectives_when_between_slices_then_as_hosts_exchange(
-    transfer, kind, payload, sent
-):
+def test_collectives_when_between_slices_then_as_hosts_exchange(transfer, kind, payload, sent):
     part = "f32[2,128]{1,0:T(2,128)}"
     host = (
         'is_host_transfer=true, frontend_attributes={_xla_megascale_target="{1,2}x{0:3}",'
