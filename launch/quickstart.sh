@@ -6,14 +6,18 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
     cat <<USAGE
-./launch/quickstart.sh [--corpus NAME --audio_dir DIR] [OPTIONS]
+./launch/quickstart.sh [--corpus NAME --audio_dir DIR] [--init_from DIR] [OPTIONS]
 
 Without options, it uses the embedded corpus and takes a few minutes on a CPU. Rerun it to resume.
+  --init_from DIR   a pretrained encoder: the folder of a wav2vec 2.0, HuBERT, WavLM, data2vec or
+                    Whisper model of Hugging Face, a model folder or a pretraining workdir. Nothing
+                    is pretrained; the heads are trained on the frozen encoder
   --corpus NAME     a supported corpus, e.g. ravdess; default: synthetic, which needs no audio
   --audio_dir DIR   folder of the corpus as downloaded, e.g. with Actor_01/*.wav
   --workdir DIR     folder for runs, scores and the model; default: runs/quickstart-NAME
   --data_dir DIR    folder for prepared corpora; default: runs/data
-  --preset NAME     model size: nano (seconds, learns little), tiny (default), small (for a GPU)
+  --preset NAME     model size: nano (seconds, learns little), tiny (default), small (for a GPU);
+                    with --init_from: nano (seconds) or base (default)
   --seed N          random seed; default: 0
 USAGE
 }
@@ -23,12 +27,12 @@ stop() {
     exit 2
 }
 
-corpus=synthetic audio_dir='' workdir='' data_dir=runs/data preset=tiny seed=0
+corpus=synthetic audio_dir='' workdir='' data_dir=runs/data init_from='' preset='' seed=0
 while (($#)); do
     case $1 in
         -h | --help) usage && exit 0 ;;
         --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" && continue ;;
-        --corpus | --audio_dir | --workdir | --data_dir | --preset | --seed)
+        --corpus | --audio_dir | --workdir | --data_dir | --init_from | --preset | --seed)
             [[ -n ${2:-} ]] || stop "$1 needs a value: see ./launch/quickstart.sh --help"
             printf -v "${1#--}" %s "$2"
             shift 2
@@ -36,7 +40,12 @@ while (($#)); do
         *) stop "unknown option $1: see ./launch/quickstart.sh --help" ;;
     esac
 done
-workdir=${workdir:-runs/quickstart-$corpus}
+workdir=${workdir:-runs/quickstart-$corpus${init_from:+-frozen}}
+if [[ -n $init_from ]]; then
+    [[ -d $init_from ]] || stop "--init_from $init_from does not exist: give the folder of an encoder"
+    preset=${preset:-base}
+fi
+preset=${preset:-tiny}
 if [[ $corpus == synthetic ]]; then
     [[ -z $audio_dir ]] || stop "the synthetic corpus takes no --audio_dir: name your corpus with --corpus"
 else
@@ -71,15 +80,25 @@ unless_stopped() { # DIR: ends the script if the run there was stopped by SIGTER
 
 step prepare "$sersl" prepare --corpus "$corpus" --data_dir "$data_dir" \
     ${audio_dir:+--audio_dir "$audio_dir"}
-step annotate "$sersl" annotate --corpus "$corpus" --data_dir "$data_dir"
 run_on=(--config.data.data_dir="$data_dir" --config.data.corpora="$corpus"
     --config.train.seed="$seed")
-step pretrain "$sersl" pretrain --config "$root/configs/pretrain/emotion_aware.py:$preset" \
-    --workdir "$workdir/pretrain" "${run_on[@]}" ${pretrain_on[@]+"${pretrain_on[@]}"}
-unless_stopped "$workdir/pretrain"
-step finetune "$sersl" finetune --config "$root/configs/finetune/emotion.py:$preset" \
+if [[ -n $init_from ]]; then
+    heads=frozen encoder=$init_from
+    # A model of Hugging Face has neither what sersl writes beside weights, nor checkpoints.
+    if [[ ! -e $init_from/sersl.json && ! -d $init_from/checkpoints ]]; then
+        encoder=$workdir/encoder
+        step import "$sersl" import --source "$init_from" --output "$encoder"
+    fi
+else
+    heads=emotion encoder=$workdir/pretrain
+    step annotate "$sersl" annotate --corpus "$corpus" --data_dir "$data_dir"
+    step pretrain "$sersl" pretrain --config "$root/configs/pretrain/emotion_aware.py:$preset" \
+        --workdir "$workdir/pretrain" "${run_on[@]}" ${pretrain_on[@]+"${pretrain_on[@]}"}
+    unless_stopped "$workdir/pretrain"
+fi
+step finetune "$sersl" finetune --config "$root/configs/finetune/$heads.py:$preset" \
     --workdir "$workdir/finetune" "${run_on[@]}" \
-    --config.init_from="$workdir/pretrain" ${finetune_on[@]+"${finetune_on[@]}"}
+    --config.init_from="$encoder" ${finetune_on[@]+"${finetune_on[@]}"}
 unless_stopped "$workdir/finetune"
 step evaluate "$sersl" evaluate --workdir "$workdir/finetune" | tee "$workdir/scores.txt"
 step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model"

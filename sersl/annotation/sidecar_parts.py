@@ -26,22 +26,34 @@ _OPTIONS = "group_size:1"  # of ArrayRecord: random access, compressed
 
 
 class SidecarParts(Parts):
-    """The working folder of one sidecar.
+    """The working folder of one sidecar, or of other records beside a corpus.
 
     It is named after what is made, so that parts for another annotator, corpus or version are never
     used.
     """
 
-    def __init__(self, folder: Path, summary: dict[str, Any], num_samples: np.ndarray):
+    def __init__(
+        self,
+        folder: Path,
+        summary: dict[str, Any],
+        num_samples: np.ndarray,
+        *,
+        what: str = "the sidecar",
+        most_samples: int = _MOST_SAMPLES,
+        options: str = _OPTIONS,
+    ):
         """Writes nothing.
 
         Args:
           folder: of the finished sidecar.
           summary: that it will have.
           num_samples: int [n], of every row of the corpus.
+          what: is made, for messages.
+          most_samples: of audio in a part.
+          options: of ArrayRecord.
         """
-        partial = partial_folder(folder, summary)
-        super().__init__(partial, divide(num_samples), what="the sidecar", options=_OPTIONS)
+        rows = divide(num_samples, most_samples=most_samples)
+        super().__init__(partial_folder(folder, summary), rows, what=what, options=options)
         self._finished = folder
         self._summary = summary
 
@@ -62,18 +74,18 @@ class SidecarParts(Parts):
             clear_partials(self._finished)
 
     def _write_records(self, file: Path) -> None:
-        with writing("the sidecar", file.parent):
-            writer = ArrayRecordWriter(os.fspath(file), _OPTIONS)
+        with writing(self._what, file.parent):
+            writer = ArrayRecordWriter(os.fspath(file), self._options)
         for record in self.read(bytes):
-            with writing("the sidecar", file.parent):
+            with writing(self._what, file.parent):
                 writer.write(record)
-        with writing("the sidecar", file.parent):
+        with writing(self._what, file.parent):
             writer.close()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            with writing("the sidecar", self.folder.parent):
+            with writing(self._what, self.folder.parent):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context(open(self.folder / "lock", "w"))
             fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the process ends, however it ends
@@ -90,8 +102,7 @@ def partial_folder(folder: Path, content: Mapping[str, Any]) -> Path:
     Returns:
       A hidden folder beside it.
     """
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    return folder.with_name(f".{folder.name}-{digest}.partial")
+    return folder.with_name(f".{folder.name}-{fingerprint(content)}.partial")
 
 
 def clear_partials(folder: Path) -> None:
@@ -101,18 +112,24 @@ def clear_partials(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def divide(num_samples: np.ndarray) -> list[range]:
-    """Divides rows into parts of at most 1024 utterances and about an hour.
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Names JSON-able content by 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def divide(num_samples: np.ndarray, *, most_samples: int = _MOST_SAMPLES) -> list[range]:
+    """Divides rows into parts of at most 1024 utterances and so much audio.
 
     Args:
       num_samples: int [n], of every row.
+      most_samples: of a part with more than one row.
 
     Returns:
       Rows of each part, in order.
     """
     parts, first, samples = [], 0, 0
     for row, count in enumerate(num_samples):
-        if row > first and (row - first >= _MOST_ROWS or samples + count > _MOST_SAMPLES):
+        if row > first and (row - first >= _MOST_ROWS or samples + count > most_samples):
             parts.append(range(first, row))
             first, samples = row, 0
         samples += int(count)

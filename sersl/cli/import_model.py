@@ -11,7 +11,7 @@ def run(arguments: Namespace) -> int:
     """Imports a model, and lists tensors that were left out, converted or missing.
 
     Args:
-      arguments: `source`, `output` and `licence`, which may be empty.
+      arguments: `source`, `output`, `licence`, which may be empty, and `exact_window`.
 
     Returns:
       The exit code, 0.
@@ -19,7 +19,12 @@ def run(arguments: Namespace) -> int:
     Raises:
       UserError: the source is incomplete, damaged or not supported; nothing is written.
     """
-    report = import_folder(arguments.source, arguments.output, licence=arguments.licence)
+    report = import_folder(
+        arguments.source,
+        arguments.output,
+        licence=arguments.licence,
+        exact_window=arguments.exact_window,
+    )
     architecture = report.architecture
     names = (*architecture.categories, *architecture.dimensions)
     print(

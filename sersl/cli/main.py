@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from sersl.cli.arguments import VERBS, make_parser
 from sersl.cli.console.paths import check_paths
 from sersl.cli.streams import ReaderLeftError, guard_streams, need_stdout, use_utf8
 from sersl.core import interrupts
+from sersl.core.compilation_cache import use_compilation_cache
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, as_user_error, unknown_name
 from sersl.core.memory import keep_freed_memory, share_one_heap
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif arguments.verb == "plan":
             share_one_heap()  # of the compiler's threads
         if is_program:
+            use_compilation_cache(os.environ)
             interrupts.install()
         # The first use of a heavy library: each verb imports what it needs, --help nothing.
         file = FILES.get(arguments.verb, arguments.verb)

@@ -32,6 +32,12 @@ def add_import(verbs: Verbs) -> None:
         help="downloaded model with config.json, preprocessor_config.json and weights",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument(
+        "--exact_window",
+        action="store_true",
+        help="Whisper: pad all audio to 30 s, as the original does, which takes several times as "
+        "long; default: run on the audio alone, unless the source has heads",
+    )
     _add_licence(parser)
 
 

@@ -41,7 +41,11 @@ class FrontendConfig(Settings):
         at_least=0,
     )
     window_seconds: float = setting(
-        30.0, "whisper: audio is padded or cut to this length.", above=0, at_most=3600
+        30.0,
+        "whisper: audio is padded or cut to this length, 30 in the original; 0: no window, the "
+        "network runs on the frames of the audio alone.",
+        at_least=0,
+        at_most=3600,
     )
 
 
@@ -129,14 +133,23 @@ class EncoderConfig(Settings):
 class PoolingConfig(Settings):
     """From the frames of all layers to one vector per utterance."""
 
-    kind: str = setting("attentive_statistics", "mean or attentive_statistics.")
+    kind: str = setting(
+        "attentive_statistics",
+        "mean, statistics (mean and standard deviation of each layer) or attentive_statistics.",
+    )
     layers: str = setting(
         "weighted",
-        "weighted: learned weighted sum of all layers. last: the last layer alone.",
-        choices=("weighted", "last"),
+        "weighted: learned weighted sum of all layers. last: the last layer alone. all: the "
+        "vectors of all layers one after the other, with kind statistics.",
+        choices=("weighted", "last", "all"),
     )
     standardize_layers: bool = setting(
         True, "Standardize each layer before the sum; false as in transformers."
+    )
+    standardize_outputs: bool = setting(
+        False,
+        "statistics: standardize each pooled number by its mean and deviation over the training "
+        "utterances, which needs kept outputs of a frozen encoder.",
     )
     projection: int = setting(
         0,

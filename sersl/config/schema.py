@@ -179,6 +179,12 @@ class FinetuneConfig(Settings):
         "match wins.",
         at_least=-1,
     )
+    store: str = setting(
+        "auto",
+        "auto: where the encoder never trains and its input never changes, compute its outputs "
+        "once, keep them beside the corpus and train from them. off: run it in every step.",
+        choices=("auto", "off"),
+    )
     encoder_learning_rate_scale: float = setting(
         1.0, "Factor on the learning rate of the encoder.", at_least=0
     )

@@ -1,7 +1,8 @@
-"""Folders beside the records of a prepared corpus: annotation of frames, and codes of frames.
+"""Folders beside the records of a prepared corpus: annotation, codes and encoder outputs.
 
 Each holds one file of records, record i for row i of the index, a summary of what it was made from,
-and digests of both. `sidecars/<annotator>/` holds annotation, `codes/<code book>/` codes.
+and digests of both. `sidecars/<annotator>/` holds annotation, `codes/<code book>/` codes, and
+`outputs/<fingerprint>/` what a frozen encoder gives for each utterance.
 """
 
 from pathlib import Path
@@ -48,6 +49,19 @@ def codes_folder(index: CorpusIndex, book: str) -> Path:
       UserError: the name cannot be that of a folder.
     """
     return index.folder / "codes" / check_name(book, what=KINDS["codes"])
+
+
+def outputs_folder(index: CorpusIndex, fingerprint: str) -> Path:
+    """Names the folder of the outputs of a frozen encoder, which need not exist.
+
+    Args:
+      index: of the corpus.
+      fingerprint: of the encoder and of what is kept.
+
+    Returns:
+      A folder beside the corpus's records.
+    """
+    return index.folder / "outputs" / fingerprint
 
 
 def names_beside(folder: Path) -> list[str]:

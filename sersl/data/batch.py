@@ -15,6 +15,7 @@ CATEGORY = "category"  # labels among the canonical categories, where they are n
 CODES = "codes/"  # and the name of a code book: its codes
 DISTORTED = "distorted"  # the waveform as the student gets it
 SECOND = "second"  # distorted once more, with other draws
+OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
 VOTES = "votes"  # shares of the raters' votes
 
 # Letters of shapes; a digit is a size of its own.
@@ -27,7 +28,8 @@ class Array:
 
     Attributes:
       name: of the array.
-      shape: letters: B rows, N samples, T frames, P prosody values, C categories, 3 dimensions.
+      shape: letters: B rows, N samples, T frames, P prosody values, C categories, 3 dimensions; of
+        kept outputs L layers, F vectors of each layer, D width.
       dtype: of the values.
       padding: value in rows without an utterance, after the end of audio, and of unknown labels.
       need: which need asks for it; None: always there.
@@ -47,6 +49,7 @@ ARRAYS = (
     Array("dimensions", "B3", np.float32, np.nan),  # arousal, dominance, valence in 0..1
     Array("speaker", "B", np.int32, -1),
     Array("utterance_index", "B", np.int32, -1),  # row in the indexes one after the other
+    Array("hidden_states", "BLFD", np.float16, 0.0, OUTPUTS),
     Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
     Array("intensity", "BT", np.float32, np.nan, ANNOTATION),
     Array("prosody", "BTP", np.float32, np.nan, ANNOTATION),
@@ -54,6 +57,25 @@ ARRAYS = (
     Array(DISTORTED, "BN", np.float32, 0.0, DISTORTED),
     Array(SECOND, "BN", np.float32, 0.0, SECOND),
 )
+
+
+@dataclass(frozen=True)
+class OutputShape:
+    """Shape of what is kept of an encoder's outputs for one utterance.
+
+    Attributes:
+      layers: L.
+      vectors: F, for each layer; 0: one for each frame.
+      width: D.
+    """
+
+    layers: int
+    vectors: int
+    width: int
+
+    def of(self, num_frames: int) -> tuple[int, int, int]:
+        """Gives (L, F, D) of an utterance, or of a row, of so many frames."""
+        return self.layers, self.vectors or num_frames, self.width
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,12 @@ class Shaped:
 
 
 def batch_arrays(
-    needs: Collection[str], *, rows: int, num_samples: int, num_categories: int = 0
+    needs: Collection[str],
+    *,
+    rows: int,
+    num_samples: int,
+    num_categories: int = 0,
+    outputs: OutputShape | None = None,
 ) -> dict[str, Shaped]:
     """Lists the arrays of a batch.
 
@@ -79,18 +106,23 @@ def batch_arrays(
       rows: B.
       num_samples: N.
       num_categories: C, for `VOTES`.
+      outputs: for `OUTPUTS`.
 
     Returns:
       Name to shape, dtype and padding.
     """
     sizes = _SIZES | {"B": rows, "N": num_samples, "T": num_frames(num_samples)}
     sizes["C"] = num_categories
+    if outputs is not None:
+        sizes |= zip("LFD", outputs.of(num_frames(num_samples)), strict=True)
     found: dict[str, Shaped] = {}
     for array in ARRAYS:
         names = [array.name]
         if array.need == CODES:
             names = sorted(need for need in needs if need.startswith(CODES))
         elif array.need is not None and array.need not in needs:
+            continue
+        if array.name == "waveform" and OUTPUTS in needs:
             continue
         shape = tuple(sizes[letter] for letter in array.shape)
         found |= dict.fromkeys(names, Shaped(shape, np.dtype(array.dtype), array.padding))

@@ -31,6 +31,7 @@ from sersl.corpora.sidecar import (
     read_sidecar,
 )
 from sersl.data.codes import CodeReader
+from sersl.data.store import OutputReader
 from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
@@ -60,6 +61,7 @@ class CorpusSource:
       index: of the corpus, one row per utterance.
       annotator: name of the sidecar, or None.
       books: readers of the codes that batches hold.
+      outputs: reader of the encoder outputs that batches hold instead of waveforms, or None.
       num_samples: int64 [n], lengths of the utterances at 16 kHz.
       damaged: row to reason, of the records that training in this process replaced.
     """
@@ -95,6 +97,7 @@ class CorpusSource:
         self.books = tuple(
             CodeReader(self.index, book, num_codes=size) for book, size in (books or {}).items()
         )
+        self.outputs: OutputReader | None = None
         self.num_samples: np.ndarray = self.index.column("num_samples")
         self.damaged: dict[int, str] = {}
         self._data_dir = str(data_dir)

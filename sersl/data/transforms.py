@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sersl.core.lengths import HOP, num_frames
 from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
-from sersl.data.batch import ANNOTATION, CODES, VOTES, Shaped, batch_arrays
+from sersl.data.batch import ANNOTATION, CODES, OUTPUTS, VOTES, Shaped, batch_arrays
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
@@ -35,6 +35,10 @@ class BatchMaker:
         self._needs = {CODES + book.book for book in self._sources[0].books}
         if annotated:
             self._needs.add(ANNOTATION)
+        outputs = self._sources[0].outputs
+        self._output_shape = None if outputs is None else outputs.shape
+        if outputs is not None:
+            self._needs.add(OUTPUTS)
         self._num_categories = len(view.names)
         indexes = [source.index for source in sources]
         self._offset = np.cumsum([0, *map(len, indexes)])
@@ -80,9 +84,9 @@ class BatchMaker:
             rows=len(rows),
             num_samples=refs.num_samples,
             num_categories=self._num_categories,
+            outputs=self._output_shape,
         )
-        waveform, valid = self._audio(picked, arrays)
-        batch = {"waveform": waveform, "valid": valid}
+        batch = self._audio(picked, arrays)
         real = picked.corpus >= 0
         position = self._offset[picked.corpus[real]] + picked.row[real]
         for name, values in self._labels.items():
@@ -94,14 +98,17 @@ class BatchMaker:
             batch |= self._annotation(picked, arrays)
         return batch | self._codes(picked, arrays)
 
-    def _audio(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> tuple[np.ndarray, ...]:
-        """(waveform, valid). Not filled first: most is decoded into, and memory is reused."""
-        waveform, valid = (
-            np.empty(arrays[n].shape, arrays[n].dtype) for n in ("waveform", "valid")
-        )
+    def _audio(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
+        """Valid, and the waveform or the kept outputs of an encoder."""
+        # Not filled first: most is decoded into, and memory is reused.
+        valid = np.empty(arrays["valid"].shape, arrays["valid"].dtype)
         for i, end in enumerate(refs.length):
-            waveform[i, end:], valid[i, :end] = arrays["waveform"].padding, True
-            valid[i, end:] = arrays["valid"].padding
+            valid[i, :end], valid[i, end:] = True, arrays["valid"].padding
+        if self._output_shape is not None:
+            return {"valid": valid, "hidden_states": self._outputs(refs, arrays)}
+        waveform = np.empty(arrays["waveform"].shape, arrays["waveform"].dtype)
+        for i, end in enumerate(refs.length):
+            waveform[i, end:] = arrays["waveform"].padding
         for i in np.flatnonzero(refs.corpus >= 0).tolist():
             self._sources[refs.corpus[i]].waveform(
                 refs.row[i],
@@ -109,7 +116,17 @@ class BatchMaker:
                 num_samples=int(refs.length[i]),
                 out=waveform[i, : refs.length[i]],
             )
-        return waveform, valid
+        return {"waveform": waveform, "valid": valid}
+
+    def _outputs(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> np.ndarray:
+        found = arrays["hidden_states"].filled()
+        for i in np.flatnonzero(refs.corpus >= 0):
+            source, row = self._sources[refs.corpus[i]], int(refs.row[i])
+            if source.outputs is None or refs.start[i] or refs.length[i] != source.num_samples[row]:
+                raise ValueError("encoder outputs are kept of whole utterances of all corpora")
+            kept = source.outputs.read(row)
+            found[i, :, : kept.shape[1]] = kept
+        return found
 
     def _annotation(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
         intensity, prosody = (arrays[name].filled() for name in ("intensity", "prosody"))

@@ -153,7 +153,7 @@ class Answerer:
             data=data,
         )
         for host_batch in batches:
-            whole = self._rows[host_batch["waveform"].shape[1]]
+            whole = self._rows[host_batch["valid"].shape[1]]
             batch = global_arrays(host_batch, self._mesh, rows=whole)
             parts.append(self._answer(params, batch))
         parts = [jax.device_get(part) for part in parts]

@@ -12,6 +12,7 @@ from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights, flat_weights
 from sersl.training.optimizer import NEVER
 
+_FROM_DATA = ("pooling/center", "pooling/scale")  # set from the training side of each fold
 _DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "layer_drop")
 
 
@@ -32,7 +33,7 @@ def check_frozen(starts, shapes: dict[str, Any], weights: InitialWeights | None)
         for path, start in jax.tree_util.tree_flatten_with_path(starts)[0]
         if start == NEVER
     ]
-    random = [name for name in never if name not in given]
+    random = [name for name in never if name not in given and name not in _FROM_DATA]
     if random:
         raise UserError(
             f"unfreeze keeps {len(random)} arrays, such as {random[0]}, at their random initial "
@@ -43,6 +44,11 @@ def check_frozen(starts, shapes: dict[str, Any], weights: InitialWeights | None)
                 else f"{weights.source} does not have them; let them train from step 0"
             )
         )
+
+
+def is_frozen(starts: dict[str, Any]) -> bool:
+    """Tells whether no parameter of the encoder ever trains, given the starts of all parameters."""
+    return all(start == NEVER for start in jax.tree.leaves(starts["encoder"]))
 
 
 def without_dropout(
@@ -58,7 +64,7 @@ def without_dropout(
     Returns:
       The config, the same where the encoder trains.
     """
-    if any(start != NEVER for start in jax.tree.leaves(starts["encoder"])):
+    if not is_frozen(starts):
         return config
     parts = {"encoder": _DROPOUTS, "frontend": ("dropout",)}
     replaced = {}

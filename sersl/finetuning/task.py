@@ -12,9 +12,9 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import VOTES
+from sersl.data.batch import OUTPUTS, VOTES
 from sersl.models.combine import combine_rows
-from sersl.models.emotion_model import EmotionModel
+from sersl.models.emotion_model import EmotionModel, EmotionOutput
 from sersl.objectives.mean import Mean
 from sersl.objectives.supervised import concordance, cross_entropy
 from sersl.parallel.random import fold, run_key
@@ -35,7 +35,12 @@ class FinetuneTask:
     schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     def __init__(
-        self, config: FinetuneConfig, *, num_categories: int, dimensions: Sequence[str] = DIMENSIONS
+        self,
+        config: FinetuneConfig,
+        *,
+        num_categories: int,
+        dimensions: Sequence[str] = DIMENSIONS,
+        stored: bool = False,
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -43,12 +48,15 @@ class FinetuneTask:
           config: the run; its encoder has the sizes of the weights it starts from.
           num_categories: classes to tell apart; 0 for none.
           dimensions: names of those to predict, in the order of `DIMENSIONS`.
+          stored: whether batches hold kept outputs of the encoder, which never trains.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
         """
         self.config = config
-        self.needs = frozenset({VOTES} if config.labels.soft else ())
+        self.stored = stored
+        needs = ({VOTES} if config.labels.soft else set()) | ({OUTPUTS} if stored else set())
+        self.needs = frozenset(needs)
         self.num_categories = num_categories
         self.dimensions = tuple(dimensions)
         self._columns = np.array([DIMENSIONS.index(name) for name in dimensions], np.int32)
@@ -92,8 +100,9 @@ class FinetuneTask:
 
         Args:
           params: of the model.
-          batch: waveform [B, N], valid [B, N], category [B], dimensions [B, 3], and with
-            labels.soft category_probabilities [B, C]; after `mix_rows`.
+          batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
+            dimensions [B, 3], and with labels.soft category_probabilities [B, C]; after
+            `mix_rows`.
           context: with constants {"class_weights": float32 [C]}.
 
         Returns:
@@ -102,7 +111,7 @@ class FinetuneTask:
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
         combined = self.config.combine != CombineConfig()
-        output = model(batch["waveform"], batch["valid"], key=context.key)
+        output = self._run(model, batch, key=context.key)
         total = jnp.float32(0.0)
         metrics: dict[str, Mean] = {}
         if self.num_categories:
@@ -129,15 +138,22 @@ class FinetuneTask:
 
         Args:
           params: of the model.
-          batch: waveform [B, N], valid [B, N], utterance_index [B] and more.
+          batch: as for `loss`, with utterance_index [B].
 
         Returns:
           scores [B, C] (probabilities), dimensions [B, D], utterance_index [B].
         """
         model = nnx.merge(self.graph, nnx.State(params))
-        output = model(batch["waveform"], batch["valid"])
+        output = self._run(model, batch)
         return {
             "scores": jax.nn.softmax(output.category, axis=-1),
             "dimensions": output.dimensions,
             "utterance_index": batch["utterance_index"],
         }
+
+    def _run(
+        self, model: EmotionModel, batch: Mapping[str, jax.Array], *, key: jax.Array | None = None
+    ) -> EmotionOutput:
+        if self.stored:
+            return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
+        return model(batch["waveform"], batch["valid"], key=key)

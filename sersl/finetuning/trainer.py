@@ -22,6 +22,7 @@ from sersl.data.references import split_rows
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
 from sersl.finetuning.best import BestKeeper, Score
+from sersl.finetuning.from_outputs import choose_store, with_moments
 from sersl.finetuning.frozen import check_frozen, without_dropout
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.task import FinetuneTask
@@ -81,7 +82,8 @@ class Trainer:
         self._sources, self._targets, self._mesh = sources, targets, mesh
         self._weights, self._say = weights, say
         self._first = is_first_process()
-        self._task = _task(config, targets)
+        self._store = choose_store(config, starts, sources, weights, say)
+        self._task = _task(config, targets, stored=self._store is not None)
         self._optimizer = _optimizer(config, self._task, starts)
         self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
         for note in notes:
@@ -101,6 +103,16 @@ class Trainer:
             dimensions=targets.dimensions,
         )
         self._program: Program | None = None
+
+    def open_store(self) -> None:
+        """Opens the kept outputs of a frozen encoder, or computes them, for all corpora.
+
+        Raises:
+          UserError: there is no room, or a record is damaged.
+        """
+        if self._store is not None:
+            for source in self._sources:
+                source.outputs = self._store.open(source, self._say)
 
     def train(
         self,
@@ -142,6 +154,8 @@ class Trainer:
             weights=self._weights,
             say=progress.say,
         )
+        if config.pooling.standardize_outputs and start_step == 0:
+            state = with_moments(state, self._sources, self._targets.labelled(fold.train))
         if self._program is None:
             progress.say(f"model: {sizes(state.params, self._mesh)}")
             self._program = self._build(progress.say)
@@ -228,6 +242,7 @@ class Trainer:
             buckets=self._buckets,
             needs=self._task.needs,
             num_categories=num_categories,
+            outputs=None if self._store is None else self._store.shape,
             constants={"class_weights": np.ones(num_categories, np.float32)},
         )
         return build_program(
@@ -235,9 +250,12 @@ class Trainer:
         )
 
 
-def _task(config: FinetuneConfig, targets: Targets) -> FinetuneTask:
+def _task(config: FinetuneConfig, targets: Targets, *, stored: bool = False) -> FinetuneTask:
     return FinetuneTask(
-        config, num_categories=len(targets.view.names), dimensions=targets.dimensions
+        config,
+        num_categories=len(targets.view.names),
+        dimensions=targets.dimensions,
+        stored=stored,
     )
 
 

@@ -16,6 +16,7 @@ from sersl.config.schema import (
 )
 from sersl.core.errors import unknown_name
 from sersl.models.encoder import SpeechEncoder
+from sersl.models.frontend import valid_frames
 from sersl.models.layers import Linear, dropout, standardize
 from sersl.models.pooling import Pooling
 
@@ -140,18 +141,51 @@ class EmotionModel(nnx.Module):
         Returns:
           EmotionOutput; finite, without meaning, for a row without real frames.
         """
-        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
-        encoded = self.encoder(waveform, valid, key=keys[0])
+        encoder_key = None if key is None else jax.random.split(key, 3)[0]
+        encoded = self.encoder(waveform, valid, key=encoder_key)
         embedding, local = self.pooling(encoded.hidden_states, encoded.valid)
-        num_rows = embedding.shape[0]
-        category = jnp.zeros((num_rows, 0))
+        category, dimensions = self._predict(embedding, key)
         frames = jnp.zeros((*local.shape[:2], 0))
-        dimensions = jnp.zeros((num_rows, 0))
+        if self.num_categories:
+            frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
+        return EmotionOutput(category, dimensions, embedding, frames)
+
+    def outputs(self, waveform: jax.Array, valid: jax.Array) -> jax.Array:
+        """Computes what the heads need of the encoder, [B, L, F, D], see `Pooling.outputs`.
+
+        Args:
+          waveform: [B, N] in [-1, 1], 16 kHz.
+          valid: bool [B, N], True = real, first.
+        """
+        encoded = self.encoder(waveform, valid)
+        return self.pooling.outputs(encoded.hidden_states, encoded.valid)
+
+    def from_outputs(
+        self, outputs: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+    ) -> EmotionOutput:
+        """Predicts from kept outputs of the encoder, which does not run.
+
+        Args:
+          outputs: [B, L, F, D], as `outputs` gave them.
+          valid: bool [B, N], True = real sample, first.
+          key: PRNG key, as in a call.
+
+        Returns:
+          EmotionOutput without frames, [B, 0, C].
+        """
+        embedding = self.pooling.of_outputs(outputs, valid_frames(valid))
+        category, dimensions = self._predict(embedding, key)
+        frames = jnp.zeros((len(embedding), 0, self.num_categories))
+        return EmotionOutput(category, dimensions, embedding, frames)
+
+    def _predict(self, embedding: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Maps [B, E] to (category [B, C], dimensions [B, 3 or 0])."""
+        keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        category = dimensions = jnp.zeros((len(embedding), 0))
         if self.num_categories:
             category = self.category(embedding, key=keys[1])
-            frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
         if self.num_dimensions:
             dimensions = self.dimensions(embedding, key=keys[2])
             if self.dimensions.config.bounded:
                 dimensions = jax.nn.sigmoid(dimensions)
-        return EmotionOutput(category, dimensions, embedding, frames)
+        return category, dimensions

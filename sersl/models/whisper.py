@@ -1,4 +1,4 @@
-"""Whisper's frontend: its log-mel features of a window of 30 s, and two convolutions."""
+"""Whisper's frontend: log-mel features of 30 s, or of the audio alone, and two convolutions."""
 
 import functools
 
@@ -12,6 +12,7 @@ from sersl.config.schema import FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.models.convolution import convolve
+from sersl.models.frontend import valid_frames
 from sersl.models.layers import shard_rows
 
 SHIFT = 160  # samples = 10 ms between windows (2212.04356, sec. 2.2)
@@ -19,6 +20,7 @@ FFT_LENGTH = 400  # samples = 25 ms, the window
 WINDOWS_PER_FRAME = lengths.HOP // SHIFT
 FLOOR = 1e-10  # of mel power
 RANGE = 8.0  # decades of mel power below the loudest value of an utterance; lower is clipped
+SILENCE = (np.log10(FLOOR) + 4.0) / 4.0  # value of a feature without power
 TAPS = 3  # of both convolutions
 
 
@@ -51,15 +53,19 @@ def slaney_filters(num_mels: int) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
+def whisper_log_mel(
+    waveform: jax.Array, *, num_mels: int, valid: jax.Array | None = None
+) -> jax.Array:
     """Computes Whisper's log-mel spectrogram, always in float32.
 
     Args:
-      waveform: [B, N], 16 kHz, N a multiple of 160, all of it real audio or silence.
+      waveform: [B, N], 16 kHz, N a multiple of 80.
       num_mels: number of filters: 80, or 128 from large-v3 on.
+      valid: bool [B, N // 160], the windows to compute; the others get the value of silence. None:
+        all.
 
     Returns:
-      Float32 [B, N / 160, num_mels]: window m is centred on sample 160 m, with the waveform
+      Float32 [B, N // 160, num_mels]: window m is centred on sample 160 m, with the waveform
       mirrored at its ends. Values are log10 power, clipped at 8 below the row's largest, plus 4,
       divided by 4.
 
@@ -80,6 +86,8 @@ def whisper_log_mel(waveform: jax.Array, *, num_mels: int) -> jax.Array:
     # Powers span ten decades: bfloat16 passes, the default on TPU, are not precise enough.
     mel = jnp.matmul(power, slaney_filters(num_mels), precision=jax.lax.Precision.HIGHEST)
     log_power = jnp.log10(jnp.maximum(mel, FLOOR))
+    if valid is not None:
+        log_power = jnp.where(valid[..., None], log_power, np.log10(FLOOR))
     loudest = log_power.max((1, 2), keepdims=True)
     return (jnp.maximum(log_power, loudest - RANGE) + 4.0) / 4.0
 
@@ -107,12 +115,12 @@ class PaddedConvolution(nnx.Module):
 class WhisperFrontend(nnx.Module):
     """Whisper's log-mel features and convolutions.
 
-    Audio is padded with silence, or cut, to one window. As in the original the context network
-    attends to the silence. Frame t is centred on sample 320 t, 200 samples before frame t of the
-    other frontends.
+    With `frontend.window_seconds` audio is padded with silence, or cut, to one window. As in the
+    original the context network attends to the silence. With 0 there is no window: the context
+    network runs on the frames of the batch and attends to those of real audio. Frame t is centred
+    on sample 320 t, 200 samples before frame t of the other frontends.
     """
 
-    attends_padding = True
     has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
@@ -134,7 +142,8 @@ class WhisperFrontend(nnx.Module):
                 "which has a normalisation of its own: set it to 'fixed'"
             )
         self.config = config
-        self.num_frames = int(samples) // lengths.HOP
+        self.num_frames = int(samples) // lengths.HOP  # of the window; 0: that of the batch
+        self.attends_padding = self.num_frames > 0
         keys = jax.random.split(key)
         self.conv1 = PaddedConvolution(config.num_mels, width, stride=1, dtype=dtype, key=keys[0])
         self.conv2 = PaddedConvolution(
@@ -147,7 +156,7 @@ class WhisperFrontend(nnx.Module):
         return WINDOWS_PER_FRAME * config.num_mels
 
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Computes the log-mel features of the whole window.
+        """Computes log-mel features.
 
         Args:
           waveform: [B, N], 16 kHz.
@@ -155,8 +164,11 @@ class WhisperFrontend(nnx.Module):
 
         Returns:
           (float32 [B, W, 2 * num_mels], bool [B, W], real frames). W is the number of frames of the
-          window, whatever N is; a frame holds two windows of 10 ms.
+          window, whatever N is, or without a window num_frames(N); a frame holds two windows of
+          10 ms. Without a window padding has the value of silence.
         """
+        if not self.num_frames:
+            return self._features_of_batch(waveform, valid)
         num_samples = self.num_frames * lengths.HOP
         heard = jnp.where(valid, waveform, 0.0)[:, :num_samples]
         heard = jnp.pad(heard, ((0, 0), (0, num_samples - heard.shape[1])))
@@ -165,7 +177,28 @@ class WhisperFrontend(nnx.Module):
         frame_valid = jnp.arange(self.num_frames) < num_real[:, None]
         return log_mel.reshape(len(heard), self.num_frames, -1), frame_valid
 
+    def _features_of_batch(
+        self, waveform: jax.Array, valid: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        frame_valid = valid_frames(valid)
+        num_rows, num_frames = frame_valid.shape
+        # The windows of a valid frame end before its 400 samples do.
+        heard = jnp.where(valid, waveform, 0.0)[:, : lengths.num_samples(num_frames)]
+        log_mel = whisper_log_mel(
+            heard,
+            num_mels=self.config.num_mels,
+            valid=jnp.repeat(frame_valid, WINDOWS_PER_FRAME, axis=1),
+        )
+        return log_mel.reshape(num_rows, num_frames, -1), frame_valid
+
     def project(self, features: jax.Array) -> jax.Array:
         """Maps features [B, W, 2 * num_mels] to the encoder's width [B, W, D]."""
         windows = features.reshape(len(features), -1, self.config.num_mels)
-        return shard_rows(self.conv2(self.conv1(windows)))
+        if self.num_frames:
+            return shard_rows(self.conv2(self.conv1(windows)))
+        # Silence follows the batch as it follows a shorter row: the last frame looks one window
+        # ahead.
+        silence = jnp.maximum(windows.max((1, 2), keepdims=True) - RANGE / 4.0, SILENCE)
+        after = jnp.broadcast_to(silence, windows[:, :1].shape)
+        windows = jnp.concatenate([windows, after], axis=1)
+        return shard_rows(self.conv2(self.conv1(windows)[:, :-1]))

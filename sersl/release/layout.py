@@ -187,7 +187,7 @@ def config_json(architecture: Architecture, layout: Layout | None) -> dict[str, 
 def preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict[str, Any]:
     """Makes preprocessor_config.json: rate and normalization of the audio."""
     if layout is not None:
-        return json_files.preprocessor_json(architecture.frontend)
+        return json_files.preprocessor_json(architecture.frontend, architecture.encoder)
     return {
         "feature_extractor_type": "SerslFeatureExtractor",
         "sampling_rate": SAMPLE_RATE,

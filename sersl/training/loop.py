@@ -159,7 +159,7 @@ class Loop:
             asked = time.perf_counter()
             host_batch = next(batches)
             window.pace.waited(time.perf_counter() - asked)
-            flops = self.program.flops.get(host_batch["waveform"].shape[1])
+            flops = self.program.flops.get(host_batch["valid"].shape[1])
             state, metrics = self.program(state, host_batch)
             # The device is busy with this step while the values of the one before are read.
             self._settle(pending, window)

@@ -53,7 +53,7 @@ class Program:
         Returns:
           (state after the step, its metrics).
         """
-        num_samples = host_batch["waveform"].shape[1]
+        num_samples = host_batch["valid"].shape[1]
         batch = global_arrays(host_batch, self.mesh, rows=self.rows[num_samples])
         return self.compiled[num_samples](state, batch, self.constants)
 

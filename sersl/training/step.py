@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.core.lengths import SAMPLE_RATE
-from sersl.data.batch import batch_arrays
+from sersl.data.batch import OutputShape, batch_arrays
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import run_key
@@ -42,6 +42,7 @@ class Layout:
       buckets: batch shapes; one step is compiled for each.
       needs: what batches hold beside audio and labels.
       num_categories: classes, for raters' votes.
+      outputs: shape of the kept outputs of an utterance, where batches hold those.
       constants: arrays, or their shapes, that no step changes; without a sharding, every device
         holds them whole.
     """
@@ -50,6 +51,7 @@ class Layout:
     buckets: Sequence[Bucket]
     needs: frozenset[str]
     num_categories: int = 0
+    outputs: OutputShape | None = None
     constants: Any = None
 
     def batch(self, bucket: Bucket) -> dict[str, jax.ShapeDtypeStruct]:
@@ -58,17 +60,28 @@ class Layout:
         return {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows)
             for name, leaf in example_batch(
-                bucket, needs=self.needs, num_categories=self.num_categories
+                bucket,
+                needs=self.needs,
+                num_categories=self.num_categories,
+                outputs=self.outputs,
             ).items()
         }
 
 
 def example_batch(
-    bucket: Bucket, *, needs: frozenset[str], num_categories: int = 0
+    bucket: Bucket,
+    *,
+    needs: frozenset[str],
+    num_categories: int = 0,
+    outputs: OutputShape | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Gives the shapes of a global batch of one bucket."""
     arrays = batch_arrays(
-        needs, rows=bucket.rows, num_samples=bucket.num_samples, num_categories=num_categories
+        needs,
+        rows=bucket.rows,
+        num_samples=bucket.num_samples,
+        num_categories=num_categories,
+        outputs=outputs,
     )
     return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}
 

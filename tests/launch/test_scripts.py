@@ -149,6 +149,50 @@ def test_quickstart_when_pretraining_is_told_to_stop_then_does_not_go_on(tree, t
     assert "quickstart: stopped; rerun the same command to resume" in done.stderr
 
 
+@pytest.fixture
+def frozen(tree, tmp_path):
+    """Runs quickstart.sh on an encoder with a `sersl` that notes its words; gives them by verb."""
+    script = f'echo "$*" >>"{tmp_path}/words"; echo done'
+    write_script(tree / ".venv" / "bin" / "sersl", script)
+    write_script(tree / ".venv" / "bin" / "python", "echo done")
+
+    def quickstart(*words):
+        (tmp_path / "words").unlink(missing_ok=True)
+        done = run(tree / "launch" / "quickstart.sh", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / "words").read_text().splitlines()
+        return {line.split()[0]: line for line in lines}
+
+    return quickstart
+
+
+def test_quickstart_when_given_an_encoder_then_trains_heads_on_it_alone(frozen, tmp_path):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "whisper").mkdir()
+    corpus = ("--corpus=ravdess", "--audio_dir=audio")
+    verbs = frozen(*corpus, "--init_from=whisper", "--workdir=run")
+    assert list(verbs) == ["prepare", "import", "finetune", "evaluate", "export", "predict"]
+    assert verbs["import"].endswith("--source whisper --output run/encoder")
+    assert "configs/finetune/frozen.py:base" in verbs["finetune"]
+    assert "--config.init_from=run/encoder" in verbs["finetune"]
+    assert "--config.protocol.name=emobox" in verbs["finetune"]
+    # A folder of sersl is used as it is.
+    (tmp_path / "whisper" / "sersl.json").touch()
+    verbs = frozen(*corpus, "--init_from", "whisper", "--preset", "nano")
+    assert list(verbs) == ["prepare", "finetune", "evaluate", "export", "predict"]
+    assert "configs/finetune/frozen.py:nano" in verbs["finetune"]
+    assert "--config.init_from=whisper" in verbs["finetune"]
+    assert "--workdir runs/quickstart-ravdess-frozen/finetune" in verbs["finetune"]
+
+
+def test_quickstart_when_the_encoder_is_missing_then_one_sentence_says_so(tree, tmp_path):
+    done = run(tree / "launch" / "quickstart.sh", "--init_from", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "quickstart: --init_from nowhere does not exist: give the folder of an encoder\n"
+    )
+
+
 def test_tpu_vm_when_run_dry_then_shows_the_commands_and_calls_nothing(tmp_path):
     write_script(tmp_path / "gcloud", "echo called; exit 1")
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -37,6 +37,10 @@ FAMILIES = {
         {"kind": "whisper", "window_seconds": 1.6},
         {"positions": "learned", "max_frames": 80, "key_bias": False},
     ),
+    "whisper_without_window": (
+        {"kind": "whisper", "window_seconds": 0.0},
+        {"positions": "learned", "max_frames": 80, "key_bias": False},
+    ),
 }
 
 

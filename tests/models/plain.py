@@ -146,9 +146,12 @@ def encoder(params, features, frontend, config):
     p = params["frontend"]
     if frontend.kind == "whisper":
         x = features.reshape(-1, frontend.num_mels)
+        if not frontend.window_seconds:  # silence follows
+            x = np.concatenate([x, np.full((4, frontend.num_mels), x.max() - 2)])
         for name, stride in (("conv1", 1), ("conv2", 2)):
             padded = np.pad(x, ((1, 1), (0, 0)))
             x = gelu(convolve(padded, p[name]["kernel"], stride) + p[name]["bias"])
+        x = x[: len(features)]
     else:
         x = linear(features, p["projection"])
         x = norm(x, p["norm"]) if frontend.kind == "log_mel" else x

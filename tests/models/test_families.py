@@ -11,7 +11,7 @@ from flax import nnx
 
 from sersl.config.schema import AugmentConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import num_frames
+from sersl.core.lengths import num_frames, num_samples
 from sersl.models.transformer import stack_layers
 from sersl.models.waveform import WaveformFrontend
 from tests.models import plain
@@ -42,13 +42,33 @@ def test_encoder_when_padded_with_noise_then_equal_to_numpy_on_the_utterance_alo
         features = plain.conv_stack(exact["frontend"], shortest, frontend)
         np.testing.assert_allclose(found, features, **FP32_DEEP)
     elif frontend.kind == "whisper":
-        window = np.pad(shortest, (0, int(1.6 * 16_000) - len(shortest)))
-        features = plain.whisper_log_mel(window, plain.slaney_filters(20)).reshape(80, 40)
+        seconds = frontend.window_seconds
+        window = shortest[: num_samples(frames)]
+        if seconds:
+            window = np.pad(shortest, (0, int(seconds * 16_000) - len(shortest)))
+        features = plain.whisper_log_mel(window, plain.slaney_filters(20)).reshape(-1, 40)
         np.testing.assert_allclose(found, features[:frames], **FP32_DEEP)
     else:
         features = found.astype(np.float64)
     expected = plain.encoder(exact, features, frontend, config)[:, :frames]
     np.testing.assert_allclose(output.hidden_states[:, 0, :frames], expected, **FP32_DEEP)
+
+
+def test_whisper_when_without_window_then_a_full_window_has_the_frames_of_the_window():
+    params, with_window = built("whisper", dropout=0.0)
+    _, without = built("whisper_without_window", dropout=0.0)
+    rng = np.random.default_rng(4)
+    waveform = (0.1 * rng.normal(size=num_samples(80))).astype(np.float32)
+    waveform[-2_000:] = 0.0
+    batch = pad([waveform], len(waveform))
+    expected = with_window(params, *batch)
+    found = without(params, *batch)
+    np.testing.assert_allclose(found.features, expected.features, **FP32_DEEP)
+    # The convolutions of the window end with zeros, those of the audio with silence.
+    first = [np.asarray(output.hidden_states[0, 0]) for output in (found, expected)]
+    np.testing.assert_allclose(first[0][:-1], first[1][:-1], **FP32_DEEP)
+    states = [np.asarray(output.hidden_states)[1:, 0, :-1] for output in (found, expected)]
+    assert np.abs(states[0] - states[1]).mean() < 0.02 * np.abs(states[1]).mean()
 
 
 @pytest.mark.parametrize("attention", ["xla", "jax"])

@@ -5,7 +5,7 @@ import pytest
 
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError
-from sersl.models.pooling import LOCAL_FRAMES, Pooling
+from sersl.models.pooling import KINDS, LOCAL_FRAMES, Pooling
 from tests.models.small import compiled
 from tests.tolerances import FP32
 
@@ -30,6 +30,12 @@ def reference(params, kind, layers, frames):
         x = np.tensordot(weights / weights.sum(), (frames - mean) / np.sqrt(var + 1e-5), 1)
     if kind == "mean":
         return x.mean(0)
+    if kind == "statistics":
+        each, shares = frames[-1:], np.ones(1)
+        if layers == "weighted":
+            each, shares = (frames - mean) / np.sqrt(var + 1e-5), weights / weights.sum()
+        deviation = np.sqrt(each.var(1) + 1e-5)
+        return shares @ np.concatenate([each.mean(1), deviation], axis=1)
     hidden, score = params["attention_hidden"], params["attention_score"]
     scores = np.tanh(x @ hidden["kernel"] + hidden["bias"]) @ score["kernel"] + score["bias"]
     share = np.exp(scores) / np.exp(scores).sum()
@@ -38,7 +44,48 @@ def reference(params, kind, layers, frames):
     return np.concatenate([mean, deviation])
 
 
-@pytest.mark.parametrize("kind", ["mean", "attentive_statistics"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", ["weighted", "last"])
+def test_pooling_when_it_pools_what_outputs_gave_then_as_on_the_hidden_states(kind, layers):
+    config = PoolingConfig(kind=kind, layers=layers, hidden=5)
+    model = Pooling(L, D, config, key=jax.random.key(0))
+    outputs = jax.jit(model.outputs)(STATES, VALID)
+    count = model.count_vectors or T
+    assert outputs.shape == (B, L + 1 if layers == "weighted" else 1, count, D)
+    expected, _ = model(STATES, VALID)
+    np.testing.assert_allclose(model.of_outputs(outputs, VALID), expected, **FP32)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kind": "statistics", "projection": 4}, r"pooling\.projection=4 maps frames"),
+        ({"kind": "mean", "layers": "all"}, "set pooling.kind to 'statistics'"),
+        ({"kind": "mean", "standardize_outputs": True}, "set pooling.kind to 'statistics'"),
+    ],
+)
+def test_pooling_when_settings_do_not_go_with_the_kind_then_user_error(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Pooling(L, D, PoolingConfig(**settings), key=jax.random.key(0))
+
+
+def test_pooling_when_outputs_are_standardized_then_each_number_whole_and_local():
+    config = PoolingConfig(kind="statistics", layers="all", standardize_outputs=True)
+    params, pool = compiled(Pooling(L, D, config, key=jax.random.key(0)))
+    plain_params, plain = compiled(
+        Pooling(L, D, PoolingConfig(kind="statistics", layers="all"), key=jax.random.key(0))
+    )
+    rng = np.random.default_rng(1)
+    params["center"], params["scale"] = rng.uniform(0.5, 2, (2, L + 1, 2, D)).astype(np.float32)
+    for found, expected in zip(
+        pool(params, STATES, VALID), plain(plain_params, STATES, VALID), strict=True
+    ):
+        assert found.shape[-1] == (L + 1) * 2 * D
+        expected = (expected - params["center"].ravel()) / params["scale"].ravel()
+        np.testing.assert_allclose(found, expected, **FP32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", ["weighted", "last"])
 def test_pooling_when_compared_with_numpy_then_equal_whole_and_local(kind, layers):
     params, pool = pooling(kind, layers)

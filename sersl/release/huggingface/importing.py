@@ -67,13 +67,17 @@ class ImportReport:
     num_parameters: int
 
 
-def import_folder(source: str | Path, output: str | Path, *, licence: str = "") -> ImportReport:
+def import_folder(
+    source: str | Path, output: str | Path, *, licence: str = "", exact_window: bool = False
+) -> ImportReport:
     """Imports a Hugging Face speech model.
 
     Args:
       source: folder with config.json, preprocessor_config.json and weights.
       output: folder to write; a released model that is there is replaced.
       licence: of the model, for its card; "" if it is not known.
+      exact_window: keep the window of 30 s of a Whisper encoder without heads, which otherwise runs
+        on the frames of the audio alone. With heads it keeps the window, which they learned with.
 
     Returns:
       The report.
@@ -94,6 +98,10 @@ def import_folder(source: str | Path, output: str | Path, *, licence: str = "") 
     architecture = dataclasses.replace(
         Architecture(frontend=frontend, encoder=encoder), **_heads(fields, known, layout)
     )
+    if frontend.kind == "whisper" and architecture.heads is None and not exact_window:
+        architecture = dataclasses.replace(
+            architecture, frontend=dataclasses.replace(frontend, window_seconds=0.0)
+        )
     shapes = architecture.shapes_of(len(tensors), where=where)
     where_to = places(shapes, layout, frontend, encoder)
     wanted: dict[str, tuple[int, ...]] = {}

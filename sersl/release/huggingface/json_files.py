@@ -1,7 +1,7 @@
 """From the settings of frontend and encoder to config.json and preprocessor_config.json."""
 
 from sersl.config.schema import EncoderConfig, FrontendConfig
-from sersl.core.lengths import CONVOLUTIONS, SAMPLE_RATE
+from sersl.core.lengths import CONVOLUTIONS, FRAME_RATE, SAMPLE_RATE
 from sersl.models.layers import EPSILON
 from sersl.release.huggingface.settings import DEFAULTS
 from sersl.release.huggingface.tensor_names import Layout
@@ -135,11 +135,12 @@ def config_json(
     return content
 
 
-def preprocessor_json(frontend: FrontendConfig) -> dict:
+def preprocessor_json(frontend: FrontendConfig, encoder: EncoderConfig) -> dict:
     """Writes the preprocessor_config.json that transformers reads.
 
     Args:
       frontend: of kind "waveform" or "whisper".
+      encoder: of the model.
 
     Returns:
       Content of the file.
@@ -151,7 +152,8 @@ def preprocessor_json(frontend: FrontendConfig) -> dict:
             "feature_size": frontend.num_mels,
             "hop_length": 160,
             "n_fft": 400,
-            "chunk_length": round(frontend.window_seconds),
+            # transformers pads to all of the positions.
+            "chunk_length": round(encoder.max_frames / FRAME_RATE),
             "return_attention_mask": False,
         }
     return common | {

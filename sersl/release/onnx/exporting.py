@@ -8,6 +8,7 @@ so that rows of different lengths can be padded into one batch without changing 
 its last layer as embedding, and nothing else.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from sersl.config.schema import HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.core.files import whole_folder
-from sersl.models.pooling import MIN_VARIANCE
+from sersl.models.pooling import KINDS, MIN_VARIANCE
 from sersl.release.folder import ReleasedModel
 from sersl.release.onnx.encoder_graph import hidden_states_of
 from sersl.release.onnx.frontend_graphs import frames_of
@@ -53,11 +54,21 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         # The mean of the last layer has no parameters.
         pool_params = params.get("pooling", {})
         mix = implemented("pooling.layers", pooling.layers, LAYERS)
-        mixed = mix(graph, states, pooling, pool_params, architecture.encoder.width)
+        pool = implemented("pooling.kind", pooling.kind, POOLINGS)
+        width = architecture.encoder.width
+        if KINDS[pooling.kind].by_layer:
+            if pooling.standardize_layers and pooling.layers != "last":
+                states = [graph.standardize(state, width) for state in states]
+            states = [pool(graph, state, frames.valid, pool_params) for state in states]
+            if pooling.standardize_outputs:
+                states = _standardize_outputs(graph, states, pooling, pool_params)
+            pooling = dataclasses.replace(pooling, standardize_layers=False)
+        mixed = mix(graph, states, pooling, pool_params, width)
         if pooling.projection:
             mixed = graph.linear(mixed, pool_params["projection"])
-        pool = implemented("pooling.kind", pooling.kind, POOLINGS)
-        embedding = pool(graph, mixed, frames.valid, pool_params)
+        embedding = mixed
+        if not KINDS[pooling.kind].by_layer:
+            embedding = pool(graph, mixed, frames.valid, pool_params)
         if architecture.categories:
             logits = _head(graph, embedding, heads, params["category"])
             scores = graph.op("Softmax", logits, axis=-1)
@@ -87,12 +98,39 @@ def _pool_attentive(graph: Graph, x: str, valid: str, params: Params) -> str:
     score = graph.op("Where", valid, score, NEVER)
     largest = graph.op("ReduceMax", score, axes=[1], keepdims=1)
     weight = graph.op("Exp", graph.op("Sub", score, largest))
-    share = _share(graph, graph.op("Mul", weight, graph.as_float(valid)))
+    return _moments(graph, _share(graph, graph.op("Mul", weight, graph.as_float(valid))), x)
+
+
+def _pool_statistics(graph: Graph, x: str, valid: str, params: Params) -> str:
+    return _moments(graph, _share(graph, graph.as_float(valid)), x)
+
+
+def _moments(graph: Graph, share: str, x: str) -> str:
+    """Mean and standard deviation [B, 2 D] of x [B, T, D], weighted by shares [B, 1, T]."""
     mean = _mean(graph, share, x)
     centred = graph.op("Sub", x, graph.expand(mean, 1))
     variance = _mean(graph, share, graph.op("Mul", centred, centred))
     deviation = graph.op("Sqrt", graph.op("Add", variance, MIN_VARIANCE))
     return graph.op("Concat", mean, deviation, axis=1)
+
+
+def _standardize_outputs(
+    graph: Graph, states: list[str], config: PoolingConfig, params: Params
+) -> list[str]:
+    """Standardizes the pooled vectors [B, F D] of every layer; of layers="last" of that one."""
+    layers = len(params["center"])
+    found = list(states)
+    for i, (center, scale) in enumerate(zip(params["center"], params["scale"], strict=True)):
+        place = len(states) - layers + i
+        centred = graph.op("Sub", states[place], center.reshape(1, -1))
+        found[place] = graph.op("Div", centred, scale.reshape(1, -1))
+    return found
+
+
+def _all_layers(
+    graph: Graph, states: list[str], config: PoolingConfig, params: Params, width: int
+) -> str:
+    return graph.op("Concat", *states, axis=1)
 
 
 def _last_layer(
@@ -145,9 +183,10 @@ def _no_hidden(graph: Graph, x: str, params: Params) -> str:
     return x
 
 
-LAYERS = {"last": _last_layer, "weighted": _weighted_layers}
+LAYERS = {"last": _last_layer, "weighted": _weighted_layers, "all": _all_layers}
 POOLINGS: dict[str, Callable[[Graph, str, str, Params], str]] = {
     "mean": _pool_mean,
+    "statistics": _pool_statistics,
     "attentive_statistics": _pool_attentive,
 }
 HEADS: dict[str, Callable[[Graph, str, Params], str]] = {

@@ -200,13 +200,17 @@ def _whisper(
 ) -> Frames:
     window = round(config.window_seconds * lengths.SAMPLE_RATE)
     length = num_frames(graph, graph.size(waveform, 1))
-    waveform = graph.cut(graph.op("Pad", waveform, [0, 0, 0, window], 0.0), 0, window, axis=1)
+    valid = graph.first(num_frames(graph, num_samples), length)
+    num_windows = graph.op("Mul", length, [whisper.WINDOWS_PER_FRAME])
+    if window:
+        waveform = graph.cut(graph.op("Pad", waveform, [0, 0, 0, window], 0.0), 0, window, axis=1)
+        num_windows = graph.constant([window // whisper.SHIFT])
     half = whisper.FFT_LENGTH // 2
     padded = graph.op("Pad", waveform, [0, half, 0, half], mode="reflect")
     power = _power_spectrum(
         graph,
         padded,
-        graph.constant([window // whisper.SHIFT]),
+        num_windows,
         shift=whisper.SHIFT,
         window=whisper.FFT_LENGTH,
         fft_length=whisper.FFT_LENGTH,
@@ -214,14 +218,21 @@ def _whisper(
     mel = graph.op("MatMul", power, whisper.slaney_filters(config.num_mels))
     log_power = graph.op("Log", graph.op("Max", mel, whisper.FLOOR))
     log_power = graph.op("Mul", log_power, float(1 / np.log(10.0)))
+    if not window:
+        # Padding has the value of silence, and one more window of silence follows the batch.
+        count = graph.op("Mul", num_frames(graph, num_samples), whisper.WINDOWS_PER_FRAME)
+        real = graph.expand(graph.first(count, num_windows), 2)
+        log_power = graph.op("Where", real, log_power, float(np.log10(whisper.FLOOR)))
+        log_power = graph.op("Pad", log_power, [0, 0, 0, 0, 1, 0], float(np.log10(whisper.FLOOR)))
     loudest = graph.op("ReduceMax", log_power, axes=[1, 2], keepdims=1)
     log_power = graph.op("Max", log_power, graph.op("Sub", loudest, whisper.RANGE))
     x = graph.op("Div", graph.op("Add", log_power, 4.0), 4.0)
     x = graph.transpose(x, 0, 2, 1)
     for name, stride in (("conv1", 1), ("conv2", whisper.WINDOWS_PER_FRAME)):
         x = graph.gelu(graph.convolution(x, params[name], strides=[stride], pads=[1, 1]))
-    valid = graph.first(num_frames(graph, num_samples), length)
-    return Frames(graph.transpose(x, 0, 2, 1), valid, None)
+        if not window:
+            x = graph.cut(x, 0, num_windows if stride == 1 else length, axis=2)
+    return Frames(graph.transpose(x, 0, 2, 1), valid, None if window else valid)
 
 
 LOG_MEL_NORMS = {"fixed": _fixed_scale, "utterance": _standardized_over_time}

@@ -66,6 +66,7 @@ def compare(folder, path):
         {},
         {"kind": "mean", "layers": "last", "normalize": "utterance"},
         {"kind": "mean", "layers": "weighted", "head": "tanh", "projection": 6},
+        {"kind": "statistics", "layers": "weighted", "head": "linear"},
     ],
     ids=str,
 )

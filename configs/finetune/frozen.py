@@ -1,0 +1,37 @@
+"""Emotion predictor on a frozen encoder: only the pooling and the heads are trained.
+
+The outputs of the encoder are computed once and kept beside the corpus, so that a fold takes
+seconds.
+
+Paper: none; a combination of published parts.
+Command: sersl import --source whisper-base --output runs/whisper-base
+    sersl finetune --config configs/finetune/frozen.py:base --workdir runs/frozen \
+    --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess
+Presets: nano (tests), base.
+"""
+
+from ml_collections import ConfigDict
+
+STEPS = {"nano": 20, "base": 1000}
+
+
+def get_config(preset: str = "base") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"frozen_{preset}"
+    config.unfreeze = (("encoder/.*|pooling/(center|scale)", -1), (".*", 0))
+    config.train = {"num_steps": STEPS[preset], "log_every_steps": 100}
+    config.checkpoint = {"every_steps": 1000}
+    config.evaluate_every_steps = 1000
+    config.pooling = {
+        "kind": "statistics",
+        "layers": "weighted",
+        "standardize_layers": False,
+        "standardize_outputs": True,
+    }
+    config.heads = {"kind": "linear", "dropout": 0.5, "label_smoothing": 0.1}
+    config.optimizer = {"learning_rate": 2e-3, "weight_decay": 0.05}
+    config.data = {"seconds_per_batch": 360.0, "max_seconds": 30.0, "num_buckets": 1}
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 16.0, "max_seconds": 2.0, "num_buckets": 1}
+        config.evaluate_every_steps = 10
+    return config

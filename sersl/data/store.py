@@ -1,0 +1,92 @@
+"""Kept outputs of a frozen encoder for one prepared corpus, read at random by row.
+
+`sersl.finetuning.kept_outputs` makes them, in `<corpus>/<version>/outputs/<fingerprint>/`: record i
+holds what the encoder gave for utterance i, float16 [L, F, D] (`sersl.data.batch.OutputShape`).
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from sersl.core.errors import UserError, first_line
+from sersl.core.lengths import num_frames
+from sersl.corpora.index import CorpusIndex
+from sersl.corpora.sidecar import RECORDS_FILE, read_sidecar
+from sersl.data.batch import OutputShape
+
+OUTPUT_DTYPE = np.dtype("<f2")
+
+
+class OutputReader:
+    """Reads kept outputs of one corpus by row; safe in many threads.
+
+    Attributes:
+      shape: of the outputs of an utterance.
+    """
+
+    def __init__(self, index: CorpusIndex, folder: Path, *, expected: Mapping[str, Any]):
+        """Checks that the outputs are those that are expected; opens no record yet.
+
+        Args:
+          index: of the corpus.
+          folder: with the records.
+          expected: summary that the store must have.
+
+        Raises:
+          UserError: there is no store, or it was made from other weights, settings or records.
+        """
+        self._index, self._folder = index, folder
+        summary = read_sidecar(folder, what=self._what(), remedy=self._remedy())
+        for key, value in expected.items():
+            if summary.get(key) != value:
+                raise UserError(
+                    f"{self._what()} in {folder} were made from something else ({key} differs): "
+                    f"{self._remedy()}"
+                )
+        self.shape = OutputShape(**expected["shape"])
+        self._records: ArrayRecordDataSource | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        left_out = ("_lock", "_records")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._records = None
+        self._lock = threading.Lock()
+
+    def read(self, row: int) -> np.ndarray:
+        """Reads the outputs of an utterance.
+
+        Args:
+          row: of the index.
+
+        Returns:
+          float16 [L, F, D].
+
+        Raises:
+          UserError: they cannot be read, or have another size.
+        """
+        frames = num_frames(int(self._index.column("num_samples")[row]))
+        try:
+            with self._lock:
+                if self._records is None:
+                    self._records = ArrayRecordDataSource(str(self._folder / RECORDS_FILE))
+            content = np.frombuffer(self._records[int(row)], OUTPUT_DTYPE)
+            return content.reshape(self.shape.of(frames))
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise UserError(
+                f"{self._what()} in {self._folder} cannot be read ({first_line(error)}): "
+                f"{self._remedy()}"
+            ) from error
+
+    def _what(self) -> str:
+        return f"encoder outputs of corpus {self._index.corpus!r}"
+
+    def _remedy(self) -> str:
+        return f"delete {self._folder} and run the same command again"

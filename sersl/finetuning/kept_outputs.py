@@ -1,0 +1,237 @@
+"""Outputs of a frozen encoder, computed once for a prepared corpus and kept beside it.
+
+`sersl.data.store` reads them. They lie in `<corpus>/<version>/outputs/<fingerprint>/`; the
+fingerprint is of the weights, the settings and what the pooling needs, so that other outputs are
+never taken for these.
+"""
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
+from sersl.config.schema import (
+    FinetuneConfig,
+    MeshConfig,
+)
+from sersl.core.errors import UserError
+from sersl.core.lengths import SAMPLE_RATE, num_frames
+from sersl.corpora.index import CorpusIndex
+from sersl.corpora.labels import LabelView
+from sersl.corpora.sidecar import is_finished, outputs_folder
+from sersl.data.batch import OutputShape
+from sersl.data.buckets import Bucket, evaluation_buckets
+from sersl.data.pipeline import evaluation_batches
+from sersl.data.sources import CorpusSource
+from sersl.data.store import OUTPUT_DTYPE, OutputReader
+from sersl.models.encoder import SpeechEncoder
+from sersl.models.pooling import Pooling
+from sersl.parallel.agreement import all_agree
+from sersl.parallel.mesh import make_mesh
+from sersl.parallel.sharding import batch_sharding, path_name
+from sersl.runs.initial_weights import InitialWeights
+from sersl.training.observe import Progress
+
+SCHEMA = 1  # layout of the records, and the way they are computed
+_WHAT = "the encoder outputs"
+_PART_SECONDS = 900  # of audio: what an interrupted run computes again at most
+_BATCH_SECONDS = 48.0  # of audio at once, on each device
+_OPTIONS = "group_size:1,uncompressed"  # of ArrayRecord: half-precision numbers hardly compress
+# Settings of the encoder that change training only, or speed.
+_IRRELEVANT = (
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "layer_drop",
+    "attention",
+    "scan_layers",
+    "remat",
+)
+
+
+class OutputStore:
+    """Makes, finds and opens the outputs of one frozen encoder for any corpus."""
+
+    def __init__(self, config: FinetuneConfig, weights: InitialWeights):
+        """Names the outputs by weights and settings; computes none.
+
+        Args:
+          config: of the run, with the sizes of the weights and without dropout in the encoder.
+          weights: with the whole encoder.
+
+        Raises:
+          UserError: the weights lack a part of the encoder.
+        """
+        self._config = config
+        encoder = dataclasses.replace(self._config.encoder, scan_layers=False)
+        model = nnx.eval_shape(
+            lambda: SpeechEncoder(self._config.frontend, encoder, key=jax.random.key(0))
+        )
+        self._graph, state = nnx.split(model)
+        self._params = weights.params["encoder"]
+        self._run = jax.jit(self._outputs)
+        wanted, given = (
+            [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
+            for tree in (nnx.to_pure_dict(state), self._params)
+        )
+        if wanted != given:
+            raise UserError(
+                f"{weights.source} holds a part of an encoder only, so its outputs cannot be kept: "
+                "add --config.store=off"
+            )
+        pooling = self._config.pooling
+        self._pooling = nnx.eval_shape(
+            lambda: Pooling(encoder.num_layers, encoder.width, pooling, key=jax.random.key(0))
+        )
+        layers = 1 if pooling.layers == "last" else encoder.num_layers + 1
+        self.shape = OutputShape(layers, self._pooling.count_vectors, encoder.width)
+        settings = dataclasses.asdict(encoder)
+        self._identity = {
+            "schema": SCHEMA,
+            "weights": _digest(self._params),
+            "frontend": dataclasses.asdict(self._config.frontend),
+            "encoder": {k: v for k, v in settings.items() if k not in _IRRELEVANT},
+            "layers": "last" if pooling.layers == "last" else "all",
+            "standardize_layers": pooling.standardize_layers and pooling.layers != "last",
+            "shape": dataclasses.asdict(self.shape),
+        }
+
+    def open(self, source: CorpusSource, say: Callable[[str], None]) -> OutputReader:
+        """Opens the outputs for a corpus; computes what is missing. All processes must call this.
+
+        Args:
+          source: the corpus.
+          say: called with lines for people.
+
+        Returns:
+          A reader of all its utterances.
+
+        Raises:
+          UserError: no room to write, or a record is damaged.
+        """
+        index = source.index
+        folder = outputs_folder(index, fingerprint(self._identity))
+        summary = self._identity | {
+            "corpus_fingerprint": index.fingerprint,
+            "num_utterances": len(index),
+            "utterance_ids_sha256": hashlib.sha256(
+                "\n".join(index.column("utterance_id")).encode()
+            ).hexdigest(),
+        }
+        if not all_agree(is_finished(folder, summary)):
+            self._make(source, folder, summary, say)
+        else:
+            say(f"encoder outputs of {index.corpus}: found in {folder}")
+        return OutputReader(index, folder, expected=summary)
+
+    def _make(
+        self,
+        source: CorpusSource,
+        folder: Path,
+        summary: dict[str, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        parts = SidecarParts(
+            folder,
+            summary,
+            source.num_samples,
+            what=_WHAT,
+            most_samples=_PART_SECONDS * SAMPLE_RATE,
+            options=_OPTIONS,
+        )
+        parts.prepare()
+        size = self._bytes(source.index)
+        say(
+            f"encoder outputs of {source.index.corpus}: {len(source)} utterances, "
+            f"{size / 1e6:,.1f} MB, kept in {folder}"
+        )
+        _check_room(parts.folder, 2 * size)  # the parts, then the whole of them
+        mesh = make_mesh(MeshConfig(), jax.local_devices())
+        # Each process does its share; then whoever cannot see those of the others does the rest.
+        for shard in ((jax.process_index(), jax.process_count()), (0, 1)):
+            share = parts.share(shard)
+            progress = Progress(f"{source.index.corpus} through the encoder", total=share.total,
+                                start=share.done, enabled=jax.process_index() == 0)  # fmt: skip
+            try:
+                with jax.set_mesh(mesh):
+                    for part in share.to_do:
+                        records = self._records(source, parts.rows[part], mesh)
+                        parts.write(part, share.counted(records, None))
+                        progress.show(share.done, {})
+            finally:
+                progress.close()
+            all_agree(True)
+        parts.join()
+        all_agree(True)
+
+    def _bytes(self, index: CorpusIndex) -> int:
+        frames = num_frames(index.column("num_samples"))
+        vectors = self.shape.vectors * len(index) or int(frames.sum())
+        return OUTPUT_DTYPE.itemsize * self.shape.layers * vectors * self.shape.width
+
+    def _records(self, source: CorpusSource, rows: range, mesh: Mesh) -> Iterator[bytes]:
+        found: dict[int, bytes] = {}
+        sharding = batch_sharding(mesh)
+        params = jax.device_put(self._params, NamedSharding(mesh, P()))
+        buckets = self._buckets(source, mesh)
+        batches = evaluation_batches(
+            [source],
+            np.arange(rows.start, rows.stop),
+            LabelView(()),
+            buckets=buckets,
+            data=self._config.data,
+        )
+        for batch in batches:
+            waveform, valid = jax.device_put((batch["waveform"], batch["valid"]), sharding)
+            outputs = np.asarray(self._run(params, waveform, valid)).astype(OUTPUT_DTYPE)
+            if not np.isfinite(outputs[batch["utterance_index"] >= 0]).all():
+                raise UserError(
+                    f"an output of the encoder for corpus {source.index.corpus!r} is not finite in "
+                    "float16: add --config.store=off"
+                )
+            for output, row in zip(outputs, batch["utterance_index"].tolist(), strict=True):
+                if row >= 0:
+                    vectors = self.shape.of(num_frames(int(source.num_samples[row])))[1]
+                    found[row] = output[:, :vectors].tobytes()
+        for row in rows:
+            yield found[row]
+
+    def _buckets(self, source: CorpusSource, mesh: Mesh) -> tuple[Bucket, ...]:
+        return evaluation_buckets(
+            source.num_samples,
+            num_buckets=0,
+            seconds_per_batch=_BATCH_SECONDS * mesh.size,
+            row_multiple=mesh.size,
+        )
+
+    def _outputs(self, params, waveform, valid):
+        encoded = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
+        return self._pooling.outputs(encoded.hidden_states, encoded.valid)
+
+
+def _digest(params: Any) -> str:
+    """Names weights, a nested dict of arrays: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{_WHAT} need {needed / 1e6:,.0f} MB in {folder.parent}, and {free / 1e6:,.0f} MB are "
+            "free: make room, or add --config.store=off"
+        )

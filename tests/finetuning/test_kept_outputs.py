@@ -1,0 +1,249 @@
+"""Outputs of a frozen encoder, kept beside the corpus: made, found, made anew, and trained on."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from sersl.annotation.sidecar_parts import SidecarParts
+from sersl.config.load import load_config
+from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError
+from sersl.core.lengths import num_frames
+from sersl.data.sources import CorpusSource
+from sersl.eval.answers import Answers
+from sersl.eval.evaluator import validation_scores
+from sersl.finetuning import from_outputs, kept_outputs
+from sersl.finetuning.run import finetune
+from sersl.models.encoder import SpeechEncoder
+from sersl.runs.checkpoint import load_params
+from sersl.runs.initial_weights import InitialWeights, with_sizes
+from tests.tiny_runs import ROOT, never, values_of
+
+NANO = str(ROOT / "configs" / "finetune" / "frozen.py") + ":nano"
+# Scales come from kept outputs; without them there is nothing to compare with.
+UNSCALED = (
+    "pooling.standardize_outputs=false",
+    "pooling.layers=weighted",
+    "unfreeze=(('encoder/.*',-1),('.*',0))",
+)
+HALF = 2e-3  # relative: float16 has 11 bits, and training adds up
+
+
+SMALL = ("num_layers=2", "width=16", "num_heads=2", "mlp_width=32")
+
+
+def weights_of(seed=0, **changes) -> InitialWeights:
+    config = load_config(FinetuneConfig, NANO, [f"encoder.{setting}" for setting in SMALL])
+    encoder = dataclasses.replace(config.encoder, **changes)
+    model = SpeechEncoder(config.frontend, encoder, key=jax.random.key(seed))
+    params = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.split(model)[1]))
+    return InitialWeights(
+        params={"encoder": params}, frontend=config.frontend, encoder=encoder, source="a test"
+    )
+
+
+def config_of(data_dir, *settings) -> FinetuneConfig:
+    own = (f"data.data_dir={data_dir}", "protocol.num_folds=2", "protocol.final_model=false")
+    return load_config(FinetuneConfig, NANO, [*own, "train.log_every_steps=5", *settings])
+
+
+def run(config, workdir, weights):
+    finetune(
+        config,
+        workdir,
+        score=validation_scores,
+        preempted=never,
+        weights=weights,
+        devices=jax.devices()[:1],
+    )
+    folds = sorted((workdir / "folds").iterdir())
+    return [values_of(fold) for fold in folds], [Answers.load(f / "answers.npz") for f in folds]
+
+
+@pytest.fixture
+def own_data(data_dir, tmp_path):
+    """A copy of the small corpus, since outputs are kept beside it."""
+    shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("outputs"))
+    return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(kept_outputs, "_PART_SECONDS", 20)
+    monkeypatch.setattr(kept_outputs, "_BATCH_SECONDS", 8.0)
+
+
+def open_store(config, weights, data_dir, said=None):
+    source = CorpusSource(data_dir, "synthetic")
+    made = kept_outputs.OutputStore(with_sizes(config, weights), weights)
+    return source, made.open(source, [].append if said is None else said.append)
+
+
+def stores(data_dir):
+    return sorted(data_dir.glob("synthetic/*/outputs/*"))
+
+
+@pytest.mark.parametrize("kind", ["statistics", "mean", "attentive_statistics"])
+def test_finetune_when_outputs_are_kept_then_as_with_the_encoder_in_every_step(
+    own_data, tmp_path, kind
+):
+    settings = (f"pooling.kind={kind}", "protocol.folds=('fold1',)", *UNSCALED)
+    config, weights = config_of(own_data, *settings), weights_of()
+    logged, answers = run(config, tmp_path / "kept", weights)
+    assert len(stores(own_data)) == 1
+    plain = dataclasses.replace(config, store="off")
+    expected, expected_answers = run(plain, tmp_path / "plain", weights)
+    losses, plain_losses = ([line["loss"] for line in log[0]] for log in (logged, expected))
+    np.testing.assert_allclose(losses, plain_losses, rtol=HALF)
+    np.testing.assert_array_equal(answers[0].rows, expected_answers[0].rows)
+    np.testing.assert_allclose(answers[0].scores, expected_answers[0].scores, atol=HALF)
+
+
+def test_finetune_when_outputs_are_standardized_then_by_the_training_side(own_data, tmp_path):
+    config, weights = config_of(own_data, "protocol.folds=('fold1',)"), weights_of()
+    run(config, tmp_path / "run", weights)
+    source, reader = open_store(config, weights, own_data)
+    (fold,) = json.loads((tmp_path / "run" / "folds.json").read_text())
+    speaker, tested = source.index.column("speaker"), set(fold["test_speakers"])
+    held_out = tested | set(fold["validation_speakers"])
+    kept = np.stack(
+        [reader.read(row) for row in range(len(source)) if speaker[row] not in held_out]
+    ).astype(np.float64)
+    params = load_params(tmp_path / "run" / "folds" / "fold1")
+    np.testing.assert_allclose(params["pooling"]["center"], kept.mean(0), rtol=1e-3, atol=1e-4)
+    scale = np.maximum(kept.std(0), 1e-3)
+    np.testing.assert_allclose(params["pooling"]["scale"], scale, rtol=1e-3, atol=1e-4)
+
+
+def test_finetune_when_outputs_to_standardize_are_not_kept_then_user_error(own_data, tmp_path):
+    config = config_of(own_data, "store=off")
+    with pytest.raises(UserError, match=r"standardize_outputs needs .*\s?none \(store=off\)"):
+        run(config, tmp_path / "run", weights_of())
+
+
+def test_store_when_opened_then_it_holds_the_statistics_of_every_utterance(own_data):
+    config, weights = config_of(own_data, "pooling.standardize_layers=false"), weights_of()
+    source, reader = open_store(config, weights, own_data)
+    model = SpeechEncoder(weights.frontend, weights.encoder, key=jax.random.key(0))
+    for row in (0, len(source) - 1):
+        waveform = source.waveform(row)[None]
+        states = model(waveform, np.ones(waveform.shape, bool)).hidden_states[:, 0]
+        assert states.shape[1] == num_frames(waveform.shape[1])
+        kept = reader.read(row)
+        assert kept.shape == (3, 2, 16) and kept.dtype == np.float16
+        np.testing.assert_allclose(kept[:, 0], states.mean(1), rtol=HALF, atol=HALF)
+        np.testing.assert_allclose(kept[:, 1], states.std(1), rtol=HALF, atol=HALF)
+
+
+def test_store_when_made_before_then_found_and_for_other_weights_or_settings_made_anew(own_data):
+    config, said = config_of(own_data), []
+    open_store(config, weights_of(), own_data, said)
+    assert len(said) == 1 and "MB, kept in" in said[0]
+    open_store(config, weights_of(), own_data, said)
+    assert "found in" in said[1] and len(stores(own_data)) == 1
+    open_store(config, weights_of(seed=1), own_data, said)
+    assert "kept in" in said[2] and len(stores(own_data)) == 2
+    open_store(config_of(own_data, "pooling.kind=mean", *UNSCALED), weights_of(), own_data, said)
+    assert len(stores(own_data)) == 3
+
+
+def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
+    own_data, monkeypatch
+):
+    config, weights, rows = config_of(own_data), weights_of(), []
+    compute = kept_outputs.OutputStore._records
+
+    def noted(self, source, part, mesh):
+        rows.append(part)
+        if len(rows) == 2:
+            raise KeyboardInterrupt
+        return compute(self, source, part, mesh)
+
+    monkeypatch.setattr(kept_outputs.OutputStore, "_records", noted)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(config, weights, own_data)
+    assert not [folder for folder in stores(own_data) if not folder.name.startswith(".")]
+    source, _ = open_store(config, weights, own_data)
+    done = [part for part in rows if part == rows[0]]
+    assert len(done) == 1 and rows[1] == rows[2]
+    assert sum(len(part) for part in rows[2:]) == len(source) - len(rows[0])
+
+
+def test_store_when_its_records_are_damaged_then_made_anew(own_data):
+    config, weights = config_of(own_data), weights_of()
+    _, reader = open_store(config, weights, own_data)
+    expected = reader.read(3)
+    (records,) = stores(own_data)[0].glob("*.array_record")
+    content = bytearray(records.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    records.write_bytes(content)
+    said = []
+    _, reader = open_store(config, weights, own_data, said)
+    assert "kept in" in said[0]
+    np.testing.assert_array_equal(reader.read(3), expected)
+
+
+def test_store_when_of_other_weights_under_its_name_then_made_anew(own_data):
+    config = config_of(own_data)
+    _, expected = open_store(config, weights_of(), own_data)
+    values = expected.read(0)
+    (own,) = stores(own_data)
+    open_store(config, weights_of(seed=1), own_data)
+    (other,) = [folder for folder in stores(own_data) if folder != own]
+    shutil.rmtree(own)
+    other.rename(own)
+    said = []
+    _, reader = open_store(config, weights_of(), own_data, said)
+    assert "kept in" in said[0]
+    np.testing.assert_array_equal(reader.read(0), values)
+
+
+def test_store_when_the_disk_is_full_then_one_sentence_and_what_is_done_stays(
+    own_data, monkeypatch
+):
+    config, weights = config_of(own_data), weights_of()
+    full = dataclasses.make_dataclass("Usage", ["free"])(1000)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda folder: full)
+        with pytest.raises(UserError, match=r"need .* MB in .* are free: make room"):
+            open_store(config, weights, own_data)
+    write, parts = SidecarParts.write, []
+
+    def failing(self, part, records):
+        parts.append(part)
+        if len(parts) == 2:
+            next(iter(records))
+            raise UserError("the encoder outputs cannot be written")
+        write(self, part, records)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SidecarParts, "write", failing)
+        with pytest.raises(UserError, match="the encoder outputs cannot be written"):
+            open_store(config, weights, own_data)
+    (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
+    assert [file.name for file in partial.glob("part-*")] == ["part-000000.array_record"]
+    open_store(config, weights, own_data)
+    assert not list(own_data.glob("synthetic/*/outputs/.*"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("store=off", "store=off"),
+        ("augment.gain_db=6.0", "augment"),
+        ("distortion.noise_probability=0.5", "distortion"),
+        ("combine.mixup_probability=0.5", "combine"),
+        ("data.max_seconds=0.5", "cropped at random"),
+    ],
+)
+def test_store_when_the_input_of_the_encoder_changes_then_there_is_none(data_dir, setting, reason):
+    config, source = config_of(data_dir, setting), CorpusSource(data_dir, "synthetic")
+    found = from_outputs.why_not(config, [source], weights_of())
+    assert found is not None and reason in found
+    assert from_outputs.why_not(config_of(data_dir), [source], None) == "its weights are random"
+    assert from_outputs.why_not(config_of(data_dir), [source], weights_of()) is None
