@@ -12,7 +12,7 @@ Presets: nano (tests), base.
 
 from ml_collections import ConfigDict
 
-STEPS = {"nano": 20, "base": 1000}
+STEPS = {"nano": 20, "base": 600}
 
 
 def get_config(preset: str = "base") -> ConfigDict:
@@ -20,18 +20,25 @@ def get_config(preset: str = "base") -> ConfigDict:
     config.name = f"frozen_{preset}"
     config.unfreeze = (("encoder/.*|pooling/(center|scale)", -1), (".*", 0))
     config.train = {"num_steps": STEPS[preset], "log_every_steps": 100}
+    # Nothing is chosen on validation speakers, so that all speakers of the training side train.
+    config.protocol = {"validation_fraction": 0.0}
     config.checkpoint = {"every_steps": 1000}
     config.evaluate_every_steps = 1000
     config.pooling = {
         "kind": "statistics",
-        "layers": "weighted",
-        "standardize_layers": False,
+        "layers": "all",
+        "standardize_layers": True,
         "standardize_outputs": True,
     }
-    config.heads = {"kind": "linear", "dropout": 0.5, "label_smoothing": 0.1}
-    config.optimizer = {"learning_rate": 2e-3, "weight_decay": 0.05}
+    config.heads = {
+        "kind": "linear",
+        "dropout": 0.5,
+        "label_smoothing": 0.1,
+        "output_deviation": 0.0,
+    }
+    config.optimizer = {"learning_rate": 2e-4, "weight_decay": 0.05}
     config.data = {"seconds_per_batch": 360.0, "max_seconds": 30.0, "num_buckets": 1}
     if preset == "nano":
-        config.data = {"seconds_per_batch": 16.0, "max_seconds": 2.0, "num_buckets": 1}
+        config.data.seconds_per_batch = 64.0
         config.evaluate_every_steps = 10
     return config

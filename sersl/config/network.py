@@ -176,6 +176,9 @@ class HeadsConfig(Settings):
     )
     hidden: int = setting(128, "Hidden units of gelu and tanh.", at_least=1, at_most=65_536)
     dropout: float = setting(0.2, "Dropout before each layer.", at_least=0, below=1)
+    output_deviation: float = setting(
+        0.02, "Standard deviation of the initial weights of the output layer.", at_least=0
+    )
     category_weight: float = setting(1.0, "Weight of the cross-entropy.", at_least=0)
     label_smoothing: float = setting(
         0.1, "Share of each target spread over all categories.", at_least=0, below=1

@@ -53,7 +53,7 @@ class Head(nnx.Module):
     """
 
     def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
-        """Makes the head; the output starts small (deviation 0.02): even answers."""
+        """Makes the head; the output starts small (`heads.output_deviation`): even answers."""
         if config.kind not in ACTIVATIONS:
             raise unknown_name("heads.kind", config.kind, ACTIVATIONS)
         self.config = config
@@ -62,7 +62,13 @@ class Head(nnx.Module):
         if ACTIVATIONS[config.kind] is not None:
             self.hidden = Linear(num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0])
             width, axis = config.hidden, "mlp"
-        self.output = Linear(width, num_outputs, axes=(axis, "classes"), key=keys[1], std=0.02)
+        self.output = Linear(
+            width,
+            num_outputs,
+            axes=(axis, "classes"),
+            key=keys[1],
+            std=config.output_deviation,
+        )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """Answers for each vector.

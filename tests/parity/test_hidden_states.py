@@ -62,7 +62,7 @@ def test_hidden_states_when_of_base_size_then_equal_to_transformers(tmp_path, na
 def difference(tmp_path, model, *, do_normalize):
     """Imports a model; largest difference of any hidden state, alone and in a padded batch."""
     peers.save(model, tmp_path / "source", do_normalize=do_normalize)
-    import_folder(tmp_path / "source", tmp_path / "model")
+    import_folder(tmp_path / "source", tmp_path / "model", exact_window=True)
     released = read_model(tmp_path / "model")
     speech = peers.waveforms(1.0, 0.63, 1.41)
     together = run(released, speech, length=24_080)
