@@ -10,7 +10,8 @@ Command: sersl import --source whisper-base --output runs/whisper-base
     --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess \
     --config.protocol.name=emobox
 Presets: nano (tests), base. The sizes of the encoder come from init_from.
-Time and score: docs/results/frozen.md.
+Time: Whisper base on RAVDESS, 55 CPU seconds for six folds once the outputs are kept.
+Score: UAR 0.753 there, on EmoBox's six folds (docs/results/frozen.md).
 """
 
 from ml_collections import ConfigDict

@@ -96,7 +96,7 @@ def why_not(
 def with_moments(
     state: TrainState, sources: Sequence[CorpusSource], rows: np.ndarray
 ) -> TrainState:
-    """Sets `center` and `scale` of the pooling to `moments` of the rows of the training side."""
+    """Sets `center` and `scale` of the pooling to `moments` of int [n] rows to train on."""
     pooling = dict(state.params["pooling"])
     for name, values in zip(("center", "scale"), moments(sources, rows), strict=True):
         pooling[name] = jax.device_put(values, pooling[name].sharding)

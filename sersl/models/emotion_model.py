@@ -1,6 +1,7 @@
 """The whole predictor: encoder, pooling, and heads for categories and dimensions."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from sersl.models.layers import Linear, dropout, standardize
 from sersl.models.pooling import Pooling
 
 # Between the layers of a head, by kind; None: there is one layer only.
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array] | None] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "tanh": jnp.tanh,
     "linear": None,
