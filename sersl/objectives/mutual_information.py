@@ -10,15 +10,17 @@ from sersl.objectives.mean import Mean, at_least_float32
 
 
 class Pairs(NamedTuple):
-    """The positives and negatives of anchors.
+    """Anchors, and the frames that they are paired with; of chunks, the first frames.
 
     Attributes:
-      positive: int32 [B, A], frames or first frames of chunks of the same row.
+      anchor: int32 [B, A].
+      positive: int32 [B, A], other frames of the same row.
       other: int32 [B], the row of another utterance; undefined for rows that are not counted.
       negative: int32 [B, A], frames of that row.
-      counted: bool [B], rows for which there is another utterance.
+      counted: bool [B], rows with a positive and with another utterance in the batch.
     """
 
+    anchor: jax.Array
     positive: jax.Array
     other: jax.Array
     negative: jax.Array
@@ -29,7 +31,7 @@ def draw_pairs(
     valid: jax.Array,
     identity: jax.Array,
     *,
-    num_anchors: int,
+    anchors: jax.Array | None = None,
     chunk: int = 1,
     key: jax.Array,
 ) -> Pairs:
@@ -39,12 +41,12 @@ def draw_pairs(
       valid: bool [B, T], real frames, which come first.
       identity: int32 [B], equal for crops of the same utterance, such as `utterance_index`; these
         are not negatives of each other. Negative for padding.
-      num_anchors: A.
-      chunk: number of frames from each draw on that must be real; shorter rows are not counted.
+      anchors: int32 [B, A], frames of each row; None: one is drawn per row.
+      chunk: number of frames from each draw on that must be real.
       key: PRNG key.
 
     Returns:
-      Pairs; every draw is uniform and with replacement.
+      Pairs; draws are uniform and with replacement, and a positive is never its own anchor.
 
     Raises:
       UserError: the batch has one row.
@@ -57,19 +59,24 @@ def draw_pairs(
             "the batch has one row, and mutual information needs a second utterance to compare "
             "with: raise data.seconds_per_batch or lower data.max_seconds"
         )
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 4)
     starts = valid.sum(1) - chunk + 1  # number of positions where a chunk fits
-    usable = (starts > 0) & (identity >= 0)
-    allowed = (identity[:, None] != identity[None, :]) & usable[None, :]
+    real = identity >= 0
+    allowed = (identity[:, None] != identity[None, :]) & ((starts > 0) & real)[None, :]
     other = jnp.argmax(
         jnp.where(allowed, jax.random.uniform(keys[0], (num_rows, num_rows)), -1.0), axis=1
     ).astype(jnp.int32)
-    shape = (num_rows, num_anchors)
+    if anchors is None:
+        anchors = _below(starts[:, None], jax.random.uniform(keys[3], (num_rows, 1)))
+    # One of the others: a draw from its own position on is moved by one.
+    positive = _below(starts[:, None] - 1, jax.random.uniform(keys[1], anchors.shape))
+    positive = positive + (positive >= anchors)
     return Pairs(
-        _below(starts[:, None], jax.random.uniform(keys[1], shape)),
+        anchors,
+        positive,
         other,
-        _below(starts[other][:, None], jax.random.uniform(keys[2], shape)),
-        usable & allowed.any(1),
+        _below(starts[other][:, None], jax.random.uniform(keys[2], anchors.shape)),
+        (starts > 1) & real & allowed.any(1),
     )
 
 

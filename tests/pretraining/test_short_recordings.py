@@ -89,7 +89,7 @@ def test_pretrain_when_some_batches_cannot_be_masked_then_their_values_are_left_
         (
             {"masking": {"rule": "none"}, "objectives": {"information": {"chunk": 60}}},
             "information.chunk",
-            60,
+            61,
         ),
     ],
 )

@@ -184,9 +184,9 @@ class Information(Term[Discriminators]):
             )
 
     def least_frames(self) -> dict[str, int]:
-        """A chunk for global information."""
+        """Two different chunks for global information."""
         settings = self.config.objectives.information
-        return {"objectives.information.chunk": settings.chunk} if settings.global_share else {}
+        return {"objectives.information.chunk": settings.chunk + 1} if settings.global_share else {}
 
     def make_heads(self, *, key: jax.Array) -> Discriminators:
         """Makes the discriminators."""
@@ -214,10 +214,11 @@ class Information(Term[Discriminators]):
     def _local(self, head: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
         """Pairs each real frame with another of its utterance, and with one of another."""
         hidden = view.last
+        frames = jnp.arange(hidden.shape[1], dtype=jnp.int32)
         pairs = draw_pairs(
             view.valid,
             view.batch["utterance_index"],
-            num_anchors=hidden.shape[1],
+            anchors=jnp.broadcast_to(frames, view.valid.shape),
             key=view.draw("local pairs"),
         )
         own = jnp.take_along_axis(hidden, pairs.positive[..., None], axis=1)
@@ -236,11 +237,13 @@ class Information(Term[Discriminators]):
         pairs = draw_pairs(
             view.valid,
             view.batch["utterance_index"],
-            num_anchors=2,
             chunk=chunk,
             key=view.draw("global pairs"),
         )
-        anchor, own = (take_chunks(view.last, pairs.positive[:, i], chunk=chunk) for i in (0, 1))
+        anchor, own = (
+            take_chunks(view.last, first[:, 0], chunk=chunk)
+            for first in (pairs.anchor, pairs.positive)
+        )
         others = take_rows(view.last, pairs.other)
         other = take_chunks(others, pairs.negative[:, 0], chunk=chunk)
         # Both orders of anchor and context (PASE+).
