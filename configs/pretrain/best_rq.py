@@ -3,8 +3,9 @@
 Paper: BEST-RQ (2202.01855).
 Differs: a Transformer instead of a Conformer; frames of 20 ms instead of 40 ms; a learned vector
 instead of noise at masked frames; spans that do not overlap and hide a third of the frames, which
-is what spans of 400 ms that start at 1 % of the frames hide on average; a cosine schedule from a
-peak of 4e-4.
+is what spans of 400 ms that start at 1 % of the frames hide on average; features are standardized
+over each utterance before the projection instead of with the statistics of the corpus; a cosine
+schedule from a peak of 4e-4.
 
 Command: sersl pretrain --config configs/pretrain/best_rq.py:base --workdir runs/best_rq \
     --config.data.data_dir=data --config.data.corpora=librilight

@@ -3,7 +3,8 @@
 Papers: BYOL (2006.07733) and SimCLR (2002.05709); on emotion in languages with little data
 2506.02059.
 Differs: distortions of speech (pitch, vocal tract length, reverberation, noise, gain); the decay
-of the teacher rises linearly from 0.996 to 1.
+of the teacher rises linearly from 0.996 to 1 instead of as a cosine; AdamW with a learning rate of
+2e-4 on batches of 128 rows instead of LARS on batches of 4,096; projections without BatchNorm.
 
 Command: sersl pretrain --config configs/pretrain/byol.py:base --workdir runs/byol \
     --config.data.data_dir=data --config.data.corpora=common_voice
@@ -45,6 +46,9 @@ def get_config(preset: str = "base") -> ConfigDict:
         config.objectives.instances.update({"hidden": 32, "width": 16})
         config.optimizer.learning_rate = 3e-3
     else:
+        # Widths of the projections: BYOL (2006.07733), sec. 3.2; SimCLR (2002.05709), sec. 2.1.
+        widths = {"hidden": 2048, "width": 128} if kind else {"hidden": 4096, "width": 256}
+        config.objectives.instances.update(widths)
         config.data = {"seconds_per_batch": 1_280.0, "max_seconds": 10.0, "num_buckets": 4}
         config.encoder.update({"dtype": "bfloat16", "remat": "dots"})
     return config

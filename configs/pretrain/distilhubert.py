@@ -33,7 +33,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "layers": {"weight": 1.0, "layers": (4, 8, 12), "cosine_weight": 1.0},
     }
     config.optimizer = {"learning_rate": 2e-4, "schedule": "linear", "warmup_fraction": 0.07}
-    config.optimizer.update({"weight_decay": 1e-6, "clip_norm": 5.0})
+    config.optimizer.update({"weight_decay": 1e-6, "clip_norm": 5.0, "epsilon": 1e-8})
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}

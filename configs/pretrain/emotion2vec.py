@@ -2,8 +2,9 @@
 
 Paper: emotion2vec (2312.15185), chunk embedding with ten tokens and equal weights. Its training
 settings are not published; masking has the defaults of its code.
-Differs: as data2vec2.py; and the target of the utterance is the mean of layers standardized per
-frame, since the mean over time of instance-normalized layers is 0 for every utterance.
+Differs: as data2vec2.py; the target of the utterance is the mean of layers standardized per frame,
+since the mean over time of instance-normalized layers is 0 for every utterance; the teacher reads
+the current tokens of the student, of which the published code keeps an average too.
 
 Command: sersl pretrain --config configs/pretrain/emotion2vec.py:base --workdir runs/emotion2vec \
     --config.data.data_dir=data --config.data.corpora=iemocap,meld,msp_podcast \

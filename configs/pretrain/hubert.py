@@ -38,6 +38,8 @@ def get_config(preset: str = "base") -> ConfigDict:
         "penalty": {"weight": 10.0},
     }
     config.optimizer = {"learning_rate": 5e-4, "schedule": "linear", "clip_norm": 10.0}
+    if preset == "base":
+        config.optimizer.warmup_fraction = 0.128  # 32,000 steps in both iterations
     config.train = {"num_steps": STEPS[preset]}
     if size == "nano":
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}

@@ -40,6 +40,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         "schedule": "linear",
         "warmup_fraction": 0.07,
         "beta2": 0.999,
+        "epsilon": 1e-8,
         "clip_norm": 5.0,
     }
     config.train = {"num_steps": STEPS[preset]}

@@ -34,7 +34,8 @@ def get_config(preset: str = "base") -> ConfigDict:
         "npc": {"weight": 1.0, "groups": 4, "codes": 64, "width": 512},
     }
     config.optimizer = {"learning_rate": 1e-3, "schedule": "constant", "weight_decay": 0.0}
-    config.optimizer.update({"beta2": 0.999, "clip_norm": 5.0})
+    config.optimizer.update({"warmup_fraction": 0.0, "beta2": 0.999, "epsilon": 1e-8})
+    config.optimizer.clip_norm = 5.0
     config.train = {"num_steps": STEPS[preset]}
     config.data = {"seconds_per_batch": 480.0, "max_seconds": 15.0}
     if preset.endswith("ems"):

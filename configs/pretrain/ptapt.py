@@ -3,7 +3,8 @@
 Paper: Chen & Rudnicky (2110.06309), sec. 2.3; settings of its published code. The labels are
 clusters of a layer of a model that was fine-tuned for emotion: there a wav2vec with a strided
 convolution, here any model folder.
-Differs: spans do not overlap.
+Differs: spans do not overlap; the learning rate decays right after the warm-up of 100 steps, where
+the published code keeps it for 5 % of the steps; gradients are clipped to norm 1.
 
 Command: for each of 64, 512 and 4096 clusters, then the pretraining:
     sersl cluster --corpus iemocap --data_dir data --output runs/emotion64 --num_codes 64 \
@@ -39,7 +40,7 @@ def get_config(preset: str = "base") -> ConfigDict:
         },
     }
     config.optimizer = {"learning_rate": 1e-4, "schedule": "linear", "warmup_fraction": 0.005}
-    config.optimizer.update({"beta2": 0.999, "weight_decay": 0.0})
+    config.optimizer.update({"beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0})
     config.train = {"num_steps": STEPS[preset]}
     if preset == "nano":
         config.data = {"seconds_per_batch": 9.6, "max_seconds": 1.2, "num_buckets": 1}

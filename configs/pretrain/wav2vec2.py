@@ -2,7 +2,8 @@
 
 Paper: wav2vec 2.0 (2006.11477), losses and optimizer of its BASE model.
 Differs: spans do not overlap and hide exactly 49 % of the frames; crops up to 15.6 s in batches of
-1.6 h.
+1.6 h; gradients are clipped to norm 10, which the published code does not do; the linear decay
+starts after the warm-up of 32,000 steps, which is 8 % of them, as in the paper.
 
 Command: sersl pretrain --config configs/pretrain/wav2vec2.py:base --workdir runs/wav2vec2 \
     --config.data.data_dir=data --config.data.corpora=librispeech

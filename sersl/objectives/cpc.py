@@ -37,7 +37,8 @@ def predictive_coding(
 
     Returns:
       (mean over steps of the weighted mean over frames of -log softmax of the positive, metrics:
-      cpc, cpc_accuracy (the positive is above every negative), cpc_step_1 and cpc_step_K).
+      cpc, cpc_accuracy (the positive is above every negative), cpc_step_1, cpc_step_K and
+      cpc_rows_alone (fraction of the rows whose negatives are their own frames only)).
 
     Raises:
       UserError: num_negatives is less than 1.
@@ -73,6 +74,7 @@ def predictive_coding(
         "cpc_accuracy": Mean.of(positive > scores.max(-1), counted),
         "cpc_step_1": means[0],
         f"cpc_step_{num_steps}": means[-1],
+        "cpc_rows_alone": Mean.of(pool.sum(1) == 1, valid.any(1)),
     }
 
 
