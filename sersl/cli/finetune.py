@@ -1,4 +1,4 @@
-"""`sersl finetune`: a config and a workdir in; a tested model of every fold and a report out."""
+"""`sersl finetune`: from a config to a tested model of every fold and a report."""
 
 import argparse
 import dataclasses
@@ -31,7 +31,7 @@ from sersl.training.loop import Preempted
 
 @ends_together
 def run(arguments) -> int:
-    """Trains and tests all folds, or goes on; then scores and reports.
+    """Trains and tests all folds, or resumes; then scores them and writes the report.
 
     Args:
       arguments: `config`, `workdir`, `overrides`; `manifest`, a list of labelled audio that is
@@ -39,7 +39,7 @@ def run(arguments) -> int:
         `columns` and `scale`, or None.
 
     Returns:
-      The exit code: 0, also when the machine was taken away and the state saved.
+      The exit code: 0, also after SIGTERM, when the state is saved.
     """
     config = load_config(FinetuneConfig, arguments.config, arguments.overrides)
     workdir = Path(arguments.workdir)

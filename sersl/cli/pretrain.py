@@ -1,4 +1,4 @@
-"""`sersl pretrain`: a config and a workdir in, checkpoints out."""
+"""`sersl pretrain`: from a config to the checkpoints of a workdir."""
 
 from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config
@@ -12,13 +12,13 @@ from sersl.training.loop import Preempted
 
 @ends_together
 def run(arguments) -> int:
-    """Pretrains, or goes on.
+    """Pretrains, or resumes pretraining.
 
     Args:
       arguments: `config`, `workdir`, `overrides`.
 
     Returns:
-      The exit code: 0, also when the machine was taken away and the state saved.
+      The exit code: 0, also after SIGTERM, when the state is saved.
     """
     config = load_config(PretrainConfig, arguments.config, arguments.overrides)
     silence = config.train.host_timeout_seconds

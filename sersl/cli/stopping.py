@@ -1,4 +1,4 @@
-"""What `sersl pretrain` and `sersl finetune` say when they stop, and what to run after them."""
+"""What `sersl pretrain` and `sersl finetune` print at their end: how to resume, what is next."""
 
 import shlex
 from pathlib import Path
@@ -9,29 +9,25 @@ from sersl.training.loop import Preempted
 
 
 def stopped(stop: Preempted, workdir: str | Path) -> int:
-    """Says that the machine was taken away, and leaves a file that scripts can ask for.
+    """Prints how to resume a run that SIGTERM has stopped, and writes the file `stopped`.
 
     Args:
       stop: with the step that was saved.
-      workdir: of the run; gets the file `stopped`, which the next start removes.
+      workdir: of the run; the next start removes the file.
 
     Returns:
-      The exit code: 0, for the state is saved.
+      The exit code 0, since the state is saved.
     """
     if distributed.is_first_process():
         (Path(workdir) / STOPPED).write_text(f"{stop.step}\n")
         print(
             f"stopped by SIGTERM, saved at step {stop.step} in {workdir}: "
-            "start the same command again to go on"
+            "run the same command again to resume"
         )
     return 0
 
 
 def say_next(*words: str | Path) -> None:
-    """Says which command comes next, in the first process.
-
-    Args:
-      words: of the command, quoted where the shell needs it.
-    """
+    """Prints the next command, with shell quoting, in the first process."""
     if distributed.is_first_process():
         print(f"next: {shlex.join(str(word) for word in words)}")

@@ -51,12 +51,13 @@ def digests(workdir: Path) -> dict[str, str]:
     }
 
 
-def check_files(workdir: Path, *, only: str = "") -> None:
+def check_files(workdir: Path, *, only: str = "", remedy: str = _REMEDY) -> None:
     """Compares the files of a run with the digests of its last start.
 
     Args:
       workdir: of the run; earlier versions wrote no digests, so nothing is compared.
       only: name of one file to compare; "": all of them.
+      remedy: what to do about a file that has changed.
 
     Raises:
       UserError: a file is missing or has changed, or `starts.jsonl` cannot be read.
@@ -66,9 +67,9 @@ def check_files(workdir: Path, *, only: str = "") -> None:
         if only not in ("", name):
             continue
         if name not in found:
-            raise UserError(f"{workdir / name} is missing: {_REMEDY}")
+            raise UserError(f"{workdir / name} is missing: {remedy}")
         if found[name] != wanted:
-            raise UserError(f"{workdir / name} has changed since the run wrote it: {_REMEDY}")
+            raise UserError(f"{workdir / name} has changed since the run wrote it: {remedy}")
 
 
 def read_trained(workdir: Path) -> Trained:

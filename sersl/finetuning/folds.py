@@ -1,4 +1,4 @@
-"""What a fine-tuning run divides: its labels, its folds, and the files that say so."""
+"""The folds of a fine-tuning run, its label view, and the files that record them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,30 +21,19 @@ FINAL = "final"  # name of the fold that trains on all speakers, for release
 
 
 def choose_view(name: str, indexes: Sequence[CorpusIndex]) -> LabelView:
-    """Makes the view of a run over all its corpora.
-
-    Args:
-      name: `labels.view`.
-      indexes: of the corpora.
-
-    Returns:
-      The view.
-
-    Raises:
-      UserError: see `make_view`.
-    """
+    """Makes the label view of a run over all its corpora; raises as `make_view` does."""
     return make_view(name, {index.corpus: index.column("category") for index in indexes})
 
 
 def choose_folds(
     config: FinetuneConfig, sources: Sequence[CorpusSource], view: LabelView
 ) -> list[Fold]:
-    """Lists the folds to run: those of the protocol, or some of them, and the final one.
+    """Makes the folds to run: those of the protocol, or some of them, and the final one.
 
     Args:
       config: protocol, seed.
       sources: corpora in order.
-      view: classes, which few-shot and cross-corpus protocols count by.
+      view: classes, which few-shot and cross-corpus protocols use.
 
     Returns:
       Folds in order.
@@ -83,27 +72,12 @@ def choose_folds(
 
 
 def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
-    """Says what the view makes of each corpus.
-
-    Args:
-      sources: corpora in order.
-      view: classes.
-
-    Returns:
-      Lines for people.
-    """
+    """Describes, in lines for people, the classes that the view gives each corpus."""
     return describe_view(view_report(view, _categories(sources))) if view.names else []
 
 
 def warnings(folds: Sequence[Fold]) -> list[str]:
-    """Lists what a reader of the scores must know of the folds.
-
-    Args:
-      folds: with their checks.
-
-    Returns:
-      Sentences, each once.
-    """
+    """Lists the warnings of all folds, each once."""
     said = [sentence for fold in folds for sentence in fold.checks["warnings"]]
     return [f"WARNING: {sentence}" for sentence in dict.fromkeys(said)]
 

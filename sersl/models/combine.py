@@ -1,4 +1,4 @@
-"""Rows made of two rows: mixup and copy-paste, over the whole batch, on the device."""
+"""Rows made of two rows, mixup and copy-paste, over the whole batch, on the device."""
 
 from collections.abc import Mapping
 

@@ -30,14 +30,13 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array] | None] = {
 
 
 class EmotionOutput(NamedTuple):
-    """What a model says of a batch, all float32.
+    """Outputs of a model for a batch, all float32.
 
     Attributes:
       category: [B, C] logits; C = 0 for a model without categories.
-      dimensions: [B, 3], in 0..1 where `heads.bounded`: arousal, dominance, valence; [B, 0] for a
-        model without.
-      embedding: [B, E], the pooled vector that the heads read.
-      frames: [B, T, C] logits of the same head on the second around each frame; 0 at padding.
+      dimensions: [B, D], in 0..1 where `heads.bounded`, in the order of the model's dimensions.
+      embedding: [B, E], the pooled vector, input of the heads.
+      frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding.
     """
 
     category: jax.Array
@@ -47,14 +46,14 @@ class EmotionOutput(NamedTuple):
 
 
 class Head(nnx.Module):
-    """A pooled vector to scores, with dropout in front of each layer.
+    """Maps a pooled vector to scores, with dropout before each layer.
 
     "gelu" standardises the vector and has a hidden layer, "tanh" has a hidden layer (as RoBERTa's
     head, and audEERING's for dimensions), "linear" is the output layer alone.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
-        """Makes the head; the output starts small (`heads.output_deviation`): even answers."""
+        """Makes the head; `heads.output_deviation` is the initial deviation of its output weights."""
         if config.kind not in ACTIVATIONS:
             raise unknown_name("heads.kind", config.kind, ACTIVATIONS)
         self.config = config
@@ -72,15 +71,7 @@ class Head(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-        """Answers for each vector.
-
-        Args:
-          x: [..., E].
-          key: PRNG key of the dropout; None: no dropout.
-
-        Returns:
-          [..., num_outputs].
-        """
+        """Computes [..., num_outputs] from [..., E]; without a key there is no dropout."""
         keys = (None, None) if key is None else jax.random.split(key)
         if self.config.kind == "gelu":
             x = standardize(x)
@@ -92,9 +83,9 @@ class Head(nnx.Module):
 
 
 class EmotionModel(nnx.Module):
-    """Waveform to categories, dimensions and an embedding; padding never changes an answer.
+    """Waveform to categories, dimensions and an embedding; padding never changes an output.
 
-    Parameters lie under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
+    Parameters are under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
     where there is something to predict.
     """
 
@@ -118,7 +109,7 @@ class EmotionModel(nnx.Module):
           pooling: frames to a vector.
           heads: kind, hidden width and dropout.
           num_categories: C; 0 for none.
-          num_dimensions: 3, or 0 for none.
+          num_dimensions: D; 0 for none.
           key: PRNG key of the initial weights.
           augment: changes to the input of calls with a key; None: none.
 
@@ -142,11 +133,11 @@ class EmotionModel(nnx.Module):
 
         Args:
           waveform: [B, N] in [-1, 1], 16 kHz.
-          valid: bool [B, N], True = real, first.
+          valid: bool [B, N], True = real; padding is at the end.
           key: PRNG key of dropout and augmentation; None: neither.
 
         Returns:
-          EmotionOutput; finite, without meaning, for a row without real frames.
+          Outputs; for a row without real frames they are finite and meaningless.
         """
         encoder_key = None if key is None else jax.random.split(key, 3)[0]
         encoded = self.encoder(waveform, valid, key=encoder_key)

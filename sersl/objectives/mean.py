@@ -1,4 +1,4 @@
-"""A mean that travels as two sums: through micro-batches, hosts and evaluators."""
+"""A mean kept as two sums, through micro-batches, hosts and evaluators."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -25,11 +25,8 @@ class Mean(NamedTuple):
         """Sums values by weight.
 
         Args:
-          values: any shape; one whose weight is 0 may be NaN and counts nothing.
+          values: of any shape; a value of weight 0 may be NaN.
           weights: of a shape that broadcasts to that of the values; bool counts as 0 and 1.
-
-        Returns:
-          The Mean of them.
         """
         values = at_least_float32(values)
         weights = jnp.broadcast_to(jnp.asarray(weights, values.dtype), values.shape)
@@ -37,15 +34,15 @@ class Mean(NamedTuple):
         safe = jnp.where(weights != 0, values, 0.0)
         return cls(jnp.sum(safe * weights), jnp.sum(weights))
 
-    def __add__(self, other: "Mean") -> "Mean":
-        """Joins two sets of values."""
+    def __add__(self, other: "Mean") -> "Mean":  # type: ignore[override]  # of tuples: joins them
+        """Adds both sums."""
         return Mean(self.total + other.total, self.weight + other.weight)
 
     def value(self, *, empty: float = float("nan")) -> jax.Array:
         """Divides.
 
         Args:
-          empty: what to say when nothing was counted; a loss says 0.
+          empty: value when nothing was counted; 0 for a loss.
 
         Returns:
           A scalar. Of a batch in parts (`sersl.objectives.whole_batch`), this part's share of the
@@ -58,7 +55,7 @@ class Mean(NamedTuple):
         return jnp.where(counted, total / jnp.where(counted, weight, 1.0), empty)
 
     def is_counted(self) -> jax.Array:
-        """Says whether any value of the batch has a weight."""
+        """Tells whether any value of the batch has a weight, bool scalar."""
         return over_batch_constant(self.weight) != 0
 
 
@@ -68,9 +65,9 @@ def any_counted(means: Iterable[Mean]) -> jax.Array:
 
 
 def average(values: jax.Array, counted: jax.Array) -> jax.Array:
-    """Averages what is already of the whole batch, such as the losses of several features.
+    """Averages values that are of the whole batch already, such as losses of several features.
 
-    A Mean of such values would add them up over the parts of a batch once more.
+    A Mean of such values would add them up over the parts of a batch again.
 
     Args:
       values: [K].

@@ -248,7 +248,8 @@ def _record(run: _Run, workdir: Path, start_step: int) -> None:
     write_json(workdir / "corpora.json", corpora)
     if start_step and (workdir / ORIGIN).is_file():
         # Later starts add nothing, and what the first was made from may be gone by then.
-        check_files(workdir, only=ORIGIN)
+        remedy = "restore it from a copy, or remove it to record what this start was made from"
+        check_files(workdir, only=ORIGIN, remedy=remedy)
     else:
         write_json(workdir / ORIGIN, run.origin)
     record_start(workdir, start_step=start_step, mesh=run.mesh, data=run.data)

@@ -1,4 +1,4 @@
-"""The one file that knows Orbax: saving, falling back, and reading parameters elsewhere.
+"""Checkpoints with Orbax: saving, falling back to an earlier one, and reading parameters.
 
 A checkpoint folder `<step>/` holds one item per subtree (`params`, `teacher`, `optimizer`) and
 `config`, JSON with whatever the caller adds and the shape, dtype and checksum of every array. The
@@ -26,13 +26,12 @@ CONFIG = "config"
 
 
 class _Manager(ocp.CheckpointManager):
-    """Leaves it to the loop to ask whether the machine is being taken away.
+    """A manager that never asks whether the machine is being taken away; the loop does.
 
-    Whoever asks jax for the agreed step uses it up: asked by Orbax too, the loop may miss it.
+    jax answers that question once per step, so the loop would miss an answer given to Orbax.
     """
 
     def reached_preemption(self, step: int) -> bool:
-        del step
         return False
 
 
@@ -52,10 +51,10 @@ class Checkpoints:
 
         Args:
           folder: e.g. `<workdir>/checkpoints`; on many hosts all must see it.
-          keep_last: how many to keep; others go once a newer one is complete.
-          keep_best: how many to keep besides, by the "loss" that is saved with them.
-          keep_every_hours: one to keep besides every so many hours; 0 for none.
-          own: whether this run alone writes here, and so removes what a killed one left half.
+          keep_last: number of the newest to keep; others are removed once a newer one is complete.
+          keep_best: number to keep besides, by the "loss" that is saved with them.
+          keep_every_hours: keep one besides every so many hours; 0 for none.
+          own: whether only this run writes here, and so removes unfinished ones of a killed run.
         """
         self.folder = Path(folder).absolute()
         self._losses: dict[int, float | None] = {}
@@ -76,15 +75,7 @@ class Checkpoints:
 
     @classmethod
     def of(cls, folder: str | Path, config: CheckpointConfig) -> "Checkpoints":
-        """Opens or makes the folder of a run.
-
-        Args:
-          folder: as above.
-          config: what to keep.
-
-        Returns:
-          The checkpoints.
-        """
+        """Opens or makes the folder of a run, with the settings of what to keep."""
         return cls(
             folder,
             keep_last=config.keep_last,
@@ -102,11 +93,11 @@ class Checkpoints:
         Args:
           step: updates done.
           items: name to pytree of global arrays; None values are left out.
-          config: JSON-able, written beside the arrays; "loss" says how good it is, if it does.
+          config: JSON-able, written beside the arrays; its "loss", if any, ranks the checkpoint.
 
         Raises:
           UserError: this save or the one before it could not be written (a full disk, no
-            permission); earlier complete checkpoints are untouched.
+            permission); earlier complete checkpoints are not changed.
         """
         items = {name: tree for name, tree in items.items() if tree is not None}
         arrays = {name: describe(tree) for name, tree in items.items()}
@@ -145,15 +136,15 @@ class Checkpoints:
           items: name to pytree of `jax.ShapeDtypeStruct` with shardings; None values are left out.
 
         Returns:
-          (step, name to pytree of arrays), or None when there is no checkpoint at all. A damaged
-          one is skipped with a line in the log.
+          (step, name to pytree of arrays), or None without any checkpoint. A damaged one is
+          skipped with a warning.
 
         Raises:
           UserError: there are checkpoints but none can be read, or one holds another model.
         """
         items = {name: tree for name, tree in items.items() if tree is not None}
         left = steps = self.steps()
-        # A process alone may miss a file, or fail to read its part: all go back together.
+        # One process may miss a file or fail to read its part; all fall back together.
         while (step := of_first(max(left, default=-1))) >= 0:
             left = [earlier for earlier in left if earlier < step]
             restored, problem = self._read(step, items)
@@ -162,7 +153,7 @@ class Checkpoints:
             logger.warning(
                 "checkpoint %s is damaged (%s): falling back to the one before it",
                 self.folder / str(step),
-                problem or "another process says how",
+                problem or "see the log of another process",
             )
         if steps:
             raise UserError(
@@ -172,12 +163,12 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, items: Mapping) -> tuple[dict, str | None]:
-        """Reads the arrays of one checkpoint: (them, None), or (nothing, what is wrong with it)."""
+        """Reads the arrays of one checkpoint: (arrays, None), or ({}, reason) for a damaged one."""
         restored, problem = {}, None
         try:
             stored = self.read_config(step)
             check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
-            # Not by the manager, which would wait here for a process that has failed to read.
+            # Not with the manager, which would wait here for a process that has failed to read.
             handler = ocp.StandardCheckpointHandler()
             for name, tree in items.items():
                 arguments = ocp.args.StandardRestore(tree)
@@ -196,7 +187,7 @@ class Checkpoints:
         return restored, problem
 
     def forget_after(self, step: int) -> None:
-        """Removes checkpoints newer than `step`: damaged ones that would be in the way."""
+        """Removes checkpoints newer than `step`, which a resumed run writes again."""
         for later in self.steps():
             if later > step:
                 self._manager.delete(later)
@@ -215,18 +206,18 @@ class Checkpoints:
         return self._losses[step]
 
     def _unwritten(self, error: Exception) -> UserError:
-        # On disk: Orbax has forgotten what it would have removed after this save.
+        # As listed on disk, since Orbax no longer lists those that it removes after this save.
         there = self.folder.is_dir()
         steps = sorted(ocp.utils.checkpoint_steps(self.folder)) if there else []
-        kept = f"checkpoint {steps[-1]} is still good" if steps else "there is no earlier one"
+        kept = f"checkpoint {steps[-1]} is still valid" if steps else "there is no earlier one"
         return UserError(
             f"a checkpoint could not be written to {self.folder} ({_first_line(error)}): {kept}; "
-            "make room or mend the permissions and start the same command again"
+            "make room or correct the permissions, and run the same command again"
         )
 
 
 def newest_step(folder: str | Path) -> int:
-    """Finds the newest complete checkpoint.
+    """Finds the step of the newest complete checkpoint.
 
     Raises:
       UserError: there is none.
@@ -273,14 +264,11 @@ def load_params(run: str | Path, item: str = "params") -> dict:
 
 
 def has_item(run: str | Path, item: str) -> bool:
-    """Says whether the newest checkpoint of a run holds an item.
+    """Tells whether the newest checkpoint of a run has an item.
 
     Args:
       run: workdir with checkpoints/.
       item: "params", "teacher" or "optimizer".
-
-    Returns:
-      True where it does.
 
     Raises:
       UserError: there is no checkpoint.
@@ -300,5 +288,5 @@ def _int_keys(tree):
 
 def _first_line(error: Exception) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    # What was done comes first and why it failed last.
+    # Such messages begin with the action and end with the reason.
     return line if len(line) < 200 else f"{line[:80]} ... {line[-120:]}"

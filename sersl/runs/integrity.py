@@ -1,6 +1,6 @@
-"""What a checkpoint must hold: the wanted arrays, and by checksums the bytes that were saved.
+"""Checks of a restored checkpoint: its arrays, shapes and dtypes, and checksums of the bytes.
 
-Orbax notices a file that is missing or short, not one with a flipped byte.
+Orbax detects a missing or short file, but not a flipped byte.
 """
 
 import math
@@ -17,15 +17,15 @@ _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: the element at 0 is mixe
 
 
 def checksums(tree) -> dict[str, int]:
-    """Sums up every array of a tree in 32 bits.
+    """Computes a checksum of 32 bits of every array of a tree.
 
     Each element's bits are mixed with its position, one to one, and the results added modulo
-    2^32. So a change of one element always shows, other changes and swaps but once in 2^32; and
-    the order of adding, hence the mesh, does not matter.
+    2^32. So a change of one element is always detected, and other changes and swaps all but once
+    in 2^32. The order of the additions, and hence the mesh, does not matter.
 
     Args:
-      tree: pytree of numpy arrays (host memory) or of jax arrays, sharded or not; those are
-        summed where they lie, and only the sums move.
+      tree: pytree of numpy arrays (host memory) or of jax arrays, sharded or not; jax arrays stay
+        on their devices, only the sums are moved.
 
     Returns:
       Path to checksum, 0..2^32 - 1.
@@ -35,14 +35,14 @@ def checksums(tree) -> dict[str, int]:
 
 
 def changed(tree, stored: Mapping[str, int]) -> str | None:
-    """Names the first array of a tree whose checksum is not the stored one.
+    """Finds the first array of a tree whose checksum differs from the stored one.
 
     Args:
       tree: as in `checksums`.
-      stored: what `checksums` gave when it was saved.
+      stored: result of `checksums` when the tree was saved.
 
     Returns:
-      The path, or None when all are as they were.
+      The path; None if no array has changed.
     """
     now = checksums(tree)
     return next((path for path, number in now.items() if stored[path] != number), None)
@@ -55,13 +55,13 @@ def describe(tree) -> dict[str, list]:
 
 
 def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
-    """Compares what is stored with what is wanted, shapes and dtypes included.
+    """Compares the stored arrays with the expected ones, shapes and dtypes included.
 
-    Orbax casts another dtype without a word, so it is compared here.
+    Orbax casts to another dtype silently, so dtypes are compared here.
 
     Args:
       stored: item name to `describe` of the stored tree.
-      items: item name to the wanted tree.
+      items: item name to the expected tree.
       where: for the message.
 
     Raises:
@@ -81,7 +81,7 @@ def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
 
 
 def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:
-    """Compares what was read with what was saved.
+    """Compares the arrays that were read with those that were saved.
 
     Args:
       tree: arrays of one item.
@@ -89,7 +89,7 @@ def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:
       item: its name.
 
     Raises:
-      ValueError: an array is not what was saved.
+      ValueError: an array has changed.
     """
     path = changed(tree, stored)
     if path is not None:
@@ -133,8 +133,8 @@ def _mix(x):
 def _number(x) -> int:
     if isinstance(x, np.ndarray):
         return int(_sum(np.ascontiguousarray(x), np))
-    # Waits for each: pretend devices on few cores wait for each other for ever where many programs
-    # that need all of them are under way.
+    # Waits for each: simulated devices on few cores may deadlock when several programs that use
+    # all of them run at the same time.
     return int(_sum_there(x))
 
 

@@ -1,9 +1,8 @@
-"""The lock on a workdir: two runs in one would write over each other's checkpoints.
+"""The lock on a workdir: two runs in one would overwrite each other's checkpoints.
 
-The kernel holds it for the open file of the process, so that no crash leaves it behind. Linux
-passes it on to NFS servers (version 3 with lockd, version 4 always), where it holds between hosts;
-Lustre needs the mount option `flock`; object stores mounted as folders (gcsfuse) hold it within one
-host only, or not at all.
+The kernel ties it to the open file of the process, so it never outlives a crash. On NFS (version 3
+with lockd, version 4 always) it works between hosts; Lustre needs the mount option `flock`; object
+stores mounted as folders (gcsfuse) support it within one host only, or not at all.
 """
 
 import contextlib
@@ -24,24 +23,21 @@ from sersl.parallel.agreement import all_agree, of_first
 logger = logging.getLogger(__name__)
 
 NAME = "lock"
-_TRIES, _PAUSE_SECONDS = 6, 10.0  # until all hosts must see what the first has written
+_TRIES, _PAUSE_SECONDS = 6, 10.0  # until every host must see what the first has written
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
 def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
-    """Holds a workdir for one run.
+    """Locks a workdir for one run.
 
     Args:
-      workdir: made if missing; gets the file `lock`, which says who holds it and stays there.
-      first: whether this process holds it for all processes of its run.
-
-    Yields:
-      Nothing.
+      workdir: made if missing; gets the file `lock`, which names the run and stays there.
+      first: whether this process locks it for all processes of its run.
 
     Raises:
-      UserError: another run holds it, it cannot be written, or it is not one folder for all
-        processes.
+      UserError: another run uses it, it cannot be written, it is not one folder for all processes,
+        or it was removed while it was locked.
     """
     if not first:
         _check_shared(workdir)
@@ -58,7 +54,7 @@ def only_run(workdir: str | Path, *, first: bool) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read().strip() or "it does not say which"
+            holder = file.read().strip() or "unknown process"
             raise UserError(
                 f"workdir {workdir} is in use by another run ({holder}): wait for it, stop it, or "
                 "use another workdir"
@@ -94,7 +90,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _check_shared(workdir: str | Path) -> None:
-    """Refuses a workdir that some process does not share: each would save a part, none a whole."""
+    """Refuses a workdir that a process does not share, since each process saves only a part."""
     all_agree(True)  # waits until the first process has written its lock
     number, tries = _checksum(Path(workdir) / NAME), 0
     while not all_agree(seen := number == of_first(number)):
@@ -110,7 +106,7 @@ def _check_shared(workdir: str | Path) -> None:
 
 
 def _checksum(path: Path) -> int:
-    """Sums up a file in 31 bits; as an empty one where it is not there."""
+    """Computes a checksum of 31 bits of a file; a missing file counts as empty."""
     try:
         return zlib.crc32(path.read_bytes()) >> 1
     except OSError:
@@ -118,14 +114,7 @@ def _checksum(path: Path) -> int:
 
 
 def locks_hold(folder: Path) -> bool:
-    """Tries whether the file system of a folder has locks, on this host.
-
-    Args:
-      folder: to write into for a moment.
-
-    Returns:
-      False where it refuses them.
-    """
+    """Tests whether the file system of a folder supports locks, with a temporary file in it."""
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

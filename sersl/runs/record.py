@@ -1,4 +1,4 @@
-"""What every start of a run writes down: when, where, from which code, with what, on which data."""
+"""The record of every start of a run: time, host, code, versions and data."""
 
 import datetime
 import hashlib
@@ -75,7 +75,7 @@ def _ends_with_newline(file: IO[bytes]) -> bool:
 
 
 def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> dict[str, str]:
-    """Names the prepared data that a run reads.
+    """Lists the fingerprints of the prepared data that a run reads.
 
     Args:
       sources: corpora that are trained on.
@@ -90,11 +90,11 @@ def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> 
 
 
 def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> list[dict]:
-    """Lists what is trained on.
+    """Lists the corpora that are trained on.
 
     Args:
       sources: corpora in order.
-      labels_used: whether training sees their categories or dimensions.
+      labels_used: whether training uses their categories or dimensions.
 
     Returns:
       Name, version, fingerprint, size, licence and `labels_used` of each.
@@ -112,7 +112,7 @@ def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> l
 
 
 def versions() -> dict[str, str]:
-    """Lists the versions that numbers may depend on, of what is installed."""
+    """Lists the versions of the installed packages that results may depend on."""
     found = {"sersl": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -123,14 +123,14 @@ def versions() -> dict[str, str]:
 
 
 def git_state(root: Path) -> dict[str, str] | None:
-    """Says which commit a source tree is at, and what has changed in it since.
+    """Finds the commit of a source tree, and whether it has uncommitted changes.
 
     Args:
       root: of the tree.
 
     Returns:
-      {"commit"}, with "changes", the SHA-256 of the uncommitted difference, where there is one;
-      None where there is no git or no repository.
+      {"commit"}, with "changes", the SHA-256 of the uncommitted difference, if there is one; None
+      without git or a repository.
     """
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None

@@ -1,14 +1,15 @@
-"""Which checkpoints stay: the last few, the best few, and one every few hours."""
+"""Which checkpoints are kept: the last few, the best few, and one every few hours."""
 
 import datetime
 from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class Retention:
-    """A preservation policy of Orbax, asked when a checkpoint is about to be written.
+    """A preservation policy of Orbax, called when a checkpoint is about to be written.
 
-    Orbax removes what does not stay only after the new one is complete, so that a save which fails
-    costs nothing, even where one is kept.
+    Orbax removes the others only after the new one is complete, so a save that fails loses nothing,
+    even with `keep_last` of 1.
     """
 
     def __init__(
@@ -19,39 +20,27 @@ class Retention:
         keep_best: int = 0,
         keep_every_hours: float = 0.0,
     ):
-        """Keeps the numbers.
+        """Sets the numbers.
 
         Args:
-          loss: of a checkpoint, None where nobody knows it; such a one is not among the best.
-          keep_last: how many of the newest, the one being written among them; at least 1.
-          keep_best: how many with the lowest loss.
-          keep_every_hours: also the first, and each that is so much younger than the one kept
-            before it; 0 for none.
+          loss: of a checkpoint; one whose loss is None is never among the best.
+          keep_last: number of the newest, including the one being written; at least 1.
+          keep_best: number of those with the lowest loss.
+          keep_every_hours: also keep the first, and each that is so many hours younger than the one
+            kept before it; 0 for none.
         """
         self._loss = loss
         self._last, self._best, self._hours = keep_last, keep_best, keep_every_hours
 
-    def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
-        """Decides.
-
-        Args:
-          checkpoints: with `step` and `time`, oldest first.
-          context: of Orbax, unused.
-
-        Returns:
-          For each whether it stays.
-        """
-        del context
+    def should_preserve(self, checkpoints: Sequence[Any], **_: Any) -> list[bool]:
+        """Decides for each checkpoint, with `step` and `time`, oldest first, whether it is kept."""
         return self.stays([(one.step, one.time) for one in checkpoints])
 
     def stays(self, checkpoints: Sequence[tuple[int, datetime.datetime]]) -> list[bool]:
-        """Decides.
+        """Decides for each checkpoint whether it is kept.
 
         Args:
           checkpoints: (step, when it was written), oldest first.
-
-        Returns:
-          For each whether it stays.
         """
         steps = [step for step, _ in checkpoints]
         kept = set(steps[-self._last :])

@@ -1,23 +1,24 @@
-"""Whether a start belongs to its run: alike in all processes, and on the data of earlier starts."""
+"""Whether a start belongs to its run: same settings in all processes, same data as before."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.parallel.agreement import check_same
 from sersl.runs.provenance import read_origin
 from sersl.runs.record import versions
 
-# What each host may have its own of: where the data is, and how it is read.
+# Settings that may differ between hosts: where the data is, and how it is read.
 _PER_HOST = ("data.data_dir", "data.threads", "data.processes", "data.prefetch")
-# Other versions may compile another program, which would wait for other messages.
+# Other versions may compile another program, whose processes would deadlock.
 _VERSIONS = ("sersl", "jax", "jaxlib", "libtpu")
 
 
-def check_processes(config, data: Mapping[str, str]) -> None:
+def check_processes(config: FinetuneConfig | PretrainConfig, data: Mapping[str, str]) -> None:
     """Refuses processes that were started with other settings, data or versions than the first.
 
     Args:
@@ -25,7 +26,7 @@ def check_processes(config, data: Mapping[str, str]) -> None:
       data: corpus to the fingerprint of its prepared data.
 
     Raises:
-      UserError: naming one difference and the host that has it.
+      UserError: there is a difference; the message names it and its host.
     """
     values = {
         key: value for key, value in flat(to_dict(config)).items() if not key.startswith(_PER_HOST)
@@ -41,10 +42,10 @@ def check_processes(config, data: Mapping[str, str]) -> None:
 
 
 def check_data(workdir: Path, data: Mapping[str, str]) -> None:
-    """Refuses to go on with a run on other records than it has begun with.
+    """Refuses to resume a run on other records than it was started on.
 
     Args:
-      workdir: of a run that has trained; its corpora.json says on what.
+      workdir: of a run that has trained, on the data of its corpora.json.
       data: corpus to the fingerprint of its prepared data, of the same corpora.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a run starts: its folder, its config, and the one rule of precedence for its state.
+"""How a run starts: its folder, its config, and the order of precedence for its state.
 
 Own checkpoint in the workdir > `resume_from` > `init_from` (weights only) > from scratch.
 """
@@ -26,8 +26,8 @@ from sersl.training.step import make_teacher, new_state, shardings_of
 from sersl.training.task import Task
 
 Config = TypeVar("Config", FinetuneConfig, PretrainConfig)
-# What may change when a run is started again in its workdir: it moves no number of the run, or
-# (num_steps) is how a run is made longer.
+# Settings that may change when a run is resumed: they do not change its results, or (num_steps)
+# make it longer.
 MAY_CHANGE = (
     "checkpoint.",
     "mesh.",
@@ -46,22 +46,28 @@ MAY_CHANGE = (
     "resume_from",
 )
 
-# Values of earlier versions, and what they are called now.
+# Settings whose default of an earlier version has another form now.
 RENAMED: dict[str, tuple[list, list]] = {
     "optimizer.decay": ([[".*/(bias|scale|mask_embedding)", False], [".*", True]], [])
 }
 
-# Is in a workdir whose run was told to stop before its end: says at which step.
+# File of a workdir whose run was stopped before its end; holds the step.
 STOPPED = "stopped"
 
-# What a run has saved once it has trained: checkpoints, and the answers of a finished fold.
+# What a run has saved once it has trained: checkpoints, and answers of a finished fold.
 SAVED = ("checkpoints/[0-9]*", "folds/*/checkpoints/[0-9]*", "folds/*/best/[0-9]*", "folds/*/*.npz")
 
 
-def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first: bool) -> Path:
+def open_workdir(
+    workdir: str | Path,
+    config: FinetuneConfig | PretrainConfig,
+    *,
+    data: Mapping[str, str],
+    first: bool,
+) -> Path:
     """Makes the workdir and writes the resolved config, or checks that the run is the same.
 
-    Settings of a run that stopped before it saved anything may be mended: there is nothing to lose.
+    Settings may change as long as the run has not saved anything.
 
     Args:
       workdir: the folder.
@@ -84,7 +90,7 @@ def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first:
             found = load_json(type(config), path)
         except UserError as error:
             raise UserError(
-                f"workdir {workdir} holds another kind of run, or one of another version "
+                f"workdir {workdir} has another kind of run, or one of another version "
                 f"({error}): use another workdir"
             ) from error
         old, new = (flat(to_dict(c)) for c in (found, config))
@@ -95,7 +101,7 @@ def open_workdir(workdir: str | Path, config, *, data: Mapping[str, str], first:
                 and not key.startswith(MAY_CHANGE)
             ):
                 raise UserError(
-                    f"workdir {workdir} holds a run with {key}={old[key]!r}, this one has "
+                    f"workdir {workdir} has a run with {key}={old[key]!r}, this one has "
                     f"{new[key]!r}: use another workdir, or the same value"
                 )
         check_data(workdir, data)
@@ -120,7 +126,7 @@ def start(
     weights: InitialWeights | None,
     say: Callable[[str], None],
 ) -> tuple[TrainState, int]:
-    """Makes the state that a run starts from, by the rule of precedence.
+    """Makes the state that a run starts from, by the order of precedence.
 
     Args:
       task: the task.
@@ -129,8 +135,8 @@ def start(
       checkpoints: of this workdir.
       keep_last: of the folder of `resume_from`, which is only read.
       resume_from: workdir of another run, or "".
-      weights: to start from where there is no checkpoint, or None.
-      say: told where the state comes from.
+      weights: to start from without a checkpoint, or None.
+      say: called with lines for people.
 
     Returns:
       (state, updates done).
@@ -141,7 +147,7 @@ def start(
     found = checkpoints.restore(state_items(abstract))
     where = checkpoints.folder
     if found is not None:
-        # A damaged newer checkpoint would be in the way of saving at that step again.
+        # Otherwise a damaged newer checkpoint would block saving at that step again.
         checkpoints.forget_after(found[0])
     elif resume_from:
         where = Path(resume_from) / "checkpoints"
@@ -156,7 +162,7 @@ def start(
         step, items = found
         say(f"resumed from {where} at step {step}")
         number = jax.jit(lambda: np.int32(step), out_shardings=abstract.step.sharding)()
-        teacher = items.get("teacher")  # no item where no objective has a teacher
+        teacher = items.get("teacher")  # no item if no objective has a teacher
         return TrainState(number, items["params"], teacher, items["optimizer"]), step
     state = jax.jit(lambda: new_state(task, optimizer), out_shardings=shardings_of(abstract))()
     if weights is None:
@@ -169,12 +175,12 @@ def start(
 
 
 def replace_params(params: dict, weights: InitialWeights, *, say: Callable[[str], None]) -> dict:
-    """Puts given weights in the place of initial ones, each with its sharding.
+    """Replaces initial parameters by given weights, each with its sharding.
 
     Args:
       params: sharded, stacked or not.
-      weights: what is known.
-      say: told how many matched, are missing (stay initial) and were not used, by name.
+      weights: to start from.
+      say: called with the numbers of arrays that matched, stay initial, and were not used.
 
     Returns:
       The parameters.
@@ -218,15 +224,7 @@ def _some(names: list[str]) -> str:
 
 
 def sizes(params: dict, mesh: Mesh) -> str:
-    """Says how many parameters a model has and what each device holds of them.
-
-    Args:
-      params: sharded arrays.
-      mesh: where they are.
-
-    Returns:
-      A line for people.
-    """
+    """Describes the number of parameters of a model, and their size on each device."""
     leaves = jax.tree.leaves(params)
     total = sum(leaf.size for leaf in leaves)
     held = sum(

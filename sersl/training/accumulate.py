@@ -1,4 +1,4 @@
-"""Loss and gradient of a batch that is gone through in parts, the same as of the whole."""
+"""Loss and gradient of a batch processed in parts, equal to those of the whole batch."""
 
 import math
 from collections.abc import Callable
@@ -17,14 +17,14 @@ LossFn = Callable[[dict, dict, jax.Array], tuple[jax.Array, dict]]
 def loss_and_gradient(
     loss_fn: LossFn, params: dict, batch: dict, key: jax.Array, *, num_parts: int
 ) -> tuple[tuple[jax.Array, dict], dict]:
-    """Computes what `jax.value_and_grad(loss_fn, has_aux=True)` does, one part after another.
+    """Computes `jax.value_and_grad(loss_fn, has_aux=True)` one part after another.
 
     Args:
       loss_fn: (params, batch, key) -> (loss, {name: Mean}).
       params: nested dict of arrays.
       batch: arrays of [B, ...], B a multiple of the devices that hold rows times `num_parts`.
       key: PRNG key; with several parts each has its own.
-      num_parts: how many; activations are kept for one at a time.
+      num_parts: number of parts; only the activations of one are in memory.
 
     Returns:
       ((loss, metrics), gradient), both of the whole batch: sums and weights of the metrics are
@@ -58,7 +58,7 @@ def loss_and_gradient(
 
 
 def split_rows(array: jax.Array, num_parts: int) -> jax.Array:
-    """Takes rows apart so that every device splits its own and sends none.
+    """Splits rows into parts without communication: every device splits its own rows.
 
     Which rows are in a part, and in what order, does not depend on the mesh, so neither does the
     randomness of a row, which is addressed by its position in the part.

@@ -1,4 +1,4 @@
-"""Boards that a run's values are also shown on: Weights & Biases."""
+"""Dashboards for the values of a run: Weights & Biases."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,15 @@ _PROJECT = "sersl"
 
 
 class WandbBoard:
-    """A run of Weights & Biases; offline ones wait in `<folder>/wandb` for `wandb sync`."""
+    """A run of Weights & Biases; offline runs are stored in `<folder>/wandb` for `wandb sync`."""
 
     def __init__(self, folder: str | Path, *, mode: str, name: str, config: Mapping):
-        """Opens it.
+        """Opens the run.
 
         Args:
           folder: of the run or fold.
           mode: "offline" or "online".
-          name: of the run on the board.
+          name: of the run in the dashboard.
           config: resolved, JSON-able.
 
         Raises:
@@ -35,21 +35,16 @@ class WandbBoard:
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows the values of a step.
-
-        Args:
-          step: updates done.
-          values: name to value.
-        """
+        """Logs the values of a step, `step` updates being done."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Writes everything and ends the run on the board."""
+        """Writes everything and ends the run."""
         self._run.finish()
 
 
 def open_board(mode: str, folder: str | Path, *, config: Mapping, enabled: bool):
-    """Opens the board of a run, if it is to have one.
+    """Opens the dashboard of a run, or returns None if `train.wandb` is "off".
 
     Args:
       mode: `train.wandb`.
@@ -57,11 +52,8 @@ def open_board(mode: str, folder: str | Path, *, config: Mapping, enabled: bool)
       config: resolved.
       enabled: False in all processes but the first.
 
-    Returns:
-      A WandbBoard, or None.
-
     Raises:
-      UserError: unknown mode, or the extra is not installed.
+      UserError: the extra is not installed.
     """
     if mode == "off" or not enabled:
         return None

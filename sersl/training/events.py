@@ -1,20 +1,22 @@
-"""The writer of TensorBoard's event files: without PyTorch, and without a thread of its own.
+"""The writer of TensorBoard's event files, without PyTorch and without a thread.
 
-tensorboardX imports PyTorch wherever it is installed, for tensors that we never hand it: seconds of
-every start, and gigabytes of address space. While it is imported, PyTorch is not to be found.
+tensorboardX imports PyTorch if it is installed, for tensors that sersl never passes to it, which
+costs seconds at every start and gigabytes of address space. So PyTorch is hidden during its import.
 
-Its usual writer hands events to a thread, which dies where the disk is full; the tenth event after
-that would wait for it for ever.
+The usual writer of tensorboardX passes events to a thread, which dies when the disk is full; the
+tenth event after that would then block forever.
 """
 
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 _hidden = "torch" not in sys.modules
 if _hidden:
-    sys.modules["torch"] = None  # an import of it now raises ImportError, which is caught there
+    # An import of it now raises ImportError, which tensorboardX catches.
+    cast(dict[str, object], sys.modules)["torch"] = None
 try:
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -30,14 +32,15 @@ class EventFile:
     """Appends values to a new event file of a folder."""
 
     def __init__(self, folder: str | Path, *, purge_step: int | None):
-        """Opens it.
+        """Opens the file.
 
         Args:
           folder: gets `events.out.tfevents.<time>.<host>`.
-          purge_step: what earlier files say of this step and later ones is not shown; None: all is.
+          purge_step: TensorBoard ignores values of earlier files from this step on; None: it shows
+            all.
 
         Raises:
-          OSError: it cannot be written.
+          OSError: the file cannot be written.
         """
         self._writer = EventsWriter(str(Path(folder) / "events"))
         self._flush_at = time.monotonic()
@@ -45,7 +48,7 @@ class EventFile:
             self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes the values of a step; to disk every two minutes.
+        """Writes the values of a step; they reach the disk every two minutes.
 
         Args:
           step: updates done.

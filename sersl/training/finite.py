@@ -1,4 +1,4 @@
-"""Updates that are not finite: kept out of the state on the device, counted on the host."""
+"""Updates that are not finite: skipped on the device, counted on the host."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ _WATCHED = ("loss", "gradient_norm")
 
 
 def without_bad_updates(step: Callable) -> Callable:
-    """Makes a training step that leaves the state alone where its loss or gradient is not finite.
+    """Makes a training step that skips an update whose loss or gradient is not finite.
 
     Args:
       step: as from `make_step`.
 
     Returns:
-      A step with the same inputs and outputs. A step left out still counts, so that the batches
-      go on; parameters, teacher and optimizer stay what they were, its count of updates included.
+      A step with the same inputs and outputs. A skipped step still counts, so the next batch
+      follows; parameters, teacher and optimizer state, with its count of updates, do not change.
     """
 
     def guarded(state, batch, constants):
@@ -37,14 +37,14 @@ def without_bad_updates(step: Callable) -> Callable:
 
 
 class BadUpdates:
-    """Counts updates that are not finite and says when there are too many."""
+    """Counts updates that are not finite, and raises an error when there are too many."""
 
     def __init__(self, *, skip: bool, max_in_a_row: int):
-        """Starts at none.
+        """Starts at 0.
 
         Args:
-          skip: whether the step leaves them out, see `without_bad_updates`.
-          max_in_a_row: how many may follow each other; more stop the run.
+          skip: whether the step skips such updates, see `without_bad_updates`.
+          max_in_a_row: largest number of skipped updates in a row.
         """
         self._skip, self._most = skip, max_in_a_row
         self._in_a_row = 0
@@ -52,21 +52,21 @@ class BadUpdates:
 
     @classmethod
     def of(cls, train: TrainConfig) -> "BadUpdates":
-        """Counts as the settings ask for."""
+        """Reads the settings."""
         return cls(skip=train.on_nan == "skip", max_in_a_row=train.max_skipped)
 
     def check(self, step: int, values: dict[str, float]) -> bool:
-        """Looks at the values of a step.
+        """Checks the values of a step.
 
         Args:
           step: updates done.
           values: name to value: gradient_norm and, unless nothing counted in it, loss.
 
         Returns:
-          True where the update was finite; False where it was left out.
+          True if the update was finite, False if it was skipped.
 
         Raises:
-          UserError: it was not finite and the run is to stop.
+          UserError: the update was not finite and the run must stop.
         """
         if all(np.isfinite(values[name]) for name in _WATCHED if name in values):
             self._in_a_row = 0
@@ -76,9 +76,9 @@ class BadUpdates:
         if self._skip and self._in_a_row <= self._most:
             return False
         bad = ", ".join(sorted(name for name, value in values.items() if not np.isfinite(value)))
-        row = f"{self._in_a_row} updates in a row were left out, " if self._skip else ""
+        row = f"{self._in_a_row} updates in a row were skipped, " if self._skip else ""
         raise UserError(
             f"training has diverged at step {step} ({row}not finite: {bad}): "
-            "lower optimizer.learning_rate or optimizer.clip_norm in another workdir, where "
-            "pretraining goes on from the last checkpoint with --config.resume_from=WORKDIR"
+            "lower optimizer.learning_rate or optimizer.clip_norm in another workdir; pretraining "
+            "continues there from the last checkpoint with --config.resume_from=WORKDIR"
         )

@@ -112,16 +112,16 @@ def read_metrics(path: str | Path) -> list[dict]:
 
 
 class Progress:
-    """A bar on a terminal, plain lines otherwise, nothing in processes but the first."""
+    """A progress bar on a terminal, plain lines otherwise; only in the first process."""
 
     def __init__(self, title: str, *, total: int, start: int = 0, enabled: bool = True):
         """Starts the clock.
 
         Args:
-          title: what is going on.
-          total: steps in all.
+          title: of the work.
+          total: number of steps.
           start: steps already done.
-          enabled: False says nothing.
+          enabled: False prints nothing.
         """
         self._title, self._total, self._start = title, total, start
         self._begin = time.monotonic()
@@ -131,12 +131,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=title, file=sys.stdout)
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
-        """Says how far it is and a few numbers.
-
-        Args:
-          step: steps done.
-          values: name to value, already few.
-        """
+        """Shows the steps done and a few values."""
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
@@ -148,7 +143,7 @@ class Progress:
             self._print(f"{self._title} {step}/{self._total}  {numbers}  left {clock}")
 
     def say(self, line: str) -> None:
-        """Prints a line without tearing the bar."""
+        """Prints a line above the bar."""
         if self._bar is not None:
             self._bar.write(line)
         elif self._enabled:
@@ -164,6 +159,6 @@ class Progress:
                 print("sersl: the output is no longer read; training continues", file=sys.stderr)
 
     def close(self) -> None:
-        """Ends the bar."""
+        """Closes the bar."""
         if self._bar is not None:
             self._bar.close()

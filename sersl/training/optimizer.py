@@ -23,11 +23,11 @@ SCHEDULES = {
 
 
 def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
-    """Gives every parameter the value of the first pattern that matches its whole path.
+    """Assigns to every parameter the value of the first pattern that matches its whole path.
 
     Args:
       patterns: (regular expression, value) pairs.
-      params: nested dict of arrays or shapes; a path reads "encoder/layers/0/mlp/up/kernel".
+      params: nested dict of arrays or shapes; a path is "encoder/layers/0/mlp/up/kernel".
       setting: name of the setting, for messages.
 
     Returns:
@@ -54,16 +54,16 @@ def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
             some = path_name(jax.tree_util.tree_flatten_with_path(params)[0][0][0])
             raise UserError(
                 f"{setting}: pattern {pattern!r} is the first match of no parameter: "
-                f"paths read like {some!r}"
+                f"paths are such as {some!r}"
             )
     return values
 
 
 def decay_roles(state: nnx.State) -> dict[str, Any]:
-    """Finds out by the role of each parameter whether it decays.
+    """Decides by the role of each parameter whether its weight decays.
 
-    Matrices, filters and tables do. Vectors (biases, scales, gates, directions) do not, nor do
-    parameters declared with `decay=False`, such as tokens in the place of an input.
+    Matrices, filters and tables decay. Vectors (biases, scales, gates, directions) do not, nor do
+    parameters declared with `decay=False`, such as tokens that take the place of an input.
 
     Args:
       state: `nnx.split(model)[1]`, abstract or not.
@@ -203,7 +203,7 @@ def make_optimizer(
 def _clipped_and_scaled(
     adamw: optax.GradientTransformation, clip_norm: float, *, scales, starts
 ) -> optax.GradientTransformation:
-    """Clips, lets AdamW work, and scales its updates; they are 0 before their first step.
+    """Clips the gradients, applies AdamW and scales its updates; they are 0 before their start.
 
     The moments of a parameter are kept before its first step too: after it, AdamW's correction for
     moments that start at 0 would not fit it.
@@ -250,7 +250,7 @@ def _only(tree, kept):
 
 
 def table(params, optimizer: Optimizer) -> str:
-    """Writes how parameters are treated: one line per distinct treatment.
+    """Describes how parameters are trained, in one line per distinct treatment.
 
     Args:
       params: nested dict of arrays or shapes.

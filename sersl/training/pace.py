@@ -1,4 +1,4 @@
-"""How fast a run goes: audio, steps, waiting for data, share of the chips' peak, memory."""
+"""Speed of a run: audio, steps, waiting for data, share of the chips' peak, memory."""
 
 import resource
 import sys
@@ -6,7 +6,7 @@ import time
 
 import jax
 
-# Values that say how fast it went, not what was learnt: they differ from run to run.
+# Values about speed, not about what was learnt; they differ from run to run.
 TIMINGS = (
     "audio_seconds_per_second",
     "step_seconds",
@@ -15,7 +15,7 @@ TIMINGS = (
     "device_memory_gib",
     "host_memory_gib",
 )
-# What of them a person sees while it runs, under a short name.
+# Those shown while a run is in progress, and their short names.
 _SHOWN = {
     "audio_seconds_per_second": "audio_s/s",
     "step_seconds": "s/step",
@@ -32,7 +32,7 @@ class Pace:
         """Starts the clock.
 
         Args:
-          peak_flops: of all devices together, per second; None where it is not known.
+          peak_flops: of all devices together, per second; None: unknown.
         """
         self._peak = peak_flops
         self._start()
@@ -46,17 +46,17 @@ class Pace:
 
         Args:
           audio_seconds: real audio in its global batch.
-          flops: of the model in this step, over all devices; None where nobody counted.
+          flops: of the model in this step, over all devices; None: not counted.
         """
         self._steps += 1
         self._audio += audio_seconds
         self._flops += flops or 0.0
 
     def close(self) -> dict[str, float]:
-        """Says how fast the steps since the last call were, and starts again.
+        """Computes the speed of the steps since the last call, and starts again.
 
         Returns:
-          Values of TIMINGS, without those that are not known here.
+          The known values of TIMINGS.
         """
         elapsed = max(time.perf_counter() - self._begin, 1e-9)
         values = {
@@ -75,10 +75,10 @@ class Pace:
 
 
 def memory() -> dict[str, float]:
-    """Measures the most memory that was ever in use, in GiB: the fullest own device, this process.
+    """Measures the peak memory so far, in GiB, of this process and of its fullest device.
 
     Returns:
-      "host_memory_gib", and "device_memory_gib" where the devices say it (CPUs do not).
+      "host_memory_gib", and "device_memory_gib" if the devices report it (CPUs do not).
     """
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
@@ -92,12 +92,5 @@ def memory() -> dict[str, float]:
 
 
 def shown(values: dict[str, float]) -> dict[str, float]:
-    """Picks what a person sees while it runs.
-
-    Args:
-      values: from `Pace.close`.
-
-    Returns:
-      Short name to value.
-    """
+    """Selects the values of `Pace.close` that are shown, by their short names."""
     return {short: values[name] for name, short in _SHOWN.items() if name in values}

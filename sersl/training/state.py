@@ -1,4 +1,4 @@
-"""Everything that a training step reads and writes, as one pytree."""
+"""The train state: everything that a training step reads and writes, as one pytree."""
 
 import dataclasses
 from typing import Any
@@ -14,8 +14,7 @@ class TrainState:
     Attributes:
       step: int32 scalar, updates done.
       params: nested dict of fp32 arrays, `nnx.to_pure_dict` of the model.
-      teacher: EMA copy of the part of `params` that an objective regresses, fp32; None when no
-        objective needs one.
+      teacher: EMA of a part of `params`, fp32; None when no objective needs one.
       opt_state: optax state.
     """
 

@@ -174,7 +174,7 @@ def test_loop_when_too_many_updates_in_a_row_are_skipped_then_stops(make_loop, t
     loop = make_loop(
         compiled={NUM_SAMPLES: step}, bad_updates=BadUpdates(skip=True, max_in_a_row=2)
     )
-    with pytest.raises(UserError, match=r"diverged at step 7 \(3 updates in a row were left out"):
+    with pytest.raises(UserError, match=r"diverged at step 7 \(3 updates in a row were skipped"):
         loop.run(new_state(), start_step=0, batches=batches())
 
 
