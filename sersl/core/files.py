@@ -117,7 +117,7 @@ def writing(what: str, folder: str | Path) -> Iterator[None]:
 
 
 def check_writable(folder: str | Path, *, option: str) -> None:
-    """Checks, before any work, that files can be written into a folder; makes it if missing.
+    """Checks, before any work, that files can be written into a folder; leaves nothing behind.
 
     Args:
       folder: to write into.
@@ -126,10 +126,15 @@ def check_writable(folder: str | Path, *, option: str) -> None:
     Raises:
       UserError: it is a file, or cannot be made or written.
     """
+    folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for path in missing:
+            with contextlib.suppress(OSError):  # another process may write there already
+                path.rmdir()
     except OSError as error:
         reason = "it is not a folder" if Path(folder).is_file() else error.strerror or str(error)
         raise UserError(f"{option}: {folder} cannot be written ({reason}): use another") from error

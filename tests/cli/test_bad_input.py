@@ -183,7 +183,7 @@ ONLY = {
         ("protocol.folds=fold9", ["fold in protocol.folds 'fold9'", "did you mean 'fold"]),
         ("pooling.kind=maximum", ["pooling.kind 'maximum'", "mean"]),
         ("unfreeze=(('.*',-2),)", ["'unfreeze[0][1]' takes -1 or more, not -2"]),
-        ("unfreeze=(('.*',-1),)", ["some parameter must train"]),
+        ("unfreeze=(('.*',-1),)", ["at their random initial values"]),
         ("unfreeze=(('encodr/.*',-1),('.*',0))", ["unfreeze", "'encodr/.*'"]),
     ],
 }
