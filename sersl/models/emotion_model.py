@@ -53,7 +53,7 @@ class Head(nnx.Module):
     """
 
     def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
-        """Makes the head; `heads.output_deviation` is the initial deviation of its output weights."""
+        """Makes the head, with output weights of `heads.output_deviation`."""
         if config.kind not in ACTIVATIONS:
             raise unknown_name("heads.kind", config.kind, ACTIVATIONS)
         self.config = config
