@@ -34,7 +34,7 @@ class InitialWeights:
       corpora: {"corpus", "fingerprint", "labels_used"} of what they were trained on, where known.
     """
 
-    params: dict[str | int, Any]
+    params: dict[str, Any]
     frontend: FrontendConfig
     encoder: EncoderConfig
     source: str

@@ -25,7 +25,7 @@ NUM_SAMPLES = 400
 
 def batches():
     while True:
-        yield {"waveform": np.ones([8, NUM_SAMPLES], np.float32)}
+        yield {"valid": np.ones([8, NUM_SAMPLES], bool)}
 
 
 def new_state():
@@ -37,7 +37,7 @@ def stepping(losses):
     """A step that counts in `w` and gives the losses of a table."""
 
     def step(state, batch, constants):
-        assert batch["waveform"].shape == (8, NUM_SAMPLES)
+        assert batch["valid"].shape == (8, NUM_SAMPLES)
         number = int(state.step)
         loss = losses[number] if number < len(losses) else 1.0
         params = {"w": state.params["w"] + 1}
