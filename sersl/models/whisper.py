@@ -170,12 +170,12 @@ class WhisperFrontend(nnx.Module):
         if not self.num_frames:
             return self._features_of_batch(waveform, valid)
         num_samples = self.num_frames * lengths.HOP
-        heard = jnp.where(valid, waveform, 0.0)[:, :num_samples]
-        heard = jnp.pad(heard, ((0, 0), (0, num_samples - heard.shape[1])))
-        log_mel = whisper_log_mel(heard, num_mels=self.config.num_mels)
+        window = jnp.where(valid, waveform, 0.0)[:, :num_samples]
+        window = jnp.pad(window, ((0, 0), (0, num_samples - window.shape[1])))
+        log_mel = whisper_log_mel(window, num_mels=self.config.num_mels)
         num_real = lengths.num_frames(valid.sum(1, dtype=jnp.int32))
         frame_valid = jnp.arange(self.num_frames) < num_real[:, None]
-        return log_mel.reshape(len(heard), self.num_frames, -1), frame_valid
+        return log_mel.reshape(len(window), self.num_frames, -1), frame_valid
 
     def _features_of_batch(
         self, waveform: jax.Array, valid: jax.Array
@@ -183,9 +183,9 @@ class WhisperFrontend(nnx.Module):
         frame_valid = valid_frames(valid)
         num_rows, num_frames = frame_valid.shape
         # The windows of a valid frame end before its 400 samples do.
-        heard = jnp.where(valid, waveform, 0.0)[:, : lengths.num_samples(num_frames)]
+        window = jnp.where(valid, waveform, 0.0)[:, : lengths.num_samples(num_frames)]
         log_mel = whisper_log_mel(
-            heard,
+            window,
             num_mels=self.config.num_mels,
             valid=jnp.repeat(frame_valid, WINDOWS_PER_FRAME, axis=1),
         )

@@ -63,10 +63,11 @@ def check_student(config: PretrainConfig) -> None:
             f"masking.replace 'remove' needs encoder.kind 'transformer', not "
             f"{config.encoder.kind!r}, which cannot skip frames"
         )
-    if replace == "remove" and config.frontend.kind == "whisper":
+    has_window = config.frontend.kind == "whisper" and config.frontend.window_seconds
+    if replace == "remove" and has_window:
         raise UserError(
             "masking.replace 'remove' does not go with frontend.kind 'whisper', whose encoder "
-            "attends to all of its window: use 'embedding'"
+            "attends to all of its window: use 'embedding', or frontend.window_seconds 0"
         )
     stays_apart = config.encoder.positions == "rotary" or config.encoder.relative_bias
     if replace == "remove" and stays_apart and config.encoder.attention == "cudnn":

@@ -35,7 +35,7 @@ def check_lengths(
     Raises:
       UserError: all utterances are too short for a setting.
     """
-    if config.frontend.kind == "whisper":
+    if config.frontend.kind == "whisper" and config.frontend.window_seconds:
         most_samples = min(most_samples, round(config.frontend.window_seconds * SAMPLE_RATE))
     lengths = np.concatenate(list(num_samples))
     in_use = lengths[lengths >= config.data.min_seconds * SAMPLE_RATE]

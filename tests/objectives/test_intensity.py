@@ -13,7 +13,7 @@ def example():
     return rng.normal(size=(3, 7)), target, weights
 
 
-def test_intensity_regression_is_the_weighted_absolute_error_of_known_frames():
+def test_intensity_regression_when_compared_with_numpy_then_the_weighted_error_of_known_frames():
     predicted, target, weights = example()
     loss, metrics = intensity_regression(predicted, target, weights=weights)
     total = count = 0.0
@@ -26,7 +26,7 @@ def test_intensity_regression_is_the_weighted_absolute_error_of_known_frames():
     np.testing.assert_allclose(metrics["intensity"].weight, count, **FP32)
 
 
-def test_intensity_regression_has_the_gradient_of_its_values():
+def test_intensity_regression_when_differentiated_then_the_gradient_of_its_values():
     predicted, target, weights = example()
     check_gradient(lambda x: intensity_regression(x, target, weights=weights)[0], predicted)
 

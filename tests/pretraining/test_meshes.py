@@ -84,7 +84,7 @@ def finetuned_alone(data_dir, tmp_path_factory):
     return finetuned(data_dir, tmp_path_factory.mktemp("alone"), (1, 1, 1))
 
 
-def test_pretraining_on_a_mesh_of_all_axes_has_the_losses_of_one_device(
+def test_pretrain_when_the_mesh_has_all_axes_then_the_losses_of_one_device(
     pretrained_alone, data_dir, tmp_path
 ):
     found = pretrained(data_dir, tmp_path, (2, 2, 2))
@@ -97,7 +97,7 @@ def test_pretraining_on_a_mesh_of_all_axes_has_the_losses_of_one_device(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1)])
-def test_pretraining_on_any_mesh_has_the_losses_of_one_device(
+def test_pretrain_when_on_any_mesh_then_the_losses_of_one_device(
     pretrained_alone, data_dir, tmp_path, sizes
 ):
     check_losses(pretrained(data_dir, tmp_path, sizes), pretrained_alone)
@@ -105,7 +105,7 @@ def test_pretraining_on_any_mesh_has_the_losses_of_one_device(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
-def test_finetuning_on_any_mesh_has_the_losses_of_one_device(
+def test_finetune_when_on_any_mesh_then_the_losses_of_one_device(
     finetuned_alone, data_dir, tmp_path, sizes
 ):
     found = finetuned(data_dir, tmp_path, sizes)
@@ -116,7 +116,9 @@ def test_finetuning_on_any_mesh_has_the_losses_of_one_device(
 
 
 @pytest.mark.slow
-def test_step_over_three_buckets_is_traced_once_for_each(data_dir, tmp_path, monkeypatch):
+def test_step_when_there_are_three_buckets_then_traced_once_for_each(
+    data_dir, tmp_path, monkeypatch
+):
     config = pretrain_config(
         data_dir,
         *SMALL,
@@ -181,7 +183,7 @@ class Prepared:
             yield jax.device_put(batch, batch_sharding(self.mesh))
 
 
-def test_bytes_per_device_fall_with_fsdp(data_dir):
+def test_bytes_per_device_when_the_state_is_sharded_then_fewer(data_dir):
     config = pretrain_config(data_dir, *SMALL)
     found = {}
     for sizes in ((8, 1, 1), (1, 8, 1)):
@@ -195,7 +197,7 @@ def test_bytes_per_device_fall_with_fsdp(data_dir):
     assert cut_counted < whole_counted / 3
 
 
-def test_step_gives_its_state_away_and_moves_the_teacher(data_dir):
+def test_step_when_run_then_its_state_is_donated_and_the_teacher_moves(data_dir):
     one = Prepared(pretrain_config(data_dir, "encoder.num_layers=1"), (1, 2, 1))
     state, batches = one.state(), one.batches()
     with jax.set_mesh(one.mesh):
@@ -224,7 +226,7 @@ def test_step_gives_its_state_away_and_moves_the_teacher(data_dir):
     assert int(state.step) == 3
 
 
-def test_teacher_is_in_the_state_only_when_an_objective_needs_one(data_dir):
+def test_state_when_an_objective_needs_a_teacher_then_has_one_and_else_none(data_dir):
     for weight in (0.0, 1.0):
         config = pretrain_config(data_dir, f"objectives.distill.weight={weight}")
         task = PretrainTask(config)
@@ -238,7 +240,7 @@ def test_teacher_is_in_the_state_only_when_an_objective_needs_one(data_dir):
             assert {leaf.dtype for leaf in jax.tree.leaves(state.teacher)} == {np.dtype("float32")}
 
 
-def test_pretraining_that_collapses_stops_with_a_diagnosis_and_keeps_what_was_saved(
+def test_pretrain_when_it_collapses_then_stops_with_a_diagnosis_and_keeps_checkpoints(
     data_dir, tmp_path
 ):
     config = pretrain_config(
@@ -278,7 +280,9 @@ HEALTHY = {
         ({}, None),
     ],
 )
-def test_diagnose_names_what_has_collapsed_after_the_grace_period(data_dir, values, sentence):
+def test_diagnose_when_after_the_grace_period_then_names_what_has_collapsed(
+    data_dir, values, sentence
+):
     task = PretrainTask(pretrain_config(data_dir))
     values = HEALTHY | values
     assert task.diagnose(200, values) is None
@@ -298,7 +302,9 @@ def test_sources_when_an_objective_goes_by_categories_that_no_utterance_has_then
         open_inputs(config, needs=frozenset({"category"}))
 
 
-def test_workdir_of_another_run_is_refused_and_a_longer_one_goes_on(data_dir, tmp_path):
+def test_pretrain_when_the_workdir_is_of_another_run_then_refused_and_a_longer_one_resumes(
+    data_dir, tmp_path
+):
     workdir, other = tmp_path / "run", tmp_path / "other"
     config = pretrain_config(data_dir, *SMALL, "train.num_steps=2")
     pretrain(config, workdir, preempted=never, devices=ONE)

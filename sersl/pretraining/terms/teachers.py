@@ -135,10 +135,10 @@ class Vesper(Term[VesperHeads]):
                 "objectives.vesper masks frames of the upper half of a Transformer: set "
                 "encoder.kind to 'transformer' and encoder.num_layers to 2 or more"
             )
-        if config.frontend.kind == "whisper":
+        if config.frontend.kind == "whisper" and config.frontend.window_seconds:
             raise UserError(
                 "objectives.vesper runs the upper half on the frames of the batch, and "
-                "frontend.kind 'whisper' has a window of its own: use 'log_mel' or 'waveform'"
+                "frontend.kind 'whisper' has a window of its own: set frontend.window_seconds to 0"
             )
 
     def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
