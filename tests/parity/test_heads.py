@@ -62,7 +62,7 @@ def run_graph(session, waveforms, *, length):
 def test_graph_when_made_of_an_imported_encoder_then_equal_to_transformers(tmp_path, name):
     model = peers.make(name)
     peers.save(model, tmp_path / "source")
-    import_folder(tmp_path / "source", tmp_path / "model")
+    import_folder(tmp_path / "source", tmp_path / "model", exact_window=True)
     session = graph_of(tmp_path / "model", tmp_path / "onnx")
     speech = peers.waveforms(*SECONDS)
     expected = []
