@@ -309,7 +309,9 @@ def test_pretrain_when_the_workdir_is_of_another_run_then_refused_and_a_longer_o
     config = pretrain_config(data_dir, *SMALL, "train.num_steps=2")
     pretrain(config, workdir, preempted=never, devices=ONE)
     changed = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=1))
-    with pytest.raises(UserError, match=r"holds a run with train.seed=0, this one has 1: use ano"):
+    with pytest.raises(
+        UserError, match=r"has a run with train.seed=0, this one has 1: use another workdir"
+    ):
         pretrain(changed, workdir, preempted=never, devices=ONE)
     assert "train.num_steps" in MAY_CHANGE
     longer = dataclasses.replace(config, train=dataclasses.replace(config.train, num_steps=4))
