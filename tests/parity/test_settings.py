@@ -40,7 +40,10 @@ def test_settings_when_written_and_read_again_then_the_same(family, tmp_path):
     assert family_of(frontend, encoder) == expected
     written = config_json(Layout(model_type=family), frontend, encoder, weighted=False, width=0)
     again = complete(written, where="config.json")
-    assert settings(again, preprocessor_json(frontend), where="config.json") == (frontend, encoder)
+    assert settings(again, preprocessor_json(frontend, encoder), where="config.json") == (
+        frontend,
+        encoder,
+    )
     # And transformers takes every key for one of its own.
     theirs = CLASSES[family](**{k: v for k, v in written.items() if k != "model_type"})
     assert {k: getattr(theirs, k) for k in ("attention_dropout", "activation_dropout")} == {
