@@ -39,7 +39,7 @@ def answer_all(folder, mesh) -> list:
     buckets = evaluation_buckets(
         source.num_samples, num_buckets=2, seconds_per_batch=8.0, row_multiple=4
     )
-    answerer = Answerer(Loudness(), buckets=buckets, mesh=mesh)
+    answerer = Answerer(Loudness(), buckets=buckets, mesh=mesh, dimensions=())
     order = np.random.default_rng(0).permutation(len(source))
     found = []
     with jax.set_mesh(mesh):
@@ -50,7 +50,7 @@ def answer_all(folder, mesh) -> list:
                 order[:size],
                 LabelView(("happy",)),
                 category=np.zeros(len(source), np.int32),
-                dimensions=np.zeros((len(source), 3)),
+                ratings=np.zeros((len(source), 3)),
                 data=DataConfig(),
             )
             found.append([answers.rows.tolist(), answers.scores.tolist()])
