@@ -182,6 +182,8 @@ def test_process_when_strangers_connect_then_one_that_is_killed_is_still_named()
 def test_process_when_it_is_interrupted_then_the_others_say_so():
     act = (
         "if number == 1:\n"
+        # A background job of a shell ignores SIGINT; this process shall not, wherever it runs.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    interrupts._sockets.clear(); interrupts.install()\n"
         "    interrupts.before_end(watchdog._watchdog.tell)\n"
         "    signal.raise_signal(signal.SIGINT)"
