@@ -97,7 +97,7 @@ def test_pretrain_when_the_disk_is_full_then_keeps_the_last_checkpoint_and_says_
     (sentence,) = err.strip().splitlines()
     assert sentence.startswith("sersl: a checkpoint could not be written")
     assert "File too large" in sentence
-    assert "checkpoint 3 is still good" in sentence
+    assert "checkpoint 3 is still valid" in sentence
     assert newest_step(tmp_path / "checkpoints") == 3
     code, out, err = run(words)
     assert code == 0, out + err
