@@ -61,7 +61,7 @@ def test_fullmatch_when_compared_with_re_then_is_the_same():
         for example in rng.sample(TEXTS, 20):
             assert found.fullmatch(example) == bool(wanted.fullmatch(example)), (text, example)
             compared, matched = compared + 1, matched + bool(wanted.fullmatch(example))
-    assert compared == 12_000 and 200 < matched < 11_800  # both answers occur
+    assert compared == 12_000 and 200 < matched < 11_500  # both answers occur
 
 
 @pytest.mark.parametrize(
