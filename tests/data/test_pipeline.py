@@ -91,7 +91,10 @@ if __name__ == "__main__":
 def test_reader_processes_when_the_main_process_is_killed_then_end_too(data_dir, tmp_path):
     (tmp_path / "read.py").write_text(READER)
     main = subprocess.Popen(
-        [sys.executable, tmp_path / "read.py", data_dir], stdout=subprocess.PIPE, text=True
+        [sys.executable, tmp_path / "read.py", data_dir],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     readers = [int(pid) for pid in main.stdout.readline().split()]
     main.kill()
