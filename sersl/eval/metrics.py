@@ -5,7 +5,7 @@ computed over whole sets of predictions, never averaged over batches. A metric t
 is NaN: None in JSON, "-" in tables, and never a number that could win a comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -92,6 +92,33 @@ def accuracy(confusion: Array) -> float:
     return float(np.trace(confusion) / total) if total else float("nan")
 
 
+def precisions(confusion: Array) -> Array:
+    """Computes the precision of each category.
+
+    Args:
+      confusion: counts [C, C], rows are the truth.
+
+    Returns:
+      float64 [C] in 0..1; NaN for a category that is never predicted.
+    """
+    return recalls(confusion.T)
+
+
+def f1_scores(confusion: Array) -> Array:
+    """Computes the F1 of each category, the harmonic mean of precision and recall.
+
+    Args:
+      confusion: counts or shares [C, C], rows are the truth.
+
+    Returns:
+      float64 [C] in 0..1; NaN for a category that occurs neither in the truth nor in the
+      predictions.
+    """
+    # F1 = 2 TP / (2 TP + FP + FN), and TP + FN, TP + FP are the row and column sums.
+    both = confusion.sum(axis=1) + confusion.sum(axis=0)
+    return np.where(both > 0, 2 * np.diag(confusion) / np.where(both > 0, both, 1), np.nan)
+
+
 def macro_f1(confusion: Array) -> float:
     """Computes the mean F1 over the categories that occur in the truth or the predictions.
 
@@ -101,14 +128,37 @@ def macro_f1(confusion: Array) -> float:
     Returns:
       In 0..1, as `sklearn.metrics.f1_score` with average="macro"; NaN without a count.
     """
-    # F1 = 2 TP / (2 TP + FP + FN), and TP + FN, TP + FP are the row and column sums.
-    both = confusion.sum(axis=1) + confusion.sum(axis=0)
-    f1 = 2 * np.diag(confusion) / np.where(both > 0, both, 1)
-    return float(f1[both > 0].mean()) if (both > 0).any() else float("nan")
+    f1 = f1_scores(confusion)
+    known = f1[~np.isnan(f1)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def weighted_f1(confusion: Array) -> float:
+    """Computes the mean F1, each category weighted by its number of true utterances.
+
+    Args:
+      confusion: counts or shares [C, C], rows are the truth.
+
+    Returns:
+      In 0..1, as `sklearn.metrics.f1_score` with average="weighted"; NaN without a count.
+    """
+    total = confusion.sum(axis=1)
+    if not total.sum():
+        return float("nan")
+    return float(total @ np.nan_to_num(f1_scores(confusion)) / total.sum())
+
+
+# What a categorical prediction is scored by, each from the confusion matrix.
+CATEGORY_SCORES: dict[str, Callable[[Array], float]] = {
+    "uar": uar,
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "weighted_f1": weighted_f1,
+}
 
 
 def category_scores(truth: Array, predicted: Array, num_categories: int) -> dict[str, float]:
-    """Computes the three scores of a categorical prediction.
+    """Computes the scores of a categorical prediction.
 
     Args:
       truth: integers [N] in 0..C-1.
@@ -116,14 +166,10 @@ def category_scores(truth: Array, predicted: Array, num_categories: int) -> dict
       num_categories: C.
 
     Returns:
-      {"uar", "accuracy", "macro_f1"}, each in 0..1; NaN without an utterance.
+      {name of `CATEGORY_SCORES`: in 0..1}; NaN without an utterance.
     """
     confusion = confusion_matrix(truth, predicted, num_categories)
-    return {
-        "uar": uar(confusion),
-        "accuracy": accuracy(confusion),
-        "macro_f1": macro_f1(confusion),
-    }
+    return {name: score(confusion) for name, score in CATEGORY_SCORES.items()}
 
 
 def ccc(truth: Array, predicted: Array) -> float:
@@ -140,11 +186,57 @@ def ccc(truth: Array, predicted: Array) -> float:
     """
     if undefined_ccc(truth, predicted):
         return float("nan")
-    known = ~np.isnan(truth)
-    x = truth[known].astype(np.float64)
-    y = predicted[known].astype(np.float64)
+    x, y = _rated(truth, predicted)
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
     return float(2 * covariance / (x.var() + y.var() + (x.mean() - y.mean()) ** 2))
+
+
+def pearson(truth: Array, predicted: Array) -> float:
+    """Computes the correlation coefficient of one dimension.
+
+    Args:
+      truth: floats [N]; rows with NaN are left out.
+      predicted: floats [N].
+
+    Returns:
+      In -1..1; NaN where `undefined_ccc` has a reason or all predictions are the same.
+    """
+    if undefined_ccc(truth, predicted):
+        return float("nan")
+    x, y = _rated(truth, predicted)
+    if not np.ptp(y):
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    # Each is divided by its own norm, so that tiny deviations do not vanish in their product.
+    return float(np.clip((x / np.linalg.norm(x)) @ (y / np.linalg.norm(y)), -1, 1))
+
+
+def rmse(truth: Array, predicted: Array) -> float:
+    """Computes the root of the mean squared error over the rated rows of [N]; NaN without one."""
+    x, y = _rated(truth, predicted)
+    return float(np.sqrt(np.square(x - y).mean())) if len(x) else float("nan")
+
+
+def mae(truth: Array, predicted: Array) -> float:
+    """Computes the mean absolute error over the rated rows of [N]; NaN without one."""
+    x, y = _rated(truth, predicted)
+    return float(np.abs(x - y).mean()) if len(x) else float("nan")
+
+
+# What the prediction of a dimension is scored by, on the scale 0..1.
+DIMENSION_SCORES: dict[str, Callable[[Array, Array], float]] = {
+    "ccc": ccc,
+    "pearson": pearson,
+    "rmse": rmse,
+    "mae": mae,
+}
+LOWER_IS_BETTER = ("rmse", "mae")
+
+
+def _rated(truth: Array, predicted: Array) -> tuple[Array, Array]:
+    """Gives truth and prediction of the rated rows of [N], as float64."""
+    known = ~np.isnan(truth)
+    return truth[known].astype(np.float64), predicted[known].astype(np.float64)
 
 
 def undefined_ccc(truth: Array, predicted: Array) -> str:
@@ -179,7 +271,7 @@ def majority_baseline(truth: Array, names: Sequence[str]) -> dict:
       names: C names.
 
     Returns:
-      {"category": its name, "uar", "accuracy", "macro_f1"}.
+      {"category": its name, and the names of `CATEGORY_SCORES`}.
 
     Raises:
       UserError: no utterance has a category.
@@ -199,15 +291,13 @@ def chance_baseline(truth: Array, num_categories: int) -> dict[str, float]:
       num_categories: C.
 
     Returns:
-      {"uar", "accuracy", "macro_f1"}: uar and accuracy are 1/C, macro_f1 is that of the expected
-      counts; NaN without an utterance.
+      {name of `CATEGORY_SCORES`: score of the expected counts}; NaN without an utterance.
     """
     if not len(truth):
-        return dict.fromkeys(("uar", "accuracy", "macro_f1"), float("nan"))
+        return dict.fromkeys(CATEGORY_SCORES, float("nan"))
     frequency = np.bincount(truth, minlength=num_categories) / len(truth)
     expected = np.outer(frequency, np.full(num_categories, 1 / num_categories))
-    return {
-        "uar": 1 / num_categories,
-        "accuracy": 1 / num_categories,
-        "macro_f1": macro_f1(expected),
-    }
+    # Of categories that do not occur, the expected recall is 1/C as well.
+    guess = 1 / num_categories
+    scores = {name: score(expected) for name, score in CATEGORY_SCORES.items()}
+    return {**scores, "uar": guess, "accuracy": guess}

@@ -76,8 +76,8 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 <section>
 <h2>Scores compared with guessing</h2>
 <div class="scroll"><table>
-<thead><tr><th></th><th class="num">UAR (UA)</th><th class="num">accuracy (WA)</th>
-<th class="num">macro F1</th></tr></thead>
+<thead><tr><th></th>
+{% for name in score_columns %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in scores %}
 <tr class="{{ "own" if row.own }}"><th>{{ row.name }}</th>
@@ -97,13 +97,17 @@ accuracy; accuracy is what they call WA. The test utterances of all folds are po
 <section>
 <h2>Dimensions</h2>
 <div class="scroll"><table>
-<thead><tr><th>dimension</th><th class="num">CCC</th><th class="num">95 % interval</th></tr></thead>
+<thead><tr><th>dimension</th><th class="num">CCC</th><th class="num">95 % interval</th>
+{% for name in dimension_columns.values() %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>{% for row in dimension_rows %}<tr><th>{{ row.name }}</th>
-<td class="num">{{ row.value }}</td><td class="num">{{ row.interval }}</td></tr>{% endfor %}</tbody>
+<td class="num">{{ row.value }}</td><td class="num">{{ row.interval }}</td>
+{% for kind in dimension_columns %}<td class="num">{{ row[kind] }}</td>{% endfor %}</tr>
+{% endfor %}</tbody>
 </table></div>
 {{ figure("dimensions", "Predicted against true arousal, dominance and valence") }}
 <p class="note">Concordance correlation over all test utterances that have a rating
-({{ metrics.num_with_dimensions }}), on the scale 0 to 1. Any constant prediction scores 0.
+({{ metrics.num_with_dimensions }}), on the scale 0 to 1; RMSE and MAE are errors. Any
+constant prediction has CCC 0.
 {% for note in undefined_notes %}<br>{{ note }}{% endfor %}</p>
 </section>
 {% endif %}
@@ -113,10 +117,12 @@ accuracy; accuracy is what they call WA. The test utterances of all folds are po
 <h2>Categories</h2>
 <div class="scroll"><table>
 <thead><tr><th>category</th><th class="num">utterances</th><th class="num">found</th>
-<th class="num">recall</th><th></th></tr></thead>
+<th class="num">recall</th><th></th><th class="num">precision</th><th class="num">F1</th></tr>
+</thead>
 <tbody>{% for row in class_rows %}<tr><th>{{ row.name }}</th><td class="num">{{ row.total }}</td>
 <td class="num">{{ row.found }}</td><td class="num">{{ row.recall }}</td>
-<td><div class="bar"><i style="width:{{ row.percent }}%"></i></div></td></tr>{% endfor %}</tbody>
+<td><div class="bar"><i style="width:{{ row.percent }}%"></i></div></td>
+<td class="num">{{ row.precision }}</td><td class="num">{{ row.f1 }}</td></tr>{% endfor %}</tbody>
 </table></div>
 {% if absent %}<p class="note">{{ absent | join(", ") }}: the recall is not defined, because there
 is no such utterance</p>{% endif %}

@@ -8,9 +8,16 @@ from sersl.core.display import one_line
 from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.metrics import UNRATED
 
-SCORES = {"uar": "UAR (UA)", "accuracy": "accuracy (WA)", "macro_f1": "macro F1"}
+SCORES = {
+    "uar": "UAR (UA)",
+    "accuracy": "accuracy (WA)",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+}
+DIMENSION_SCORES = {"ccc": "CCC", "pearson": "Pearson", "rmse": "RMSE", "mae": "MAE"}
 # What two sides of a fold may share, see sersl.corpora.protocols.division.check_overlap.
 CHECKS = {"speakers": "speakers", "audio": "recordings", "texts": "sentences"}
+_OTHERS = {kind: title for kind, title in DIMENSION_SCORES.items() if kind != "ccc"}
 NONE = "-"  # for a score that is not defined; a note has the reason
 _MOST_NAMES = 30
 
@@ -23,13 +30,14 @@ def score_table(results: Results) -> str:
     rows = _score_rows(results)
     if rows:
         lines.append(
-            f"{'':<14}" + "".join(f"{title + 5 * ' ':>24}" for title in SCORES.values()).rstrip()
+            f"{'':<14}" + "".join(f"{title + 5 * ' ':>21}" for title in SCORES.values()).rstrip()
         )
         for row in rows:
             cells = [f"{value} {note:<14}" for value, note in row["cells"]]
-            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>24}" for cell in cells).rstrip())
+            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>21}" for cell in cells).rstrip())
     for row in _dimension_rows(results):
-        lines.append(f"CCC {row['name']:<10}{row['value']:>10} {row['interval']:>13}")
+        rest = ", ".join(f"{title} {row[kind]}" for kind, title in _OTHERS.items())
+        lines.append(f"CCC {row['name']:<10}{row['value']:>10} {row['interval']:<14}  {rest}")
     if not lines:
         return "nothing to score: no utterance has a category or a rating"
     notes = [_spread_note(results), _missing_intervals_note(results), *_undefined_notes(results)]
@@ -68,9 +76,11 @@ def page_tables(results: Results) -> dict[str, Any]:
     class_rows = _class_rows(scores)
     return {
         "cards": _cards(results),
+        "score_columns": list(columns.values()),
         "scores": _score_rows(results),
         "interval_note": _interval_note(results),
         "spread_note": _spread_note(results),
+        "dimension_columns": _OTHERS,
         "dimension_rows": _dimension_rows(results),
         "undefined_notes": _undefined_notes(results),
         "class_rows": class_rows,
@@ -161,7 +171,12 @@ def _dimension_rows(results: Results) -> list[dict[str, str]]:
     ):
         return []  # nothing was rated, or nothing predicted
     return [
-        {"name": name, "value": _number(value), "interval": _interval(intervals[name])}
+        {
+            "name": name,
+            "value": _number(value),
+            "interval": _interval(intervals[name]),
+            **{kind: _number(results["metrics"][kind][name]) for kind in _OTHERS},
+        }
         for name, value in scores.items()
     ]
 
@@ -175,7 +190,7 @@ def _class_rows(scores: Results) -> list[dict[str, Any]]:
             "name": name,
             "total": sum(row),
             "found": row[i],
-            "recall": _number(scores["recall"][name]),
+            **{kind: _number(scores[kind][name]) for kind in ("recall", "precision", "f1")},
             "percent": round(100 * (scores["recall"][name] or 0)),
         }
         for i, (name, row) in enumerate(zip(confusion["names"], confusion["counts"], strict=True))

@@ -16,9 +16,9 @@ from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.version import __version__
-from sersl.corpora.labels import DIMENSIONS
-from sersl.eval import compare, metrics
+from sersl.eval import bootstrap, metrics
 from sersl.eval.predictions import Predictions, read_predictions
+from sersl.eval.scorer import Scorer, nested_scores
 from sersl.eval.workdir_files import (
     PREDICTIONS,
     SCHEMA,
@@ -58,11 +58,11 @@ def score(
     """
     known = [fold["fold"] for fold in folds]
     _check_folds(predictions, folds)
-    scorer = _Scorer(predictions)
+    scorer = Scorer(predictions)
     everything = np.arange(len(predictions))
     of_fold = {name: np.flatnonzero(predictions.text["fold"] == name) for name in known}
     genders = sorted(set(predictions.text["gender"]) - {""})
-    intervals = compare.confidence_intervals(scorer, predictions.groups, seed=seed)
+    intervals = bootstrap.confidence_intervals(scorer, predictions.groups, seed=seed)
     fingerprints = [corpus["fingerprint"] for corpus in corpora]
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -92,10 +92,10 @@ def score(
             for gender in genders
         },
         "confidence": {
-            "level": compare.LEVEL,
+            "level": bootstrap.LEVEL,
             "method": "percentile bootstrap over speakers",
-            "num_resamples": compare.NUM_RESAMPLES,
-            **_nested(intervals),
+            "num_resamples": bootstrap.NUM_RESAMPLES,
+            **nested_scores(intervals),
         },
         "baseline": scorer.baseline(),
         "init_from": init_from,
@@ -172,94 +172,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, "sersl": __version__}
 
 
-class _Scorer:
-    """Computes the scores of any rows of some predictions."""
-
-    def __init__(self, predictions: Predictions):
-        self._names = predictions.names
-        self._rated = ~np.isnan(predictions.truth).all(axis=1)
-        self._dimensions: list[tuple[str, np.ndarray, np.ndarray]] = []
-        if predictions.predicted is not None:
-            for name in predictions.dimensions:
-                i = DIMENSIONS.index(name)
-                self._dimensions.append(
-                    (name, predictions.truth[:, i], predictions.predicted[:, i])
-                )
-        text = predictions.text
-        self._labelled = (text["category"] != "") & bool(self._names)
-        self._truth = np.zeros(len(predictions), np.int64)
-        self._predicted = np.zeros(len(predictions), np.int64)
-        where = self._labelled
-        self._truth[where] = metrics.indices(text["category"][where], self._names)
-        self._predicted[where] = metrics.indices(text["predicted"][where], self._names)
-
-    def __call__(self, rows: np.ndarray) -> dict[str, float]:
-        """Computes flat scores of rows [n]; NaN where one is not defined."""
-        scores: dict[str, float] = {}
-        if self._labelled.any():
-            scores.update(metrics.category_scores(*self._pairs(rows), len(self._names)))
-        for name, truth, predicted in self._dimensions:
-            scores[f"ccc.{name}"] = metrics.ccc(truth[rows], predicted[rows])
-        return scores
-
-    def nested(self, rows: np.ndarray) -> dict[str, Any]:
-        """Computes the scores of rows [n] as in results.json, with reasons in "undefined"."""
-        reasons = {}
-        if self._labelled.any() and not self._labelled[rows].any():
-            reasons["categories"] = "no utterance has a category"
-        for name, truth, predicted in self._dimensions:
-            reasons[f"ccc.{name}"] = metrics.undefined_ccc(truth[rows], predicted[rows])
-        undefined = {name: reason for name, reason in reasons.items() if reason}
-        scores = _nested(self(rows))
-        return {**scores, "undefined": undefined} if undefined else scores
-
-    def per_category(self, rows: np.ndarray) -> dict[str, Any]:
-        """Counts rows [n] and computes their recalls and confusion matrix."""
-        counts = {
-            "num_with_category": int(self._labelled[rows].sum()),
-            "num_with_dimensions": int(self._rated[rows].sum()),
-        }
-        if not self._labelled.any():
-            return counts
-        truth, predicted = self._pairs(rows)
-        confusion = metrics.confusion_matrix(truth, predicted, len(self._names))
-        recall = metrics.recalls(confusion).tolist()
-        return {
-            **counts,
-            "recall": dict(zip(self._names, recall, strict=True)),
-            "confusion": {"names": list(self._names), "counts": confusion.tolist()},
-        }
-
-    def baseline(self) -> dict[str, Any]:
-        """Computes the scores of guessing."""
-        if not self._labelled.any():
-            return {}
-        truth = self._truth[self._labelled]
-        return {
-            "majority": metrics.majority_baseline(truth, self._names),
-            "chance": metrics.chance_baseline(truth, len(self._names)),
-        }
-
-    def _pairs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rows = rows[self._labelled[rows]]
-        return self._truth[rows], self._predicted[rows]
-
-
-def _nested(scores: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in scores.items() if not name.startswith("ccc.")}
-    return {
-        **flat,
-        "ccc": {name[4:]: value for name, value in scores.items() if name.startswith("ccc.")},
-    }
-
-
 def _mean_over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Averages scores over the folds in which they are defined.
 
     The standard deviation is that of the population; of a single fold there is none.
     """
     summary = {}
-    for name in ("uar", "accuracy", "macro_f1"):
+    for name in metrics.CATEGORY_SCORES:
         values = [fold[name] for fold in per_fold if name in fold and not math.isnan(fold[name])]
         if values:
             summary[name] = {

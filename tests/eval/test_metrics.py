@@ -1,12 +1,13 @@
 import math
 
+import audmetric
 import numpy as np
 import pytest
 from sklearn import metrics as reference
 
 from sersl.core.errors import UserError
 from sersl.eval import metrics
-from tests.tolerances import FP32
+from tests.tolerances import FP32, METRIC
 
 NAMES = ("angry", "happy", "sad", "neutral")
 
@@ -150,3 +151,56 @@ def test_indices_when_a_name_is_unknown_then_the_nearest_is_named():
     np.testing.assert_array_equal(metrics.indices(["sad", "angry"], NAMES), [2, 0])
     with pytest.raises(UserError, match="did you mean 'happy'"):
         metrics.indices(["hapy"], NAMES)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+@pytest.mark.parametrize("num_predicted", [4, 2])  # 2: two categories are never predicted
+def test_category_scores_when_compared_with_scikit_learn_and_audmetric_then_equal(num_predicted):
+    random = np.random.default_rng(3)
+    truth = random.choice(4, 500, p=[0.6, 0.2, 0.15, 0.05])
+    predicted = np.where(random.random(500) < 0.5, truth, random.integers(0, 4, 500))
+    predicted = predicted % num_predicted
+    scores = metrics.category_scores(truth, predicted, 4)
+    weighted = reference.f1_score(truth, predicted, average="weighted")
+    np.testing.assert_allclose(scores["weighted_f1"], weighted, **METRIC)
+    macro = reference.f1_score(truth, predicted, average="macro")
+    np.testing.assert_allclose(scores["macro_f1"], macro, **METRIC)
+    uar = audmetric.unweighted_average_recall(truth, predicted)
+    np.testing.assert_allclose(scores["uar"], uar, **METRIC)
+    np.testing.assert_allclose(scores["accuracy"], audmetric.accuracy(truth, predicted), **METRIC)
+    confusion = metrics.confusion_matrix(truth, predicted, 4)
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        truth, predicted, zero_division=np.nan
+    )
+    np.testing.assert_allclose(metrics.precisions(confusion), precision, **METRIC)
+    np.testing.assert_allclose(metrics.recalls(confusion), recall, **METRIC)
+    # scikit-learn's F1 of a category that is never predicted is 0, as ours.
+    np.testing.assert_allclose(metrics.f1_scores(confusion), f1, **METRIC)
+
+
+def test_dimension_scores_when_compared_with_scikit_learn_and_audmetric_then_equal():
+    random = np.random.default_rng(4)
+    truth = random.random(300)
+    predicted = 0.4 * truth + 0.3 + 0.2 * random.normal(size=300)
+    unrated = truth.copy()
+    unrated[::3] = np.nan
+    known = ~np.isnan(unrated)
+    x, y = truth[known], predicted[known]
+    ccc = audmetric.concordance_cc(x, y)
+    np.testing.assert_allclose(metrics.ccc(unrated, predicted), ccc, **METRIC)
+    pearson = audmetric.pearson_cc(x, y)
+    np.testing.assert_allclose(metrics.pearson(unrated, predicted), pearson, **METRIC)
+    rmse = reference.root_mean_squared_error(x, y)
+    np.testing.assert_allclose(metrics.rmse(unrated, predicted), rmse, **METRIC)
+    mae = audmetric.mean_absolute_error(x, y)
+    np.testing.assert_allclose(metrics.mae(unrated, predicted), mae, **METRIC)
+
+
+def test_dimension_scores_when_a_side_is_constant_then_correlations_stay_undefined():
+    constant, varied = np.full(20, 0.5), np.linspace(0, 1, 20)
+    assert np.isnan(metrics.ccc(constant, varied)) and np.isnan(metrics.pearson(constant, varied))
+    assert metrics.ccc(varied, constant) == 0.0
+    assert np.isnan(metrics.pearson(varied, constant))
+    assert metrics.rmse(varied, constant) == pytest.approx(varied.std())
+    nothing = np.full(20, np.nan)
+    assert all(np.isnan(score(nothing, varied)) for score in metrics.DIMENSION_SCORES.values())

@@ -136,7 +136,7 @@ def test_table_when_scores_are_not_defined_then_a_dash_and_the_reason(tmp_path):
     assert results["metrics"]["ccc"]["arousal"] is None
     assert results["metrics"]["undefined"] == {"ccc.arousal": "all ratings are the same"}
     table = score_table(results)
-    assert re.search(r"CCC arousal +- +-\n", table)
+    assert re.search(r"CCC arousal +- +- +Pearson -, RMSE 0.\d+, MAE 0.\d+\n", table)
     assert "CCC arousal is not defined, because all ratings are the same" in table
     assert re.search(r"this model +0\.\d{3} - ", table)
     assert "no intervals: there is only one speaker to draw" in table
@@ -159,7 +159,7 @@ def test_table_when_a_fold_has_no_category_then_the_mean_is_over_the_others(tmp_
     assert mean["std"] == pytest.approx(np.sqrt(np.mean(np.square(uar - np.mean(uar)))))
     assert "±: population standard deviation over the 3 folds" in score_table(results)
     text = report.write_report(tmp_path).read_text()
-    assert "fold 2: UAR (UA), accuracy (WA), macro F1 are not defined" in text
+    assert "fold 2: UAR (UA), accuracy (WA), macro F1, weighted F1 are not defined" in text
 
 
 def test_table_when_printed_then_model_majority_and_chance_are_rows(run):
