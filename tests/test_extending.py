@@ -24,7 +24,7 @@ SECTIONS = {
 EXPECTED = {
     "An objective": r"slowness \d\.\d{3}",
     "A corpus": r"4 utterances of \['anna', 'ben'\]",
-    "A pooling": r"vectors \(4, 8\) per frame \(4, 60, 8\)",
+    "A pooling": r"vectors \(4, 16\) per frame \(4, 60, 16\)",
     "A head": r"scores \(2, 4\)",
     "An encoder": r"hidden states \(3, 1, 50, 16\)",
     "A frontend": r"features \(1, 50, 400\) hidden states \(3, 1, 50, 16\)",

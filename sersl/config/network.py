@@ -135,12 +135,13 @@ class PoolingConfig(Settings):
 
     kind: str = setting(
         "attentive_statistics",
-        "mean, statistics (mean and standard deviation of each layer) or attentive_statistics.",
+        "mean, max, statistics (mean and standard deviation), attention, attentive_statistics, "
+        "multi_head_attention, attentive_correlation (of channels) or tokens (learned queries).",
     )
     layers: str = setting(
         "weighted",
         "weighted: learned weighted sum of all layers. last: the last layer alone. all: the "
-        "vectors of all layers one after the other, with kind statistics.",
+        "vectors of all layers one after the other, with kind mean, max or statistics.",
         choices=("weighted", "last", "all"),
     )
     standardize_layers: bool = setting(
@@ -148,8 +149,8 @@ class PoolingConfig(Settings):
     )
     standardize_outputs: bool = setting(
         False,
-        "statistics: standardize each pooled number by its mean and deviation over the training "
-        "utterances, which needs kept outputs of a frozen encoder.",
+        "mean, max, statistics: standardize each pooled number by its mean and deviation over the "
+        "training utterances, which needs kept outputs of a frozen encoder.",
     )
     projection: int = setting(
         0,
@@ -158,8 +159,18 @@ class PoolingConfig(Settings):
         at_most=65_536,
     )
     hidden: int = setting(
-        64, "Hidden units of the attention of attentive_statistics.", at_least=1, at_most=65_536
+        64,
+        "Hidden units of attention, attentive_statistics and attentive_correlation.",
+        at_least=1,
+        at_most=65_536,
     )
+    num_heads: int = setting(
+        4,
+        "Heads of multi_head_attention, attentive_correlation and tokens.",
+        at_least=1,
+        at_most=1024,
+    )
+    num_tokens: int = setting(4, "Learned queries of tokens.", at_least=1, at_most=1024)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,6 +103,8 @@ class OutputStore:
             "layers": "last" if pooling.layers == "last" else "all",
             "standardize_layers": pooling.standardize_layers and pooling.layers != "last",
             "shape": dataclasses.asdict(self.shape),
+            # One vector of a layer was always the mean, before there were maxima.
+            **({"statistic": "maximum"} if pooling.kind == "max" else {}),
         }
 
     def open(self, source: CorpusSource, say: Callable[[str], None]) -> OutputReader:

@@ -36,7 +36,8 @@ class EmotionOutput(NamedTuple):
       category: [B, C] logits; C = 0 for a model without categories.
       dimensions: [B, D], in 0..1 where `heads.bounded`, in the order of the model's dimensions.
       embedding: [B, E], the pooled vector, input of the heads.
-      frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding.
+      frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding;
+        T = 0 where the pooling gives no vector per frame.
     """
 
     category: jax.Array
@@ -143,8 +144,8 @@ class EmotionModel(nnx.Module):
         encoded = self.encoder(waveform, valid, key=encoder_key)
         embedding, local = self.pooling(encoded.hidden_states, encoded.valid)
         category, dimensions = self._predict(embedding, key)
-        frames = jnp.zeros((*local.shape[:2], 0))
-        if self.num_categories:
+        frames = jnp.zeros((len(embedding), 0, self.num_categories))
+        if self.num_categories and local is not None:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
         return EmotionOutput(category, dimensions, embedding, frames)
 

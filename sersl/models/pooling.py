@@ -1,6 +1,6 @@
 """Frames of all layers to one vector per utterance, and to one per moment of it."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,32 +8,46 @@ from flax import nnx
 
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.models.frame_weights import WEIGHTS
 from sersl.models.layers import Linear, standardize
-
-# Frames that a local vector looks at: 25 on each side, about one second.
-LOCAL_FRAMES = 51
-MIN_VARIANCE = 1e-5  # under the root of the deviation, whose gradient is infinite at 0
+from sersl.models.moments import (
+    MIN_VARIANCE,
+    correlations,
+    exponential_weights,
+    local_maximum,
+    local_moments,
+    whole_deviation,
+    whole_maximum,
+    whole_mean,
+)
 
 
 class Kind(NamedTuple):
     """What a pooling computes.
 
     Attributes:
-      attentive: weight frames by learned attention, instead of equally.
-      deviation: append the standard deviation to the mean.
-      by_layer: pool each layer, then sum the layers, instead of the other way round.
+      weights: of the frames: all equal; by learned attention; by one query per head on a slice of
+        the channels (heads); by learned tokens.
+      statistic: weighted mean; mean and standard deviation; maximum; or correlation of every pair
+        of channels.
     """
 
-    attentive: bool
-    deviation: bool
-    by_layer: bool
+    weights: Literal["equal", "attention", "heads", "tokens"]
+    statistic: Literal["mean", "deviation", "maximum", "correlation"]
 
 
 KINDS = {
-    "mean": Kind(attentive=False, deviation=False, by_layer=False),
-    "statistics": Kind(attentive=False, deviation=True, by_layer=True),
-    "attentive_statistics": Kind(attentive=True, deviation=True, by_layer=False),
+    "mean": Kind("equal", "mean"),
+    "max": Kind("equal", "maximum"),
+    "statistics": Kind("equal", "deviation"),
+    "attention": Kind("attention", "mean"),
+    "attentive_statistics": Kind("attention", "deviation"),
+    "multi_head_attention": Kind("heads", "mean"),
+    "attentive_correlation": Kind("attention", "correlation"),
+    "tokens": Kind("tokens", "mean"),
 }
+# Vectors of a layer that describe an utterance completely, where frames have equal weights.
+_NUM_VECTORS = {"mean": 1, "maximum": 1, "deviation": 2}
 
 
 class Pooling(nnx.Module):
@@ -42,13 +56,15 @@ class Pooling(nnx.Module):
     The weighted sum of layers uses a softmax that starts uniform. With
     `pooling.standardize_layers`, each layer is standardized first, since the norm of frames grows
     with depth in a pre-norm Transformer. An optional projection maps each frame before pooling.
-    "statistics" takes the mean and the standard deviation of each layer and then sums the layers,
-    or lines them up, so that what it needs of an utterance is two vectors per layer. With
-    `pooling.standardize_outputs`, `center` and `scale` are those of the training utterances, which
-    fine-tuning sets, and never train.
+    Where frames have equal weights and are not projected, each layer is pooled first; then the
+    layers are summed, or lined up, so that what this needs of an utterance is one or two vectors
+    per layer. With `pooling.standardize_outputs`, `center` and `scale` are those of the training
+    utterances, which fine-tuning sets, and never train.
 
     Source: layers as in SUPERB (2105.01051, sec. 2); the projection as in the classification heads
-    of transformers; attentive statistics as in Okabe et al. 2018 (1803.10963), eq. 5-9, with tanh.
+    of transformers; attention and attentive statistics as in Okabe et al. 2018 (1803.10963), eq.
+    5-9, with tanh; attentive correlation as in Kakouros et al. 2023 (2211.01756), whose four
+    attention heads are merged by logsumexp; differs: without its dropout of channels.
     """
 
     def __init__(self, num_layers: int, width: int, config: PoolingConfig, *, key: jax.Array):
@@ -57,7 +73,7 @@ class Pooling(nnx.Module):
         Args:
           num_layers: L of the encoder, which hands over L + 1 hidden states.
           width: D of the encoder.
-          config: kind, layers, projection, hidden units of the attention.
+          config: kind, layers, projection, hidden units and heads of the attention.
           key: PRNG key of the initial weights.
 
         Raises:
@@ -67,6 +83,7 @@ class Pooling(nnx.Module):
             raise unknown_name("pooling.kind", config.kind, KINDS)
         self.config = config
         self._check()
+        kind = KINDS[config.kind]
         if config.layers == "weighted":
             self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))
         if config.projection:
@@ -74,19 +91,24 @@ class Pooling(nnx.Module):
                 width, config.projection, axes=("embed", None), key=jax.random.fold_in(key, 2)
             )
             width = config.projection
-        self.num_outputs = width * (2 if self._kind.deviation else 1)
+        self.num_outputs = _num_outputs(kind, width, config)
         if config.layers == "all":
             self.num_outputs *= num_layers + 1
         if config.standardize_outputs:
             shape = (1 if config.layers == "last" else num_layers + 1, self.count_vectors, width)
             self.center = nnx.Param(jnp.zeros(shape), axes=(None, None, "embed"))
             self.scale = nnx.Param(jnp.ones(shape), axes=(None, None, "embed"))
-        if self._kind.attentive:
+        if kind.weights == "attention":
             keys = jax.random.split(key)
+            merged = config.num_heads if kind.statistic == "correlation" else 1
             self.attention_hidden = Linear(width, config.hidden, axes=("embed", None), key=keys[0])
-            self.attention_score = Linear(config.hidden, 1, axes=(None, None), key=keys[1])
+            self.attention_score = Linear(config.hidden, merged, axes=(None, None), key=keys[1])
+        elif kind.weights != "equal":
+            self.weights = WEIGHTS[kind.weights](width, config, key=key)
 
-    def __call__(self, hidden_states: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, hidden_states: jax.Array, valid: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
         """Pools a batch.
 
         Args:
@@ -96,25 +118,23 @@ class Pooling(nnx.Module):
         Returns:
           (float32 [B, E] over the real frames of each utterance, a finite vector without meaning
           where there is none; float32 [B, T, E], the same over the real ones of the 51 frames
-          around each frame, with the same attention before it is normalized). E is D, or the width
-          of the projection; twice that (mean, then standard deviation) with `Kind.deviation`.
+          around each frame, with the same attention before it is normalized, or None for
+          correlations, which are too many). E is `num_outputs`.
         """
-        if self._kind.by_layer:
+        if self._layers_first:
             whole = self.of_outputs(self.outputs(hidden_states, valid), valid)
             return whole, self._local_by_layer(hidden_states, valid)
         x = self._mix(hidden_states)
         if self.config.projection:
             x = self.projection(x)
-        real = valid.astype(jnp.float32)
-        if self._kind.attentive:
-            score = self.attention_score(jnp.tanh(self.attention_hidden(x)))[..., 0]
-            # Padding weighs exp(-inf) = 0; the largest is subtracted against overflow, and a row
-            # without real frames has none.
-            largest = jnp.where(valid, score, -jnp.inf).max(1, keepdims=True)
-            largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
-            largest = jax.lax.stop_gradient(largest)
-            real = jnp.where(valid, jnp.exp(jnp.where(valid, score, 0.0) - largest), 0.0)
-        return self._whole(x, real), self._local(x, real)
+        if self._kind.statistic == "correlation":
+            return correlations(x, self._attention(x, valid)), None
+        values, weights = self._weigh(x, valid)
+        found = [whole_mean(values, weights)]
+        deviation = self._kind.statistic == "deviation"
+        if deviation:
+            found.append(whole_deviation(values, weights, found[0]))
+        return self._join(found), self._join(local_moments(values, weights, deviation=deviation))
 
     def outputs(self, hidden_states: jax.Array, valid: jax.Array) -> jax.Array:
         """Computes what the pooling needs of an encoder, which depends on no parameter of its own.
@@ -124,16 +144,19 @@ class Pooling(nnx.Module):
           valid: bool [B, T].
 
         Returns:
-          [B, L', F, D], with the layers that are read: the mean over real frames of each layer, or
-          mean and standard deviation (F = 1 or 2, float32), or all frames (F = T) for attention.
+          [B, L', F, D], with the layers that are read: mean, maximum, or mean and standard
+          deviation over the real frames of each layer (F = 1 or 2, float32), or all frames (F = T)
+          for attention.
         """
         states = hidden_states[-1:] if self.config.layers == "last" else hidden_states
-        if self._kind.attentive:
+        if not self.count_vectors:
             return jnp.moveaxis(states, 0, 1)
         states = self._standardized(states)
+        if self._kind.statistic == "maximum":
+            return jnp.moveaxis(whole_maximum(states, valid), 0, 1)[:, :, None]
         share = valid / jnp.maximum(valid.sum(1, keepdims=True), 1)
         mean = jnp.einsum("bt,lbtd->lbd", share, states)
-        if not self._kind.deviation:
+        if self._kind.statistic == "mean":
             return jnp.moveaxis(mean, 0, 1)[:, :, None]
         variance = jnp.einsum("bt,lbtd->lbd", share, jnp.square(states - mean[:, :, None]))
         return jnp.stack([mean, jnp.sqrt(variance + MIN_VARIANCE)], axis=2).swapaxes(0, 1)
@@ -148,7 +171,7 @@ class Pooling(nnx.Module):
         Returns:
           float32 [B, E], as the first result of a call on the hidden states.
         """
-        if self._kind.attentive:
+        if not self.count_vectors:
             return self(jnp.moveaxis(outputs, 1, 0), valid)[0]
         outputs = outputs.astype(jnp.float32)
         if self.config.standardize_outputs:
@@ -162,11 +185,15 @@ class Pooling(nnx.Module):
     @property
     def count_vectors(self) -> int:
         """Number of vectors that `outputs` gives of each layer; 0: one for each frame."""
-        return 0 if self._kind.attentive else 1 + self._kind.deviation
+        return _NUM_VECTORS[self._kind.statistic] if self._kind.weights == "equal" else 0
 
     @property
     def _kind(self) -> Kind:
         return KINDS[self.config.kind]
+
+    @property
+    def _layers_first(self) -> bool:
+        return self.count_vectors > 0 and not self.config.projection
 
     def _mix(self, hidden_states):
         if self.config.layers == "last":
@@ -184,46 +211,71 @@ class Pooling(nnx.Module):
             states = standardize(states)
         return states.astype(jnp.float32)
 
-    def _whole(self, x, weights):
-        total = weights.sum(1, keepdims=True)
-        share = weights / jnp.where(total > 0, total, 1.0)
-        mean = jnp.einsum("bt,btd->bd", share, x)
-        if not self._kind.deviation:
-            return mean
-        # Around the mean, not as a difference of squares, which loses digits.
-        variance = jnp.einsum("bt,btd->bd", share, jnp.square(x - mean[:, None]))
-        return jnp.concatenate([mean, jnp.sqrt(variance + MIN_VARIANCE)], axis=-1)
+    def _attention(self, x, valid):
+        scores = self.attention_score(jnp.tanh(self.attention_hidden(x)))
+        merged = scores[..., 0] if scores.shape[-1] == 1 else jax.nn.logsumexp(scores, axis=-1)
+        return exponential_weights(merged, valid)
+
+    def _weigh(self, x, valid):
+        """Returns values [B, T, H, d] and weights [B, T, K, H] of frames [B, T, D]."""
+        if self._kind.weights == "equal":
+            return x[:, :, None], valid.astype(jnp.float32)[..., None, None]
+        if self._kind.weights == "attention":
+            return x[:, :, None], self._attention(x, valid)[..., None, None]
+        scores, values = self.weights(x)
+        return values, exponential_weights(scores, valid)
+
+    def _join(self, moments):
+        """Lines up moments [..., K, H, d], mean first: [..., E]."""
+        if self._kind.weights in WEIGHTS:
+            return jnp.concatenate([self.weights.join(one) for one in moments], axis=-1)
+        return jnp.concatenate([one[..., 0, 0, :] for one in moments], axis=-1)
 
     def _local_by_layer(self, hidden_states, valid):
         states = hidden_states[-1:] if self.config.layers == "last" else hidden_states
-        real, states = valid.astype(jnp.float32), self._standardized(states)
-        local = jax.lax.map(lambda x: self._local(x, real), states)
-        layers, rows, frames, _ = local.shape
-        moments = jnp.moveaxis(local, 0, 2).reshape(rows * frames, layers, self.count_vectors, -1)
+        states = self._standardized(states)
+
+        def local(x):
+            if self._kind.statistic == "maximum":
+                return local_maximum(x, valid)
+            deviation = self._kind.statistic == "deviation"
+            return self._join(local_moments(*self._weigh(x, valid), deviation=deviation))
+
+        found = jax.lax.map(local, states)
+        layers, rows, frames, _ = found.shape
+        moments = jnp.moveaxis(found, 0, 2).reshape(rows * frames, layers, self.count_vectors, -1)
         return self.of_outputs(moments, valid).reshape(rows, frames, -1)
 
     def _check(self) -> None:
         config = self.config
-        if self._kind.by_layer and config.projection:
+        if config.projection and config.kind in ("max", "statistics"):
             raise UserError(
                 f"pooling.projection={config.projection} maps frames, and pooling.kind="
                 f"{config.kind} pools them first: set it to 0, or take another kind"
             )
-        if not self._kind.by_layer and (config.layers == "all" or config.standardize_outputs):
-            raise UserError(
-                f"pooling.layers='all' and pooling.standardize_outputs do not go with pooling.kind="
-                f"{config.kind!r}, which pools the sum of layers: set pooling.kind to 'statistics'"
-            )
+        if self._layers_first or (config.layers != "all" and not config.standardize_outputs):
+            return
+        projected = " and a projection" if config.projection else ""
+        raise UserError(
+            f"pooling.layers='all' and pooling.standardize_outputs do not go with pooling.kind="
+            f"{config.kind!r}{projected}, which pools the sum of layers: set pooling.kind to "
+            "'mean', 'max' or 'statistics', without pooling.projection"
+        )
 
-    def _local(self, x, weights):
-        frames = jnp.arange(x.shape[1])
-        near = jnp.abs(frames[:, None] - frames) <= LOCAL_FRAMES // 2
-        local = weights[:, None, :] * near
-        total = local.sum(2, keepdims=True)
-        share = local / jnp.where(total > 0, total, 1.0)
-        mean = jnp.einsum("bts,bsd->btd", share, x)
-        if not self._kind.deviation:
-            return mean
-        variance = jnp.einsum("bts,bsd->btd", share, jnp.square(x)) - jnp.square(mean)
-        deviation = jnp.sqrt(jnp.maximum(variance, 0.0) + MIN_VARIANCE)
-        return jnp.concatenate([mean, deviation], axis=-1)
+
+def gives_frames(config: PoolingConfig) -> bool:
+    """Tells whether the pooling also gives a vector per frame."""
+    return KINDS[config.kind].statistic != "correlation"
+
+
+def _num_outputs(kind: Kind, width: int, config: PoolingConfig) -> int:
+    """Counts E of one layer."""
+    if kind.statistic == "correlation":
+        if width < 2:
+            raise UserError(
+                f"pooling.kind={config.kind!r} compares channels, and pooling.projection={width} "
+                "leaves one: set it to 2 or more"
+            )
+        return width * (width - 1) // 2
+    tokens = config.num_tokens if kind.weights == "tokens" else 1
+    return width * tokens * (2 if kind.statistic == "deviation" else 1)

@@ -15,6 +15,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
+from sersl.models.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.starting_weights import corpora_of_model, labels_of
 
@@ -63,6 +64,12 @@ class ModelAnnotator:
                 f"model {folder} cannot measure {measure!r}, for it predicts "
                 f"{', '.join((*categories, *dimensions)) or 'nothing'}: take another --measure of "
                 f"{', '.join(MEASURES)}, or another model"
+            )
+        pooling = released.architecture.pooling
+        if pooling is None or not gives_frames(pooling):
+            raise UserError(
+                f"model {folder} pools by the correlation of channels, which gives no scores per "
+                "frame: take another model"
             )
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure

@@ -5,7 +5,8 @@ import pytest
 
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError
-from sersl.models.pooling import KINDS, LOCAL_FRAMES, Pooling
+from sersl.models.moments import LOCAL_FRAMES
+from sersl.models.pooling import KINDS, Pooling, gives_frames
 from tests.models.small import compiled
 from tests.tolerances import FP32
 
@@ -15,7 +16,7 @@ VALID = np.arange(T) < np.array([70, 40, 1])[:, None]
 
 
 def pooling(kind, layers):
-    config = PoolingConfig(kind=kind, layers=layers, hidden=5)
+    config = PoolingConfig(kind=kind, layers=layers, hidden=5, num_heads=2, num_tokens=3)
     return compiled(Pooling(L, D, config, key=jax.random.key(0)))
 
 
@@ -36,18 +37,57 @@ def reference(params, kind, layers, frames):
             each, shares = (frames - mean) / np.sqrt(var + 1e-5), weights / weights.sum()
         deviation = np.sqrt(each.var(1) + 1e-5)
         return shares @ np.concatenate([each.mean(1), deviation], axis=1)
+    if kind == "max":
+        if layers == "last":
+            return x.max(0)
+        standardized = (frames - mean) / np.sqrt(var + 1e-5)
+        return weights / weights.sum() @ standardized.max(1)
+    if kind == "multi_head_attention":
+        slices = x.reshape(len(x), 2, -1)
+        return np.concatenate(
+            [
+                softmax(slices[:, h] @ query / np.sqrt(len(query))) @ slices[:, h]
+                for h, query in enumerate(params["weights"]["queries"])
+            ]
+        )
+    if kind == "tokens":
+        linear = {n: params["weights"][n] for n in ("key", "value", "output")}
+        keys, values = (
+            (x @ linear[n]["kernel"] + linear[n]["bias"]).reshape(len(x), 2, -1)
+            for n in ("key", "value")
+        )
+        vectors = []
+        for token in params["weights"]["tokens"]:
+            heads = [
+                softmax(keys[:, h] @ token[h] / np.sqrt(len(token[h]))) @ values[:, h]
+                for h in range(2)
+            ]
+            vectors.append(
+                np.concatenate(heads) @ linear["output"]["kernel"] + linear["output"]["bias"]
+            )
+        return np.concatenate(vectors)
     hidden, score = params["attention_hidden"], params["attention_score"]
     scores = np.tanh(x @ hidden["kernel"] + hidden["bias"]) @ score["kernel"] + score["bias"]
-    share = np.exp(scores) / np.exp(scores).sum()
+    share = softmax(np.log(np.exp(scores).sum(1)))[:, None]
     mean = (share * x).sum(0)
+    if kind == "attention":
+        return mean
+    if kind == "attentive_correlation":
+        covariance = (share * (x - mean)).T @ (x - mean)
+        deviation = np.sqrt(np.diag(covariance) + 1e-5)
+        return (covariance / np.outer(deviation, deviation))[np.triu_indices(x.shape[1], 1)]
     deviation = np.sqrt((share * (x - mean) ** 2).sum(0) + 1e-5)
     return np.concatenate([mean, deviation])
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layers", ["weighted", "last"])
 def test_pooling_when_it_pools_what_outputs_gave_then_as_on_the_hidden_states(kind, layers):
-    config = PoolingConfig(kind=kind, layers=layers, hidden=5)
+    config = PoolingConfig(kind=kind, layers=layers, hidden=5, num_heads=2)
     model = Pooling(L, D, config, key=jax.random.key(0))
     outputs = jax.jit(model.outputs)(STATES, VALID)
     count = model.count_vectors or T
@@ -60,8 +100,13 @@ def test_pooling_when_it_pools_what_outputs_gave_then_as_on_the_hidden_states(ki
     ("settings", "sentence"),
     [
         ({"kind": "statistics", "projection": 4}, r"pooling\.projection=4 maps frames"),
-        ({"kind": "mean", "layers": "all"}, "set pooling.kind to 'statistics'"),
-        ({"kind": "mean", "standardize_outputs": True}, "set pooling.kind to 'statistics'"),
+        ({"kind": "max", "projection": 4}, r"pooling\.projection=4 maps frames"),
+        ({"kind": "attention", "layers": "all"}, "set pooling.kind to 'mean', 'max' or 'stat"),
+        ({"kind": "attention", "standardize_outputs": True}, "set pooling.kind to 'mean', 'max'"),
+        ({"kind": "mean", "layers": "all", "projection": 4}, "'mean' and a projection, which"),
+        ({"kind": "multi_head_attention"}, r"num_heads=4 does not divide the 6 channels"),
+        ({"kind": "tokens"}, r"num_heads=4 does not divide the 6 channels"),
+        ({"kind": "attentive_correlation", "projection": 1}, r"projection=1 leaves one"),
     ],
 )
 def test_pooling_when_settings_do_not_go_with_the_kind_then_user_error(settings, sentence):
@@ -93,10 +138,13 @@ def test_pooling_when_compared_with_numpy_then_equal_whole_and_local(kind, layer
         params["layer_weights"] = jnp.array([0.3, -0.5, 0.9])
     plain = jax.tree.map(np.asarray, params)
     whole, local = pool(params, STATES, VALID)
+    assert (local is not None) == gives_frames(PoolingConfig(kind=kind))
     for b in range(B):
         real = np.flatnonzero(VALID[b])
         expected = reference(plain, kind, layers, STATES[:, b, real])
         np.testing.assert_allclose(whole[b], expected, **FP32)
+        if local is None:
+            continue
         for t in real[::13]:
             near = real[np.abs(real - t) <= LOCAL_FRAMES // 2]
             expected = reference(plain, kind, layers, STATES[:, b, near])
@@ -104,13 +152,36 @@ def test_pooling_when_compared_with_numpy_then_equal_whole_and_local(kind, layer
             np.testing.assert_allclose(local[b, t], expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["mean", "attentive_statistics"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pooling_when_padding_changes_then_no_vector_does(kind):
+    params, pool = pooling(kind, "weighted")
+    changed = np.where(VALID[None, :, :, None], STATES, 1e3)
+    for found, expected in zip(
+        pool(params, changed, VALID), pool(params, STATES, VALID), strict=True
+    ):
+        if found is not None:
+            real = VALID if found.ndim == 3 else slice(None)
+            np.testing.assert_array_equal(found[real], expected[real])
+
+
+@pytest.mark.parametrize("kind", ["mean", "max"])
+def test_pooling_when_all_layers_are_lined_up_then_one_vector_for_each(kind):
+    config = PoolingConfig(kind=kind, layers="all", standardize_layers=False)
+    model = Pooling(L, D, config, key=jax.random.key(0))
+    whole, local = model(STATES, VALID)
+    real = [STATES[:, b, VALID[b]] for b in range(B)]
+    expected = [(x.mean(1) if kind == "mean" else x.max(1)).ravel() for x in real]
+    np.testing.assert_allclose(whole, np.stack(expected), **FP32)
+    assert local.shape == (B, T, (L + 1) * D) == (B, T, model.num_outputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_pooling_when_frame_is_constant_then_gradient_is_finite(kind):
     params, pool = pooling(kind, "weighted")
     constant = np.ones_like(STATES)
 
     def loss(params, states):
-        return sum(jnp.sum(x) for x in pool(params, states, VALID))
+        return sum(jnp.sum(x) for x in pool(params, states, VALID) if x is not None)
 
     gradients = jax.grad(loss, argnums=(0, 1))(params, constant)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
@@ -118,7 +189,7 @@ def test_pooling_when_frame_is_constant_then_gradient_is_finite(kind):
 
 def test_pooling_when_name_is_unknown_then_user_error():
     with pytest.raises(UserError, match=r"pooling\.kind"):
-        pooling("max", "last")
+        pooling("median", "last")
     with pytest.raises(UserError, match=r"pooling\.layers"):
         pooling("mean", "first")
 

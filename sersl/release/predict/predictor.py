@@ -13,6 +13,7 @@ from flax import nnx
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
+from sersl.models.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
 from sersl.release.predict.padding import fixed_length, padded_batch
@@ -71,6 +72,8 @@ class Model:
         self.dimensions = released.architecture.dimensions
         self.num_layers = released.architecture.encoder.num_layers
         self.has_heads = released.architecture.heads is not None
+        pooling = released.architecture.pooling
+        self._gives_frames = pooling is not None and gives_frames(pooling)
         params = released.params if self.has_heads else released.params["encoder"]
         self._graph = nnx.graphdef(released.architecture.for_this_machine().build())
         self._params = jax.tree.map(jnp.asarray, params)
@@ -142,12 +145,17 @@ class Model:
           One answer per source, in order, while later ones are still to be read.
 
         Raises:
-          UserError: wrong arguments, or a model without heads.
+          UserError: wrong arguments, or a model without heads, or without scores per frame.
         """
         if not self.has_heads:
             raise UserError(
                 "this model is an encoder without heads, which predicts nothing: fine-tune it "
                 "(`sersl finetune --config.init_from=...`), or take its embeddings"
+            )
+        if frames and not self._gives_frames:
+            raise UserError(
+                "this model pools by the correlation of channels, which gives no scores per frame: "
+                "ask without frames, or with a window"
             )
         _check_process(self._process)
         check_window(window, hop)

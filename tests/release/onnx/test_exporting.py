@@ -67,6 +67,11 @@ def compare(folder, path):
         {"kind": "mean", "layers": "last", "normalize": "utterance"},
         {"kind": "mean", "layers": "weighted", "head": "tanh", "projection": 6},
         {"kind": "statistics", "layers": "weighted", "head": "linear"},
+        {"kind": "max", "layers": "all"},
+        {"kind": "attention", "layers": "last"},
+        {"kind": "multi_head_attention"},
+        {"kind": "attentive_correlation", "projection": 6},
+        {"kind": "tokens", "layers": "last"},
     ],
     ids=str,
 )
