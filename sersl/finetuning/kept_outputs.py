@@ -34,7 +34,7 @@ from sersl.data.pipeline import evaluation_batches
 from sersl.data.sources import CorpusSource
 from sersl.data.store import OUTPUT_DTYPE, OutputReader
 from sersl.models.encoder import SpeechEncoder
-from sersl.models.pooling import Pooling
+from sersl.models.pooling.pooling import Pooling
 from sersl.parallel.agreement import all_agree
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding, path_name

@@ -19,7 +19,7 @@ from sersl.core.errors import unknown_name
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
 from sersl.models.layers import Linear, dropout, standardize
-from sersl.models.pooling import Pooling
+from sersl.models.pooling.pooling import Pooling
 
 # Between the layers of a head, by kind; None: there is one layer only.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array] | None] = {

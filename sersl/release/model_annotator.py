@@ -15,7 +15,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
-from sersl.models.pooling import gives_frames
+from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.starting_weights import corpora_of_model, labels_of
 

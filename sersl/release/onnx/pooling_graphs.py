@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sersl.config.schema import PoolingConfig
-from sersl.models.moments import MIN_VARIANCE
-from sersl.models.pooling import KINDS
+from sersl.models.pooling.moments import MIN_VARIANCE
+from sersl.models.pooling.pooling import KINDS
 from sersl.release.onnx.graph import NEVER, Graph, Params, implemented
 
 # Graph, frames [B, T, D], valid [B, T], config, parameters of the pooling.

@@ -13,7 +13,7 @@ from flax import nnx
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.models.pooling import gives_frames
+from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
 from sersl.release.predict.padding import fixed_length, padded_batch

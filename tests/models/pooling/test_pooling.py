@@ -5,8 +5,8 @@ import pytest
 
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError
-from sersl.models.moments import LOCAL_FRAMES
-from sersl.models.pooling import KINDS, Pooling, gives_frames
+from sersl.models.pooling.moments import LOCAL_FRAMES
+from sersl.models.pooling.pooling import KINDS, Pooling, gives_frames
 from tests.models.small import compiled
 from tests.tolerances import FP32
 

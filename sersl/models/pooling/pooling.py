@@ -8,9 +8,9 @@ from flax import nnx
 
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.frame_weights import WEIGHTS
 from sersl.models.layers import Linear, standardize
-from sersl.models.moments import (
+from sersl.models.pooling.frame_weights import WEIGHTS
+from sersl.models.pooling.moments import (
     MIN_VARIANCE,
     correlations,
     exponential_weights,
