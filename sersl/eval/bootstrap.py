@@ -66,11 +66,15 @@ def confidence_intervals(
     scores = [statistic(rows) for rows in draws]
     for name, value in overall.items():
         if not np.isnan(value):
-            intervals[name] = _interval(np.array([score[name] for score in scores]))
+            intervals[name] = interval(np.array([score[name] for score in scores]))
     return intervals
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
+def interval(values: np.ndarray) -> list[float] | None:
+    """Gives the percentile interval of draws [num_resamples], NaN where undefined.
+
+    None where more than `MOST_UNDEFINED` of the draws are not defined.
+    """
     known = values[~np.isnan(values)]
     if len(known) < (1 - MOST_UNDEFINED) * len(values):
         return None

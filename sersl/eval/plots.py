@@ -200,6 +200,37 @@ def speakers(
         figure.legend(loc="outside upper right", ncols=2, fontsize=9)
 
 
+def intervals(
+    path: Path,
+    *,
+    names: Sequence[str],
+    values: Sequence[float],
+    intervals: Sequence[Sequence[float] | None],
+    title: str,
+) -> None:
+    """Draws a score of every system with its interval, first system on top.
+
+    Args:
+      path: the PNG to write.
+      names: S systems.
+      values: S scores, NaN where undefined.
+      intervals: S pairs of ends, None where there is none.
+      title: of the score.
+    """
+    with _figure(path, 7.5, 1.2 + 0.36 * len(names)) as figure:
+        axes = figure.subplots()
+        for row, (value, ends) in enumerate(zip(values, intervals, strict=True)):
+            if ends is not None:
+                axes.plot(ends, [row, row], color="#93b4f5", linewidth=5, solid_capstyle="round")
+            axes.plot([value], [row], marker="o", markersize=6, color=ACCENT)
+        axes.set_yticks(range(len(names)), [_label(name, most=48) for name in names])
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.axvline(values[0], color=MUTED, linewidth=1, linestyle="--")
+        axes.set_title(title)
+        axes.grid(True, axis="x")
+
+
 def frame_intensity(
     path: Path, *, log_mel: np.ndarray, intensity: np.ndarray, frame_rate: float, title: str
 ) -> None:

@@ -18,7 +18,7 @@ from sersl.core.errors import UserError
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.scorer import Scorer, nested_scores
+from sersl.eval.scorer import Scorer, nested_scores, without_nan
 from sersl.eval.workdir_files import (
     PREDICTIONS,
     SCHEMA,
@@ -104,7 +104,7 @@ def score(
     }
     per_fold = [fold["metrics"] for fold in result["folds"]]
     result["mean_over_folds"] = _mean_over_folds(per_fold)
-    return json.loads(json.dumps(_without_nan(result)))
+    return json.loads(json.dumps(without_nan(result)))
 
 
 def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> dict[str, Any]:
@@ -188,11 +188,3 @@ def _mean_over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Any]:
                 "num_folds": len(values),
             }
     return summary
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,5 +1,6 @@
 """The scores of any rows of some predictions."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,9 @@ class Scorer:
         where = self._labelled
         self._truth[where] = metrics.indices(text["category"][where], self._names)
         self._predicted[where] = metrics.indices(text["predicted"][where], self._names)
+
+    def __len__(self) -> int:
+        return len(self._labelled)
 
     def __call__(self, rows: np.ndarray) -> dict[str, float]:
         """Computes flat scores of rows [n]; NaN where one is not defined."""
@@ -103,3 +107,12 @@ def nested_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
         if dot:
             nested[kind][dimension] = value
     return nested
+
+
+def without_nan(value: Any) -> Any:
+    """Replaces every number that is not finite by None, since JSON has none."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

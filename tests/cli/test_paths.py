@@ -14,6 +14,7 @@ WRITING = {
     "pretrain": ["--config", "c.py", "--workdir"],
     "finetune": ["--config", "c.py", "--workdir"],
     "evaluate": ["--workdir"],
+    "compare": ["w", "--output"],
     "import": ["--source", "s", "--output"],
     "export": ["--workdir", "w", "--output"],
     "predict": ["--model", "m", "a.wav", "--output"],

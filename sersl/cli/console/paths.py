@@ -13,6 +13,7 @@ _READ = {
     "features": "--features",
     "config": "--config",
     "inputs": "FILE_OR_FOLDER",
+    "runs": "WORKDIR",
 }
 _LOCAL = ("workdir", "output")  # prepared data may be read from a bucket
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux file systems
