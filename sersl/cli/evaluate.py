@@ -14,7 +14,8 @@ from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import CorpusIndex, read_summary
-from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view
+from sersl.corpora.label_columns import ratings
+from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view, order_dimensions
 from sersl.data.sources import CorpusSource
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import write_report
@@ -91,7 +92,7 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
         for category, name in zip(categories.tolist(), classes.tolist(), strict=True)
         if name and name != category
     )
-    rated = any(np.isfinite(index.column(name)).any() for name in model.dimensions)
+    rated = np.isfinite(ratings(index, model.dimensions)).any()
     if not shared and not (model.dimensions and rated):
         raise UserError(
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
@@ -202,13 +203,14 @@ def _table(
     shared: Sequence[str],
     answers: Sequence[Answer],
 ) -> Predictions:
+    rated = order_dimensions((*DIMENSIONS, *model.dimensions))
     best = np.array(shared)[scores.argmax(axis=1)] if shared else np.full(len(rows), "")
     predicted = None
     if model.dimensions:
-        predicted = np.full((len(answers), len(DIMENSIONS)), np.nan)
+        predicted = np.full((len(answers), len(rated)), np.nan)
         for name in model.dimensions:
             values = [answer.rows[0].dimensions[name] for answer in answers]
-            predicted[:, DIMENSIONS.index(name)] = values
+            predicted[:, rated.index(name)] = values
     return Predictions(
         text={
             "utterance_id": index.column("utterance_id")[rows].astype(str),
@@ -221,7 +223,8 @@ def _table(
         },
         names=tuple(shared),
         scores=scores,
-        truth=np.stack([index.column(name)[rows] for name in DIMENSIONS], axis=1),
+        rated=rated,
+        truth=ratings(index, rated)[rows],
         predicted=predicted,
     )
 

@@ -5,8 +5,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sersl.cli.prepare import table
 from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config, load_json
@@ -20,8 +18,8 @@ from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
-from sersl.eval.workdir_files import read_folds
-from sersl.finetuning.folds import FINAL, choose_view
+from sersl.eval.workdir_files import read_folds, read_trained
+from sersl.finetuning.folds import FINAL
 from sersl.finetuning.run import check_settings, finetune
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
@@ -158,15 +156,11 @@ def report(config: FinetuneConfig, workdir: Path) -> None:
         print(f"finetuned: {workdir} (no fold with a test side was asked for, so no scores)")
         return
     indexes = [load_index(config.data.data_dir, name) for name in config.data.corpora]
-    categories = np.concatenate([index.column("category") for index in indexes])
-    view = choose_view(config.labels.view, indexes)
-    classes = np.array([*view.names, ""], dtype=object)[view.indices(categories)]
     collect_predictions(
         workdir,
         [(name, Answers.load(workdir / "folds" / name / "answers.npz")) for name in folds],
         indexes=indexes,
-        names=view.names,
-        classes=classes,
+        names=read_trained(workdir).categories,
     )
     results = score_workdir(workdir, predictions_are_new=True)
     page = write_report(workdir)

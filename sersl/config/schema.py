@@ -83,12 +83,33 @@ class LabelsConfig(Settings):
 
     view: str = setting(
         "corpus",
-        "A named set of categories, corpus (the categories that any corpus has), shared (those "
-        "that all corpora have) or none.",
+        "A named set of categories, corpus (the categories that any corpus has), raw (the same, "
+        "of the words as the corpora spell them), shared (those that all corpora have) or none.",
+    )
+    mapping: tuple[str, ...] = setting(
+        (),
+        "Pairs CATEGORY=CLASS that rename, merge or, without a class, leave out categories before "
+        "labels.view is applied; * names all others. Or one JSON file with such an object.",
+    )
+    categories: tuple[str, ...] = setting(
+        (), "Classes to predict, in this order; empty: all of labels.view."
+    )
+    kind: str = setting(
+        "auto",
+        "single: one category of each utterance. multi: several may apply, with a probability of "
+        "each. auto: multi where a corpus lists several categories of an utterance.",
+        choices=("auto", "single", "multi"),
+    )
+    votes_at_least: float = setting(
+        0.5,
+        "multi: raters' votes from which a category applies; below 1 as a share of the "
+        "utterance's votes.",
+        above=0,
     )
     dimensions: bool = setting(
-        True, "Also predict arousal, dominance and valence where the corpora have them."
+        True, "Also predict the dimensions that the corpora have, such as arousal."
     )
+    without_dimensions: tuple[str, ...] = setting((), "Names of dimensions that are not predicted.")
     soft: bool = setting(
         False, "Train on the distribution of the raters' votes where an utterance has votes."
     )

@@ -6,6 +6,7 @@ opened; `sersl doctor --data_dir` compares the records as well.
 
 import functools
 import glob
+import json
 import logging
 import re
 import shlex
@@ -96,12 +97,42 @@ class CorpusIndex:
         return {"corpus": self.corpus, "version": self.version, "fingerprint": self.fingerprint}
 
     def is_labelled(self) -> bool:
-        """Says whether any utterance has a category, a dimension or an intensity."""
+        """Tells whether any utterance has a category, a dimension or an intensity."""
         numbers = ("arousal", "dominance", "valence", "intensity")
         return bool(
             (self.column("category") != "").any()
             or any(np.isfinite(self.column(name)).any() for name in numbers)
+            or any(self.extra(key).any() for key in ("categories", "dimensions"))
         )
+
+    def extra(self, key: str) -> np.ndarray:
+        """Reads what the objects of the column `extra` have under one key.
+
+        Args:
+          key: of the objects.
+
+        Returns:
+          [num_utterances] object; None where an utterance has no such key; read-only.
+
+        Raises:
+          UserError: the column is damaged.
+        """
+        name = f"extra/{key}"
+        if name not in self._columns:
+            texts, quoted = self.column("extra").tolist(), json.dumps(key)
+            values = np.full(len(self), None, object)
+            try:
+                for row, text in enumerate(texts):
+                    if quoted in text:
+                        values[row] = json.loads(text).get(key)
+            except (ValueError, AttributeError, RecursionError) as error:
+                reason = f"column 'extra', row {row}: {first_line(error)}"
+                raise UserError(
+                    f"{self.folder / INDEX_FILE} is damaged ({reason}): {_remedy(self.folder)}"
+                ) from error
+            values.flags.writeable = False
+            self._columns[name] = values
+        return self._columns[name]
 
     def column(self, name: str) -> np.ndarray:
         """Reads one column.

@@ -1,144 +1,52 @@
-"""Emotion labels by name: canonical categories, spellings, views for training, and scales.
+"""Labels by name: the classes of a run, views of the categories, and scales of dimensions.
 
 Everything is by name, because projects disagree on the order of classes and of dimensions
 (s3prl: neutral first; emotion2vec: angry first; IEMOCAP files: valence first).
 """
 
-import difflib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.tables.values import is_missing
+from sersl.corpora.words import category_of, check_categories, order_categories
 
-CANONICAL = (
-    "angry",
-    "happy",
-    "sad",
-    "neutral",
-    "fear",
-    "disgust",
-    "surprise",
-    "contempt",
-    "calm",
-    "boredom",
-    "excited",
-    "frustrated",
-    "other",
-)
 DIMENSIONS = ("arousal", "dominance", "valence")
-
-# Spellings seen in corpora and projects, one meaning each. Single letters are left out: "A" is
-# anger in MSP-Podcast and fear (Angst) in EMO-DB; they are in CORPUS_CODES, by corpus.
-_SPELLINGS = {
-    "angry": "anger ang 生气 愤怒",
-    "happy": "happiness hap joy joyful joyous 开心 高兴 快乐",
-    "sad": "sadness 难过 悲伤 伤心",
-    "neutral": "neutrality neu 中立 中性",
-    "fear": "fearful fea afraid scared 恐惧 害怕",
-    "disgust": "disgusted dis 厌恶",
-    "surprise": "surprised surprize sur ps pleasant_surprise pleasant_surprised 吃惊 惊讶 惊奇",
-    "contempt": "contemptuous con",
-    "calm": "calmness",
-    "boredom": "bored boredem bor",  # "boredem" is EmoBox's spelling of EMO-DB
-    "excited": "excitement excite exc",
-    "frustrated": "frustration fru",
-    "other": "others oth 其他",
-}
-_MEANINGS = {name: name for name in CANONICAL} | {
-    spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
-}
-# Labels for "raters did not agree" or "not labelled", besides the marks of missing values.
-_NO_CATEGORY = ("xxx", "no_agreement", "unknown", "unk", "<unk>", "未知")
-_LISTED = 40  # unknown labels in a message
-
-# Codes that mean something only within one corpus: corpus -> code -> category, "" for none.
-CORPUS_CODES: dict[str, dict[str, str]] = {
-    corpus: dict(pair.split("=") for pair in pairs.split())
-    for corpus, pairs in {
-        "aesdd": "a=angry d=disgust f=fear h=happy s=sad",
-        "cremad": "a=angry d=disgust f=fear h=happy n=neutral s=sad",
-        # the initials of the German words, but E for Ekel
-        "emodb": "w=angry l=boredom e=disgust a=fear f=happy t=sad n=neutral",
-        "emovo": "gio=happy pau=fear rab=angry sor=surprise tri=sad",  # Italian
-        "mspimprov": "a=angry h=happy n=neutral s=sad o=other x=",
-        "msppodcast": "a=angry s=sad h=happy u=surprise f=fear d=disgust c=contempt n=neutral "
-        "o=other x=",
-        "savee": "a=angry d=disgust f=fear h=happy n=neutral sa=sad su=surprise",
-    }.items()
-}
+OTHERS = "*"  # in a mapping: every category that it does not name
+_DIMENSION = re.compile(r"[^\W\d][\w-]{0,63}")
+_REMEDY = "give one of them another name with labels.mapping"
+_RAW = "raw"  # the view of the words as they are
+_FROM_DATA = ("corpus", "shared", _RAW)  # views whose classes follow from the corpora
 
 
-def canonical(raw: str, corpus: str = "") -> str:
-    """Finds the canonical category of a label.
+def order_dimensions(names: Iterable[str]) -> tuple[str, ...]:
+    """Orders dimensions: arousal, dominance and valence, then the others by name."""
+    given = set(names)
+    return (*(name for name in DIMENSIONS if name in given), *sorted(given - set(DIMENSIONS)))
 
-    Args:
-      raw: a label in any case, e.g. "Anger", "hap", "fearful", or a mark such as "xxx".
-      corpus: its codes are tried first, e.g. "emodb" or "MSP-Podcast"; "" or a corpus without
-        codes: only spellings that mean the same everywhere.
 
-    Returns:
-      One of `CANONICAL`, or "" for no agreement or no label.
+def check_dimension(name: str, where: str) -> str:
+    """Checks that a word can be the name of a dimension, and gives it.
 
     Raises:
-      UserError: the label is unknown.
+      UserError: it is not a word of letters, digits, "_" and "-" that begins with a letter.
     """
-    word = re.sub(r"[\s_-]+", "_", raw.strip().lower())
-    codes = re.sub(r"[^a-z0-9]", "", corpus.lower())
-    if codes in CORPUS_CODES and word in CORPUS_CODES[codes]:
-        return CORPUS_CODES[codes][word]
-    if word in _NO_CATEGORY or is_missing(raw):
-        return ""
-    if word not in _MEANINGS:
-        # Where no spelling is near, the list of categories is more useful than that of spellings.
-        near = difflib.get_close_matches(raw, _MEANINGS, n=1)
-        raise unknown_name("emotion label", raw, _MEANINGS if near else CANONICAL)
-    return _MEANINGS[word]
-
-
-class UnknownLabels:
-    """Gathers labels without a known meaning, to report all of them in one message."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[int, str]] = {}  # label -> (times, first place)
-
-    def add(self, label: str, where: str) -> None:
-        """Notes a label and where it is."""
-        count, first = self._found.get(label, (0, where))
-        self._found[label] = (count + 1, first)
-
-    def first(self) -> str:
-        """Gives the first unknown label; "" where there is none."""
-        return next(iter(self._found), "")
-
-    def check(self, remedy: str) -> None:
-        """Raises UserError with all labels, their number, first place and what to do, if any."""
-        if not self._found:
-            return
-        texts = []
-        for label, (count, first) in list(self._found.items())[:_LISTED]:
-            near = difflib.get_close_matches(label.lower(), _MEANINGS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            times = "" if count == 1 else f", {count} times"
-            texts.append(f"{label!r} ({first}{times}{hint})")
-        more = len(self._found) - len(texts)
-        texts += [f"and {more} more"] if more else []
-        number = "" if len(self._found) == 1 else "s"
+    if not _DIMENSION.fullmatch(name) or name.startswith(("score_", "predicted_")):
         raise UserError(
-            f"unknown emotion label{number} {', '.join(texts)}: {remedy}; categories are "
-            f"{', '.join(CANONICAL)}"
+            f"{where}: {name[:80]!r} cannot be the name of a dimension: use at most 64 letters, "
+            "digits, _ and -, a letter first, and not score_ or predicted_ before it"
         )
+    return name
 
 
 def _named(*names: str, **merged: str) -> dict[str, str]:
     return {name: name for name in names} | merged
 
 
-# View -> canonical category -> class. The order of first appearance is the order of the classes.
+# View -> category -> class. The order of first appearance is the order of the classes.
 VIEWS: dict[str, dict[str, str]] = {
     # IEMOCAP as SUPERB and most papers use it: excited counts as happy
     "4class": _named("angry", "happy", "sad", "neutral", excited="happy"),
@@ -165,117 +73,177 @@ _EMPTY_CLASSES = {"e2v9": ("unknown",)}
 
 @dataclass(frozen=True)
 class LabelView:
-    """The classes of one training run, and the canonical categories that belong to each.
+    """The classes of one training run, and the categories that belong to each.
 
     Attributes:
       names: classes in the order of the model's scores; empty: no categories are predicted.
-      classes: (canonical category, class) pairs; empty: every class is its own category.
+      classes: (category, class) pairs; empty: every class is its own category.
+      raw: whether categories are the words as the corpus spells them.
+      multi: whether several classes of one utterance may apply.
+      votes_at_least: with `multi`, of raters' votes: a class applies from this many votes, or,
+        below 1, from this share of them.
     """
 
     names: tuple[str, ...]
     classes: tuple[tuple[str, str], ...] = ()
+    raw: bool = False
+    multi: bool = False
+    votes_at_least: float = 0.5
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Category -> position of its class in `names`."""
+        pairs = self.classes or tuple((name, name) for name in self.names)
+        return {category: self.names.index(name) for category, name in pairs}
 
     def indices(self, categories: np.ndarray) -> np.ndarray:
         """Turns categories into positions within `names`.
 
         Args:
-          categories: [N] canonical names, "" where there is none.
+          categories: [N] names, "" where there is none.
 
         Returns:
           [N] int32; -1 where the category is "" or belongs to no class of this view.
         """
-        pairs = self.classes or tuple((name, name) for name in self.names)
-        positions = {category: self.names.index(name) for category, name in pairs}
         unique, inverse = np.unique(np.asarray(categories, dtype=str), return_inverse=True)
         # In a batch, -1 means "no label".
-        table = np.array([positions.get(name, -1) for name in unique.tolist()], np.int32)
+        table = np.array([self.positions.get(name, -1) for name in unique.tolist()], np.int32)
         return table[inverse.reshape(-1)] if len(table) else np.zeros(0, np.int32)
+
+    def shares(self, votes: Mapping[str, float]) -> np.ndarray:
+        """Sums up votes by class: category -> number to float32 [C]."""
+        counts = np.zeros(len(self.names), np.float32)
+        for category, count in votes.items():
+            if category in self.positions:
+                counts[self.positions[category]] += count
+        return counts
+
+    def only(self, names: Sequence[str]) -> "LabelView":
+        """Gives a view of some of the classes, in this order."""
+        pairs = self.classes or tuple((name, name) for name in self.names)
+        kept = tuple((category, name) for category, name in pairs if name in names)
+        return replace(self, names=tuple(names), classes=kept)
 
 
 def make_view(
-    name: str, index_categories: Iterable[str] | Mapping[str, Iterable[str]]
+    name: str,
+    index_categories: Iterable[str] | Mapping[str, Iterable[str]],
+    *,
+    mapping: Mapping[str, str] | None = None,
+    names: Sequence[str] = (),
 ) -> LabelView:
     """Makes the view of a configuration.
 
     Args:
-      name: a key of `VIEWS`, "corpus" (the categories present, in canonical order), "shared"
-        (those that every corpus has) or "none".
-      index_categories: the canonical categories of every utterance, "" where there is none; or
-        corpus -> its categories, which "shared" needs.
+      name: a key of `VIEWS`, "corpus" (the categories present, in the order of
+        `order_categories`), "raw" (the same of words as they are), "shared" (those that every
+        corpus has) or "none".
+      index_categories: the categories of every utterance, "" where there is none; or corpus -> its
+        categories, which "shared" needs.
+      mapping: category -> another one, "" for none, before the view is applied; "*" stands for
+        every category that is not in it.
+      names: classes to keep, in this order; empty: all of them.
 
     Raises:
-      UserError: the name is unknown, or no utterance, or for "shared" no two corpora, give a
-        category.
+      UserError: the name is unknown; no utterance, or for "shared" no two corpora, give a category;
+        a name cannot be that of a category, or is twice in it; or one of `names` is not there.
     """
+    mapping = mapping or {}
     if name == "none":
         return LabelView(())
-    if name in ("corpus", "shared"):
-        if not isinstance(index_categories, Mapping):
-            if name == "shared":
-                raise UserError(
-                    "labels.view='shared' is for several corpora: set it to 'corpus', or name "
-                    "more corpora in data.corpora"
-                )
-            index_categories = {"": index_categories}
-        sets = [set(np.unique(np.asarray(list(c), dtype=str))) for c in index_categories.values()]
-        present = set.intersection(*sets) if name == "shared" else set().union(*sets)
-        names = tuple(category for category in CANONICAL if category in present)
-        if not names and name == "shared":
+    if name in _FROM_DATA:
+        view = _view_of_data(name, index_categories, mapping)
+    elif name in VIEWS:
+        view = _named_view(name, index_categories, mapping)
+    else:
+        raise unknown_name("label view", name, (*VIEWS, *_FROM_DATA, "none"))
+    if not names:
+        return view
+    for one in names:
+        if one not in view.names:
+            raise unknown_name("category in labels.categories", one, view.names)
+    if len(set(names)) < len(names):
+        raise UserError("labels.categories names a category twice: name each once")
+    return view.only(names)
+
+
+def _view_of_data(
+    name: str,
+    index_categories: Iterable[str] | Mapping[str, Iterable[str]],
+    mapping: Mapping[str, str],
+) -> LabelView:
+    if not isinstance(index_categories, Mapping):
+        if name == "shared":
             raise UserError(
-                f"{', '.join(index_categories)} have no emotion category in common: choose "
-                "another labels.view"
+                "labels.view='shared' is for several corpora: set it to 'corpus', or name more "
+                "corpora in data.corpora"
             )
-        if not names:
+        index_categories = {"": index_categories}
+    words = {corpus: _present(given) for corpus, given in index_categories.items()}
+    pairs = {word: _mapped(word, mapping) for word in set().union(*words.values())}
+    sets = [{pairs[word] for word in given} - {""} for given in words.values()]
+    present = set.intersection(*sets) if name == "shared" else set().union(*sets)
+    names = order_categories(present)
+    if not names and name == "shared":
+        raise UserError(
+            f"{', '.join(index_categories)} have no emotion category in common: choose another "
+            "labels.view"
+        )
+    if not names:
+        raise UserError(
+            "no utterance has an emotion category: set labels.view to 'none', or prepare the "
+            "corpus with an emotion column"
+        )
+    check_categories(names, where=f"labels.view={name}", remedy=_REMEDY)
+    merged = any(word != pairs[word] for word in pairs)
+    classes = tuple((word, pairs[word]) for word in order_categories(pairs) if pairs[word] in names)
+    return LabelView(names, classes if merged else (), raw=name == _RAW)
+
+
+def _named_view(
+    name: str,
+    index_categories: Iterable[str] | Mapping[str, Iterable[str]],
+    mapping: Mapping[str, str],
+) -> LabelView:
+    view = VIEWS[name]
+    classes = (*dict.fromkeys(view.values()), *_EMPTY_CLASSES.get(name, ()))
+    if not mapping:
+        return LabelView(classes, tuple(view.items()))
+    given = index_categories.values() if isinstance(index_categories, Mapping) else ()
+    words = set(view).union(mapping, *(_present(one) for one in given)) - {OTHERS}
+    mapped = {word: view.get(_mapped(word, mapping), "") for word in order_categories(words)}
+    return LabelView(classes, tuple((word, one) for word, one in mapped.items() if one))
+
+
+def _present(categories: Iterable[str]) -> set[str]:
+    """Names the categories that occur."""
+    return set(np.unique(np.asarray(list(categories), dtype=str)).tolist()) - {""}
+
+
+def _mapped(word: str, mapping: Mapping[str, str]) -> str:
+    return mapping.get(word, mapping.get(OTHERS, word))
+
+
+def make_mapping(pairs: Iterable[tuple[str, str]], *, raw: bool) -> dict[str, str]:
+    """Makes the mapping of `make_view`; known spellings meet on both sides unless `raw`.
+
+    Raises:
+      UserError: a word is given two categories.
+    """
+    mapping: dict[str, str] = {}
+    for word, target in pairs:
+        key = word if raw or word == OTHERS else category_of(word)
+        value = target if raw else category_of(target)
+        if not key:
+            raise UserError(f"labels.mapping: {word!r} is not a category: leave it out")
+        if mapping.setdefault(key, value) != value:
             raise UserError(
-                "no utterance has an emotion category: set labels.view to 'none', or prepare the "
-                "corpus with an emotion column"
+                f"labels.mapping gives {key!r} two categories, {mapping[key]!r} and {value!r}: "
+                "leave one"
             )
-        return LabelView(names)
-    if name not in VIEWS:
-        raise unknown_name("label view", name, (*VIEWS, "corpus", "shared", "none"))
-    mapping = VIEWS[name]
-    extra = _EMPTY_CLASSES.get(name, ())
-    return LabelView((*dict.fromkeys(mapping.values()), *extra), tuple(mapping.items()))
+    return mapping
 
 
 def to_unit(value: float, low: float, high: float) -> float:
     """Maps a rating on the scale low..high to 0..1; NaN stays NaN."""
     return (value - low) / (high - low)
-
-
-def soft_label_table(votes: np.ndarray, view: LabelView) -> np.ndarray:
-    """Turns the votes of a whole index into distributions over classes.
-
-    Args:
-      votes: [N] JSON objects canonical name -> number, "" without votes.
-      view: the classes.
-
-    Returns:
-      [N, C] float32, rows that sum to 1; NaN where no vote belongs to a class.
-    """
-    unique, inverse = np.unique(np.asarray(votes, dtype=str), return_inverse=True)
-    table = np.full((len(unique), len(view.names)), np.nan, np.float32)
-    for number, text in enumerate(unique.tolist()):
-        shares = soft_labels(json.loads(text), view) if text else np.zeros(0)
-        if shares.any():
-            table[number] = shares
-    return table[inverse.reshape(-1)]
-
-
-def soft_labels(votes: Mapping[str, float], view: LabelView) -> np.ndarray:
-    """Turns rater votes into a distribution over the classes of a view.
-
-    Args:
-      votes: number of votes by canonical category.
-      view: the classes.
-
-    Returns:
-      [C] float32 that sums to 1; all zero where no vote belongs to a class.
-    """
-    shares = np.zeros(len(view.names), np.float32)
-    positions = view.indices(np.array(list(votes), dtype=str))
-    for position, count in zip(positions, votes.values(), strict=True):
-        if position >= 0:
-            shares[position] += count
-    total = shares.sum()
-    return shares / total if total > 0 else shares

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import CANONICAL, LabelView
+from sersl.corpora.labels import LabelView
+from sersl.corpora.words import order_categories
 
 ANNOTATORS = "annotators"  # key in the index's column `extra`
 # Lowest and highest rating. IEMOCAP: Busso et al. 2008, self-assessment manikins; MSP: the
@@ -31,14 +32,15 @@ def count_votes(annotators: Mapping[str, Mapping[str, Any]]) -> dict[str, float]
       annotators: rater -> answer, as in `extra`, with `category`, or `categories` for several.
 
     Returns:
-      Category -> number of raters, in canonical order; categories without a vote are left out.
+      Category -> number of raters, in the order of `order_categories`; categories without a vote
+      are left out.
     """
     votes: dict[str, float] = {}
     for answer in annotators.values():
         chosen = answer.get("categories") or [answer.get("category", "")]
         for name in filter(None, chosen):
             votes[name] = votes.get(name, 0) + (1 if len(chosen) == 1 else 1 / len(chosen))
-    return {name: round(votes[name], 6) for name in CANONICAL if name in votes}
+    return {name: round(votes[name], 6) for name in order_categories(votes)}
 
 
 def plurality(votes: Mapping[str, float]) -> str:
@@ -53,7 +55,7 @@ def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict[str,
 
     Args:
       view: the classes.
-      corpora: corpus -> [N] canonical categories, "" for none.
+      corpora: corpus -> [N] categories, "" for none.
 
     Returns:
       {"classes": [...], "corpora": {corpus: {"classes": {class: utterances}, "merged": {"excited
@@ -68,7 +70,7 @@ def view_report(view: LabelView, corpora: Mapping[str, np.ndarray]) -> dict[str,
         classes = dict.fromkeys(view.names, 0)
         merged: dict[str, int] = {}
         lost: dict[str, int] = {}
-        for name in (category for category in CANONICAL if category in count):
+        for name in order_categories(set(count) - {""}):
             (position,) = view.indices(np.array([name]))
             if position < 0:
                 lost[name] = count[name]

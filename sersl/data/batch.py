@@ -11,15 +11,14 @@ from sersl.corpora.labels import DIMENSIONS
 
 # Needs: what a task may ask for beside the arrays that every batch has.
 ANNOTATION = "annotation"  # intensity and prosody
+CATEGORIES = "categories"  # which classes apply, where several may
 CATEGORY = "category"  # labels among the canonical categories, where they are not always read
 CODES = "codes/"  # and the name of a code book: its codes
 DISTORTED = "distorted"  # the waveform as the student gets it
 SECOND = "second"  # distorted once more, with other draws
 OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
+RATERS = "raters"  # the class that each rater chose
 VOTES = "votes"  # shares of the raters' votes
-
-# Letters of shapes; a digit is a size of its own.
-_SIZES = {"3": len(DIMENSIONS), "P": len(PROSODY_NAMES)}
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,9 @@ class Array:
 
     Attributes:
       name: of the array.
-      shape: letters: B rows, N samples, T frames, P prosody values, C categories, 3 dimensions; of
-        kept outputs L layers, F vectors of each layer, D width.
+      shape: letters: B rows, N samples, T frames, P prosody values; C categories and E dimensions
+        of the run, by name in its `LabelView` and `Targets`; R answers of raters; of kept outputs
+        L layers, F vectors of each layer, D width.
       dtype: of the values.
       padding: value in rows without an utterance, after the end of audio, and of unknown labels.
       need: which need asks for it; None: always there.
@@ -46,17 +46,38 @@ ARRAYS = (
     Array("waveform", "BN", np.float32, 0.0),
     Array("valid", "BN", np.bool_, False),
     Array("category", "B", np.int32, -1),
-    Array("dimensions", "B3", np.float32, np.nan),  # arousal, dominance, valence in 0..1
+    Array("dimensions", "BE", np.float32, np.nan),  # in 0..1
     Array("speaker", "B", np.int32, -1),
     Array("utterance_index", "B", np.int32, -1),  # row in the indexes one after the other
     Array("hidden_states", "BLFD", np.float16, 0.0, OUTPUTS),
     Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
+    Array("categories", "BC", np.float32, np.nan, CATEGORIES),  # 1 applies, 0 does not
+    Array("rater", "BR", np.int32, -1, RATERS),  # who answered, and the class of each answer
+    Array("rater_category", "BR", np.int32, -1, RATERS),
     Array("intensity", "BT", np.float32, np.nan, ANNOTATION),
     Array("prosody", "BTP", np.float32, np.nan, ANNOTATION),
     Array(CODES, "BT", np.int32, -1, CODES),  # one for each code book, "codes/<name>"
     Array(DISTORTED, "BN", np.float32, 0.0, DISTORTED),
     Array(SECOND, "BN", np.float32, 0.0, SECOND),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSizes:
+    """Numbers of labels in a batch.
+
+    Attributes:
+      categories: C, for `VOTES` and `CATEGORIES`.
+      dimensions: E.
+      answers: R, the most that raters gave to one utterance, for `RATERS`.
+    """
+
+    categories: int = 0
+    dimensions: int = len(DIMENSIONS)
+    answers: int = 0
+
+
+KNOWN_DIMENSIONS = LabelSizes()  # no categories, and arousal, dominance and valence
 
 
 @dataclass(frozen=True)
@@ -96,7 +117,7 @@ def batch_arrays(
     *,
     rows: int,
     num_samples: int,
-    num_categories: int = 0,
+    labels: LabelSizes = KNOWN_DIMENSIONS,
     outputs: OutputShape | None = None,
 ) -> dict[str, Shaped]:
     """Lists the arrays of a batch.
@@ -105,14 +126,14 @@ def batch_arrays(
       needs: of the task.
       rows: B.
       num_samples: N.
-      num_categories: C, for `VOTES`.
+      labels: numbers of categories, dimensions and raters' answers.
       outputs: for `OUTPUTS`.
 
     Returns:
       Name to shape, dtype and padding.
     """
-    sizes = _SIZES | {"B": rows, "N": num_samples, "T": num_frames(num_samples)}
-    sizes["C"] = num_categories
+    sizes = {"B": rows, "N": num_samples, "T": num_frames(num_samples), "P": len(PROSODY_NAMES)}
+    sizes |= {"C": labels.categories, "E": labels.dimensions, "R": labels.answers}
     if outputs is not None:
         sizes |= zip("LFD", outputs.of(num_frames(num_samples)), strict=True)
     found: dict[str, Shaped] = {}

@@ -6,7 +6,7 @@ step, and the content of a batch does not depend on threads, processes or hosts.
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import grain
 import numpy as np
@@ -16,7 +16,7 @@ from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.processes import end_with_parent
-from sersl.corpora.labels import LabelView
+from sersl.corpora.labels import DIMENSIONS, LabelView
 from sersl.data.batch_plan import BatchPlan
 from sersl.data.buckets import Bucket
 from sersl.data.distortion import Distorter
@@ -94,7 +94,8 @@ def training_batches(
     num_steps: int,
     batch_rows: BatchRows | None = None,
     data: DataConfig,
-    soft_labels: bool = False,
+    dimensions: Sequence[str] = DIMENSIONS,
+    needs: Collection[str] = (),
     distorter: Distorter | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Reads the batches of the steps start_step, ..., start_step + num_steps - 1.
@@ -108,7 +109,8 @@ def training_batches(
       batch_rows: selects the rows of a global batch that this process needs, such as
         `functools.partial(local_rows, mesh)`; None: all.
       data: threads, processes, prefetch, and how many damaged records may be replaced.
-      soft_labels: whether batches also hold the shares of the raters' votes.
+      dimensions: names of the dimensions, in the order of the batches.
+      needs: of the task; those that are labels are added, see `BatchMaker`.
       distorter: changes waveforms as a function of the step and the utterance; None: no change.
 
     Returns:
@@ -120,7 +122,7 @@ def training_batches(
       UserError: more than `data.max_corrupted` records are damaged (while iterating).
     """
     batches = _TrainingBatches(
-        BatchMaker(sources, view, soft=soft_labels),
+        BatchMaker(sources, view, dimensions=dimensions, needs=needs),
         plan,
         [source.index.corpus for source in sources],
         start_step=start_step,

@@ -1,14 +1,25 @@
 """From the references of a batch to its arrays."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from sersl.core.lengths import HOP, num_frames
-from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
-from sersl.data.batch import ANNOTATION, CODES, OUTPUTS, VOTES, Shaped, batch_arrays
+from sersl.corpora import label_columns
+from sersl.corpora.labels import DIMENSIONS, LabelView
+from sersl.data.batch import (
+    ANNOTATION,
+    CATEGORIES,
+    CODES,
+    OUTPUTS,
+    RATERS,
+    VOTES,
+    LabelSizes,
+    Shaped,
+    batch_arrays,
+)
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 
@@ -20,13 +31,21 @@ class BatchMaker:
       speakers: names as "corpus/speaker"; `speaker` in a batch is a position in this tuple.
     """
 
-    def __init__(self, sources: Sequence[CorpusSource], view: LabelView, *, soft: bool = False):
+    def __init__(
+        self,
+        sources: Sequence[CorpusSource],
+        view: LabelView,
+        *,
+        dimensions: Sequence[str] = DIMENSIONS,
+        needs: Collection[str] = (),
+    ):
         """Collects the labels.
 
         Args:
           sources: corpora, in the order of the plan.
           view: names of the categories to predict.
-          soft: whether batches also hold the shares of the raters' votes.
+          dimensions: names of the dimensions, in the order of the batches.
+          needs: of the task; those that are labels are collected, see `sersl.data.batch`.
         """
         self._sources = tuple(sources)
         annotated = self._sources[0].annotator is not None
@@ -39,23 +58,33 @@ class BatchMaker:
         self._output_shape = None if outputs is None else outputs.shape
         if outputs is not None:
             self._needs.add(OUTPUTS)
-        self._num_categories = len(view.names)
         indexes = [source.index for source in sources]
         self._offset = np.cumsum([0, *map(len, indexes)])
         self.speakers, speaker = _number_speakers(sources)
         # By row of the indexes one after the other.
+        words = [label_columns.words(index, raw=view.raw) for index in indexes]
+        rated = [label_columns.ratings(index, dimensions) for index in indexes]
         self._labels = {
-            "category": np.concatenate([view.indices(i.column("category")) for i in indexes]),
-            "dimensions": np.stack(
-                [np.concatenate([index.column(name) for index in indexes]) for name in DIMENSIONS],
-                axis=1,
-            ).astype(np.float32),
+            "category": np.concatenate([view.indices(one) for one in words]),
+            "dimensions": np.concatenate(rated).astype(np.float32),
             "speaker": speaker,
         }
-        if soft:
-            self._needs.add(VOTES)
-            tables = [soft_label_table(index.column("votes"), view) for index in indexes]
+        wanted = {VOTES, CATEGORIES, RATERS} & set(needs)
+        self._needs |= wanted
+        if VOTES in wanted:
+            tables = [label_columns.soft_labels(index, view) for index in indexes]
             self._labels["category_probabilities"] = np.concatenate(tables)
+        if CATEGORIES in wanted:
+            tables = [label_columns.applying(index, view) for index in indexes]
+            self._labels["categories"] = np.concatenate(tables)
+        if RATERS in wanted:
+            raters = label_columns.rater_labels(indexes, view)
+            self._labels |= {"rater": raters.rater, "rater_category": raters.category}
+        self._sizes = LabelSizes(
+            categories=len(view.names),
+            dimensions=len(dimensions),
+            answers=self._labels["rater"].shape[1] if RATERS in wanted else 0,
+        )
 
     def make(self, refs: BatchRefs, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Reads and assembles rows of one batch.
@@ -83,7 +112,7 @@ class BatchMaker:
             self._needs,
             rows=len(rows),
             num_samples=refs.num_samples,
-            num_categories=self._num_categories,
+            labels=self._sizes,
             outputs=self._output_shape,
         )
         batch = self._audio(picked, arrays)

@@ -32,7 +32,11 @@ class Answers:
       dimensions: float32 [n, D], in 0..1 where the heads are bounded.
       dimension_names: str [D], of `dimensions`.
       true_category: int32 [n], -1 none.
-      true_dimensions: float64 [n, 3], arousal, dominance and valence; NaN none.
+      true_dimensions: float64 [n, E]; NaN none.
+      true_dimension_names: str [E], of `true_dimensions`.
+      true_categories: float32 [n, C], where several may apply: 1 applies, 0 does not, NaN not
+        known; [n, 0] otherwise.
+      thresholds: float64 [C], where several may apply: scores from which one does; [0] otherwise.
     """
 
     rows: np.ndarray
@@ -41,6 +45,14 @@ class Answers:
     dimension_names: np.ndarray
     true_category: np.ndarray
     true_dimensions: np.ndarray
+    true_dimension_names: np.ndarray
+    true_categories: np.ndarray
+    thresholds: np.ndarray
+
+    @property
+    def multi(self) -> bool:
+        """Whether several categories of one utterance may apply."""
+        return bool(self.true_categories.shape[1])
 
     def save(self, path: str | Path) -> None:
         """Writes all arrays to an .npz file, whole or not at all."""
@@ -61,6 +73,10 @@ class Answers:
             # Earlier versions always predicted all three dimensions, or none.
             names_before = DIMENSIONS[: arrays["dimensions"].shape[1]]
             arrays.setdefault("dimension_names", np.array(names_before, str))
+            # And had only these, and one category of an utterance.
+            arrays.setdefault("true_dimension_names", np.array(DIMENSIONS, str))
+            arrays.setdefault("true_categories", np.zeros((len(arrays["rows"]), 0), np.float32))
+            arrays.setdefault("thresholds", np.zeros(0))
             found = cls(**arrays)
             found._check()
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -76,11 +92,30 @@ class Answers:
             "scores": (n, self.scores.shape[-1]),
             "dimensions": (n, num_dimensions),
             "true_category": (n,),
-            "true_dimensions": (n, len(DIMENSIONS)),
+            "true_dimensions": (n, len(self.true_dimension_names)),
+            "true_categories": (n, self.scores.shape[-1] if self.multi else 0),
+            "thresholds": (self.true_categories.shape[-1],),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Labels of all utterances of a run; arrays run over the indexes one after the other.
+
+    Attributes:
+      category: int32 [all], -1 none.
+      categories: float32 [all, C], where several may apply, see `Answers`; [all, 0] otherwise.
+      dimensions: float64 [all, E]; NaN none.
+      dimension_names: of `dimensions`.
+    """
+
+    category: np.ndarray
+    categories: np.ndarray
+    dimensions: np.ndarray
+    dimension_names: Sequence[str]
 
 
 class CanAnswer(Protocol):
@@ -122,8 +157,7 @@ class Answerer:
         rows: np.ndarray,
         view: LabelView,
         *,
-        category: np.ndarray,
-        ratings: np.ndarray,
+        truth: Truth,
         data: DataConfig,
     ) -> Answers:
         """Asks about utterances, each exactly once.
@@ -133,8 +167,7 @@ class Answerer:
           sources: corpora in order.
           rows: int64 [n], utterances to ask about.
           view: names of the categories.
-          category: int32 [all], truth of every utterance.
-          ratings: float64 [all, 3], truth of every utterance.
+          truth: of every utterance.
           data: reading threads.
 
         Returns:
@@ -170,6 +203,9 @@ class Answerer:
             scores=found["scores"][order],
             dimensions=found["dimensions"][order],
             dimension_names=self._dimensions,
-            true_category=category[rows],
-            true_dimensions=ratings[rows],
+            true_category=truth.category[rows],
+            true_dimensions=truth.dimensions[rows],
+            true_dimension_names=np.array(truth.dimension_names, str),
+            true_categories=truth.categories[rows],
+            thresholds=np.full(truth.categories.shape[1], 0.5),
         )

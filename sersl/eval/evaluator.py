@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.labels import DIMENSIONS
-from sersl.eval import metrics
+from sersl.corpora.labels import DIMENSIONS, order_dimensions
+from sersl.eval import metrics, multi_label
 from sersl.eval.answers import Answers
 from sersl.eval.predictions import TEXT_COLUMNS, Predictions, write_predictions
 
@@ -20,9 +20,10 @@ def validation_scores(answers: Answers) -> dict[str, float]:
       answers: of n utterances.
 
     Returns:
-      uar and accuracy where categories are labelled, ccc_<name> where dimensions are, and
-      selection: the mean of uar and the mean ccc, or the one there is. Without labels there is no
-      score, and of answers that are not finite it is NaN.
+      uar and accuracy where categories are labelled, macro_f1 and average_precision where several
+      may apply, ccc_<name> where dimensions are, and selection: the mean of uar (or macro_f1) and
+      the mean ccc, or the one there is. Without labels there is no score, and of answers that are
+      not finite it is NaN.
     """
     scores: dict[str, float] = {}
     chosen = []
@@ -33,9 +34,12 @@ def validation_scores(answers: Answers) -> dict[str, float]:
         finite = bool(np.isfinite(predicted).all())
         scores |= {name: found[name] if finite else math.nan for name in ("uar", "accuracy")}
         chosen.append(scores["uar"])
-    ccc = {}
+    if answers.multi:
+        scores |= multi_label.validation_scores(answers)
+        chosen += [scores["macro_f1"]] if "macro_f1" in scores else []
+    ccc, rated = {}, answers.true_dimension_names.tolist()
     for i, name in enumerate(answers.dimension_names.tolist()):
-        truth = answers.true_dimensions[:, DIMENSIONS.index(name)]
+        truth = answers.true_dimensions[:, rated.index(name)]
         if metrics.is_measurable(truth):
             ccc[f"ccc_{name}"] = metrics.ccc(truth, answers.dimensions[:, i])
     if ccc:
@@ -51,7 +55,6 @@ def collect_predictions(
     *,
     indexes: Sequence[CorpusIndex],
     names: Sequence[str],
-    classes: np.ndarray,
 ) -> Path:
     """Writes predictions.csv from the answers of all tested folds.
 
@@ -60,7 +63,6 @@ def collect_predictions(
       folds: (name, `Answers`) of every fold with a test side.
       indexes: of the corpora, in the order of the run.
       names: of the categories, in the order of the scores.
-      classes: str [all utterances], the class of each in the run's view, "" none.
 
     Returns:
       The file.
@@ -73,12 +75,27 @@ def collect_predictions(
     scores = np.concatenate([answers.scores for _, answers in folds]).astype(np.float64)
     text = {name: columns[name][rows] for name in columns}
     text["fold"] = np.concatenate([np.full(len(a.rows), name) for name, a in folds])
-    text["category"] = classes[rows]
-    text["predicted"] = np.array(names)[scores.argmax(1)] if len(names) else np.full(len(rows), "")
-    predicted = np.full((len(rows), len(DIMENSIONS)), np.nan)
+    labelled = None
+    if folds[0][1].multi:
+        table = np.concatenate([answers.true_categories for _, answers in folds])
+        labelled = ~np.isnan(table).any(axis=1)
+        chosen = np.concatenate([answers.scores >= answers.thresholds for _, answers in folds])
+        text["category"] = multi_label.joined(np.nan_to_num(table) > 0.5, names)
+        text["predicted"] = multi_label.joined(chosen, names)
+    else:
+        classes = np.concatenate([answers.true_category for _, answers in folds])
+        text["category"] = np.array([*names, ""])[classes]
+        best = scores.argmax(1) if len(names) else np.full(len(rows), -1)
+        text["predicted"] = np.array([*names, ""])[best]
+    rated = folds[0][1].true_dimension_names.tolist()
+    dimensions = order_dimensions((*DIMENSIONS, *rated))
+    truth, predicted = (np.full((len(rows), len(dimensions)), np.nan) for _ in range(2))
+    for i, name in enumerate(rated):
+        column = np.concatenate([answers.true_dimensions[:, i] for _, answers in folds])
+        truth[:, dimensions.index(name)] = column
     for i, name in enumerate(folds[0][1].dimension_names.tolist()):
         column = np.concatenate([answers.dimensions[:, i] for _, answers in folds])
-        predicted[:, DIMENSIONS.index(name)] = column
+        predicted[:, dimensions.index(name)] = column
     path = Path(workdir) / "predictions.csv"
     write_predictions(
         path,
@@ -86,7 +103,9 @@ def collect_predictions(
             text={name: text[name].astype(str) for name in TEXT_COLUMNS},
             names=tuple(names),
             scores=scores,
-            truth=np.concatenate([answers.true_dimensions for _, answers in folds]),
+            labelled=labelled,
+            rated=dimensions,
+            truth=truth,
             predicted=predicted if len(folds[0][1].dimension_names) else None,
         ),
     )

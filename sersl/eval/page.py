@@ -85,10 +85,13 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 {% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
-<p class="note">UAR is the unweighted average recall, which papers also call UA or balanced
-accuracy; accuracy is what they call WA. The test utterances of all folds are pooled
+<p class="note">{% if label_rows %}Several categories may apply to an utterance. Macro F1 is the
+mean over the categories, micro F1 is of all labels together, both with the thresholds that were
+best on validation speakers; average precision needs no threshold. In the row "all" every category
+applies everywhere.{% else %}UAR is the unweighted average recall, which papers also call UA or
+balanced accuracy; accuracy is what they call WA. The test utterances of all folds are pooled
 ({{ metrics.num_with_category }} with a category). Majority always predicts
-&ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally often.</p>
+&ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally often.{% endif %}</p>
 <p class="note">{{ interval_note }}{% if spread_note %}; {{ spread_note }}{% endif %}</p>
 </section>
 {% endif %}
@@ -104,11 +107,24 @@ accuracy; accuracy is what they call WA. The test utterances of all folds are po
 {% for kind in dimension_columns %}<td class="num">{{ row[kind] }}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
 </table></div>
-{{ figure("dimensions", "Predicted against true arousal, dominance and valence") }}
+{{ figure("dimensions", "Predicted against true dimensions") }}
 <p class="note">Concordance correlation over all test utterances that have a rating
 ({{ metrics.num_with_dimensions }}), on the scale 0 to 1; RMSE and MAE are errors. Any
 constant prediction has CCC 0.
 {% for note in undefined_notes %}<br>{{ note }}{% endfor %}</p>
+</section>
+{% endif %}
+
+{% if label_rows %}
+<section>
+<h2>Categories</h2>
+<div class="scroll"><table>
+<thead><tr><th>category</th><th class="num">applies to</th><th class="num">predicted</th>
+<th class="num">F1</th><th class="num">average precision</th></tr></thead>
+<tbody>{% for row in label_rows %}<tr><th>{{ row.name }}</th><td class="num">{{ row.total }}</td>
+<td class="num">{{ row.predicted }}</td><td class="num">{{ row.f1 }}</td>
+<td class="num">{{ row.average_precision }}</td></tr>{% endfor %}</tbody>
+</table></div>
 </section>
 {% endif %}
 

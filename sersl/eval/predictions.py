@@ -12,10 +12,11 @@ import numpy as np
 from sersl.core.cells import from_cell, to_cell
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.files import whole_file
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import DIMENSIONS, order_dimensions
 
 TEXT_COLUMNS = ("utterance_id", "fold", "speaker", "corpus", "gender", "category", "predicted")
 _REMEDY = "rerun `sersl finetune`, which writes the file again"
+_LABELLED = "labelled"  # column of a file in which several categories may apply
 _ROUNDING = 1e-5  # probabilities have six digits in the file
 
 
@@ -27,9 +28,12 @@ class Predictions:
       text: {column: str [N]} for every name of `TEXT_COLUMNS`; "" where there is none.
       names: C category names, in the order of `scores`.
       scores: float64 [N, C], probabilities.
-      truth: float64 [N, 3] in 0..1, arousal, dominance, valence; NaN where there is none.
-      predicted: float64 [N, 3], all NaN for a dimension that the model does not predict; None if it
+      rated: names of E dimensions, arousal, dominance and valence among them.
+      truth: float64 [N, E] in 0..1; NaN where there is none.
+      predicted: float64 [N, E], all NaN for a dimension that the model does not predict; None if it
         predicts none.
+      labelled: bool [N], where several categories may apply: whether it is known which do. Their
+        names are joined by ";". None where one category applies.
     """
 
     text: dict[str, np.ndarray]
@@ -37,6 +41,8 @@ class Predictions:
     scores: np.ndarray
     truth: np.ndarray
     predicted: np.ndarray | None
+    rated: tuple[str, ...] = DIMENSIONS
+    labelled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.text["utterance_id"])
@@ -47,7 +53,13 @@ class Predictions:
         if self.predicted is None:
             return ()
         found = ~np.isnan(self.predicted).all(0)
-        return tuple(name for name, is_found in zip(DIMENSIONS, found, strict=True) if is_found)
+        return tuple(name for name, is_found in zip(self.rated, found, strict=True) if is_found)
+
+    def rating(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Gives truth and prediction of one of `dimensions`, each float64 [N]."""
+        place = self.rated.index(name)
+        assert self.predicted is not None
+        return self.truth[:, place], self.predicted[:, place]
 
     @property
     def groups(self) -> np.ndarray:
@@ -71,8 +83,9 @@ def read_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     header, rows = _read_table(path)
     names = tuple(name.removeprefix("score_") for name in header if name.startswith("score_"))
-    predicted = np.full((len(rows), len(DIMENSIONS)), np.nan)
-    for i, name in enumerate(DIMENSIONS):
+    rated = order_dimensions(name for name in header if _is_rating(name))
+    predicted = np.full((len(rows), len(rated)), np.nan)
+    for i, name in enumerate(rated):
         column = f"predicted_{name}"
         if column in header and any(row[column] for row in rows):
             predicted[:, i] = _numbers(path, rows, [column], empty=False)[:, 0]
@@ -80,7 +93,9 @@ def read_predictions(path: str | Path) -> Predictions:
         text={name: np.array([from_cell(row[name]) for row in rows]) for name in TEXT_COLUMNS},
         names=names,
         scores=_numbers(path, rows, [f"score_{name}" for name in names], empty=False),
-        truth=_numbers(path, rows, DIMENSIONS, empty=True),
+        labelled=np.array([bool(row[_LABELLED]) for row in rows]) if _LABELLED in header else None,
+        rated=rated,
+        truth=_numbers(path, rows, rated, empty=True),
         predicted=None if np.isnan(predicted).all() else predicted,
     )
     for line, problem in _problems(result):
@@ -104,16 +119,22 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     }
     for i, name in enumerate(predictions.names):
         columns[f"score_{name}"] = _texts(predictions.scores[:, i])
-    for i, name in enumerate(DIMENSIONS):
+    if predictions.labelled is not None:
+        columns[_LABELLED] = ["yes" if known else "" for known in predictions.labelled]
+    for i, name in enumerate(predictions.rated):
         columns[name] = _texts(predictions.truth[:, i])
-    if predictions.predicted is not None:
-        for name in predictions.dimensions:
-            values = predictions.predicted[:, DIMENSIONS.index(name)]
-            columns[f"predicted_{name}"] = _texts(values)
+    for name in predictions.dimensions:
+        columns[f"predicted_{name}"] = _texts(predictions.rating(name)[1])
     with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _is_rating(column: str) -> bool:
+    """Tells whether a column of the file is the truth of a dimension."""
+    other = (*TEXT_COLUMNS, _LABELLED)
+    return column not in other and not column.startswith(("score_", "predicted_"))
 
 
 def _read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -173,7 +194,11 @@ def _problems(predictions: Predictions) -> Iterator[tuple[int, str]]:
         if utterance in seen:
             yield i + 2, f"utterance {utterance[1]!r} of corpus {utterance[0]!r} is there twice"
         seen.add(utterance)
-        if predictions.names:
+        if predictions.labelled is not None:
+            problem = _labels_problem(predictions, i)
+            if problem:
+                yield i + 2, problem
+        elif predictions.names:
             problem = _category_problem(
                 predictions.names,
                 str(text["category"][i]),
@@ -182,6 +207,16 @@ def _problems(predictions: Predictions) -> Iterator[tuple[int, str]]:
             )
             if problem:
                 yield i + 2, problem
+
+
+def _labels_problem(predictions: Predictions, row: int) -> str:
+    """Explains what is wrong with the categories of a row, of which several may apply."""
+    for column in ("category", "predicted"):
+        for word in filter(None, str(predictions.text[column][row]).split(";")):
+            if word not in predictions.names:
+                return f"column {column!r}: {unknown_name('category', word, predictions.names)}"
+    scores = predictions.scores[row]
+    return "" if ((scores >= 0) & (scores <= 1)).all() else "a probability is not between 0 and 1"
 
 
 def _category_problem(
@@ -203,9 +238,8 @@ def _category_problem(
 
 def _check_finite(predictions: Predictions) -> None:
     wrong = ~np.isfinite(predictions.scores).all(1)
-    if predictions.predicted is not None:
-        columns = [DIMENSIONS.index(name) for name in predictions.dimensions]
-        wrong |= ~np.isfinite(predictions.predicted[:, columns]).all(1)
+    for name in predictions.dimensions:
+        wrong |= ~np.isfinite(predictions.rating(name)[1])
     if wrong.any():
         example = str(predictions.text["utterance_id"][wrong.argmax()])
         raise UserError(

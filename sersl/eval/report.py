@@ -13,7 +13,6 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_name, whole_file
 from sersl.core.json_lines import read_json_lines
-from sersl.corpora.labels import DIMENSIONS
 from sersl.eval import metrics, page, plots
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.report_tables import page_tables, plain
@@ -94,7 +93,7 @@ def _draw(
             chance=results["baseline"]["chance"]["uar"],
         )
     if predictions.predicted is not None and scores["num_with_dimensions"]:
-        columns = [DIMENSIONS.index(name) for name in predictions.dimensions]
+        columns = [predictions.rated.index(name) for name in predictions.dimensions]
         plots.dimensions(
             target("dimensions"),
             names=predictions.dimensions,

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sersl.core.display import one_line
-from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.metrics import UNRATED
 
 SCORES = {
@@ -13,6 +12,12 @@ SCORES = {
     "accuracy": "accuracy (WA)",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
+}
+# Where several categories may apply.
+LABEL_SCORES = {
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "average_precision": "average precision",
 }
 DIMENSION_SCORES = {"ccc": "CCC", "pearson": "Pearson", "rmse": "RMSE", "mae": "MAE"}
 # What two sides of a fold may share, see sersl.corpora.protocols.division.check_overlap.
@@ -29,9 +34,8 @@ def score_table(results: Results) -> str:
     lines = []
     rows = _score_rows(results)
     if rows:
-        lines.append(
-            f"{'':<14}" + "".join(f"{title + 5 * ' ':>21}" for title in SCORES.values()).rstrip()
-        )
+        titles = score_titles(results["metrics"]).values()
+        lines.append(f"{'':<14}" + "".join(f"{title + 5 * ' ':>21}" for title in titles).rstrip())
         for row in rows:
             cells = [f"{value} {note:<14}" for value, note in row["cells"]]
             lines.append(f"{row['name']:<14}" + "".join(f"{cell:>21}" for cell in cells).rstrip())
@@ -44,11 +48,18 @@ def score_table(results: Results) -> str:
     return "\n".join([*lines, *(one_line(note) for note in notes if note)])
 
 
+def score_titles(scores: Results) -> dict[str, str]:
+    """Names the scores over all categories: {key in the metrics: title}; {} without categories."""
+    if "labels" in scores:
+        return LABEL_SCORES
+    return SCORES if "confusion" in scores else {}
+
+
 def page_tables(results: Results) -> dict[str, Any]:
     """Prepares the values of the template in `sersl.eval.page`."""
     scores, protocol = results["metrics"], dict(results["protocol"])
-    columns = dict(SCORES) if "confusion" in scores else {}
-    dimensions = [name for name in DIMENSIONS if scores["ccc"].get(name) is not None]
+    columns = score_titles(scores)
+    dimensions = [name for name in scores["ccc"] if scores["ccc"][name] is not None]
 
     def cells(entry: Results) -> list[str]:
         values = [entry[key] for key in columns]
@@ -84,6 +95,7 @@ def page_tables(results: Results) -> dict[str, Any]:
         "dimension_rows": _dimension_rows(results),
         "undefined_notes": _undefined_notes(results),
         "class_rows": class_rows,
+        "label_rows": _label_rows(scores),
         "absent": [row["name"] for row in class_rows if not row["total"]],
         "fold_columns": [*columns.values(), *(f"CCC {name}" for name in dimensions)],
         "fold_rows": [*fold_rows, together] if len(fold_rows) > 1 else fold_rows,
@@ -131,12 +143,11 @@ def plain(value: Any) -> str:
 def _cards(results: Results) -> list[dict[str, str]]:
     scores, confidence = results["metrics"], results["confidence"]
     cards = []
-    if "confusion" in scores:
-        cards += [
-            {"name": title, "value": _number(scores[key]), "note": _interval(confidence[key])}
-            for key, title in SCORES.items()
-        ]
-    if results["baseline"]:
+    cards += [
+        {"name": title, "value": _number(scores[key]), "note": _interval(confidence[key])}
+        for key, title in score_titles(scores).items()
+    ]
+    if "chance" in results["baseline"]:
         chance = _number(results["baseline"]["chance"]["uar"])
         cards.append({"name": "chance UAR", "value": chance, "note": "guessing"})
     known = {name: value for name, value in scores["ccc"].items() if value is not None}
@@ -148,16 +159,17 @@ def _cards(results: Results) -> list[dict[str, str]]:
 
 def _score_rows(results: Results) -> list[dict[str, Any]]:
     scores, confidence = results["metrics"], results["confidence"]
-    if "confusion" not in scores:
+    titles = score_titles(scores)
+    if not titles:
         return []
-    own = [(_number(scores[key]), _interval(confidence[key])) for key in SCORES]
+    own = [(_number(scores[key]), _interval(confidence[key])) for key in titles]
     rows: list[dict[str, Any]] = [{"name": "this model", "own": True, "cells": own}]
     if _has_spread(results):
         mean = results["mean_over_folds"]
-        spread = [(_number(mean[key]["mean"]), f"± {_number(mean[key]['std'])}") for key in SCORES]
+        spread = [(_number(mean[key]["mean"]), f"± {_number(mean[key]['std'])}") for key in titles]
         rows.append({"name": "mean of folds", "own": False, "cells": spread})
     for name, entry in results["baseline"].items():
-        cells = [(_number(entry[key]), "") for key in SCORES]
+        cells = [(_number(entry[key]), "") for key in titles]
         rows.append({"name": name, "own": False, "cells": cells})
     return rows
 
@@ -197,15 +209,29 @@ def _class_rows(scores: Results) -> list[dict[str, Any]]:
     ]
 
 
+def _label_rows(scores: Results) -> list[dict[str, Any]]:
+    """Rows of categories of which several may apply."""
+    return [
+        {
+            "name": name,
+            "total": entry["num_utterances"],
+            "predicted": entry["num_predicted"],
+            "f1": _number(entry["f1"]),
+            "average_precision": _number(entry["average_precision"]),
+        }
+        for name, entry in scores.get("labels", {}).items()
+    ]
+
+
 def _has_spread(results: Results) -> bool:
     return len(results["folds"]) > 1 and bool(results["mean_over_folds"])
 
 
 def _spread_note(results: Results) -> str:
-    if "confusion" not in results["metrics"] or not _has_spread(results):
+    if not score_titles(results["metrics"]) or not _has_spread(results):
         return ""
     # Earlier versions did not write the number of folds.
-    count = results["mean_over_folds"]["uar"].get("num_folds", len(results["folds"]))
+    count = results["mean_over_folds"]["macro_f1"].get("num_folds", len(results["folds"]))
     return f"±: population standard deviation over the {count} folds with a category"
 
 
@@ -221,7 +247,7 @@ def _missing_intervals_note(results: Results) -> str:
     if results["corpus"]["num_speakers"] < 2:
         return "no intervals: there is only one speaker to draw"
     scores, confidence = results["metrics"], results["confidence"]
-    pairs = [(scores.get(key), confidence.get(key)) for key in SCORES]
+    pairs = [(scores.get(key), confidence.get(key)) for key in score_titles(scores)]
     pairs += [(value, confidence["ccc"].get(name)) for name, value in scores["ccc"].items()]
     if any(value is not None and interval is None for value, interval in pairs):
         return "no interval where a score is not defined in many draws of speakers"
@@ -238,7 +264,8 @@ def _reasons(scores: Results, dimensions: Sequence[str]) -> Iterator[str]:
     """Explains the scores that are not defined."""
     reasons = scores.get("undefined", {})
     if "categories" in reasons:
-        yield f"{', '.join(SCORES.values())} are not defined, because {reasons['categories']}"
+        titles = LABEL_SCORES if "micro_f1" in scores else SCORES
+        yield f"{', '.join(titles.values())} are not defined, because {reasons['categories']}"
     for name in dimensions:
         if f"ccc.{name}" in reasons:
             yield f"CCC {name} is not defined, because {reasons[f'ccc.{name}']}"

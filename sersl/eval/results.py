@@ -17,6 +17,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
+from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.scorer import Scorer, nested_scores, without_nan
 from sersl.eval.workdir_files import (
@@ -178,7 +179,7 @@ def _mean_over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     The standard deviation is that of the population; of a single fold there is none.
     """
     summary = {}
-    for name in metrics.CATEGORY_SCORES:
+    for name in dict.fromkeys((*metrics.CATEGORY_SCORES, *LABEL_SCORES)):
         values = [fold[name] for fold in per_fold if name in fold and not math.isnan(fold[name])]
         if values:
             summary[name] = {

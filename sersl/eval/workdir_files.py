@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import check_name, parse_value, write_json
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import check_dimension
 
 STARTS = "starts.jsonl"  # one line per start of the run, with the digests of the files below
 CHECKED = ("config.json", "corpora.json", "origin.json", "folds.json", "protocol.json")
@@ -87,8 +87,8 @@ def read_trained(workdir: Path) -> Trained:
         for corpus in corpora:
             corpus["corpus"], corpus["fingerprint"]
         dimensions = whole.get("dimensions")
-        if not set(dimensions or ()) <= set(DIMENSIONS):
-            raise KeyError(f"one of {', '.join(DIMENSIONS)}")
+        for name in dimensions or ():
+            check_dimension(name, "dimensions")
         return Trained(
             corpora,
             tuple(whole["categories"]),

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import unknown_name
 from sersl.core.files import write_json
-from sersl.corpora.index import CorpusIndex
-from sersl.corpora.labels import LabelView, make_view
+from sersl.corpora.label_columns import applying, scales, words
+from sersl.corpora.labels import LabelView
 from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
@@ -18,11 +19,6 @@ from sersl.finetuning.targets import Targets
 from sersl.runs.record import describe_corpora
 
 FINAL = "final"  # name of the fold that trains on all speakers, for release
-
-
-def choose_view(name: str, indexes: Sequence[CorpusIndex]) -> LabelView:
-    """Makes the label view of a run over all its corpora; raises as `make_view` does."""
-    return make_view(name, {index.corpus: index.column("category") for index in indexes})
 
 
 def choose_folds(
@@ -73,7 +69,7 @@ def choose_folds(
 
 def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
     """Describes, in lines for people, the classes that the view gives each corpus."""
-    return describe_view(view_report(view, _categories(sources))) if view.names else []
+    return describe_view(_view_report(sources, view)) if view.names else []
 
 
 def warnings(folds: Sequence[Fold]) -> list[str]:
@@ -108,7 +104,12 @@ def write_folds(
             "corpora": describe_corpora(sources, labels_used=True),
             "categories": list(targets.view.names),
             "dimensions": list(targets.dimensions),
-            "view": view_report(targets.view, _categories(sources)),
+            "rated": list(targets.rated),
+            "scales": _scales(sources, targets.dimensions),
+            "multi": targets.view.multi,
+            "classes": [list(pair) for pair in targets.view.classes],
+            "raw": targets.view.raw,
+            "view": _view_report(sources, targets.view),
             "protocol_sha256": checksum,
         },
     )
@@ -130,5 +131,25 @@ def write_folds(
     )
 
 
-def _categories(sources: Sequence[CorpusSource]) -> dict[str, np.ndarray]:
-    return {source.index.corpus: source.index.column("category") for source in sources}
+def _view_report(sources: Sequence[CorpusSource], view: LabelView) -> dict[str, Any]:
+    """Counts what the view merges and leaves out; where several classes apply, counts each."""
+    if not view.multi:
+        given = {s.index.corpus: words(s.index, raw=view.raw) for s in sources}
+        return view_report(view, given)
+    counted = {}
+    for source in sources:
+        table = applying(source.index, view)
+        unknown = np.full(int(np.isnan(table).any(axis=1).sum()), "", object)
+        named = np.array(view.names, object)[np.nonzero(np.nan_to_num(table))[1]]
+        counted[source.index.corpus] = np.concatenate([named, unknown])
+    return view_report(LabelView(view.names), counted)
+
+
+def _scales(sources: Sequence[CorpusSource], names: Sequence[str]) -> dict[str, list[float]]:
+    """Gives the scale of each dimension that all corpora rated on the same one."""
+    found = [scales(source.index, names) for source in sources]
+    return {
+        name: found[0][name]
+        for name in names
+        if name in found[0] and all(one.get(name) == found[0][name] for one in found)
+    }

@@ -15,11 +15,11 @@ from sersl.data.sources import CorpusSource
 from sersl.finetuning.best import Score
 from sersl.finetuning.folds import (
     choose_folds,
-    choose_view,
     describe_labels,
     warnings,
     write_folds,
 )
+from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
 from sersl.finetuning.targets import Targets, choose_targets, describe_targets
 from sersl.finetuning.trainer import Trainer
 from sersl.parallel.distributed import is_first_process
@@ -116,9 +116,13 @@ def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
     if weights is not None:
         notes = describe_sizes(config, weights)
         config = with_sizes(config, weights)
+    config = dataclasses.replace(config, labels=with_pairs(config.labels))
     sources = open_sources(config.data)
-    view = choose_view(config.labels.view, [source.index for source in sources])
+    indexes = [source.index for source in sources]
+    view = choose_view(config.labels, indexes)
+    notes = [*notes, *unused_words(config, indexes)]
     folds = choose_folds(config, sources, view)
+    view = of_protocol(view, config, indexes, folds)
     if weights is not None:
         allow = config.protocol.allow_speaker_overlap
         folds = check_leaks(folds, sources, weights, allow=allow)

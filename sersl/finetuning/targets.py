@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
-from sersl.core.errors import UserError
-from sersl.corpora.labels import DIMENSIONS, LabelView, soft_label_table
+from sersl.core.errors import UserError, unknown_name
+from sersl.corpora import label_columns
+from sersl.corpora.index import CorpusIndex
+from sersl.corpora.labels import DIMENSIONS, LabelView, order_dimensions
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch_plan import shortest_trained
 from sersl.data.sources import CorpusSource
+from sersl.eval.answers import Truth
+from sersl.eval.metrics import is_measurable
 
 # A concordance needs two labels.
 _FEWEST_RATINGS = 2
@@ -23,24 +27,46 @@ class Targets:
     Attributes:
       view: the classes.
       dimensions: names of the dimensions that are predicted.
+      rated: names of those that any corpus has ratings of.
       category: int32 [n], class of each utterance; -1 none.
-      ratings: float64 [n, 3], arousal, dominance and valence in 0..1; NaN none.
+      categories: float32 [n, C], where several classes may apply: 1 applies, 0 does not, NaN not
+        known; [n, 0] otherwise.
+      ratings: float64 [n, E], the rated dimensions in 0..1; NaN none.
       voted: bool [n], whether raters' votes are trained on.
       long_enough: bool [n], whether `data.min_seconds` lets it train.
     """
 
     view: LabelView
     dimensions: tuple[str, ...]
+    rated: tuple[str, ...]
     category: np.ndarray
+    categories: np.ndarray
     ratings: np.ndarray
     voted: np.ndarray
     long_enough: np.ndarray
 
+    @property
+    def truth(self) -> Truth:
+        """The labels that answers are compared with."""
+        return Truth(
+            category=self.category,
+            categories=self.categories,
+            dimensions=self.ratings,
+            dimension_names=self.rated,
+        )
+
+    @property
+    def classified(self) -> np.ndarray:
+        """Tells which utterances have a label of a class: bool [n]."""
+        if self.view.multi:
+            return ~np.isnan(self.categories).all(axis=1)
+        return (self.category >= 0) | self.voted
+
     def labelled(self, rows: np.ndarray) -> np.ndarray:
         """Selects those of int64 [m] rows that have a label to learn."""
-        columns = [DIMENSIONS.index(name) for name in self.dimensions]
+        columns = [self.rated.index(name) for name in self.dimensions]
         rated = np.isfinite(self.ratings[rows][:, columns]).any(1)
-        return rows[(self.category[rows] >= 0) | self.voted[rows] | rated]
+        return rows[self.classified[rows] | rated]
 
     def counts(self, fold: Fold) -> dict[str, int]:
         """Counts the utterances of a fold that are not used: on no side, or not to train on."""
@@ -52,12 +78,19 @@ class Targets:
             "num_unlabelled": len(long_enough) - len(self.labelled(long_enough)),
         }
 
+    def class_counts(self, rows: np.ndarray) -> np.ndarray:
+        """Counts the utterances of each class among int64 [m] rows: int64 [C]."""
+        if self.view.multi:
+            return np.nansum(self.categories[rows], axis=0).astype(np.int64)
+        category = self.category[rows]
+        return np.bincount(category[category >= 0], minlength=len(self.view.names))
+
     def untrained_classes(self, fold: Fold) -> list[str]:
         """Names the classes of which a fold has nothing to train on."""
         if self.voted.any():
             return []
-        trained = set(self.category[fold.train].tolist())
-        return [name for i, name in enumerate(self.view.names) if i not in trained]
+        counts = self.class_counts(fold.train)
+        return [name for name, count in zip(self.view.names, counts, strict=True) if not count]
 
 
 def choose_targets(
@@ -75,32 +108,55 @@ def choose_targets(
       The targets.
 
     Raises:
-      UserError: a fold has nothing to train on, or nobody voted where votes are asked for.
+      UserError: a fold has nothing to train on, or not of a class that it tests; all labels are the
+        same; or nobody voted where votes are asked for.
     """
-    category = np.concatenate([view.indices(s.index.column("category")) for s in sources])
-    ratings = np.stack(
-        [np.concatenate([s.index.column(name) for s in sources]) for name in DIMENSIONS], axis=1
-    )
+    indexes = [source.index for source in sources]
+    words = [label_columns.words(index, raw=view.raw) for index in indexes]
+    category = np.concatenate([view.indices(one) for one in words])
+    categories = np.zeros((len(category), 0), np.float32)
+    if view.multi:
+        categories = np.concatenate([label_columns.applying(index, view) for index in indexes])
+        category = np.full(len(category), -1, np.int32)
+    found = [label_columns.rated_dimensions(index) for index in indexes]
+    rated = order_dimensions(name for names in found for name in names)
+    ratings = np.concatenate([label_columns.ratings(index, rated) for index in indexes])
     lengths = np.concatenate([source.num_samples for source in sources])
     long_enough = lengths >= shortest_trained(config.data)
-    dimensions = []
-    if config.labels.dimensions:
-        known = np.isfinite(ratings) & long_enough[:, None]
-        fewest = np.min([known[fold.train].sum(0) for fold in folds], axis=0)
-        enough = zip(DIMENSIONS, fewest >= _FEWEST_RATINGS, strict=True)
-        dimensions = [name for name, there in enough if there]
     targets = Targets(
         view=view,
-        dimensions=tuple(dimensions),
+        dimensions=_dimensions(config, rated, np.isfinite(ratings) & long_enough[:, None], folds),
+        rated=rated,
         category=category,
+        categories=categories,
         ratings=ratings,
         # Utterances without a category, but with votes, are trained on as well.
-        voted=_find_votes(sources, view) if config.labels.soft else np.zeros(len(category), bool),
+        voted=_find_votes(indexes, view) if config.labels.soft else np.zeros(len(category), bool),
         long_enough=long_enough,
     )
+    if len(view.names) == 1 and not view.multi:
+        raise UserError(
+            f"all utterances with a category are {view.names[0]!r}, so there is nothing to tell "
+            "apart: set labels.view to 'none', or add utterances of another category"
+        )
     for fold in folds:
         _check_fold(fold, targets, config)
     return targets
+
+
+def _dimensions(
+    config: FinetuneConfig, rated: tuple[str, ...], known: np.ndarray, folds: Sequence[Fold]
+) -> tuple[str, ...]:
+    """Names the dimensions that every fold can train; known is bool [n, E]."""
+    left_out = config.labels.without_dimensions
+    for name in left_out:
+        if name not in (*rated, *DIMENSIONS):
+            raise unknown_name("dimension in labels.without_dimensions", name, rated)
+    if not config.labels.dimensions or not rated:
+        return ()
+    fewest = np.min([known[fold.train].sum(0) for fold in folds], axis=0)
+    enough = zip(rated, fewest >= _FEWEST_RATINGS, strict=True)
+    return tuple(name for name, there in enough if there and name not in left_out)
 
 
 def describe_targets(targets: Targets, folds: Sequence[Fold]) -> list[str]:
@@ -113,10 +169,10 @@ def describe_targets(targets: Targets, folds: Sequence[Fold]) -> list[str]:
     Returns:
       Lines for people.
     """
-    rated = zip(DIMENSIONS, np.isfinite(targets.ratings).any(0), strict=True)
-    left = [name for name, there in rated if there and name not in targets.dimensions]
+    left = [name for name in targets.rated if name not in targets.dimensions]
     lines = [
-        f"categories: {', '.join(targets.view.names) or 'none'}; dimensions: "
+        f"categories: {', '.join(targets.view.names) or 'none'}"
+        f"{', several may apply' if targets.view.multi else ''}; dimensions: "
         f"{', '.join(targets.dimensions) or 'none'}"
     ]
     if left:
@@ -151,23 +207,48 @@ def _check_fold(fold: Fold, targets: Targets, config: FinetuneConfig) -> None:
             f"{config.data.min_seconds:g} s has a label for labels.view={config.labels.view!r}: "
             "choose another view or protocol, or lower data.min_seconds"
         )
-    known = (targets.category[train] >= 0) | targets.voted[train]
-    if targets.view.names and not known.any():
+    if targets.view.names and not targets.classified[train].any():
         raise UserError(
             f"fold {fold.name!r}: no training utterance of {corpora} has a category of labels.view="
             f"{config.labels.view!r}, so there are no categories to learn: set labels.view to "
             "'none', or choose another protocol"
         )
 
+    _check_classes(fold, targets)
+    _check_dimensions(fold, targets)
 
-def _find_votes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
+
+def _check_classes(fold: Fold, targets: Targets) -> None:
+    tested = targets.class_counts(np.concatenate([fold.validation, fold.test]))
+    missing = targets.untrained_classes(fold)
+    for name, count in zip(targets.view.names, tested, strict=True):
+        if name in missing and count:
+            raise UserError(
+                f"fold {fold.name!r}: the class {name!r} is on the validation or test side and not "
+                "on the training side: choose another protocol or protocol.num_folds, merge it "
+                "with labels.mapping, or leave it out with labels.categories"
+            )
+
+
+def _check_dimensions(fold: Fold, targets: Targets) -> None:
+    train = fold.train[targets.long_enough[fold.train]]
+    for name in targets.dimensions:
+        if not is_measurable(targets.ratings[train, targets.rated.index(name)]):
+            raise UserError(
+                f"fold {fold.name!r}: all training ratings of {name!r} are the same, so there is "
+                f"nothing to learn: leave it out with labels.without_dimensions={name}, or choose "
+                "another protocol"
+            )
+
+
+def _find_votes(indexes: Sequence[CorpusIndex], view: LabelView) -> np.ndarray:
     """Finds the utterances whose raters voted for a class: bool [n]."""
-    tables = [soft_label_table(source.index.column("votes"), view) for source in sources]
+    tables = [label_columns.soft_labels(index, view) for index in indexes]
     voted = np.concatenate([~np.isnan(table).any(axis=1) for table in tables])
     if not view.names or not voted.any():
         raise UserError(
             "labels.soft needs raters' votes for the categories of labels.view, and "
-            f"{', '.join(source.index.corpus for source in sources)} has none: set it to False, "
+            f"{', '.join(index.corpus for index in indexes)} has none: set it to False, "
             "or prepare the corpus with a column votes or annotators"
         )
     return voted

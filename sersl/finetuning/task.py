@@ -6,16 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import OUTPUTS, VOTES
+from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
 from sersl.models.combine import combine_rows
-from sersl.models.emotion_model import EmotionModel, EmotionOutput
+from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
 from sersl.objectives.mean import Mean
+from sersl.objectives.multi_label import binary_cross_entropy
 from sersl.objectives.supervised import concordance, cross_entropy
 from sersl.parallel.random import fold, run_key
 from sersl.training.task import Schedule, StepContext
@@ -40,6 +40,7 @@ class FinetuneTask:
         *,
         num_categories: int,
         dimensions: Sequence[str] = DIMENSIONS,
+        multi: bool = False,
         stored: bool = False,
     ):
         """Checks the settings and lays out the model without making an array.
@@ -47,7 +48,8 @@ class FinetuneTask:
         Args:
           config: the run; its encoder has the sizes of the weights it starts from.
           num_categories: classes to tell apart; 0 for none.
-          dimensions: names of those to predict, in the order of `DIMENSIONS`.
+          dimensions: names of those to predict, in the order of the batches.
+          multi: whether several categories of one utterance may apply.
           stored: whether batches hold kept outputs of the encoder, which never trains.
 
         Raises:
@@ -55,12 +57,14 @@ class FinetuneTask:
         """
         self.config = config
         self.stored = stored
-        needs = ({VOTES} if config.labels.soft else set()) | ({OUTPUTS} if stored else set())
+        needs = {OUTPUTS} if stored else set()
+        if num_categories:
+            needs |= {CATEGORIES} if multi else {VOTES} if config.labels.soft else set()
         self.needs = frozenset(needs)
         self.num_categories = num_categories
         self.dimensions = tuple(dimensions)
-        self._columns = np.array([DIMENSIONS.index(name) for name in dimensions], np.int32)
-        if num_categories < 2 and not self.dimensions:
+        self.multi = multi
+        if num_categories < (1 if multi else 2) and not self.dimensions:
             raise UserError(
                 f"there is nothing to predict: {num_categories} categories and no dimension are "
                 "labelled on the training side; check labels.view, labels.dimensions and the "
@@ -96,13 +100,16 @@ class FinetuneTask:
     def loss(
         self, params: dict[str, Any], batch: dict[str, jax.Array], context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
-        """Computes cross-entropy and concordance on one global batch, each over its labelled rows.
+        """Computes the losses of categories and dimensions on one global batch.
+
+        Each is over the rows with such a label: cross-entropy, or binary cross-entropy where
+        several categories may apply, and concordance.
 
         Args:
           params: of the model.
           batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
-            dimensions [B, 3], and with labels.soft category_probabilities [B, C]; after
-            `mix_rows`.
+            dimensions [B, D], and with labels.soft category_probabilities [B, C], or, where
+            several may apply, categories [B, C]; after `mix_rows`.
           context: with constants {"class_weights": float32 [C]}.
 
         Returns:
@@ -114,7 +121,15 @@ class FinetuneTask:
         output = self._run(model, batch, key=context.key)
         total = jnp.float32(0.0)
         metrics: dict[str, Mean] = {}
-        if self.num_categories:
+        if self.multi:
+            loss, found = binary_cross_entropy(
+                output.category,
+                batch["categories"],
+                positive_weights=context.constants["class_weights"],
+                label_smoothing=heads.label_smoothing,
+            )
+            total, metrics = total + heads.category_weight * loss, metrics | found
+        elif self.num_categories:
             loss, found = cross_entropy(
                 output.category,
                 batch["category"],
@@ -126,10 +141,7 @@ class FinetuneTask:
             )
             total, metrics = total + heads.category_weight * loss, metrics | found
         if self.dimensions:
-            target = batch["dimensions"]
-            if self.dimensions != DIMENSIONS:
-                target = target[:, self._columns]
-            loss, found = concordance(output.dimensions, target, names=self.dimensions)
+            loss, found = concordance(output.dimensions, batch["dimensions"], names=self.dimensions)
             total, metrics = total + heads.dimensions_weight * loss, metrics | found
         return total, metrics
 
@@ -141,12 +153,13 @@ class FinetuneTask:
           batch: as for `loss`, with utterance_index [B].
 
         Returns:
-          scores [B, C] (probabilities), dimensions [B, D], utterance_index [B].
+          scores [B, C] (probabilities that sum to 1, or of each category where several may
+          apply), dimensions [B, D], utterance_index [B].
         """
         model = nnx.merge(self.graph, nnx.State(params))
         output = self._run(model, batch)
         return {
-            "scores": jax.nn.softmax(output.category, axis=-1),
+            "scores": probabilities(output.category, multi=self.multi),
             "dimensions": output.dimensions,
             "utterance_index": batch["utterance_index"],
         }

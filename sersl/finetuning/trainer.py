@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
+from sersl.data.batch import LabelSizes
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.buckets import Bucket, evaluation_buckets
 from sersl.data.distortion import make_distorter
@@ -21,6 +22,7 @@ from sersl.data.pipeline import damage, training_batches
 from sersl.data.references import split_rows
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
+from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.from_outputs import choose_store, with_moments
 from sersl.finetuning.frozen import check_frozen, without_dropout
@@ -40,6 +42,7 @@ from sersl.training.optimizer import Optimizer, by_pattern, decay_roles, make_op
 from sersl.training.program import Program, build_program
 from sersl.training.step import Layout, abstract_state, param_shapes
 
+_MOST_WEIGHT = 100.0  # of a label that applies, where several may; rarer ones get no more
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
 
 
@@ -194,7 +197,11 @@ class Trainer:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
             for line in damage(self._sources):
                 progress.say(line)
-            answers = self._answer(keeper.params(state), rows=fold.test)
+            params = keeper.params(state)
+            answers = self._answer(params, rows=fold.test)
+            if self._targets.view.multi:
+                thresholds = best_thresholds(self._answer(params, rows=fold.validation))
+                answers = dataclasses.replace(answers, thresholds=thresholds)
             if self._first:
                 answers.save(folder / "answers.npz")
         if self._first:
@@ -208,8 +215,7 @@ class Trainer:
             self._sources,
             rows,
             self._targets.view,
-            category=self._targets.category,
-            ratings=self._targets.ratings,
+            truth=self._targets.truth,
             data=self.config.data,
         )
 
@@ -222,15 +228,20 @@ class Trainer:
             num_steps=self.config.train.num_steps - start_step,
             batch_rows=functools.partial(local_rows, self._mesh),
             data=self.config.data,
-            soft_labels=self.config.labels.soft,
+            dimensions=self._targets.dimensions,
+            needs=self._task.needs,
             distorter=make_distorter(self.config, beside=()),
         )
 
     def _constants(self, fold: Fold) -> dict[str, np.ndarray]:
-        category = self._targets.category[fold.train]
-        counts = np.bincount(category[category >= 0], minlength=len(self._targets.view.names))
+        counts = self._targets.class_counts(fold.train)
         weights = np.ones(len(counts), np.float32)
-        if self.config.heads.class_weighting and len(counts):
+        if self.config.heads.class_weighting and self._targets.view.multi:
+            # Of the labels that apply: those that do not, per one that does.
+            known = int(self._targets.classified[fold.train].sum())
+            ratio = (known - counts) / np.maximum(counts, 1)
+            weights = np.clip(ratio, 1 / _MOST_WEIGHT, _MOST_WEIGHT).astype(np.float32)
+        elif self.config.heads.class_weighting and len(counts):
             # n / (C n_c); a class that is not there has no rows to weigh.
             weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
         return {"class_weights": weights}
@@ -241,7 +252,7 @@ class Trainer:
             mesh=self._mesh,
             buckets=self._buckets,
             needs=self._task.needs,
-            num_categories=num_categories,
+            labels=LabelSizes(categories=num_categories, dimensions=len(self._targets.dimensions)),
             outputs=None if self._store is None else self._store.shape,
             constants={"class_weights": np.ones(num_categories, np.float32)},
         )
@@ -255,6 +266,7 @@ def _task(config: FinetuneConfig, targets: Targets, *, stored: bool = False) -> 
         config,
         num_categories=len(targets.view.names),
         dimensions=targets.dimensions,
+        multi=targets.view.multi,
         stored=stored,
     )
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from sersl.config.schema import CombineConfig
 from sersl.parallel.rows import take_rows
 
+_SHARED = ("category_probabilities", "categories")  # labels that mixup shares out
+
 
 def combine_rows(
     batch: Mapping[str, jax.Array], config: CombineConfig, *, num_categories: int, key: jax.Array
@@ -15,17 +17,18 @@ def combine_rows(
     """Joins rows of a training batch with others, first by copy-paste, then by mixup.
 
     Args:
-      batch: waveform [B, N], valid [B, N], category [B] (-1 none), dimensions [B, 3] (NaN none),
-        and maybe category_probabilities [B, C] (NaN none).
+      batch: waveform [B, N], valid [B, N], category [B] (-1 none), dimensions [B, D] (NaN none),
+        and maybe category_probabilities or categories, both [B, C] (NaN none).
       config: how likely and how.
       num_categories: C.
       key: PRNG key; draws do not depend on the mesh.
 
     Returns:
-      The batch with the same shapes, and category_probabilities [B, C] where C is not 0.
+      The batch with the same shapes, and category_probabilities [B, C] where C is not 0 and there
+      are no categories.
     """
     batch = dict(batch)
-    if num_categories:
+    if num_categories and "categories" not in batch:
         onehot = jax.nn.one_hot(batch["category"], num_categories)
         onehot = jnp.where(batch["category"][:, None] >= 0, onehot, jnp.nan)
         votes = batch.get("category_probabilities", onehot)
@@ -82,7 +85,7 @@ def mixup(
     """Adds another utterance to an utterance, and shares out their labels.
 
     Args:
-      batch: as `combine_rows` makes it, with category_probabilities where there are categories.
+      batch: as `combine_rows` makes it.
       config: probability, alpha, by_length.
       key: PRNG key.
 
@@ -96,9 +99,8 @@ def mixup(
     valid, lengths = batch["valid"], batch["valid"].sum(1)
     at = jnp.arange(valid.shape[1])
     known = ~jnp.isnan(batch["dimensions"])
-    if "category_probabilities" in batch:
-        votes = ~jnp.isnan(batch["category_probabilities"][:, :1])
-        known = jnp.concatenate([known, votes], axis=1)
+    for labels in (batch[name] for name in _SHARED if name in batch):
+        known = jnp.concatenate([known, ~jnp.isnan(labels[:, :1])], axis=1)
     allowed = (known[:, None] == known[None]).all(-1) & (lengths > 0)
     partner, found = _partners(allowed & (lengths > 0)[:, None], keys[0])
     chosen = found & (jax.random.uniform(keys[1], lengths.shape) < config.mixup_probability)
@@ -108,16 +110,13 @@ def mixup(
     if config.mixup_by_length:
         own, other = share * lengths, (1.0 - share) * lengths[partner]
         label = jnp.where(chosen, own / jnp.maximum(own + other, 1e-6), 1.0)
-    mixed = {
+    return {
         **batch,
         "waveform": _share(batch["waveform"], partner, share),
         "valid": valid | ((at < lengths[partner][:, None]) & chosen[:, None]),
         "dimensions": _share(batch["dimensions"], partner, label),
+        **{name: _share(batch[name], partner, label) for name in _SHARED if name in batch},
     }
-    if "category_probabilities" in batch:
-        probabilities = batch["category_probabilities"]
-        mixed["category_probabilities"] = _share(probabilities, partner, label)
-    return mixed
 
 
 def _partners(allowed: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:

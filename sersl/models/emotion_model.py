@@ -46,6 +46,11 @@ class EmotionOutput(NamedTuple):
     frames: jax.Array
 
 
+def probabilities(logits: jax.Array, *, multi: bool) -> jax.Array:
+    """Turns logits [..., C] into probabilities: of one category, or of each where several apply."""
+    return jax.nn.sigmoid(logits) if multi else jax.nn.softmax(logits, axis=-1)
+
+
 class Head(nnx.Module):
     """Maps a pooled vector to scores, with dropout before each layer.
 

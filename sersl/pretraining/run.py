@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
-from sersl.corpora.labels import CANONICAL, LabelView, make_view
+from sersl.corpora.labels import LabelView, make_view
+from sersl.corpora.words import CANONICAL
 from sersl.data.batch import CATEGORY, CODES, distorted_names
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.distortion import make_distorter

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.core.lengths import SAMPLE_RATE
-from sersl.data.batch import OutputShape, batch_arrays
+from sersl.data.batch import KNOWN_DIMENSIONS, LabelSizes, OutputShape, batch_arrays
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import run_key
@@ -41,7 +41,7 @@ class Layout:
       mesh: the mesh.
       buckets: batch shapes; one step is compiled for each.
       needs: what batches hold beside audio and labels.
-      num_categories: classes, for raters' votes.
+      labels: numbers of categories, dimensions and raters' answers.
       outputs: shape of the kept outputs of an utterance, where batches hold those.
       constants: arrays, or their shapes, that no step changes; without a sharding, every device
         holds them whole.
@@ -50,7 +50,7 @@ class Layout:
     mesh: Mesh
     buckets: Sequence[Bucket]
     needs: frozenset[str]
-    num_categories: int = 0
+    labels: LabelSizes = KNOWN_DIMENSIONS
     outputs: OutputShape | None = None
     constants: Any = None
 
@@ -62,7 +62,7 @@ class Layout:
             for name, leaf in example_batch(
                 bucket,
                 needs=self.needs,
-                num_categories=self.num_categories,
+                labels=self.labels,
                 outputs=self.outputs,
             ).items()
         }
@@ -72,7 +72,7 @@ def example_batch(
     bucket: Bucket,
     *,
     needs: frozenset[str],
-    num_categories: int = 0,
+    labels: LabelSizes = KNOWN_DIMENSIONS,
     outputs: OutputShape | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Gives the shapes of a global batch of one bucket."""
@@ -80,7 +80,7 @@ def example_batch(
         needs,
         rows=bucket.rows,
         num_samples=bucket.num_samples,
-        num_categories=num_categories,
+        labels=labels,
         outputs=outputs,
     )
     return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}

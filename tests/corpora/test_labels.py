@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import (
-    CANONICAL,
-    VIEWS,
-    LabelView,
-    canonical,
-    make_view,
-    soft_labels,
-    to_unit,
-)
+from sersl.corpora.labels import VIEWS, LabelView, make_view, to_unit
+from sersl.corpora.words import CANONICAL, canonical
 
 
 @pytest.mark.parametrize(
@@ -95,13 +88,13 @@ def test_scale_when_mapped_then_zero_to_one():
     assert math.isnan(to_unit(math.nan, 1.0, 7.0))
 
 
-def test_soft_labels_when_votes_are_merged_then_shares_sum_to_one():
+def test_shares_when_votes_are_merged_then_they_count_for_one_class():
     view = make_view("4class", [])
-    shares = soft_labels({"excited": 1, "happy": 1, "sad": 2, "fear": 5}, view)
+    shares = view.shares({"excited": 1, "happy": 1, "sad": 2, "fear": 5})
     assert dict(zip(view.names, shares.tolist(), strict=True)) == {
         "angry": 0.0,
-        "happy": 0.5,
-        "sad": 0.5,
+        "happy": 2.0,
+        "sad": 2.0,
         "neutral": 0.0,
     }
-    assert not soft_labels({"fear": 1}, view).any()
+    assert not view.shares({"fear": 1}).any()

@@ -1,11 +1,14 @@
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import canonical, make_view, soft_label_table
+from sersl.corpora.index import CorpusIndex
+from sersl.corpora.label_columns import soft_labels
+from sersl.corpora.labels import make_view
 from sersl.corpora.manifests.manifest import ManifestBuilder
 from sersl.corpora.ratings import (
     check_scale,
@@ -13,6 +16,7 @@ from sersl.corpora.ratings import (
     plurality,
     view_report,
 )
+from sersl.corpora.words import canonical
 
 
 def listed(tmp_path, *rows):
@@ -66,8 +70,11 @@ def test_votes_when_json_in_csv_then_read_and_ties_give_no_category(tmp_path):
         ({"votes": {"happy": "many"}}, "votes for 'happy' are 'many'"),
         ({"annotators": {"r": {"mood": 1}}}, "rater 'r' has 'mood'"),
         ({"annotators": {"r": {"valence": 3}}}, "'valence': 3 is outside of 0 to 1"),
-        ({"emotion": "very happy"}, "unknown emotion label 'very happy'"),
-        ({"emotion": "A"}, r"unknown emotion label 'A'.*label_map\.json"),
+        ({"emotion": "very/happy"}, "'very/happy' cannot be .* a path: .*label_map.json"),
+        ({"emotion": "=A1"}, "'=A1' cannot be .* a formula"),
+        ({"emotion": "x" * 101}, "more than 100 characters"),
+        ({"categories": ["a", 1.5, {}]}, "column 'categories': {} is not a word"),
+        ({"categories": {"a": 1}}, "belong into the column votes"),
         ({"path": "a\0b.wav"}, "has a zero byte"),
     ],
 )
@@ -91,10 +98,10 @@ def test_label_when_a_code_then_only_within_its_corpus(tmp_path):
         canonical("O", "emodb")
 
 
-def test_soft_label_table_when_votes_are_of_no_class_or_missing_then_not_a_number():
+def test_soft_labels_when_votes_are_of_no_class_or_missing_then_not_a_number():
     view = make_view("4class", ())
     votes = np.array(['{"happy": 1, "excited": 2, "sad": 1}', "", '{"fear": 3}', ""], dtype=object)
-    table = soft_label_table(votes, view)
+    table = soft_labels(CorpusIndex("x", "1", Path(), "f", 4, _columns={"votes": votes}), view)
     assert table.shape == (4, 4) and table.dtype == np.float32
     expected = {"happy": 0.75, "sad": 0.25, "angry": 0.0, "neutral": 0.0}
     np.testing.assert_allclose(table[0], [expected[name] for name in view.names])

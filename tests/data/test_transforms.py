@@ -5,6 +5,7 @@ import pytest
 
 from sersl.core.lengths import num_frames
 from sersl.corpora.labels import LabelView, make_view
+from sersl.data.batch import VOTES
 from sersl.data.references import BatchRefs
 from sersl.data.sources import CorpusSource
 from sersl.data.transforms import BatchMaker
@@ -53,7 +54,7 @@ def test_make_when_soft_then_shares_of_the_votes_of_each_row(sources, view, refs
     first, second = view.names[:2]
     votes[5] = json.dumps({first: 3, second: 1, "other": 4})
     sources[0].index._columns["votes"] = votes
-    batch = BatchMaker(sources, view, soft=True).make(refs)
+    batch = BatchMaker(sources, view, needs={VOTES}).make(refs)
     expected = np.full((4, len(view.names)), np.nan, np.float32)
     expected[0] = 0
     expected[0, :2] = 0.75, 0.25  # "other" is no class of this view

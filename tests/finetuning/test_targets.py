@@ -1,6 +1,7 @@
 """What a run learns: classes and dimensions that its training sides have labels of."""
 
 import dataclasses
+import json
 import types
 from pathlib import Path
 
@@ -22,7 +23,11 @@ N = 12
 def source_of(**changed):
     columns = {
         "category": np.array(["angry", "sad"] * 6, dtype=object),
+        "category_raw": np.full(N, "", dtype=object),
         "votes": np.full(N, "", dtype=object),
+        "extra": np.full(N, "", dtype=object),
+        "scale_low": np.full(N, np.nan),
+        "scale_high": np.full(N, np.nan),
         "num_samples": np.full(N, 16_000),
         **{name: np.full(N, np.nan) for name in ("arousal", "dominance", "valence")},
         **changed,
@@ -83,9 +88,50 @@ def test_training_rows_when_short_or_unlabelled_then_they_are_counted_and_said()
     assert "1 on no side, 1 too short to train on, 2 on the training side without a label" in line
 
 
-def test_targets_when_a_class_is_not_on_the_training_side_then_it_is_said():
-    folds = [fold_of("one", range(0, 6, 2), (), range(6, 12))]
+def test_targets_when_a_class_is_on_no_side_then_it_is_said():
+    folds = [fold_of("one", range(0, 6, 2), (), range(6, 12, 2))]
     assert "nothing to train on of sad" in describe_targets(chosen(folds), folds)[-1]
+
+
+def test_targets_when_a_class_is_only_tested_then_error_names_fold_and_class():
+    folds = [fold_of("one", range(0, 6, 2), (), range(6, 12))]
+    with pytest.raises(UserError, match=r"fold 'one': the class 'sad' .* labels\.categories"):
+        chosen(folds)
+
+
+def test_targets_when_a_dimension_is_constant_then_error_names_it():
+    with pytest.raises(UserError, match=r"fold 'one': all training ratings of 'valence'"):
+        chosen(valence=np.full(N, 0.25))
+    config = FinetuneConfig(labels=LabelsConfig(without_dimensions=("valence",)))
+    assert chosen(config=config, valence=np.full(N, 0.25)).dimensions == ()
+
+
+def test_targets_when_there_is_one_class_then_error():
+    with pytest.raises(UserError, match=r"all utterances with a category are 'sad'"):
+        chosen(view=LabelView(("sad",)))
+
+
+def own(rows):
+    """The column `extra` with a value of each row."""
+    return np.array([json.dumps(row) if row else "" for row in rows], dtype=object)
+
+
+def test_dimensions_when_some_are_of_ones_own_then_after_the_known_ones_by_name():
+    extra = own([{"dimensions": {"warmth": i / N, "energy": 1 - i / N}} for i in range(N)])
+    targets = chosen(extra=extra, valence=some(*range(N)))
+    assert targets.dimensions == ("valence", "energy", "warmth")
+    np.testing.assert_allclose(targets.ratings[:, 2], np.arange(N) / N)
+    rows = np.arange(N)
+    assert len(targets.labelled(rows)) == N
+
+
+def test_categories_when_several_apply_then_a_table_and_no_single_class():
+    extra = own([{"categories": one} for one in ([["angry", "sad"], ["sad"], []] * 4)])
+    view = LabelView(("angry", "sad"), multi=True)
+    targets = chosen(view=view, extra=extra)
+    np.testing.assert_array_equal(targets.categories[:3], [[1, 1], [0, 1], [0, 0]])
+    assert (targets.category == -1).all() and targets.classified.all()
+    assert targets.class_counts(np.arange(3)).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("known", ["nothing", "dimensions"])

@@ -11,7 +11,7 @@ from sersl.config.schema import DataConfig, MeshConfig
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.sources import CorpusSource
-from sersl.eval.answers import Answerer
+from sersl.eval.answers import Answerer, Truth
 from sersl.parallel import distributed
 from sersl.parallel.mesh import make_mesh
 from tests.multi_process.processes import found_by_two
@@ -49,8 +49,12 @@ def answer_all(folder, mesh) -> list:
                 [source],
                 order[:size],
                 LabelView(("happy",)),
-                category=np.zeros(len(source), np.int32),
-                ratings=np.zeros((len(source), 3)),
+                truth=Truth(
+                    category=np.zeros(len(source), np.int32),
+                    categories=np.zeros((len(source), 0), np.float32),
+                    dimensions=np.zeros((len(source), 0)),
+                    dimension_names=(),
+                ),
                 data=DataConfig(),
             )
             found.append([answers.rows.tolist(), answers.scores.tolist()])

@@ -12,7 +12,7 @@ from flax import nnx
 from sersl.config.load import load_config
 from sersl.config.schema import FrontendConfig, MeshConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.corpora.labels import CANONICAL
+from sersl.corpora.words import CANONICAL
 from sersl.data.batch import batch_arrays
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.mesh import make_mesh

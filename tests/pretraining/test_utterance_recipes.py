@@ -11,8 +11,8 @@ import pytest
 from sersl.annotation.annotate import annotate_corpus
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
-from sersl.corpora.labels import canonical
 from sersl.corpora.prepare import prepare
+from sersl.corpora.words import canonical
 from sersl.pretraining.run import pretrain
 from sersl.pretraining.terms.language import LEVELS, PROPERTIES
 from sersl.release.starting_weights import read_weights

@@ -7,11 +7,12 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import off_scale, rater_units, scaled
-from sersl.corpora.labels import DIMENSIONS, UnknownLabels, canonical
+from sersl.corpora.labels import DIMENSIONS
 from sersl.corpora.listing import list_files, printable
 from sersl.corpora.ratings import ANNOTATORS, SCALES, count_votes
 from sersl.corpora.tables.text import read_lines
 from sersl.corpora.utterance import About, LeftOut, Utterance
+from sersl.corpora.words import UnknownLabels, canonical
 from sersl.corpora.writing.builder import FolderBuilder
 
 # Session, letter of the dialogue, style, ..., letter of the turn, number of the turn.

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import DIMENSIONS, UnknownLabels, canonical, to_unit
+from sersl.corpora.labels import DIMENSIONS, to_unit
 from sersl.corpora.tables.values import Row
 from sersl.corpora.utterance import Ratings
+from sersl.corpora.words import UnknownLabels, canonical
 
 _RELEASE = "take the file of the corpus itself"
 

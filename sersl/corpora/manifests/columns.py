@@ -4,36 +4,58 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sersl.core.errors import UserError, unknown_name
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.corpora.ratings import ANNOTATORS
 from sersl.corpora.tables.values import Row, nearest, to_number
 
 COLUMNS = (
     *("path", "start", "end", "channel", "utterance_id", "speaker", "gender", "language"),
-    *("session", "text", "emotion", "category", "votes", ANNOTATORS, "intensity", *DIMENSIONS),
-    *("scale_low", "scale_high", "fold"),
+    *("session", "text", "emotion", "category", "categories", "votes", ANNOTATORS, "intensity"),
+    *(*DIMENSIONS, "scale_low", "scale_high", "fold"),
 )
 # Names of the column `path` in other projects; the first that a file has is used.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio_filepath", "audio_path")
 # Other names, used where a file lacks the column itself.
-_ALIASES = {"label": "emotion", "split": "fold"}
+_ALIASES = {
+    "label": "emotion",
+    "labels": "categories",
+    "emotions": "categories",
+    "split": "fold",
+}
+_LABELS = ("emotion", "category", "categories")  # a file with one of them needs no alias of another
+FOLDS = "fold#"  # and a number: columns of further divisions, beside `fold`
+_MOST_DIMENSIONS = 100
 _CORPUS = ("corpus", "dataset")  # kept in `extra`, and used to read codes of emotions
 SAMPLES = ("start_sample", "stop_sample")  # of SpeechBrain: samples at the file's own rate
 _SCALED = ("intensity", *DIMENSIONS)
+# Columns of manifests and of predictions.csv with another meaning.
+_NOT_SCALED = {*COLUMNS, *_ALIASES, *_CORPUS, *SAMPLES, *PATH_COLUMNS, "predicted", "status"} - {
+    *_SCALED
+}
 _MOST_PLANS = 1000  # sets of columns kept
 
 
-def parse_columns(text: str) -> dict[str, str]:
+def parse_columns(text: str, *, own: Iterable[str] = ()) -> dict[str, str]:
     """Reads `--columns emotion=my_label,speaker=speaker_id`: column -> its name in the file.
+
+    `fold` may be given several times, for repeated divisions; the further ones are `fold#2` and so
+    on.
+
+    Args:
+      text: of the option.
+      own: names of dimensions that `--scale` adds to the columns.
 
     Raises:
       UserError: a part without "=", an unknown column, or one that is given twice.
     """
     chosen: dict[str, str] = {}
+    known = (*COLUMNS, *own)
     for ours, theirs in _pairs(text, "--columns", "emotion=my_label,speaker=speaker_id"):
         ours = "emotion" if ours == "category" else ours
-        if ours not in COLUMNS:
-            raise unknown_name("column in --columns", ours, COLUMNS)
+        if ours not in known:
+            raise unknown_name("column in --columns", ours, known)
+        if ours == "fold" and "fold" in chosen and theirs.casefold() not in chosen.values():
+            ours = f"{FOLDS}{1 + sum(name.startswith('fold') for name in chosen)}"
         if ours in chosen:
             raise UserError(f"--columns gives {ours!r} twice: leave one")
         chosen[ours] = theirs.casefold()
@@ -41,20 +63,27 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def parse_scales(text: str) -> dict[str, tuple[float, float]]:
-    """Reads `--scale arousal=1..5,valence=-3..3`, or `--scale 1..5` for all three dimensions.
+    """Reads `--scale arousal=1..5,warmth=1..7`, or `--scale 1..5` for the three known dimensions.
+
+    A name that is not a known column makes the column of that name a dimension.
 
     Returns:
       Column -> lowest and highest rating.
 
     Raises:
-      UserError: another form, an unknown column, or limits in the wrong order.
+      UserError: another form, a column that cannot be a dimension, or limits in the wrong order.
     """
     if text and "=" not in text:
         text = ",".join(f"{name}={text}" for name in DIMENSIONS)
     scales: dict[str, tuple[float, float]] = {}
     for column, limits in _pairs(text, "--scale", "arousal=1..5"):
         if column not in _SCALED:
-            raise unknown_name("column in --scale", column, _SCALED)
+            check_dimension(column, "--scale")
+            if column in _NOT_SCALED:
+                raise UserError(
+                    f"--scale {column}={limits}: the column {column!r} is not a rating; name that "
+                    "of a dimension"
+                )
         if column in scales:
             raise UserError(f"--scale gives {column!r} twice: leave one")
         low, dots, high = limits.partition("..")
@@ -64,7 +93,14 @@ def parse_scales(text: str) -> dict[str, tuple[float, float]]:
         scales[column] = (to_number(low.strip(), where), to_number(high.strip(), where))
         if scales[column][0] >= scales[column][1]:
             raise UserError(f"{where}: the highest rating is not above the lowest")
+    if len(scales) > _MOST_DIMENSIONS:
+        raise UserError(f"--scale names {len(scales)} dimensions; give {_MOST_DIMENSIONS} at most")
     return scales
+
+
+def own_dimensions(scales: Iterable[str]) -> tuple[str, ...]:
+    """Names the dimensions of `--scale` that are not known ones."""
+    return tuple(name for name in scales if name not in _SCALED)
 
 
 def _pairs(text: str, option: str, example: str) -> list[tuple[str, str]]:
@@ -83,10 +119,12 @@ class Columns:
 
     Attributes:
       chosen: column -> its name in the file, as the user gives it.
+      own: names of dimensions that are not known ones.
       unused: names of the file's columns that are only kept in `extra`, in their order.
     """
 
     chosen: Mapping[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
     unused: dict[str, None] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
     _plans: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
@@ -131,10 +169,10 @@ class Columns:
                 "--columns path=NAME with the one that names the files"
             )
         for theirs, ours in {path: "path", **_ALIASES}.items():
-            known = {ours, "category"} if ours == "emotion" else {ours}
+            known = set(_LABELS) if ours in _LABELS else {ours}
             if theirs in plan and not known & set(plan):
                 plan[ours] = plan.pop(theirs)
-        used = {*COLUMNS, *_CORPUS, *SAMPLES}
+        used = {*COLUMNS, *_CORPUS, *SAMPLES, *self.chosen, *self.own}
         self.unused |= dict.fromkeys(name for name in plan if name not in used)
         return plan
 
@@ -147,6 +185,12 @@ class Columns:
                 raise UserError(
                     f"--columns {ours}={theirs}: {where} has no column {theirs!r}: {hint}columns "
                     f"are {', '.join(sorted(self._seen))}"
+                )
+        for name in self.own:
+            if name not in self._seen and name not in self.chosen:
+                raise UserError(
+                    f"--scale {name}=...: {where} has no column {name!r}: columns are "
+                    f"{', '.join(sorted(self._seen))}; name it with --columns {name}=NAME"
                 )
 
     def describe_unused(self, kept: Iterable[str]) -> list[str]:

@@ -5,7 +5,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import canonical
 from sersl.corpora.listing import AUDIO_EXTENSIONS, printable, walk
 from sersl.corpora.manifests.columns import PATH_COLUMNS
 from sersl.corpora.manifests.label_map import read_label_map
@@ -13,6 +12,7 @@ from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.objects import read_objects
 from sersl.corpora.tables.parquet import read_parquet
 from sersl.corpora.tables.values import Row
+from sersl.corpora.words import known_category
 
 _METADATA: dict[str, Callable[..., Iterator[Row]]] = {
     "metadata.csv": read_table,
@@ -63,7 +63,7 @@ def _by_folder(folder: Path) -> Iterator[Row]:
     files = [found.path for found in walk(folder, AUDIO_EXTENSIONS)]
     words = read_label_map(folder)
     parts = {name for path in files for name in PurePosixPath(path).parts[:-1]}
-    emotions = {name for name in parts if name in words or _is_category(name)}
+    emotions = {name for name in parts if name in words or known_category(name)}
     for path in files:
         side = _side(path)
         classes = PurePosixPath(path).parts[len(side) : -1]
@@ -74,13 +74,6 @@ def _by_folder(folder: Path) -> Iterator[Row]:
         elif classes:
             values["speaker"] = printable(classes[0])
         yield Row(printable(path), values)
-
-
-def _is_category(name: str) -> bool:
-    try:
-        return canonical(name) != ""
-    except UserError:
-        return False
 
 
 def _side(path: str) -> dict[str, str]:

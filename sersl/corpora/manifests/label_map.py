@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sersl.core.errors import UserError
-from sersl.corpora.labels import UnknownLabels, canonical
 from sersl.corpora.tables.objects import read_document
 from sersl.corpora.tables.values import check_printable
+from sersl.corpora.words import OwnWords, known_category
 
 LABEL_MAP = "label_map.json"  # raw label -> category
 
@@ -43,46 +43,43 @@ def read_label_map(manifest: Path) -> dict[str, str]:
 
 
 class Labels:
-    """The meaning of a manifest's labels, and which of them have none.
+    """The meaning of a manifest's labels.
 
-    EmoBox's maps have words without a category of their own, e.g. "Sarcastic": they become
-    "other", with a note. Any other unknown word is an error.
+    Known spellings meet in one category, and any other word is a category of its own. EmoBox's maps
+    have words without a category, e.g. "Sarcastic": they become "other", with a note.
     """
 
     def __init__(self, label_map: Mapping[str, str]):
         self._map = label_map
         self._folded = {raw.casefold(): word for raw, word in label_map.items()}
-        self.unknown = UnknownLabels()
+        self.own = OwnWords(
+            remedy=f"give it a category in {LABEL_MAP} beside the manifest, such as "
+            '{"my label": "happy"}'
+        )
         self.others: dict[str, int] = {}  # word of an EmoBox map -> rows
 
     def category(self, raw: str, where: str, *, corpus: str = "", emobox: bool = False) -> str:
-        """Finds the category of a label; an unknown one is noted and gives ""."""
-        word = self._map.get(raw, self._folded.get(raw.casefold()))
-        if word is None:
-            try:
-                return canonical(raw, corpus)
-            except UserError:
-                self.unknown.add(raw, where)
-                return ""
-        try:
-            return canonical(word)
-        except UserError:
-            if emobox:
-                self.others[word] = self.others.get(word, 0) + 1
-                return "other"
-            self.unknown.add(word, f"{LABEL_MAP}, key {raw!r}")
-            return ""
+        """Finds the category of a label; "" for no agreement or no label.
 
-    def check(self) -> None:
-        """Raises UserError with every unknown label."""
-        self.unknown.check(
-            f"leave them empty for none, or give each a category in {LABEL_MAP} beside the "
-            f'manifest, such as {{"{self.unknown.first() or "my label"}": "happy"}}',
-        )
+        Raises:
+          UserError: the label cannot be the name of a category, see `OwnWords.add`.
+        """
+        mapped = self._map.get(raw, self._folded.get(raw.casefold()))
+        word = raw if mapped is None else mapped
+        found = known_category(word, corpus if mapped is None else "")
+        if found is not None:
+            return found
+        if emobox and mapped is not None:
+            self.others[word] = self.others.get(word, 0) + 1
+            return "other"
+        return self.own.add(word, where if mapped is None else f"{LABEL_MAP}, key {raw!r}")
 
     def notes(self) -> list[str]:
-        """Says which words became "other"."""
+        """Lists the categories that are not known ones, and the words that became "other"."""
         if not self.others:
-            return []
+            return self.own.notes()
         counts = ", ".join(f"{word} {count}" for word, count in self.others.items())
-        return [f"labels of {LABEL_MAP} without a category of their own are 'other': {counts}"]
+        return [
+            *self.own.notes(),
+            f"labels of {LABEL_MAP} without a category of their own are 'other': {counts}",
+        ]

@@ -14,7 +14,12 @@ from pathlib import Path
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.listing import listing_fingerprint, printable
-from sersl.corpora.manifests.columns import Columns, parse_columns, parse_scales
+from sersl.corpora.manifests.columns import (
+    Columns,
+    own_dimensions,
+    parse_columns,
+    parse_scales,
+)
 from sersl.corpora.manifests.formats import FORMATS, find_format
 from sersl.corpora.manifests.label_map import Labels, label_maps, read_label_map
 from sersl.corpora.manifests.row import parse_row
@@ -48,8 +53,9 @@ class ManifestBuilder(Builder):
         self.manifest = Path(manifest)
         if not os.path.lexists(self.manifest):
             raise UserError(f"there is no manifest {str(manifest)!r}; check --manifest")
-        self._chosen = parse_columns(columns)
         self._scales = parse_scales(scale)
+        self._own = own_dimensions(self._scales)
+        self._chosen = parse_columns(columns, own=self._own)
         self.format = find_format(
             self.manifest, format, path_column=self._chosen.get("path", "path")
         )
@@ -69,12 +75,11 @@ class ManifestBuilder(Builder):
         """Lists the rows in the order of the file.
 
         Raises:
-          UserError: a value that its column cannot have, with file, line and column; or all labels
-            that are unknown.
+          UserError: a value that its column cannot have, with file, line and column.
         """
         folder = self.folder()
         labels = Labels(read_label_map(self.manifest))
-        columns = Columns(self._chosen)
+        columns = Columns(self._chosen, self._own)
         seen: dict[str, str] = {}
         named = labelled = False
         for row in self._read(columns):
@@ -95,7 +100,6 @@ class ManifestBuilder(Builder):
             named, labelled = named or bool(item.speaker), labelled or "emotion" in row
             yield item
         columns.check(self.manifest.name)
-        labels.check()
         notes = [*columns.describe_unused(FORMATS[self.format].kept), *labels.notes()]
         if self.format == "audiofolder" and named and not labelled:
             notes.append(
@@ -116,7 +120,7 @@ class ManifestBuilder(Builder):
         if self._root is not None:
             return self._root
         own = self.manifest if self.manifest.is_dir() else self.manifest.parent
-        first = next(self._read(Columns(self._chosen)), None)
+        first = next(self._read(Columns(self._chosen, self._own)), None)
         if first is not None:
             for folder in (own, *own.absolute().parents[:_ABOVE]):
                 if os.path.isfile(folder / first.values["path"]):
@@ -132,7 +136,7 @@ class ManifestBuilder(Builder):
         maps = [file for file in label_maps(self.manifest) if file.is_file()]
         for file in (*FORMATS[self.format].files(self.manifest), *maps[:1]):
             digest.update(file.read_bytes())
-        rows = self._read(Columns(self._chosen))
+        rows = self._read(Columns(self._chosen, self._own))
         files = sorted({row.values["path"] for row in rows}, key=os.fsencode)
         digest.update(listing_fingerprint(self.folder(), files).encode())
         return digest.hexdigest()

@@ -9,8 +9,8 @@ import pytest
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import load_index
-from sersl.corpora.labels import CANONICAL
 from sersl.corpora.prepare import prepare
+from sersl.corpora.words import CANONICAL
 
 # corpus -> file -> (utterance_id, speaker, gender, language, category); None: left out
 TREES = {

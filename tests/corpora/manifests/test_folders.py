@@ -11,8 +11,8 @@ import soundfile
 
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.index import load_index
-from sersl.corpora.labels import CANONICAL
 from sersl.corpora.prepare import prepare
+from sersl.corpora.words import CANONICAL
 
 # corpus -> file -> (utterance_id, speaker, gender, category); None: left out
 TREES = {

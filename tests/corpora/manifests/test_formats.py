@@ -322,11 +322,10 @@ def test_audiofolder_when_metadata_then_rows_of_it(tmp_path, tone):
         listed(folder)
 
 
-def test_audiofolder_when_a_folder_is_no_emotion_then_error_names_the_label_map(tmp_path, tone):
+def test_audiofolder_when_a_folder_is_no_known_emotion_then_it_is_a_category(tmp_path, tone):
     tone(tmp_path / "mine/sleepy/a.wav")
     tone(tmp_path / "mine/sad/b.wav")
-    with pytest.raises(UserError, match=r"'sleepy'.*label_map\.json"):
-        listed(tmp_path / "mine")
+    assert [item.category for item in listed(tmp_path / "mine")] == ["sad", "sleepy"]
     (tmp_path / "mine/label_map.json").write_text('{"sleepy": "boredom"}')
     assert [item.category for item in listed(tmp_path / "mine")] == ["sad", "boredom"]
 

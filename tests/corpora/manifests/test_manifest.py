@@ -87,8 +87,8 @@ def test_ids_when_segments_share_a_file_then_each_has_its_own(tmp_path):
         ("path,start\na.wav,soon\n", "line 2, column 'start': 'soon' is not a number"),
         ("path,start\na.wav,inf\n", "line 2, column 'start': 'inf' is not finite"),
         (
-            "path,emotion\na.wav,hapy\n",
-            r"unknown emotion label 'hapy' \(own.csv line 2, .*'emotion'; did you mean 'happy'",
+            "path,emotion\na.wav,happy;sad\n",
+            r"line 2, column 'emotion': 'happy;sad' cannot .* several words, .*categories=NAME",
         ),
         ("path,emotion,category\na.wav,sad,angry\n", "line 2: emotion and category differ"),
         (

@@ -10,9 +10,10 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.labels import canonical, make_view
+from sersl.corpora.labels import make_view
 from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import make_folds
+from sersl.corpora.words import canonical
 
 
 def index_of(speakers, *, corpus="own", audio=None, texts=None) -> CorpusIndex:
