@@ -91,7 +91,8 @@ best on validation speakers; average precision needs no threshold. In the row "a
 applies everywhere.{% else %}UAR is the unweighted average recall, which papers also call UA or
 balanced accuracy; accuracy is what they call WA. The test utterances of all folds are pooled
 ({{ metrics.num_with_category }} with a category). Majority always predicts
-&ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally often.{% endif %}</p>
+&ldquo;{{ baseline.majority.category }}&rdquo;; chance guesses every category equally often.
+{% endif %}</p>
 <p class="note">{{ interval_note }}{% if spread_note %}; {{ spread_note }}{% endif %}</p>
 </section>
 {% endif %}

@@ -1,5 +1,6 @@
 """Protocols that test speakers, sessions, corpora or official splits in turn."""
 
+import dataclasses
 import re
 from collections.abc import Iterable
 
@@ -90,13 +91,32 @@ def leave_one_session_out(request: Request) -> list[Division]:
 
 
 def official(request: Request) -> list[Division]:
-    """Takes the corpus's own split from the column `fold`.
+    """Takes the corpus's own split from the column `fold`, or from each of several such columns.
 
     Its words are sides (train, validation, test, also test1, test2 and so on: a fold for each), or
-    any other names, each of which is tested in turn.
+    any other names, each of which is tested in turn. With several columns, the names of folds
+    begin with that of the column.
     """
+    columns = _repeated(request)
+    if not columns:
+        return _official(request.column("fold"))
+    divisions = []
+    for name, words in columns.items():
+        for one in _official(words):
+            divisions.append(dataclasses.replace(one, name=file_names([f"{name}-{one.name}"])[0]))
+    return divisions
+
+
+def _repeated(request: Request) -> dict[str, np.ndarray]:
+    """Reads the columns that divide all corpora, if they are several: name -> [N] str."""
+    given = [one or {} for index in request.indexes for one in index.extra("folds")]
+    names = dict.fromkeys(name for one in given if isinstance(one, dict) for name in one)
+    return {name: np.array([str(one.get(name, "")) for one in given], object) for name in names}
+
+
+def _official(column: np.ndarray) -> list[Division]:
     # Corpora that older versions prepared may have "nan" and the like as text.
-    texts = [str(value).strip().lower() for value in request.column("fold")]
+    texts = [str(value).strip().lower() for value in column]
     values = np.array(["" if is_missing(text) else text for text in texts], dtype=object)
     if not (values != "").any():
         raise UserError(
