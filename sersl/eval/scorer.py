@@ -106,13 +106,12 @@ class Scorer:
     def __init__(self, predictions: Predictions):
         self._rated = ~np.isnan(predictions.truth).all(axis=1)
         self._dimensions = [(name, *predictions.rating(name)) for name in predictions.dimensions]
-        self._categories: Categories = OneCategory(predictions)
-        if predictions.labelled is not None:
+        self._categories: Categories
+        if predictions.labelled is None:
+            self._categories = OneCategory(predictions)
+        else:
             self._categories = SeveralCategories(predictions, predictions.labelled)
         self._labelled = self._categories.known
-
-    def __len__(self) -> int:
-        return len(self._labelled)
 
     def __len__(self) -> int:
         return len(self._labelled)
