@@ -14,8 +14,8 @@ from sersl.corpora.labels import DIMENSIONS
 from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
 from sersl.models.combine import combine_rows
 from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
+from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean
-from sersl.objectives.multi_label import binary_cross_entropy
 from sersl.objectives.supervised import concordance, cross_entropy
 from sersl.parallel.random import fold, run_key
 from sersl.training.task import Schedule, StepContext
