@@ -43,11 +43,11 @@ class OneCategory:
         self._predicted[where] = metrics.indices(text["predicted"][where], self._names)
 
     def scores(self, rows: np.ndarray) -> dict[str, float]:
-        """Computes UAR, accuracy and F1."""
+        """Computes UAR, accuracy and F1 of labelled rows [n]."""
         return metrics.category_scores(self._truth[rows], self._predicted[rows], len(self._names))
 
     def by_name(self, rows: np.ndarray) -> dict[str, Any]:
-        """Computes recalls, precisions, F1 and the confusion matrix."""
+        """Computes recalls, precisions, F1 and the confusion matrix of labelled rows [n]."""
         confusion = metrics.confusion_matrix(
             self._truth[rows], self._predicted[rows], len(self._names)
         )
@@ -83,13 +83,13 @@ class SeveralCategories:
         self._predicted = multi_label.applied(predictions.text["predicted"], self._names)
 
     def scores(self, rows: np.ndarray) -> dict[str, float]:
-        """Computes macro and micro F1 and the mean average precision."""
+        """Computes macro and micro F1 and the mean average precision of labelled rows [n]."""
         return multi_label.label_scores(
             self._truth[rows], self._predicted[rows], self._scores[rows]
         )
 
     def by_name(self, rows: np.ndarray) -> dict[str, Any]:
-        """Computes F1 and average precision of each category."""
+        """Computes F1 and average precision of each category over labelled rows [n]."""
         parts = self._truth[rows], self._predicted[rows], self._scores[rows]
         return {"labels": multi_label.by_label(*parts, self._names)}
 
