@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from sersl.config.setting import check_setting, shown
 from sersl.config.wishes import unknown_key
 from sersl.core.errors import UserError, unknown_name
-from sersl.core.files import read_json, write_json
+from sersl.core.files import parse_value, read_json, write_json
 
 C = TypeVar("C")
 _KIND_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
@@ -115,7 +115,7 @@ def from_mapping(cls: type[C], values: Mapping[str, Any], prefix: str = "") -> C
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Turns a config dataclass into JSON-able nested dicts and lists."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return parse_value(json.dumps(dataclasses.asdict(config)))
 
 
 def save_json(config: Any, path: str | Path) -> None:

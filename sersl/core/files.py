@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -198,12 +198,13 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
     return value
 
 
-def parse_value(text: str | bytes, *, allow_nan: bool = False) -> Any:
+def parse_value(text: str | bytes, *, allow_nan: bool = False, allow_infinite: bool = False) -> Any:
     """Parses any JSON value strictly.
 
     Args:
       text: UTF-8.
       allow_nan: read NaN, which Python writes and JSON does not have, as None.
+      allow_infinite: read NaN, Infinity and -Infinity, which Python writes, as these numbers.
 
     Returns:
       The value.
@@ -215,19 +216,21 @@ def parse_value(text: str | bytes, *, allow_nan: bool = False) -> Any:
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     try:
-        value = json_decoder(allow_nan=allow_nan).decode(text)
+        decoder = json_decoder(allow_nan=allow_nan, allow_infinite=allow_infinite)
+        value = decoder.decode(text)
     except RecursionError:
         raise ValueError(f"nested more than {MOST_JSON_DEPTH} deep") from None
     check_depth(value)
     return value
 
 
-def json_decoder(*, allow_nan: bool = False) -> json.JSONDecoder:
+def json_decoder(*, allow_nan: bool = False, allow_infinite: bool = False) -> json.JSONDecoder:
     """Makes the decoder of `parse_value`, for values inside a longer text."""
+    constant: Callable[[str], float | None] = _nan_is_none if allow_nan else _finite
     return json.JSONDecoder(
         object_pairs_hook=_each_key_once,
         parse_float=_finite,
-        parse_constant=_nan_is_none if allow_nan else _finite,
+        parse_constant=float if allow_infinite else constant,
         parse_int=_integer,
     )
 

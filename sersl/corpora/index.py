@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from sersl.core.digests import check_digests
 from sersl.core.errors import UserError, first_line, unknown_name
-from sersl.core.files import check_name, read_json
+from sersl.core.files import check_name, parse_value, read_json
 from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
 
 logger = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ class CorpusIndex:
             try:
                 for row, text in enumerate(texts):
                     if quoted in text:
-                        values[row] = json.loads(text).get(key)
-            except (ValueError, AttributeError, RecursionError) as error:
+                        values[row] = parse_value(text, allow_infinite=True).get(key)
+            except (ValueError, AttributeError) as error:
                 reason = f"column 'extra', row {row}: {first_line(error)}"
                 raise UserError(
                     f"{self.folder / INDEX_FILE} is damaged ({reason}): {_remedy(self.folder)}"

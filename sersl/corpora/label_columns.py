@@ -6,14 +6,14 @@ What the columns of the index have no place for is in its column `extra`: "dimen
 "votes_raw".
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sersl.core.errors import UserError
-from sersl.corpora.index import CorpusIndex
+from sersl.core.files import parse_json
+from sersl.corpora.index import INDEX_FILE, CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, LabelView, order_dimensions
 from sersl.corpora.ratings import ANNOTATORS
 
@@ -44,7 +44,7 @@ def word_lists(index: CorpusIndex, *, raw: bool = False) -> list[list[str] | Non
 
 def vote_counts(index: CorpusIndex, *, raw: bool = False) -> list[Mapping[str, float]]:
     """Reads the votes of each utterance: {category: number}; {} without votes."""
-    parsed = {text: json.loads(text) if text else {} for text in set(index.column("votes"))}
+    parsed = {text: _parse_votes(index, text) for text in set(index.column("votes"))}
     votes = [parsed[text] for text in index.column("votes")]
     if not raw:
         return votes
@@ -52,6 +52,19 @@ def vote_counts(index: CorpusIndex, *, raw: bool = False) -> list[Mapping[str, f
     return [
         other if isinstance(other, dict) else one for one, other in zip(votes, spelt, strict=True)
     ]
+
+
+def _parse_votes(index: CorpusIndex, text: str) -> dict[str, float]:
+    try:
+        votes = parse_json(text or "{}")
+        if not all(type(count) in (int, float) and count >= 0 for count in votes.values()):
+            raise ValueError("a count is not a number of at least 0")
+    except ValueError as error:
+        raise UserError(
+            f"{index.folder / INDEX_FILE} is damaged (votes {text[:60]!r}: {error}): prepare the "
+            "corpus again with `sersl prepare ... --overwrite`"
+        ) from None
+    return votes
 
 
 def all_words(index: CorpusIndex, *, raw: bool = False, multi: bool = False) -> set[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.multi_label import LABEL_SCORES
@@ -105,7 +106,7 @@ def score(
     }
     per_fold = [fold["metrics"] for fold in result["folds"]]
     result["mean_over_folds"] = _mean_over_folds(per_fold)
-    return json.loads(json.dumps(without_nan(result)))
+    return parse_json(json.dumps(without_nan(result)))
 
 
 def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
-from sersl.core.files import check_name, parse_value, write_json
+from sersl.core.files import check_name, parse_json, parse_value, write_json
 from sersl.corpora.labels import check_dimension
 
 STARTS = "starts.jsonl"  # one line per start of the run, with the digests of the files below
@@ -226,8 +226,8 @@ def _recorded(path: Path) -> dict[str, str]:
     starts = []
     for line in lines:
         try:
-            starts.append(dict(json.loads(line)))
-        except (ValueError, TypeError, RecursionError):
+            starts.append(parse_json(line))
+        except ValueError:
             continue  # a start that was killed while it wrote the line
     if lines and not starts:
         raise UserError(f"{path} is damaged: {_REMEDY}")

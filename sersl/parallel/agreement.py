@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json
 
 
 def all_agree(holds: bool) -> bool:
@@ -41,7 +42,7 @@ def check_same(values: Mapping[str, object]) -> None:
     if jax.process_count() == 1:
         return
     own = json.dumps({"host": socket.gethostname(), "values": dict(values)}, sort_keys=True)
-    first, *others = (json.loads(text) for text in _gather(own.encode()))
+    first, *others = (parse_json(text) for text in _gather(own.encode()))
     for number, other in enumerate(others, start=1):
         for name in sorted(first["values"].keys() | other["values"].keys()):
             here, there = (one["values"].get(name) for one in (first, other))

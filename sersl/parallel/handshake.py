@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from sersl.core.files import parse_json
+
 VARIABLE = "SERSL_TOKEN"
 SECONDS = 5.0  # for a whole handshake
 _LINE_BYTES = 65536
@@ -86,13 +88,7 @@ class Channel:
             if len(self._read) > _LINE_BYTES:
                 raise ValueError("a line is too long")
         line, _, self._read = self._read.partition(b"\n")
-        try:
-            message = json.loads(line)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
-        if not isinstance(message, dict):
-            raise ValueError("not an object")
-        return message
+        return parse_json(line)
 
     def is_gone(self) -> bool:
         """Tells whether the other side has closed the connection; for one that sends nothing."""
@@ -214,8 +210,7 @@ class Door:
             self._report(address)
             return None
         channel.send({"proof": _proof(self._token, str(hello["nonce"]), "door")})
-        about = json.loads(facts)
-        return about if isinstance(about, dict) else None
+        return parse_json(str(facts))
 
     def _report(self, address: str) -> None:
         if address not in self._refused and len(self._refused) < _STRANGERS:

@@ -5,7 +5,6 @@ A checkpoint folder `<step>/` holds one item per subtree (`params`, `teacher`, `
 checkpoint at `step` holds the state after `step` updates.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import orbax.checkpoint as ocp
 
 from sersl.config.schema import CheckpointConfig
 from sersl.core.errors import UserError
+from sersl.core.files import parse_value
 from sersl.parallel.agreement import all_agree, of_first
 from sersl.runs.integrity import check_same, check_unchanged, checksums, describe
 from sersl.runs.retention import Retention
@@ -193,8 +193,13 @@ class Checkpoints:
                 self._manager.delete(later)
 
     def read_config(self, step: int) -> dict:
-        """Reads the JSON saved beside the arrays of one checkpoint."""
-        return json.loads((self.folder / str(step) / CONFIG / "metadata").read_text())
+        """Reads the JSON saved beside the arrays of one checkpoint.
+
+        Raises:
+          OSError: the file cannot be read.
+          ValueError: it is damaged.
+        """
+        return _read_config(self.folder / str(step))
 
     def _loss(self, step: int) -> float | None:
         if step not in self._losses:
@@ -202,7 +207,8 @@ class Checkpoints:
                 stored = self.read_config(step)
             except (OSError, ValueError):  # damaged: not among the best
                 stored = {}
-            self._losses[step] = stored.get("loss")
+            loss = stored.get("loss")
+            self._losses[step] = loss if isinstance(loss, float | int) else None
         return self._losses[step]
 
     def _unwritten(self, error: Exception) -> UserError:
@@ -253,7 +259,7 @@ def load_params(run: str | Path, item: str = "params") -> dict:
             shapes = checkpointer.metadata(path).item_metadata.tree
             restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
             tree = _int_keys(checkpointer.restore(path, restore_args=restore_args))
-        stored = json.loads((path.parent / CONFIG / "metadata").read_text())
+        stored = _read_config(path.parent)
         check_unchanged(tree, stored["checksums"][item], item=item)
     except Exception as error:
         raise UserError(
@@ -275,6 +281,15 @@ def has_item(run: str | Path, item: str) -> bool:
     """
     folder = Path(run).absolute() / "checkpoints"
     return (folder / str(newest_step(folder)) / item).is_dir()
+
+
+def _read_config(checkpoint: Path) -> dict:
+    # Orbax writes losses that are not finite as Python does.
+    content = (checkpoint / CONFIG / "metadata").read_bytes()
+    stored = parse_value(content, allow_infinite=True)
+    if not isinstance(stored, dict):
+        raise ValueError("its config is not an object")
+    return stored
 
 
 def _int_keys(tree):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from sersl.annotation.annotate import load_sidecar_info
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.core.files import parse_value
 from sersl.corpora.index import read_summary
 from sersl.data.recordings import recording_sources
 from sersl.data.sources import CorpusSource
@@ -134,10 +135,10 @@ def _brought(
 
 def _read(path: Path) -> list[Entry]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_value(path.read_bytes())
         for corpus in content:
             corpus["corpus"], corpus["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): it lists the corpora that the run was trained on, "
             "which a model made from it must record; restore it from a copy"

@@ -1,9 +1,12 @@
 """Files appear whole or not at all, JSON is read strictly, and no name leaves its folder."""
 
+import ast
 import json
+import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +113,25 @@ def test_value_when_python_wrote_nan_then_is_none_if_allowed():
             files.parse_value(text)
     with pytest.raises(ValueError, match="Infinity is not a finite number"):
         files.parse_value("[Infinity]", allow_nan=True)
+
+
+def test_value_when_python_wrote_infinity_then_is_it_if_allowed():
+    nan, low, high = files.parse_value("[NaN, -Infinity, Infinity]", allow_infinite=True)
+    assert math.isnan(nan) and (low, high) == (-math.inf, math.inf)
+    with pytest.raises(ValueError, match="1e999 is not a finite number"):
+        files.parse_value("[1e999]", allow_infinite=True)
+
+
+def test_json_when_read_anywhere_in_the_package_then_by_the_strict_reader():
+    package = Path(files.__file__).parents[1]
+    reading = {"json.load", "json.loads", "json.JSONDecoder"}
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in reading
+    }
+    assert found == {"core/files.py"}
 
 
 def test_json_when_it_is_no_plain_file_then_is_refused(tmp_path):

@@ -1,13 +1,13 @@
 """CMU-MOSEI: monologues of YouTube, with strengths of six emotions and sentiment."""
 
 import ast
-import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
+from sersl.core.files import parse_value
 from sersl.corpora.catalog.label_files import missing_tables, require_choices, scaled
 from sersl.corpora.listing import printable
 from sersl.corpora.tables.delimited import read_table
@@ -130,7 +130,7 @@ def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[Row]:
     try:
         with h5py.File(path, "r") as file:
             labels = file["All Labels"]
-            names = json.loads(labels["metadata/dimension names"][0])
+            names = parse_value(labels["metadata/dimension names"][0])
             for video, content in labels["data"].items():
                 intervals, features = content["intervals"][()], content["features"][()]
                 for (start, end), values in zip(intervals, features, strict=True):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sersl.audio.decode import AudioInfo
 from sersl.audio.levels import Levels
 from sersl.core.errors import UserError
+from sersl.core.files import parse_value
 from sersl.core.processes import in_order, in_processes
 from sersl.corpora.utterance import Utterance
 from sersl.corpora.writing.reading import Reader
@@ -57,7 +58,7 @@ class Encoded:
     def from_bytes(cls, packed: bytes) -> "Encoded":
         """Unpacks the result of `to_bytes`."""
         line, _, record = packed.partition(b"\n")
-        fields = json.loads(line)
+        fields = parse_value(line, allow_infinite=True)  # NaN: not rated
         for name, kind in (("levels", Levels), ("info", AudioInfo)):
             fields[name] = None if fields[name] is None else kind(**fields[name])
         return cls(record=record, **fields)
