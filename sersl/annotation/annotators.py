@@ -5,7 +5,7 @@ The rules compute intensity from the signal, or do not depend on it, for ablatio
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +15,24 @@ from sersl.core.lengths import num_frames
 from sersl.core.seeds import generator, purpose_number
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
+
+
+class Recording(NamedTuple):
+    """An utterance, and what is known about it.
+
+    Attributes:
+      utterance_id: its name in the index.
+      speaker: "" unknown.
+      category: canonical name of its emotion, "" none.
+      waveform: [N] float32 at 16 kHz.
+      track: F0 and voicing, see `audio.prosody.pitch`.
+    """
+
+    utterance_id: str
+    speaker: str
+    category: str
+    waveform: np.ndarray
+    track: Track
 
 
 class Annotator(Protocol):
@@ -45,20 +63,11 @@ class Annotator(Protocol):
         """Lists corpora whose labels its answers for a corpus depend on, as `CorpusIndex.names`."""
         ...
 
-    def intensities(
-        self,
-        source: CorpusSource,
-        rows: Sequence[int],
-        waveforms: Sequence[np.ndarray],
-        tracks: Sequence[Track],
-    ) -> list[np.ndarray]:
+    def intensities(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
         """Computes the intensity of each frame.
 
         Args:
-          source: the corpus.
-          rows: of its index.
-          waveforms: of these rows, [N] float32 at 16 kHz.
-          tracks: F0 and voicing of these, see `audio.prosody.pitch`.
+          recordings: utterances of the corpus that it is prepared for.
 
         Returns:
           For each, [num_frames(N)] float32 in 0..1, NaN where it has no value.
@@ -66,8 +75,7 @@ class Annotator(Protocol):
         ...
 
 
-# (waveform [N], F0 and voicing, utterance_id) -> [T]
-Rule = Callable[[np.ndarray, Track, str], np.ndarray]
+Rule = Callable[[Recording], np.ndarray]  # gives [T]
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class RuleAnnotator:
 
     Attributes:
       name: of the annotator.
-      rule: from waveform, track and utterance_id to intensities.
+      rule: computes the intensities of an utterance.
       version: of the rule.
       settings: all else that its answer depends on.
     """
@@ -98,44 +106,30 @@ class RuleAnnotator:
         """See `Annotator`: rules do not depend on labels."""
         return []
 
-    def intensities(
-        self,
-        source: CorpusSource,
-        rows: Sequence[int],
-        waveforms: Sequence[np.ndarray],
-        tracks: Sequence[Track],
-    ) -> list[np.ndarray]:
+    def intensities(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
         """See `Annotator`."""
-        ids = source.index.column("utterance_id")
-        return [
-            self.rule(waveform, track, str(ids[row]))
-            for row, waveform, track in zip(rows, waveforms, tracks, strict=True)
-        ]
+        return [self.rule(recording) for recording in recordings]
 
 
-def _signal(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray:
-    del utterance_id
-    return signal.signal_intensity(waveform, track=track)
+def _signal(recording: Recording) -> np.ndarray:
+    return signal.signal_intensity(recording.waveform, track=recording.track)
 
 
-def _energy(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray:
+def _energy(recording: Recording) -> np.ndarray:
     """Maps the level of the frame from -60..-15 dB to 0..1, whatever the sound is."""
-    del track, utterance_id
-    decibel = log_rms(waveform) * (20 / np.log(10))
+    decibel = log_rms(recording.waveform) * (20 / np.log(10))
     share = (decibel - signal.SILENT_DB) / (signal.LOUD_DB - signal.SILENT_DB)
     return np.clip(share, 0.0, 1.0).astype(np.float32)
 
 
-def _random(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray:
+def _random(recording: Recording) -> np.ndarray:
     """Draws each frame from 0..1, the same for the same utterance."""
-    del track
-    rng = generator(0, "random intensity", purpose_number(utterance_id))
-    return rng.random(num_frames(len(waveform)), np.float32)
+    rng = generator(0, "random intensity", purpose_number(recording.utterance_id))
+    return rng.random(num_frames(len(recording.waveform)), np.float32)
 
 
-def _uniform(waveform: np.ndarray, track: Track, utterance_id: str) -> np.ndarray:
-    del track, utterance_id
-    return np.full(num_frames(len(waveform)), 0.5, np.float32)
+def _uniform(recording: Recording) -> np.ndarray:
+    return np.full(num_frames(len(recording.waveform)), 0.5, np.float32)
 
 
 _RANGE_DB = [signal.SILENT_DB, signal.LOUD_DB]

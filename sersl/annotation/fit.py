@@ -217,7 +217,7 @@ def _targets(portion: Portion, config: StrengthConfig) -> np.ndarray:
         )
     annotator.prepare(portion.source)
     features = measure_rows(portion.source, portion.rows, corpus_functionals)
-    return annotator.scores(portion.source, portion.rows, features)
+    return annotator.scores(portion.column("speaker"), portion.column("category"), features)
 
 
 def _measured_rows(portion: Portion, config: SpeakerConfig) -> np.ndarray:

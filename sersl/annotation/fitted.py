@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from sersl.annotation.annotator_folder import Fitted, read_annotator
+from sersl.annotation.annotators import Recording
 from sersl.annotation.category_ranker import RANKER_VERSION, CategoryRanker
 from sersl.annotation.descriptors import DESCRIPTORS_VERSION
 from sersl.annotation.functionals import FUNCTIONALS, FUNCTIONALS_VERSION
@@ -23,7 +24,6 @@ from sersl.annotation.strength import (
 )
 from sersl.annotation.stretches import make_batches
 from sersl.annotation.utterance_features import corpus_functionals, corpus_standard, mean_spectra
-from sersl.audio.prosody import Track
 from sersl.config.annotation import RankerConfig, StrengthConfig
 from sersl.config.load import from_mapping
 from sersl.core.errors import UserError, unknown_name
@@ -107,38 +107,34 @@ class RankerAnnotator:
         used = [index.names()] if (index.column("category") != "").any() else []
         return labels_of(self._fitted) + used
 
-    def intensities(
-        self,
-        source: CorpusSource,
-        rows: Sequence[int],
-        waveforms: Sequence[np.ndarray],
-        tracks: Sequence[Track],
-    ) -> list[np.ndarray]:
+    def intensities(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
         """See `sersl.annotation.annotators.Annotator`; all frames of an utterance are equal."""
-        del tracks
-        values = self.scores(source, rows, corpus_functionals(waveforms))
+        values = self.scores(
+            [recording.speaker for recording in recordings],
+            [recording.category for recording in recordings],
+            corpus_functionals([recording.waveform for recording in recordings]),
+        )
         return [
-            np.full(num_frames(len(waveform)), value, np.float32)
-            for waveform, value in zip(waveforms, values, strict=True)
+            np.full(num_frames(len(recording.waveform)), value, np.float32)
+            for recording, value in zip(recordings, values, strict=True)
         ]
 
     def scores(
-        self, source: CorpusSource, rows: Sequence[int] | np.ndarray, features: np.ndarray
+        self,
+        speakers: Sequence[str] | np.ndarray,
+        categories: Sequence[str] | np.ndarray,
+        features: np.ndarray,
     ) -> np.ndarray:
         """Computes the intensity of utterances.
 
         Args:
-          source: the corpus that it is prepared for.
-          rows: [n], of its index.
-          features: [n, F], `corpus_functionals` of these rows.
+          speakers: [n] names, of the corpus that it is prepared for.
+          categories: [n] names.
+          features: [n, F], `corpus_functionals` of their audio.
 
         Returns:
           float32 [n] in 0..1.
         """
-        speakers, categories = (
-            source.index.column(name)[np.asarray(rows, np.int64)]
-            for name in ("speaker", "category")
-        )
         return self.ranker.intensity(self.standard.apply(features, speakers), categories)
 
 
@@ -176,20 +172,12 @@ class StrengthAnnotator:
 
     def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
         """See `sersl.annotation.annotators.Annotator`."""
-        del index
         return labels_of(self._fitted)
 
-    def intensities(
-        self,
-        source: CorpusSource,
-        rows: Sequence[int],
-        waveforms: Sequence[np.ndarray],
-        tracks: Sequence[Track],
-    ) -> list[np.ndarray]:
+    def intensities(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
         """See `sersl.annotation.annotators.Annotator`."""
-        del tracks
-        speakers = source.index.column("speaker")[np.asarray(rows, np.int64)]
-        means = [self.standard.of(speaker)[0] for speaker in speakers]
+        waveforms = [recording.waveform for recording in recordings]
+        means = [self.standard.of(recording.speaker)[0] for recording in recordings]
         found = [np.zeros(num_frames(len(waveform)), np.float32) for waveform in waveforms]
         for batch in make_batches(waveforms):
             mean = np.zeros((len(batch.num_samples), len(self.standard.mean)), np.float32)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from sersl.annotation.annotators import Annotator
+from sersl.annotation.annotators import Annotator, Recording
 from sersl.annotation.pitch import track_pitch
 from sersl.annotation.stretches import make_batches
 from sersl.audio.prosody import PROSODY_NAMES, Track, pitch, prosody
@@ -156,6 +156,33 @@ def read_waveforms(source: CorpusSource, rows: Sequence[int] | np.ndarray) -> li
         return list(pool.map(lambda row: read_waveform(source, row), rows))
 
 
+def make_recordings(
+    source: CorpusSource,
+    rows: Sequence[int],
+    waveforms: Sequence[np.ndarray],
+    tracks: Sequence[Track],
+) -> list[Recording]:
+    """Joins audio with what the index has about it.
+
+    Args:
+      source: the corpus.
+      rows: of its index.
+      waveforms: [N] float32 at 16 kHz, of these rows.
+      tracks: F0 and voicing, of these rows.
+
+    Returns:
+      The recordings.
+    """
+    names = ("utterance_id", "speaker", "category")
+    columns = [source.index.column(name)[np.asarray(rows, np.int64)].tolist() for name in names]
+    return [
+        Recording(utterance_id, speaker, category, waveform, track)
+        for utterance_id, speaker, category, waveform, track in zip(
+            *columns, waveforms, tracks, strict=True
+        )
+    ]
+
+
 @jax.jit
 def _track(waveform, num_samples):
     frames = num_frames(waveform.shape[1])
@@ -176,17 +203,28 @@ def _in_batches(
             yield _records(source, annotator, rows, waveforms, device_tracks(waveforms))
 
 
-def _annotate_rows(source, annotator, rows) -> Iterator[bytes]:
+def _annotate_rows(
+    source: CorpusSource, annotator: Annotator, rows: Sequence[int]
+) -> Iterator[bytes]:
     for row in rows:
         waveform = read_waveform(source, row)
         yield from _records(source, annotator, [row], [waveform], [pitch(waveform)])
 
 
-def _records(source, annotator, rows, waveforms, tracks) -> Iterator[bytes]:
-    found = annotator.intensities(source, rows, waveforms, tracks)
-    for waveform, intensity, track in zip(waveforms, found, tracks, strict=True):
-        yield make_record(waveform, intensity, track, name=annotator.name)
+def _records(
+    source: CorpusSource,
+    annotator: Annotator,
+    rows: Sequence[int],
+    waveforms: Sequence[np.ndarray],
+    tracks: Sequence[Track],
+) -> Iterator[bytes]:
+    recordings = make_recordings(source, rows, waveforms, tracks)
+    found = annotator.intensities(recordings)
+    for recording, intensity in zip(recordings, found, strict=True):
+        yield make_record(recording.waveform, intensity, recording.track, name=annotator.name)
 
 
-def _annotate_several(source, annotator, rows) -> list[bytes]:
+def _annotate_several(
+    source: CorpusSource, annotator: Annotator, rows: Sequence[int]
+) -> list[bytes]:
     return list(_annotate_rows(source, annotator, rows))

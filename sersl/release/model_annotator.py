@@ -1,20 +1,23 @@
-"""Frame intensity from a fine-tuned model: how far from neutral, how aroused, or how sure it is."""
+"""Frame intensity from a fine-tuned model: distance from neutral, arousal, or certainty."""
 
 import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sersl.annotation.annotators import Recording
 from sersl.annotation.stretches import make_batches
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.starting_weights import corpora_of_model, labels_of
@@ -26,15 +29,16 @@ _FILE = "sersl.json"  # by which a released folder is known
 
 
 def is_model(folder: str | Path) -> bool:
-    """Says whether a folder holds a released model."""
+    """Tells whether a folder holds a released model."""
     return (Path(folder) / _FILE).is_file()
 
 
 class ModelAnnotator:
-    """Intensity of frames, from the scores of a fine-tuned model for about one second around them.
+    """Intensity of frames, from the frame scores of a fine-tuned model.
 
-    "neutral": 1 - probability of neutral; "arousal": of the dimension; "entropy": 1 - entropy of
-    the categories over its maximum, so that 1 is one sure emotion (neutral counts as one).
+    "neutral" is 1 - probability of neutral. "arousal" is the predicted arousal. "entropy" is 1 -
+    entropy of the categories / its maximum, so 1 means certainty about one category, which may be
+    neutral.
     """
 
     on_device = True
@@ -43,7 +47,7 @@ class ModelAnnotator:
         """Reads a model.
 
         Args:
-          folder: that `sersl export` wrote; its last part and the measure are the name.
+          folder: that `sersl export` wrote; the annotator is named FOLDER-MEASURE.
           measure: one of `MEASURES`.
 
         Raises:
@@ -61,8 +65,8 @@ class ModelAnnotator:
         }[measure]
         if missing or released.architecture.heads is None:
             raise UserError(
-                f"model {folder} cannot measure {measure!r}, for it predicts "
-                f"{', '.join((*categories, *dimensions)) or 'nothing'}: take another --measure of "
+                f"model {folder} cannot measure {measure!r}, because it predicts "
+                f"{', '.join((*categories, *dimensions)) or 'nothing'}: give another --measure of "
                 f"{', '.join(MEASURES)}, or another model"
             )
         pooling = released.architecture.pooling
@@ -80,7 +84,7 @@ class ModelAnnotator:
         at = {"neutral": categories, "arousal": dimensions, "entropy": ("entropy",)}[measure]
         self._apply = jax.jit(functools.partial(_apply, graph, measure, at.index(measure)))
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """See `sersl.annotation.annotators.Annotator`."""
         return {
             "kind": "model",
@@ -92,24 +96,13 @@ class ModelAnnotator:
     def prepare(self, source: CorpusSource) -> None:
         """See `sersl.annotation.annotators.Annotator`: it needs nothing of the corpus."""
 
-    def labels_of(self, index: CorpusIndex) -> list[dict]:
+    def labels_of(self, index: CorpusIndex) -> list[dict[str, str]]:
         """See `sersl.annotation.annotators.Annotator`: those that the model was trained on."""
-        del index
         return self._labels_of
 
-    def intensities(self, source, rows, waveforms: Sequence[np.ndarray], tracks):
-        """See `sersl.annotation.annotators.Annotator`.
-
-        Args:
-          source: not needed.
-          rows: not needed.
-          waveforms: [N] float32 each.
-          tracks: not needed.
-
-        Returns:
-          [T] float32 each.
-        """
-        del source, rows, tracks
+    def intensities(self, recordings: Sequence[Recording]) -> list[np.ndarray]:
+        """See `sersl.annotation.annotators.Annotator`."""
+        waveforms = [recording.waveform for recording in recordings]
         found = [np.zeros(num_frames(len(waveform)), np.float32) for waveform in waveforms]
         for batch in make_batches(waveforms, seconds=_SECONDS):
             frames = np.asarray(self._apply(self._params, batch.waveform, batch.num_samples))
@@ -118,9 +111,29 @@ class ModelAnnotator:
         return found
 
 
-def _apply(graph, measure, at, params, waveform, num_samples):
+def _apply(
+    graph: nnx.GraphDef[EmotionModel],
+    measure: str,
+    at: int,
+    params: dict[str, Any],
+    waveform: jax.Array,
+    num_samples: jax.Array,
+) -> jax.Array:
+    """Computes the intensity of a batch.
+
+    Args:
+      graph: of the model.
+      measure: one of `MEASURES`.
+      at: index of the category or dimension.
+      params: of the model.
+      waveform: [B, N] float32.
+      num_samples: [B] int32; 0: a row of padding.
+
+    Returns:
+      [B, T] float32 in 0..1.
+    """
     model = nnx.merge(graph, nnx.State(params))
-    # A row of padding would mean nothing to the encoder, as no row of predictions is one.
+    # The encoder takes no row without real audio; what rows of padding give is not used.
     length = jnp.where(num_samples > 0, num_samples, waveform.shape[1])
     valid = jnp.arange(waveform.shape[1]) < length[:, None]
     if measure == "arousal":
@@ -139,7 +152,7 @@ def _apply(graph, measure, at, params, waveform, num_samples):
 
 
 def _fingerprint(released: ReleasedModel) -> str:
-    """Names the network: what it is made of, and its weights."""
+    """Hashes the architecture and the weights: 16 hex digits."""
     digest = hashlib.sha256(repr(released.architecture).encode())
     for path, leaf in jax.tree_util.tree_flatten_with_path(released.params)[0]:
         digest.update(jax.tree_util.keystr(path).encode())

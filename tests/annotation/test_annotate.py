@@ -8,7 +8,8 @@ import pytest
 
 from sersl.annotation import sidecar_parts
 from sersl.annotation.annotate import annotate_corpus, find_sidecar, load_sidecar_info
-from sersl.annotation.annotators import RULES
+from sersl.annotation.annotators import RULES, Recording
+from sersl.annotation.sidecar_records import make_recordings
 from sersl.annotation.signal import signal_intensity
 from sersl.audio.prosody import PROSODY_NAMES, prosody
 from sersl.cli import annotate as cli
@@ -110,13 +111,13 @@ def test_annotate_corpus_interrupted_leaves_the_old_sidecar_and_goes_on_where_it
     monkeypatch.setattr(sidecar_parts, "_MOST_ROWS", 4)
     folder = annotate_corpus("signal", "alpha", data_dir=tmp_path)
     before = sidecar_bytes(folder)
-    heard = []
+    asked = []
 
-    def rule(waveform, track, utterance_id):
-        heard.append(utterance_id)
-        if len(heard) == 6:
+    def rule(recording):
+        asked.append(recording.utterance_id)
+        if len(asked) == 6:
             raise KeyboardInterrupt
-        return RULES["energy"].rule(waveform, track, utterance_id)
+        return RULES["energy"].rule(recording)
 
     changed = dataclasses.replace(RULES["signal"], version=9, rule=rule)
     with pytest.raises(KeyboardInterrupt):
@@ -128,17 +129,15 @@ def test_annotate_corpus_interrupted_leaves_the_old_sidecar_and_goes_on_where_it
     seen = []
     progress = lambda *at: seen.append(at)  # noqa: E731
     assert annotate_corpus(changed, "alpha", data_dir=tmp_path, progress=progress) == folder
-    assert heard[6:] == [f"alpha-{i}" for i in range(4, 10)]  # the first part is not done again
+    assert asked[6:] == [f"alpha-{i}" for i in range(4, 10)]  # the first part is not done again
     assert seen[0] == (5, 10) and seen[-1] == (10, 10)
     assert list(folder.parent.iterdir()) == [folder]
     source = CorpusSource(tmp_path, "alpha", annotator="signal")
     for row, num_samples in enumerate(LENGTHS[:10]):
         frames = num_frames(int(num_samples))
-        np.testing.assert_allclose(
-            source.frames(row, num_frames=frames)[0],
-            RULES["energy"].rule(source.waveform(row), None, ""),
-            atol=1e-3,
-        )
+        recording = Recording("", "", "", source.waveform(row), (np.zeros(0), np.zeros(0)))
+        found = source.frames(row, num_frames=frames)[0]
+        np.testing.assert_allclose(found, RULES["energy"].rule(recording), atol=1e-3)
 
 
 def test_annotate_corpus_in_shards_is_what_one_run_makes(tmp_path, monkeypatch):
@@ -161,9 +160,9 @@ def test_annotate_corpus_in_shards_is_what_one_run_makes(tmp_path, monkeypatch):
 
 def test_rules_of_noise_are_what_they_say(data_dir):
     source = CorpusSource(data_dir, "alpha")
-    waveform = source.waveform(0)
+    waveform, unvoiced = source.waveform(0), (np.zeros(0), np.zeros(0))
     answers = {
-        name: rule.intensities(source, [0, 0], [waveform, waveform], [(None, None)] * 2)
+        name: rule.intensities(make_recordings(source, [0, 0], [waveform] * 2, [unvoiced] * 2))
         for name, rule in RULES.items()
         if name != "signal"
     }
@@ -172,7 +171,7 @@ def test_rules_of_noise_are_what_they_say(data_dir):
         assert first.shape == (num_frames(len(waveform)),) and first.dtype == np.float32
     assert (answers["uniform"][0] == 0.5).all()
     assert 0.3 < answers["random"][0].mean() < 0.7 and answers["random"][0].std() > 0.2
-    other = RULES["random"].intensities(source, [1], [waveform], [(None, None)])[0]
+    (other,) = RULES["random"].intensities(make_recordings(source, [1], [waveform], [unvoiced]))
     assert (other != answers["random"][0]).any()
     rms = np.sqrt(np.mean(waveform[:400].astype(float) ** 2))
     expected = (20 * np.log10(rms) + 60) / 45
@@ -181,8 +180,8 @@ def test_rules_of_noise_are_what_they_say(data_dir):
 
 def test_annotate_corpus_by_a_wrong_annotator_names_what_is_wrong(data_dir, monkeypatch):
     for intensity, sentence in (
-        (lambda waveform, *_: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
-        (lambda waveform, *_: np.full(num_frames(len(waveform)), 1.5), "outside 0..1"),
+        (lambda one: np.zeros(3, np.float32), r"gave \(3,\), not \(49,\)"),
+        (lambda one: np.full(num_frames(len(one.waveform)), 1.5), "outside 0..1"),
     ):
         wrong = dataclasses.replace(RULES["signal"], rule=intensity)
         monkeypatch.setitem(RULES, "signal", wrong)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from sersl.annotation.annotators import Recording
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.release.model_annotator import MEASURES, ModelAnnotator, is_model
@@ -28,7 +29,8 @@ def test_model_annotator_measures_what_the_model_predicts_for_frames(folder):
     for measure in MEASURES:
         annotator = ModelAnnotator(folder, measure=measure)
         assert annotator.name == f"fake-{measure}" and annotator.on_device
-        found = annotator.intensities(None, [0, 1, 2], waveforms, None)
+        unvoiced = (np.zeros(0), np.zeros(0))
+        found = annotator.intensities([Recording("a", "", "", w, unvoiced) for w in waveforms])
         for waveform, values in zip(waveforms, found, strict=True):
             assert values.shape == (num_frames(len(waveform)),) and values.dtype == np.float32
             assert ((values >= 0) & (values <= 1)).all()
@@ -50,5 +52,5 @@ def test_model_annotator_without_the_output_names_what_there_is(folder, tmp_path
     with pytest.raises(UserError, match="did you mean 'arousal'"):
         ModelAnnotator(folder, measure="arousel")
     encoder = write_fake_encoder(tmp_path / "encoder")
-    with pytest.raises(UserError, match="cannot measure 'entropy', for it predicts nothing"):
+    with pytest.raises(UserError, match="cannot measure 'entropy', because it predicts nothing"):
         ModelAnnotator(encoder, measure="entropy")
