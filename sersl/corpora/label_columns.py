@@ -45,7 +45,7 @@ def word_lists(index: CorpusIndex, *, raw: bool = False) -> list[list[str] | Non
 def vote_counts(index: CorpusIndex, *, raw: bool = False) -> list[Mapping[str, float]]:
     """Reads the votes of each utterance: {category: number}; {} without votes."""
     parsed = {text: _parse_votes(index, text) for text in set(index.column("votes"))}
-    votes = [parsed[text] for text in index.column("votes")]
+    votes: list[Mapping[str, float]] = [parsed[text] for text in index.column("votes")]
     if not raw:
         return votes
     spelt = index.extra("votes_raw")

@@ -139,6 +139,8 @@ def _apply(
     if measure == "arousal":
         encoded = model.encoder(waveform, valid)
         _, local = model.pooling(encoded.hidden_states, encoded.valid)
+        if local is None:
+            raise ValueError("the pooling gives no values per frame")
         scores = model.dimensions(local)
         if model.dimensions.config.bounded:
             scores = jax.nn.sigmoid(scores)

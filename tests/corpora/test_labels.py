@@ -1,9 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
+from sersl.corpora import label_columns
 from sersl.corpora.labels import VIEWS, LabelView, make_view, to_unit
 from sersl.corpora.words import CANONICAL, canonical
 
@@ -98,3 +100,10 @@ def test_shares_when_votes_are_merged_then_they_count_for_one_class():
         "neutral": 0.0,
     }
     assert not view.shares({"fear": 1}).any()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"sad": -1}', '{"sad": "x"}', "{" * 100_000])
+def test_votes_when_damaged_then_a_sentence_names_the_file(tmp_path, text):
+    index = SimpleNamespace(folder=tmp_path, column=lambda name: np.array(["", text], object))
+    with pytest.raises(UserError, match=r"index.parquet is damaged \(votes .*prepare the corpus"):
+        label_columns.vote_counts(index)
