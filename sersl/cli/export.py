@@ -18,7 +18,9 @@ from sersl.eval.workdir_files import (
     read_results,
     read_trained,
 )
-from sersl.release.folder import Finish, copy_model, read_model, write_encoder, write_model
+from sersl.release.check import check_folder
+from sersl.release.copying import copy_model
+from sersl.release.folder import Finish, read_model, write_encoder, write_model
 from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.onnx.graph import Graph
@@ -30,7 +32,8 @@ def run(arguments: Namespace) -> int:
     """Writes a model folder.
 
     Args:
-      arguments: `workdir` of `sersl finetune` or `sersl pretrain`, or a model folder; `output`,
+      arguments: `check`, a folder to compare with its checksums instead; `workdir` of `sersl
+        finetune` or `sersl pretrain`, or a model folder; `output`,
         `fold` ("final" is the model trained on all speakers), `licence`, which may be empty, and
         `onnx`, whether to write the model as a graph too.
 
@@ -41,6 +44,10 @@ def run(arguments: Namespace) -> int:
       UserError: the run is not finished, the output holds something else or cannot be written, or
         the package that --onnx needs is missing.
     """
+    if arguments.check:
+        return _check(arguments)
+    if not arguments.workdir or not arguments.output:
+        raise UserError("export needs --workdir and --output, or --check: give them")
     workdir, output = Path(arguments.workdir), Path(arguments.output)
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
@@ -52,6 +59,26 @@ def run(arguments: Namespace) -> int:
     print(f"model written to {one_line(str(output))}")
     if arguments.onnx:
         print(f"graph written to {one_line(str(output / ONNX_FOLDER))}")
+    return 0
+
+
+def _check(arguments: Namespace) -> int:
+    """Prints what a folder holds and each difference; raises UserError where one is a fault."""
+    if arguments.workdir or arguments.output or arguments.onnx:
+        raise UserError("--check compares a folder and writes none: leave out the other options")
+    found = check_folder(arguments.check)
+    folder = one_line(str(arguments.check))
+    print(f"{found.kind} {folder}: compared {one_line(', '.join(found.parts))}")
+    for kind, lines in (("note", found.notes), ("fault", found.faults)):
+        for line in lines:
+            print(f"{kind:<6} {one_line(line)}")
+    if found.faults:
+        more = f", and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
+        raise UserError(
+            f"{folder} is not as it was written ({found.faults[0]}{more}): copy it again, or write "
+            "it again with the command that wrote it"
+        )
+    print("nothing is wrong")
     return 0
 
 

@@ -46,11 +46,16 @@ def add_export(verbs: Verbs) -> None:
     parser = add_verb(verbs, "export", "write a model folder for release")
     parser.add_argument(
         "--workdir",
-        required=True,
         metavar="DIR",
         help="workdir of `sersl finetune` or `sersl pretrain`, or a model folder",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="model folder to write")
+    parser.add_argument("--output", metavar="DIR", help="model folder to write")
+    parser.add_argument(
+        "--check",
+        metavar="DIR",
+        help="write nothing; compare a model folder, workdir, annotator, code book or version of a "
+        "prepared corpus with its checksums",
+    )
     parser.add_argument("--onnx", action="store_true", help="also write onnx/model.onnx")
     parser.add_argument(
         "--fold",

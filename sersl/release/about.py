@@ -7,7 +7,7 @@ version have no sums: they still open, with a note.
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface.tensor_names import Layout
-from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, WEIGHTS, config_json
+from sersl.release.layout import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS, config_json
 
 SCHEMA = 2
 SCALE = {"low": 0.0, "high": 1.0}  # of arousal, dominance and valence, whatever the corpus used
@@ -76,13 +76,16 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Writes sersl.json into a folder whose other files are complete, with the sums of all.
 
+    The sums of the card and of graphs are for `sersl export --check`; loading a model does not
+    compare them.
+
     Args:
       folder: of the model.
       about: all other fields.
     """
     content = {**about, "schema": SCHEMA}
     content.pop(_SUMS, None)
-    sums = {name: file_digest(folder / name) for name in _SUMMED if name != ABOUT}
+    sums = {name: file_digest(folder / name) for name in _files(folder)}
     sums[ABOUT] = _own_sum(content, sums)
     write_json(folder / ABOUT, {**content, _SUMS: sums})
 
@@ -131,9 +134,18 @@ def read_about(
     return about, architecture, layout
 
 
-def has_sums(about: Mapping[str, Any]) -> bool:
-    """Tells whether the content of sersl.json has sums."""
-    return _SUMS in about
+def warn_of_changed_card(folder: Path, about: Mapping[str, Any]) -> None:
+    """Warns where the model card is missing, or is not the one that was written.
+
+    Args:
+      folder: of the model.
+      about: content of its sersl.json.
+    """
+    path, wanted = folder / CARD, about.get(_SUMS, {}).get(CARD)
+    if not path.is_file():
+        _log.warning("%s has no %s: it is written anew from %s", folder, CARD, ABOUT)
+    elif wanted is not None and file_digest(path) != wanted:
+        _log.warning("%s was changed after the model was written: it is copied as it is", path)
 
 
 def _own_sum(content: Mapping[str, Any], sums: Mapping[str, str]) -> str:
@@ -146,25 +158,71 @@ def _own_sum(content: Mapping[str, Any], sums: Mapping[str, str]) -> str:
 def _check_sums(
     folder: Path, about: Mapping[str, Any], sums: Mapping[str, str], *, verify_weights: bool
 ) -> None:
-    Fields(sums, where=f"{folder / ABOUT}, {_SUMS!r}", remedy=REMEDY).check_names(_SUMMED)
+    where = f"{folder / ABOUT}, {_SUMS!r}"
+    Fields(sums, where=where, remedy=REMEDY).check_names(_SUMMED, optional=sums)
     for name in reversed(_SUMMED):  # sersl.json first
         if name == WEIGHTS and not verify_weights:
             continue
-        if name == ABOUT:
-            content = {key: value for key, value in about.items() if key != _SUMS}
-            found = _own_sum(content, sums)
-        else:
-            try:
-                found = file_digest(folder / name)
-            except OSError as error:
-                raise UserError(
-                    f"{folder / name} cannot be read ({error.strerror or error}): {REMEDY}"
-                ) from error
-        if found != sums[name]:
-            raise UserError(
-                f"{folder / name} is damaged or was changed after the model was written (its "
-                f"SHA-256 differs): {REMEDY}"
-            )
+        fault = _difference(folder, name, about, sums)
+        if fault:
+            raise UserError(f"{folder / name} {fault}: {REMEDY}")
+
+
+def compare_with_sums(folder: Path) -> Iterator[tuple[str, str, bool]]:
+    """Compares every file of a model with its sum.
+
+    Args:
+      folder: of the model.
+
+    Yields:
+      For each file: its name; a clause that says what is wrong, or ""; and whether that changes no
+      answer.
+
+    Raises:
+      UserError: sersl.json cannot be read, or has no sums.
+    """
+    about = read_json(folder / ABOUT, what="description of a model", remedy=REMEDY)
+    if _SUMS not in about:
+        raise UserError(
+            f"{folder / ABOUT} has no checksums, because an earlier version wrote it: write the "
+            f"model again with `sersl export --workdir {folder} --output DIR`"
+        )
+    sums = Fields(about, where=str(folder / ABOUT), remedy=REMEDY).texts(_SUMS)
+    fault = _difference(folder, ABOUT, about, sums)
+    yield ABOUT, fault, False
+    if fault:
+        return  # the other sums in it may be wrong
+    for name in sorted(sums.keys() - {ABOUT}):
+        fault = _difference(folder, name, about, sums)
+        yield name, fault, name == CARD and (folder / name).is_file()
+    # Earlier versions wrote no sum of the card.
+    for name in sorted(set(_files(folder)) - sums.keys() - {CARD}):
+        yield name, "was added after the model was written", True
+
+
+def _difference(folder: Path, name: str, about: Mapping[str, Any], sums: Mapping[str, str]) -> str:
+    """Compares one file with its sum: a clause, "" where they agree."""
+    if name == ABOUT:
+        content = {key: value for key, value in about.items() if key != _SUMS}
+        found = _own_sum(content, sums)
+    else:
+        path = folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            return "is not the name of a file of the folder"
+        if not path.is_file():
+            return "is not a file" if path.exists() else "is missing"
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
+    if found == sums.get(name):
+        return ""
+    return "is damaged or was changed after the model was written (its SHA-256 differs)"
+
+
+def _files(folder: Path) -> list[str]:
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != ABOUT)
 
 
 def _check_texts(fields: Fields) -> None:

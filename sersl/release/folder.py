@@ -14,7 +14,6 @@ encoder.context.layers.0.mlp_in.kernel.
 """
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,12 @@ from sersl.core.unfinished import restore
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
-from sersl.release.about import REMEDY, describe, has_sums, read_about, write_about
+from sersl.release.about import (
+    REMEDY,
+    describe,
+    read_about,
+    write_about,
+)
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
 from sersl.release.huggingface.tensor_names import (
     Place,
@@ -46,7 +50,6 @@ from sersl.release.layout import (
     FILES,
     PREPROCESSOR,
     WEIGHTS,
-    check_inside,
     check_is_model,
     config_json,
     layout_for,
@@ -202,36 +205,17 @@ def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedMo
     )
 
 
-def copy_model(source: str | Path, folder: str | Path, *, finish: Finish | None = None) -> Path:
-    """Writes a released or imported model again, each tensor bit by bit.
+def finish_model(folder: Path, about: Mapping[str, Any], finish: Finish | None) -> None:
+    """Adds what was asked for to a complete folder, with its checksums.
 
     Args:
-      source: a model folder. Links that lead out of it are refused, since their targets would be
-        released too; those of the Hugging Face cache are followed.
-      folder: as `write_model`.
-      finish: as `write_model`.
-
-    Returns:
-      The folder.
-
-    Raises:
-      UserError: the source is damaged, or the folder holds something else.
+      folder: of the model.
+      about: content of its sersl.json.
+      finish: see `write_model`; or None.
     """
-    source, folder = Path(source), Path(folder)
-    if source.resolve() == folder.resolve():
-        raise UserError(f"{folder} cannot be exported to itself: give another --output")
-    about = read_model(source).about
-    for name in FILES:
-        check_inside(source, source / name)
-    with whole_model(folder) as partial:
-        for name in FILES:
-            if (source / name).is_file():
-                shutil.copyfile(source / name, partial / name)
-        if not has_sums(about):
-            write_about(partial, about)
-        if finish is not None:
-            finish(partial)
-    return folder
+    if finish is not None:
+        finish(folder)
+        write_about(folder, about)
 
 
 def _write(
@@ -272,8 +256,7 @@ def _write(
             about=about,
             readme=card.render(about, name=folder.name, num_parameters=num_parameters),
         )
-        if finish is not None:
-            finish(partial)
+        finish_model(partial, about, finish)
     return folder
 
 

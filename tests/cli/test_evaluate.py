@@ -191,7 +191,7 @@ def _save_checkpoint(folder, params):
 
 def _export(workdir, output, fold="final", licence=""):
     arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
-    return export.run(Namespace(onnx=False, **arguments))
+    return export.run(Namespace(onnx=False, check=None, **arguments))
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 from sersl.cli.main import main
 from sersl.core.errors import UserError
 from sersl.release.architecture import flatten
-from sersl.release.folder import copy_model, read_model
+from sersl.release.copying import copy_model
+from sersl.release.folder import read_model
 from tests.release import fake_model
 from tests.release.fake_source import write_source
 

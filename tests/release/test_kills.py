@@ -9,7 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from sersl.release.folder import copy_model, read_model
+from sersl.release.copying import copy_model
+from sersl.release.folder import read_model
 from tests.release import fake_model
 
 MOMENTS = 20
