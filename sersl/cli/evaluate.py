@@ -17,10 +17,11 @@ from sersl.corpora.index import CorpusIndex, read_summary
 from sersl.corpora.label_columns import ratings
 from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view, order_dimensions
 from sersl.data.sources import CorpusSource
+from sersl.eval.over_seeds import score_run
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
-from sersl.eval.results import score, score_workdir
+from sersl.eval.results import score
 from sersl.eval.workdir_files import write_results
 from sersl.release.predict.outputs import OK, Answer
 from sersl.release.predict.predictor import Model, load
@@ -48,7 +49,7 @@ def run(arguments: Namespace) -> int:
         workdir = Path(arguments.workdir)
         if workdir.is_dir():
             check_writable(workdir, option="--workdir")
-        results = score_workdir(workdir)
+        results = score_run(workdir)
     else:
         needed = ("model", "corpus", "data_dir", "output")
         missing = [f"--{name}" for name in needed if not getattr(arguments, name)]

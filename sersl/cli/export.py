@@ -11,6 +11,7 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
+from sersl.eval.over_seeds import refuse_seeds
 from sersl.eval.workdir_files import (
     Trained,
     check_files,
@@ -109,6 +110,7 @@ def _export(workdir: Path, output: Path, arguments: Namespace, finish: Finish | 
 def _export_model(
     workdir: Path, output: Path, *, fold: str, licence: str, finish: Finish | None
 ) -> None:
+    refuse_seeds(workdir)
     config = load_json(FinetuneConfig, workdir / "config.json")
     check_files(workdir)
     trained = read_trained(workdir)

@@ -15,12 +15,14 @@ from sersl.corpora.prepare import prepare
 from sersl.corpora.protocols.by_group import has_split
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
+from sersl.eval.over_seeds import SEEDS, score_seeds
 from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
-from sersl.eval.workdir_files import read_folds, read_trained
+from sersl.eval.workdir_files import RESULTS, read_folds, read_trained
 from sersl.finetuning.folds import FINAL
 from sersl.finetuning.run import check_settings, finetune
+from sersl.finetuning.seed_runs import seed_runs, write_command
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
 from sersl.release.starting_weights import read_weights
@@ -51,20 +53,39 @@ def run(arguments) -> int:
     elif arguments.columns or arguments.scale:
         raise UserError("--columns and --scale are of a --manifest: leave them out, or add it")
     config = use_own_split(config, workdir, arguments.overrides)
-    try:
-        finetune(
-            config,
-            workdir,
-            score=validation_scores,
-            preempted=distributed.preempted,
-            weights=weights,
-        )
-    except Preempted as stop:
-        return stopped(stop, workdir)
+    runs = seed_runs(config, workdir)
+    for one in runs:
+        try:
+            finetune(
+                one.config,
+                one.workdir,
+                score=validation_scores,
+                preempted=distributed.preempted,
+                weights=weights,
+            )
+        except Preempted as stop:
+            return stopped(stop, workdir)
     if distributed.is_first_process():
-        report(config, workdir)
-        say_next("sersl", "export", "--workdir", workdir, *exported(workdir), "--output", "DIR")
+        for one in runs:
+            report(one.config, one.workdir)
+        if len(runs) > 1:
+            report_seeds(config, workdir)
+        first = runs[0].workdir
+        say_next("sersl", "export", "--workdir", first, *exported(first), "--output", "DIR")
     return 0
+
+
+def report_seeds(config: FinetuneConfig, workdir: Path) -> None:
+    """Scores a command of several seeds, each scored already, and writes the report over them."""
+    write_command(config, workdir)
+    seeds = config.train.seeds
+    if not (workdir / SEEDS / str(seeds[0]) / RESULTS).is_file():
+        return  # no fold with a test side was asked for
+    results = score_seeds(workdir, seeds)
+    page = write_report(workdir)
+    print(f"\nover the seeds {', '.join(map(str, seeds))}")
+    print(score_table(results))
+    print(f"report: {page}")
 
 
 def exported(workdir: Path) -> tuple[str, ...]:

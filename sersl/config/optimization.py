@@ -101,6 +101,19 @@ class TrainConfig(Settings):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinetuneTrainConfig(TrainConfig):
+    """The training loop; fine-tuning may run it with several seeds."""
+
+    seeds: tuple[int, ...] = setting(
+        (),
+        "Seeds of `sersl finetune` to train and test with, each in <workdir>/seeds/<seed>/; the "
+        "scores are means over them. A single seed runs in <workdir> itself; empty: train.seed.",
+        at_least=0,
+        at_most=2**32 - 1,
+    )
+
+
 _REMAINING = (-1, "the devices that remain")
 
 

@@ -13,6 +13,7 @@ from sersl.config.objectives import ObjectivesConfig
 from sersl.config.optimization import (
     CheckpointConfig,
     CollapseConfig,
+    FinetuneTrainConfig,
     MeshConfig,
     OptimizerConfig,
     TeacherConfig,
@@ -213,7 +214,7 @@ class FinetuneConfig(Settings):
         100, "Steps between two evaluations on the validation speakers.", at_least=1
     )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: FinetuneTrainConfig = field(default_factory=FinetuneTrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     init_from: str = setting(

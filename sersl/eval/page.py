@@ -85,8 +85,10 @@ protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | l
 {% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
-<p class="note">{% if label_rows %}Several categories may apply to an utterance. Macro F1 is the
-mean over the categories, micro F1 is of all labels together, both with the thresholds that were
+<p class="note">{% if seeds %}Scores are means over {{ seeds | length }} seeds, and counts are sums
+over them. {% endif %}
+{% if label_rows %}Several categories may apply to an utterance. Macro F1 is the mean over
+the categories, micro F1 is of all labels together, both with the thresholds that were
 best on validation speakers; average precision needs no threshold. In the row "all" every category
 applies everywhere.{% else %}UAR is the unweighted average recall, which papers also call UA or
 balanced accuracy; accuracy is what they call WA. The test utterances of all folds are pooled
@@ -220,8 +222,8 @@ is no such utterance</p>{% endif %}
 </tbody></table></div></details>
 </section>
 
-<footer>seed {{ seed }}{% for name, value in versions.items() %} · {{ name }} {{ value }}{% endfor
-%}</footer>
+<footer>{{ "seeds " ~ seeds | join(", ") if seeds else "seed " ~ seed
+}}{% for name, value in versions.items() %} · {{ name }} {{ value }}{% endfor %}</footer>
 </main>
 </body>
 </html>

@@ -1,6 +1,7 @@
 """`predictions.csv`: truth and prediction of every tested utterance, in columns by name."""
 
 import csv
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -60,6 +61,17 @@ class Predictions:
         place = self.rated.index(name)
         assert self.predicted is not None
         return self.truth[:, place], self.predicted[:, place]
+
+    def take(self, rows: np.ndarray) -> "Predictions":
+        """Gives some rows, int [n], in their order."""
+        return dataclasses.replace(
+            self,
+            text={name: values[rows] for name, values in self.text.items()},
+            scores=self.scores[rows],
+            truth=self.truth[rows],
+            predicted=None if self.predicted is None else self.predicted[rows],
+            labelled=None if self.labelled is None else self.labelled[rows],
+        )
 
     @property
     def groups(self) -> np.ndarray:

@@ -14,6 +14,7 @@ from sersl.core.errors import UserError
 from sersl.core.files import check_name, whole_file
 from sersl.core.json_lines import read_json_lines
 from sersl.eval import metrics, page, plots
+from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.report_tables import page_tables, plain
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
@@ -37,8 +38,13 @@ def write_report(workdir: str | Path) -> Path:
     config = read_json(workdir / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise UserError(f"{workdir / 'config.json'} has no 'name': restore it from a copy")
-    predictions = read_predictions(workdir / PREDICTIONS)
-    logs = {fold["fold"]: _read_log(workdir, fold["fold"]) for fold in results["folds"]}
+    if seeds := results.get("seeds"):
+        # The log of each fold is in the report of its seed.
+        folders = [workdir / SEEDS / str(seed) for seed in seeds]
+        predictions, logs = pooled_predictions(aligned_predictions(folders)), {}
+    else:
+        predictions = read_predictions(workdir / PREDICTIONS)
+        logs = {fold["fold"]: _read_log(workdir, fold["fold"]) for fold in results["folds"]}
     figures = _draw(workdir / "plots", results, predictions, logs)
     # Names come from outside: markup is escaped, and control characters are made visible.
     environment = jinja2.Environment(
@@ -59,7 +65,7 @@ def write_report(workdir: str | Path) -> Path:
         figures=figures,
         no_curves=[fold for fold, log in logs.items() if not log],
         config_rows=[(name, plain(value)) for name, value in _flat(config)],
-        **results,
+        **{"seeds": (), **results},
         **page_tables(results),
     )
     path = workdir / "report.html"
@@ -74,7 +80,7 @@ def _draw(
     predictions: Predictions,
     logs: Mapping[str, Sequence[Mapping]],
 ) -> dict[str, Path]:
-    figures = {}
+    figures: dict[str, Path] = {}
 
     def target(name: str) -> Path:
         figures[name] = folder / f"{name}.png"

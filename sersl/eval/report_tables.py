@@ -164,6 +164,7 @@ def _score_rows(results: Results) -> list[dict[str, Any]]:
         return []
     own = [(_number(scores[key]), _interval(confidence[key])) for key in titles]
     rows: list[dict[str, Any]] = [{"name": "this model", "own": True, "cells": own}]
+    rows += _seed_rows(results)
     if _has_spread(results):
         mean = results["mean_over_folds"]
         spread = [(_number(mean[key]["mean"]), f"± {_number(mean[key]['std'])}") for key in titles]
@@ -171,6 +172,19 @@ def _score_rows(results: Results) -> list[dict[str, Any]]:
     for name, entry in results["baseline"].items():
         cells = [(_number(entry[key]), "") for key in titles]
         rows.append({"name": name, "own": False, "cells": cells})
+    return rows
+
+
+def _seed_rows(results: Results) -> list[dict[str, Any]]:
+    """Gives the deviation over seeds, and each seed; nothing for a run of one seed."""
+    found, titles = results.get("over_seeds"), score_titles(results["metrics"])
+    if not found or not all(key in found for key in titles):
+        return []
+    spread = [(_number(found[key]["mean"]), f"± {_number(found[key]['std'])}") for key in titles]
+    rows = [{"name": "mean of seeds", "own": False, "cells": spread}]
+    for number, seed in enumerate(results["seeds"]):
+        cells = [(_number(found[key]["values"][number]), "") for key in titles]
+        rows.append({"name": f"seed {seed}", "own": False, "cells": cells})
     return rows
 
 
@@ -185,12 +199,17 @@ def _dimension_rows(results: Results) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": _number(value),
+            "value": _number(value) + _seed_deviation(results, name),
             "interval": _interval(intervals[name]),
             **{kind: _number(results["metrics"][kind][name]) for kind in _OTHERS},
         }
         for name, value in scores.items()
     ]
+
+
+def _seed_deviation(results: Results, dimension: str) -> str:
+    found = results.get("over_seeds", {}).get("ccc", {}).get(dimension)
+    return f" ± {_number(found['std'])}" if found else ""
 
 
 def _class_rows(scores: Results) -> list[dict[str, Any]]:
@@ -228,11 +247,16 @@ def _has_spread(results: Results) -> bool:
 
 
 def _spread_note(results: Results) -> str:
-    if not score_titles(results["metrics"]) or not _has_spread(results):
+    if not score_titles(results["metrics"]):
         return ""
-    # Earlier versions did not write the number of folds.
-    count = results["mean_over_folds"]["macro_f1"].get("num_folds", len(results["folds"]))
-    return f"±: population standard deviation over the {count} folds with a category"
+    notes = []
+    if results.get("over_seeds"):
+        notes.append(f"sample standard deviation over the {len(results['seeds'])} seeds")
+    if _has_spread(results):
+        # Earlier versions did not write the number of folds.
+        count = results["mean_over_folds"]["macro_f1"].get("num_folds", len(results["folds"]))
+        notes.append(f"population standard deviation over the {count} folds with a category")
+    return f"±: {', '.join(notes)}" if notes else ""
 
 
 def _interval_note(results: Results) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import math
 import platform
 from collections import Counter
@@ -15,12 +14,11 @@ import numpy as np
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
-from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.scorer import Scorer, nested_scores, without_nan
+from sersl.eval.scorer import Scorer, nested_scores
 from sersl.eval.workdir_files import (
     PREDICTIONS,
     SCHEMA,
@@ -105,7 +103,7 @@ def score(
         "versions": versions(),
     }
     per_fold = [fold["metrics"] for fold in result["folds"]]
-    result["mean_over_folds"] = _mean_over_folds(per_fold)
+    result["mean_over_folds"] = mean_over_folds(per_fold)
     return parse_json(json.dumps(without_nan(result)))
 
 
@@ -174,14 +172,15 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, "sersl": __version__}
 
 
-def _mean_over_folds(per_fold: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def mean_over_folds(per_fold: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Averages scores over the folds in which they are defined.
 
     The standard deviation is that of the population; of a single fold there is none.
     """
     summary = {}
     for name in dict.fromkeys((*metrics.CATEGORY_SCORES, *LABEL_SCORES)):
-        values = [fold[name] for fold in per_fold if name in fold and not math.isnan(fold[name])]
+        found = [fold[name] for fold in per_fold if fold.get(name) is not None]
+        values = [value for value in found if not math.isnan(value)]
         if values:
             summary[name] = {
                 "mean": float(np.mean(values)),

@@ -125,10 +125,14 @@ def write_results(workdir: Path, content: Mapping[str, Any]) -> dict[str, Any]:
       What was written.
     """
     digest = _sha256((workdir / PREDICTIONS).read_bytes())
-    whole: dict[str, Any] = {**content, "predictions_sha256": digest}
-    whole["sha256"] = _digest(whole)
+    whole = sealed({**content, "predictions_sha256": digest})
     write_json(workdir / RESULTS, whole)
     return whole
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the digest of a results.json to its content."""
+    return {**content, "sha256": _digest(content)}
 
 
 def read_results(workdir: Path) -> dict[str, Any]:
