@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import math
 import platform
 from collections import Counter
@@ -14,11 +15,12 @@ import numpy as np
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.scorer import Scorer, nested_scores
+from sersl.eval.scorer import Scorer, nested_scores, without_nan
 from sersl.eval.workdir_files import (
     PREDICTIONS,
     SCHEMA,
