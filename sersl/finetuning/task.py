@@ -15,7 +15,7 @@ from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
 from sersl.models.combine import combine_rows
 from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
 from sersl.objectives.binary import binary_cross_entropy
-from sersl.objectives.mean import Mean
+from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.supervised import concordance, cross_entropy
 from sersl.parallel.random import fold, run_key
 from sersl.training.task import Schedule, StepContext
@@ -113,7 +113,7 @@ class FinetuneTask:
           context: with constants {"class_weights": float32 [C]}.
 
         Returns:
-          (loss, every term as a Mean).
+          (loss, 0 where no row has a label; every term as a Mean, and "loss", which is empty then).
         """
         heads = self.config.heads
         model = nnx.merge(self.graph, nnx.State(params))
@@ -143,7 +143,8 @@ class FinetuneTask:
         if self.dimensions:
             loss, found = concordance(output.dimensions, batch["dimensions"], names=self.dimensions)
             total, metrics = total + heads.dimensions_weight * loss, metrics | found
-        return total, metrics
+        terms = [metrics[name] for name in ("category_loss", "dimensions_loss") if name in metrics]
+        return total, {**metrics, "loss": Mean.of(total, any_counted(terms))}
 
     def answer(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Predicts a batch without dropout.

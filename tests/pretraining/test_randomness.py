@@ -30,7 +30,6 @@ from tests.tolerances import LOSS_ACROSS_MESHES
 B, N = 8, 16_080
 DROPOUT = ("encoder.dropout=0.2", "encoder.remat=none")
 OF_TRANSFORMER = ("encoder.layer_drop=0.3", "encoder.activation_dropout=0.1")
-QUICK = ("wav2vec2:nano", "emotion_aware:nano")
 
 
 def recipes():
@@ -39,7 +38,7 @@ def recipes():
         names = runpy.run_path(str(file))
         presets = names.get("PRESETS") or names["STEPS"]
         found += [f"{file.stem}:{name}" for name in presets if name.startswith("nano")]
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in found]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +115,7 @@ def loss_on(task, batch, sizes, num_parts):
         return float(loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", recipes())
 def test_loss_when_a_batch_with_dropout_comes_in_parts_then_meshes_agree(
     recipe, texts, quick_compilation
