@@ -15,6 +15,7 @@ from sersl.cli.console.progress import Progress
 from sersl.core.errors import UserError
 from sersl.corpora.remote import is_remote
 from sersl.data.inspection import Inspection, inspect, prepared_folders
+from sersl.data.kept_stores import kept_stores
 from sersl.parallel import distributed
 from sersl.parallel.environment import Cluster, detect
 from sersl.parallel.watchdog import ends_together
@@ -193,10 +194,22 @@ def _check_data(data_dir: str) -> list[str]:
         _say("data", f"{found.name}: {found.num_utterances} utterances{beside}: {state}")
         for fault in found.faults:
             _say("fault", f"{found.name}: {fault}")
+        _list_stores(found.name, folder)
         if found.faults:
             more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
             wrong.append(f"corpus {found.name}: {found.faults[0]}{more}")
     return wrong
+
+
+def _list_stores(name: str, folder: Path) -> None:
+    """Prints the kept outputs of frozen encoders, which stay until they are deleted."""
+    for store in kept_stores(folder):
+        state = f"stale ({store.reason})" if store.reason else "usable by its encoder and settings"
+        _say(
+            "store",
+            f"{name}: outputs/{store.folder.name}: {store.num_bytes / 1e6:,.1f} MB, {state}; to "
+            f"delete it: {store.remove}",
+        )
 
 
 def _inspect(folder: Path) -> Inspection:
