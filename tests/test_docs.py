@@ -1,7 +1,9 @@
 """The documentation builds without a warning, its links lead somewhere, its examples run."""
 
 import csv
+import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -118,6 +120,50 @@ def recordings(tmp_path_factory) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return folder
+
+
+@pytest.mark.slow
+def test_commands_of_own_labels_when_run_then_they_do_what_the_page_says(tmp_path):
+    rows = []
+    moods = ("stressed", "Joy", "relaxed")
+    for number, one in enumerate(utterances(num_speakers=4, utterances_per_speaker=6)):
+        name = {0: "a1.wav", 6: "b1.wav"}.get(number, f"{number}.wav")
+        soundfile.write(tmp_path / name, one.waveform, SAMPLE_RATE)
+        mood = moods[number % 3]
+        row = {"path": name, "speaker": one.speaker, "mood": mood, "warmth": 1 + number % 7}
+        row |= {"moods": f"{mood};tired" if number % 2 else mood, "part": f"p{number // 12}"}
+        rows.append(row)
+    with open(tmp_path / "own.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    commands = "".join(blocks).replace("\\\n", " ").splitlines()
+    assert len(commands) == 6
+    for command in commands:
+        words = shlex.split(
+            command.replace("configs/", f"{ROOT}/configs/").replace(":tiny", ":nano")
+        )
+        few = ["--config.train.num_steps=2", "--config.evaluate_every_steps=2"]
+        answer = subprocess.run(
+            [sys.executable, "-m", "sersl", *words[1:], *(few if words[1] == "finetune" else ())],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, command + answer.stdout + answer.stderr
+    read = {
+        name: json.loads((tmp_path / "runs" / name / "results.json").read_text())
+        for name in ("own", "several")
+    }
+    assert read["own"]["categories"] == ["bad", "good"]
+    assert read["several"]["categories"] == ["happy", "relaxed", "stressed", "tired"]
+    assert read["several"]["dimensions"] == ["warmth"]
+    (first, second) = csv.DictReader((tmp_path / "moods.csv").open())
+    assert first["file"] == "a1.wav" and {"category", "score_tired", "warmth"} <= set(first)
+    lines = [json.loads(line) for line in (tmp_path / "moods.jsonl").read_text().splitlines()]
+    assert ";".join(lines[1]["category"]) == second["category"]
 
 
 def test_example_when_it_predicts_a_folder_then_names_every_file(recordings, tmp_path):

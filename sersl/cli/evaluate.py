@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import CorpusIndex, read_summary
-from sersl.corpora.label_columns import ratings
+from sersl.corpora.label_columns import applying, ratings, words
 from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view, order_dimensions
 from sersl.data.sources import CorpusSource
+from sersl.eval.multi_label import joined
 from sersl.eval.over_seeds import score_run
 from sersl.eval.predictions import Predictions, write_predictions
 from sersl.eval.report import write_report
@@ -83,16 +85,9 @@ def _check_output(folder: Path) -> None:
 def _score_released(model: Model, source: CorpusSource, output: Path, *, model_name: str) -> dict:
     index = source.index
     view = view_of(model)
-    categories = index.column("category").astype(str)
-    classes = np.array([*view.names, ""])[view.indices(categories)]
-    shared = tuple(name for name in view.names if name in classes)
-    only_corpus = Counter(categories[(categories != "") & (classes == "")].tolist())
+    truth = _truth(index, view)
+    shared, only_corpus, merged = truth.shared, truth.only_corpus, truth.merged
     only_model = [name for name in view.names if name not in shared]
-    merged = Counter(
-        f"{category} as {name}"
-        for category, name in zip(categories.tolist(), classes.tolist(), strict=True)
-        if name and name != category
-    )
     rated = np.isfinite(ratings(index, model.dimensions)).any()
     if not shared and not (model.dimensions and rated):
         raise UserError(
@@ -115,7 +110,7 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
         _say(f"left out, as the model does not know them: {listed} utterances")
     if only_model:
         _say(f"not to be chosen, as the corpus does not have them: {', '.join(only_model)}")
-    predictions, failed = _predict(model, source, shared, classes)
+    predictions, failed = _predict(model, source, truth)
     if failed:
         _say(f"{sum(failed.values())} utterances were not scored: {dict(failed)}")
     corpus = {
@@ -160,6 +155,8 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
 
 def view_of(model: Model) -> LabelView:
     """Gives the classes of a model, and which categories it was trained to merge into them."""
+    if model.labels.to_json():
+        return model.labels.view(model.categories)
     results = model.about.get("results") or {}
     name = model.about.get("view") or results.get("protocol", {}).get("view", "")
     view = make_view(name, ()) if name in VIEWS else LabelView(())
@@ -167,9 +164,51 @@ def view_of(model: Model) -> LabelView:
     return view if view.names == model.categories else LabelView(model.categories)
 
 
-def _predict(
-    model: Model, source: CorpusSource, shared: Sequence[str], classes: np.ndarray
-) -> tuple[Predictions, Counter]:
+@dataclass(frozen=True, kw_only=True)
+class _Truth:
+    """The labels of a corpus in the categories of a model.
+
+    Attributes:
+      classes: str [n]; where several may apply, joined by ";".
+      shared: categories that both have, in the order of the model.
+      only_corpus: words that are no category of the model, and their number.
+      merged: words that the model was trained to take for another, and their number.
+      labelled: bool [n], where several may apply: whether it is known which do; else None.
+    """
+
+    classes: np.ndarray
+    shared: tuple[str, ...]
+    only_corpus: Counter[str]
+    merged: Counter[str]
+    labelled: np.ndarray | None = None
+
+
+def _truth(index: CorpusIndex, view: LabelView) -> _Truth:
+    categories = words(index, raw=view.raw).astype(str)
+    single = np.array([*view.names, ""])[view.indices(categories)]
+    merged = Counter(
+        f"{category} as {name}"
+        for category, name in zip(categories.tolist(), single.tolist(), strict=True)
+        if name and name != category
+    )
+    only_corpus = Counter(categories[(categories != "") & (single == "")].tolist())
+    if not view.multi:
+        shared = tuple(name for name in view.names if name in single)
+        return _Truth(classes=single, shared=shared, only_corpus=only_corpus, merged=merged)
+    table = applying(index, view)
+    there = (table == 1).any(axis=0)
+    shared = tuple(name for name, found in zip(view.names, there, strict=True) if found)
+    return _Truth(
+        classes=joined((table == 1)[:, there], shared),
+        shared=shared,
+        only_corpus=only_corpus,
+        merged=merged,
+        labelled=~np.isnan(table).any(axis=1),
+    )
+
+
+def _predict(model: Model, source: CorpusSource, truth: _Truth) -> tuple[Predictions, Counter]:
+    shared = truth.shared
     index, kept, answers = source.index, [], []
     failed: Counter[str] = Counter()
     waveforms = (source.waveform(row) for row in range(len(index)))
@@ -185,27 +224,27 @@ def _predict(
         raise UserError(f"no utterance of {index.corpus!r} could be scored: {dict(failed)}")
     scores = np.array([[answer.rows[0].category[name] for name in shared] for answer in answers])
     scores = scores.reshape(len(kept), len(shared))
-    # Among the shared categories only, so that they sum to 1 again.
-    scores = scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    rows = np.array(kept)
-    table = _table(
-        model, index, rows, truth=classes[rows], scores=scores, shared=shared, answers=answers
-    )
-    return table, failed
+    if truth.labelled is None:
+        # Among the shared categories only, so that they sum to 1 again.
+        scores = scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return _table(model, index, np.array(kept), truth, scores=scores, answers=answers), failed
 
 
 def _table(
     model: Model,
     index: CorpusIndex,
     rows: np.ndarray,
+    truth: _Truth,
     *,
-    truth: np.ndarray,
     scores: np.ndarray,
-    shared: Sequence[str],
     answers: Sequence[Answer],
 ) -> Predictions:
     rated = order_dimensions((*DIMENSIONS, *model.dimensions))
+    shared = truth.shared
     best = np.array(shared)[scores.argmax(axis=1)] if shared else np.full(len(rows), "")
+    if truth.labelled is not None:
+        least = np.array([model.labels.thresholds[name] for name in shared])
+        best = joined(scores >= least, shared)
     predicted = None
     if model.dimensions:
         predicted = np.full((len(answers), len(rated)), np.nan)
@@ -219,10 +258,11 @@ def _table(
             "speaker": index.column("speaker")[rows].astype(str),
             "corpus": np.full(len(rows), index.corpus),
             "gender": index.column("gender")[rows].astype(str),
-            "category": np.where(np.isin(truth, list(shared)), truth, ""),
+            "category": truth.classes[rows],
             "predicted": best,
         },
-        names=tuple(shared),
+        names=shared,
+        labelled=None if truth.labelled is None else truth.labelled[rows],
         scores=scores,
         rated=rated,
         truth=ratings(index, rated)[rows],

@@ -9,8 +9,10 @@ from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
 from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
+from sersl.eval.answers import Answers
 from sersl.eval.over_seeds import refuse_seeds
 from sersl.eval.workdir_files import (
     Trained,
@@ -22,11 +24,14 @@ from sersl.eval.workdir_files import (
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
 from sersl.release.folder import Finish, read_model, write_encoder, write_model
+from sersl.release.label_facts import LabelFacts, read_facts
 from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.onnx.graph import Graph
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.provenance import read_origin
+
+_REMEDY = "run `sersl finetune` again, which writes the file"
 
 
 def run(arguments: Namespace) -> int:
@@ -140,8 +145,19 @@ def _export_model(
         corpora=trained.corpora,
         origin=read_origin(workdir),
         licence=licence,
+        labels=_label_facts(folder, trained),
         finish=finish,
     )
+
+
+def _label_facts(fold: Path, trained: Trained) -> LabelFacts:
+    """Gathers what the labels of a model mean, with the thresholds of its fold."""
+    content = {name: value for name, value in trained.labels.items() if value}
+    if content.get("multi"):
+        thresholds = Answers.load(fold / "answers.npz").thresholds.tolist()
+        content["thresholds"] = dict(zip(trained.categories, thresholds, strict=True))
+    fields = Fields(content, where=str(fold.parents[1] / "corpora.json"), remedy=_REMEDY)
+    return read_facts(fields, trained.categories)
 
 
 def predicted_dimensions(trained: Trained, config: FinetuneConfig) -> tuple[str, ...]:

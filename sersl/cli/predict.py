@@ -115,7 +115,7 @@ def _jsonl(file: TextIO) -> Write:
             }
             if row is not None and row.status == OK:
                 if row.category:
-                    record["category"] = _best(row)
+                    record["category"] = row.applies if row.thresholds else row.best
                     record["scores"] = {n: round(v, 6) for n, v in row.category.items()}
                 record.update({n: round(v, 6) for n, v in row.dimensions.items()})
                 if row.frames is not None:
@@ -142,10 +142,9 @@ def _table(model: Model) -> Write:
                 print(f"{name:<40}{start:>11}{end:>11}  {status}")
                 continue
             if model.categories:
-                best = _best(row)
-                cells += [one_line(best), f"{row.category[best]:.3f}"]
+                cells += [one_line(row.best), f"{max(row.category.values()):.3f}"]
             cells += [f"{value:.3f}" for value in row.dimensions.values()]
-            print(f"{name:<40}" + "".join(f"{cell:>11}" for cell in cells), flush=True)
+            print(f"{name:<40}" + "".join(f" {cell:>10}" for cell in cells), flush=True)
 
     return write
 
@@ -164,6 +163,4 @@ def _head(answer: Answer, row: Scores | None) -> tuple[str, str, str, str]:
 
 
 def _best(row: Scores | None) -> str:
-    if row is None or not row.category:
-        return ""
-    return max(row.category, key=row.category.__getitem__)
+    return "" if row is None else row.best

@@ -92,6 +92,10 @@ class Fields:
         """Gives the fields of the object in a field."""
         return Fields(self.group(name), where=f"{self._where}, {name!r}", remedy=self._remedy)
 
+    def take_list(self, name: str) -> list[object]:
+        """Takes a list of anything."""
+        return self._take(name, "a list", lambda value: _of(list, value))
+
     def wrong(self, name: str, wanted: str) -> UserError:
         """Makes the error for a field with another value than is wanted."""
         if name not in self._content:

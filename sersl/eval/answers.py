@@ -190,9 +190,10 @@ class Answerer:
             batch = global_arrays(host_batch, self._mesh, rows=whole)
             parts.append(self._answer(params, batch))
         parts = [jax.device_get(part) for part in parts]
+        widths = {"scores": len(view.names), "dimensions": len(self._dimensions)}
         found = {
-            name: np.concatenate([part[name] for part in parts]) if parts else np.zeros((0, 0))
-            for name in ("scores", "dimensions")
+            name: np.concatenate([part[name] for part in parts]) if parts else np.zeros((0, width))
+            for name, width in widths.items()
         }
         index = np.concatenate([p["utterance_index"] for p in parts] or [np.zeros(0, np.int32)])
         # Rows of padding have number -1; every other row comes once.

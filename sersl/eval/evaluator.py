@@ -21,9 +21,9 @@ def validation_scores(answers: Answers) -> dict[str, float]:
 
     Returns:
       uar and accuracy where categories are labelled, macro_f1 and average_precision where several
-      may apply, ccc_<name> where dimensions are, and selection: the mean of uar (or macro_f1) and
-      the mean ccc, or the one there is. Without labels there is no score, and of answers that are
-      not finite it is NaN.
+      may apply, ccc_<name> where dimensions are, and selection: the mean of uar (or
+      average_precision) and the mean ccc, or the one there is. Without labels there is no score,
+      and of answers that are not finite it is NaN.
     """
     scores: dict[str, float] = {}
     chosen = []
@@ -36,7 +36,8 @@ def validation_scores(answers: Answers) -> dict[str, float]:
         chosen.append(scores["uar"])
     if answers.multi:
         scores |= multi_label.validation_scores(answers)
-        chosen += [scores["macro_f1"]] if "macro_f1" in scores else []
+        # Unlike F1, it does not depend on a threshold, which is chosen at the end.
+        chosen += [scores["average_precision"]] if "average_precision" in scores else []
     ccc, rated = {}, answers.true_dimension_names.tolist()
     for i, name in enumerate(answers.dimension_names.tolist()):
         truth = answers.true_dimensions[:, rated.index(name)]

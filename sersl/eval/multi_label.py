@@ -119,7 +119,7 @@ def _threshold(truth: Array, scores: Array) -> float:
         return 0.5
     levels = np.unique(scores)
     between = (levels[1:] + levels[:-1]) / 2
-    candidates = np.array([*between, levels[0] / 2, 0.5])
+    candidates = np.array([*between, levels[0], 0.5])
     candidates = candidates[np.argsort(np.abs(candidates - 0.5), kind="stable")]
     order = np.sort(scores)
     positive = np.sort(scores[truth])

@@ -34,12 +34,15 @@ class Trained(NamedTuple):
       dimensions: names in the order of the outputs; None if an earlier version wrote the file,
         which predicted all three or, with labels.dimensions false, none.
       protocol_sha256: checksum of protocol.json; "" of pretraining.
+      labels: {"multi", "scales", "classes", "raw"}: what the labels mean beside their names; {} of
+        pretraining and of earlier versions.
     """
 
     corpora: list[dict[str, Any]]
     categories: tuple[str, ...]
     dimensions: tuple[str, ...] | None
     protocol_sha256: str
+    labels: dict[str, Any]
 
 
 def digests(workdir: Path) -> dict[str, str]:
@@ -94,6 +97,7 @@ def read_trained(workdir: Path) -> Trained:
             tuple(whole["categories"]),
             None if dimensions is None else tuple(dimensions),
             str(whole.get("protocol_sha256", "")),
+            dict(whole.get("labels", {})),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error} is missing): {_REMEDY}") from error

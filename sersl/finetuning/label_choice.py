@@ -37,9 +37,14 @@ def choose_view(labels: LabelsConfig, indexes: Sequence[CorpusIndex]) -> LabelVi
         mapping=make_mapping(map(_pair, with_pairs(labels).mapping), raw=raw),
         names=labels.categories,
     )
-    if not view.names:
+    if not multi or not view.names:
         return view
-    return dataclasses.replace(view, multi=multi, votes_at_least=labels.votes_at_least)
+    if labels.soft:
+        raise UserError(
+            "labels.soft trains on the shares of votes for one category, and several categories of "
+            "an utterance may apply here: set labels.kind to 'single', or labels.soft to False"
+        )
+    return dataclasses.replace(view, multi=True, votes_at_least=labels.votes_at_least)
 
 
 def with_pairs(labels: LabelsConfig) -> LabelsConfig:

@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
+from sersl.corpora.label_columns import all_words
 from sersl.corpora.labels import LabelView, make_view
-from sersl.corpora.words import CANONICAL
+from sersl.corpora.words import CANONICAL, order_categories
 from sersl.data.batch import CATEGORY, CODES, distorted_names
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.distortion import make_distorter
@@ -149,13 +150,19 @@ class _Run:
         return training_batches(
             self.sources,
             self.plan,
-            LabelView(CANONICAL) if CATEGORY in needs else make_view("none", ()),
+            _classes(self.sources) if CATEGORY in needs else make_view("none", ()),
             start_step=start_step,
             num_steps=self.config.train.num_steps - start_step,
             batch_rows=functools.partial(local_rows, self.mesh),
             data=self.config.data,
             distorter=make_distorter(self.config, beside=distorted_names(needs)),
         )
+
+
+def _classes(sources: Sequence[CorpusSource]) -> LabelView:
+    """Makes every category a class: the known ones, and behind them those of the corpora's own."""
+    words = set().union(*(all_words(source.index) for source in sources))
+    return LabelView((*CANONICAL, *order_categories(words - set(CANONICAL))))
 
 
 def _prepare(

@@ -12,20 +12,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sersl.config.load import from_mapping, to_dict
-from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
+from sersl.config.schema import (
+    EncoderConfig,
+    FinetuneConfig,
+    FrontendConfig,
+    HeadsConfig,
+    PoolingConfig,
+    PretrainConfig,
+)
 from sersl.core.digests import file_digest
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.version import __version__
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import DIMENSIONS, check_dimension
+from sersl.eval.results import versions
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface.tensor_names import Layout
+from sersl.release.label_facts import LabelFacts, read_facts
 from sersl.release.layout import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS, config_json
 
 SCHEMA = 2
-SCALE = {"low": 0.0, "high": 1.0}  # of arousal, dominance and valence, whatever the corpus used
+SCALE = {"low": 0.0, "high": 1.0}  # of the dimensions, whatever the corpus used
 REMEDY = "copy or export the model again"
 MOST_UTTERANCES = 10**10
 _SUMS = "sha256"
@@ -73,6 +82,38 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
     }
 
 
+def describe_run(
+    architecture: Architecture,
+    *,
+    config: FinetuneConfig | PretrainConfig,
+    results: Mapping[str, Any] | None,
+    trained_on: Mapping[str, Sequence[Mapping[str, Any]]],
+    licence: str,
+) -> dict[str, Any]:
+    """Writes the fields of sersl.json of a model that a run made, except its layout.
+
+    Args:
+      architecture: of the model.
+      config: of the run.
+      results: content of `results.json`, or None if it was not scored.
+      trained_on: {"corpora", "origin"}, each a list of corpora.
+      licence: of the model; "" when it is not decided.
+
+    Returns:
+      JSON-able fields.
+    """
+    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
+    return {
+        **describe(architecture, name=config.name, licence=licence),
+        "results": None if results is None else {key: results[key] for key in kept},
+        **{key: [dict(corpus) for corpus in corpora] for key, corpora in trained_on.items()},
+        "init_from": config.init_from,
+        "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
+        "imported": None,
+        "versions": versions(),
+    }
+
+
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     """Writes sersl.json into a folder whose other files are complete, with the sums of all.
 
@@ -115,10 +156,12 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view",))
+        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels"))
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
         fields.check_names(_REQUIRED, ("origin", "view"))
+        if not set(fields.names("dimensions")) <= set(DIMENSIONS):  # of that version
+            raise fields.wrong("dimensions", f"names of {', '.join(DIMENSIONS)}")
         about["origin"] = about.get("origin", [])
     _check_texts(fields)
     architecture = _architecture(fields, where)
@@ -259,8 +302,8 @@ def _check_corpus(fields: Fields) -> None:
 
 def _architecture(fields: Fields, where: str) -> Architecture:
     categories, dimensions = fields.names("categories"), fields.names("dimensions")
-    if any(name not in DIMENSIONS for name in dimensions):
-        raise fields.wrong("dimensions", f"names of {', '.join(DIMENSIONS)}")
+    for name in dimensions:
+        check_dimension(name, where)
     frontend = _part(FrontendConfig, fields, "frontend", where)
     encoder = _part(EncoderConfig, fields, "encoder", where)
     pooling = _part(PoolingConfig, fields, "pooling", where)
@@ -278,7 +321,14 @@ def _architecture(fields: Fields, where: str) -> Architecture:
         heads=heads,
         categories=categories,
         dimensions=dimensions,
+        multi=label_facts(fields, categories).multi,
     )
+
+
+def label_facts(fields: Fields, categories: tuple[str, ...]) -> LabelFacts:
+    """Reads what the labels mean; models with plain labels, and older ones, have no such field."""
+    has_field = fields.has("labels")
+    return read_facts(fields.inside("labels"), categories) if has_field else LabelFacts()
 
 
 def _part(cls: type[C], fields: Fields, name: str, where: str) -> C | None:

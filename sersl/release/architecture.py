@@ -38,6 +38,7 @@ class Architecture:
     heads: HeadsConfig | None = None
     categories: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
+    multi: bool = False  # whether several categories may apply, each with a probability of its own
 
     def build(self) -> EmotionModel | SpeechEncoder:
         """Makes the network with shapes instead of arrays."""

@@ -83,10 +83,20 @@ sersl predict --model {{ name | shell }} speech.wav --output emotions.csv
 ```
 
 {% if about.categories %}
+{% if labels.multi %}
+Categories, by name: {{ about.categories | join(", ") }}. Several may apply: each has a probability of its own, and applies from its threshold, which was best on validation speakers: {{ thresholds }}.
+{% else %}
 Categories, by name: {{ about.categories | join(", ") }}. Scores are probabilities that sum to 1.
+{% endif %}
+{% if labels.classes %}
+Categories of the training data that were renamed or merged: {{ classes }}.
+{% endif %}
 {% endif %}
 {% if about.dimensions %}
 Dimensions, by name: {{ about.dimensions | join(", ") }}, each from {{ about.scale.low }} to {{ about.scale.high }}.
+{% if labels.scales %}
+These are the ends of the scales of the training data: {{ scales }}.
+{% endif %}
 {% endif %}
 {% else %}
 ```bash
@@ -105,13 +115,30 @@ The level is not normalized, since loudness carries emotion.
 ## Scores
 
 {% if results %}
-{% if results.metrics.confusion %}
+{% if "confusion" in results.metrics %}
 | | UAR (UA) | accuracy (WA) | macro F1 |
 |---|---|---|---|
 | this recipe | {% for key in ("uar", "accuracy", "macro_f1") %}{{ score(results.metrics[key]) }}{{ interval(results.confidence[key]) }} | {% endfor %}
 
 {% for kind, baseline in results.baseline.items() %}
 | {{ kind }} | {{ score(baseline.uar) }} | {{ score(baseline.accuracy) }} | {{ score(baseline.macro_f1) }} |
+{% endfor %}
+
+{% endif %}
+{% if "labels" in results.metrics %}
+| | macro F1 | micro F1 | average precision |
+|---|---|---|---|
+| this recipe | {% for key in ("macro_f1", "micro_f1", "average_precision") %}{{ score(results.metrics[key]) }}{{ interval(results.confidence[key]) }} | {% endfor %}
+
+{% for kind, baseline in results.baseline.items() %}
+| {{ kind }} | {% for key in ("macro_f1", "micro_f1", "average_precision") %}{{ score(baseline[key]) }} | {% endfor %}
+
+{% endfor %}
+
+| category | utterances | F1 | average precision |
+|---|---|---|---|
+{% for category, own in results.metrics.labels.items() %}
+| {{ category }} | {{ own.num_utterances }} | {{ score(own.f1) }} | {{ score(own.average_precision) }} |
 {% endfor %}
 
 {% endif %}
@@ -201,8 +228,16 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
         "allow_speaker_overlap" in results["protocol"]
         and results["protocol"]["allow_speaker_overlap"]
     )
+    labels: dict[str, Any] = {"multi": False, "classes": [], "scales": {}, "thresholds": {}}
+    labels |= about.get("labels", {})
     return environment.from_string(TEMPLATE).render(
         about=about,
+        labels=labels,
+        thresholds=", ".join(f"{name} {value:.2f}" for name, value in labels["thresholds"].items()),
+        classes=", ".join(f"{word} as {name}" for word, name in labels["classes"]),
+        scales=", ".join(
+            f"{name} {low:g} to {high:g}" for name, (low, high) in labels["scales"].items()
+        ),
         name=name,
         num_parameters=num_parameters,
         results=results,

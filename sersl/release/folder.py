@@ -24,14 +24,15 @@ import numpy as np
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
 from sersl.core.files import write_json
 from sersl.core.unfinished import restore
-from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
 from sersl.release.about import (
     REMEDY,
-    describe,
+    describe_run,
+    label_facts,
     read_about,
     write_about,
 )
@@ -43,6 +44,7 @@ from sersl.release.huggingface.tensor_names import (
     to_parameter,
     to_stored,
 )
+from sersl.release.label_facts import LabelFacts
 from sersl.release.layout import (
     ABOUT,
     CARD,
@@ -78,6 +80,12 @@ class ReleasedModel:
     params: dict[str, Any]
     about: dict[str, Any]
 
+    @property
+    def labels(self) -> LabelFacts:
+        """What its labels mean beside their names."""
+        fields = Fields(self.about, where=str(self.folder / ABOUT), remedy=REMEDY)
+        return label_facts(fields, self.architecture.categories)
+
 
 def write_model(
     folder: str | Path,
@@ -90,6 +98,7 @@ def write_model(
     corpora: Sequence[Mapping[str, Any]],
     origin: Sequence[Mapping[str, Any]] = (),
     licence: str = "",
+    labels: LabelFacts | None = None,
     finish: Finish | None = None,
 ) -> Path:
     """Writes an emotion predictor, whole or not at all.
@@ -105,6 +114,7 @@ def write_model(
       origin: data behind its starting weights, annotators and teachers, see
         `sersl.runs.provenance.gather_origin`.
       licence: of the model; "" if it is not decided.
+      labels: what they mean beside their names; None where names are all.
       finish: called with the complete folder before it takes its place, e.g. to add a graph.
 
     Returns:
@@ -120,11 +130,15 @@ def write_model(
         heads=config.heads,
         categories=tuple(categories),
         dimensions=tuple(dimensions),
+        multi=labels is not None and labels.multi,
     )
     trained_on = {"corpora": corpora, "origin": origin}
-    about = _about(
+    about = describe_run(
         architecture, config=config, results=results, trained_on=trained_on, licence=licence
     )
+    facts = {} if labels is None else labels.to_json()
+    if facts:
+        about["labels"] = facts
     return _write(Path(folder), architecture, params, about, finish)
 
 
@@ -158,7 +172,7 @@ def write_encoder(
     """
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
     trained_on = {"corpora": corpora, "origin": origin}
-    about = _about(
+    about = describe_run(
         architecture, config=config, results=None, trained_on=trained_on, licence=licence
     )
     return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about, finish)
@@ -293,26 +307,6 @@ def _stored(
 ) -> Iterator[tuple[str, np.ndarray]]:
     for name in sorted(where):
         yield from to_stored(where[name], flat[name]).items()
-
-
-def _about(
-    architecture: Architecture,
-    *,
-    config: FinetuneConfig | PretrainConfig,
-    results: Mapping[str, Any] | None,
-    trained_on: Mapping[str, Sequence[Mapping[str, Any]]],
-    licence: str,
-) -> dict[str, Any]:
-    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
-    return {
-        **describe(architecture, name=config.name, licence=licence),
-        "results": None if results is None else {key: results[key] for key in kept},
-        **{key: [dict(corpus) for corpus in corpora] for key, corpora in trained_on.items()},
-        "init_from": config.init_from,
-        "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
-        "imported": None,
-        "versions": versions(),
-    }
 
 
 def _check_finite(array: np.ndarray, name: str) -> None:

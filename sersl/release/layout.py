@@ -178,10 +178,17 @@ def config_json(architecture: Architecture, layout: Layout | None) -> dict[str, 
         return sizes
     return {
         **sizes,
-        **({"problem_type": "regression"} if regression else {}),
+        **_problem_type(architecture, regression=regression),
         "id2label": {str(i): name for i, name in enumerate(labels)},
         "label2id": {name: i for i, name in enumerate(labels)},
     }
+
+
+def _problem_type(architecture: Architecture, *, regression: bool) -> dict[str, str]:
+    """Names what the outputs are, where they are not one category."""
+    if regression:
+        return {"problem_type": "regression"}
+    return {"problem_type": "multi_label_classification"} if architecture.multi else {}
 
 
 def preprocessor_json(architecture: Architecture, layout: Layout | None) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -7,8 +8,8 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.label_columns import soft_labels
-from sersl.corpora.labels import make_view
+from sersl.corpora.label_columns import applying, rater_labels, soft_labels
+from sersl.corpora.labels import LabelView, make_view
 from sersl.corpora.manifests.manifest import ManifestBuilder
 from sersl.corpora.ratings import (
     check_scale,
@@ -146,3 +147,39 @@ def test_check_scale_when_absent_then_unit():
     assert check_scale(math.nan, math.nan, "x") == (0.0, 1.0)
     with pytest.raises(UserError, match="x: scale_high 1 is not above"):
         check_scale(1.0, 1.0, "x")
+
+
+def index_of(**columns):
+    rows = len(next(iter(columns.values())))
+    given = {name: np.array(values, dtype=object) for name, values in columns.items()}
+    empty = {
+        name: np.full(rows, "", object) for name in ("category", "category_raw", "votes", "extra")
+    }
+    return CorpusIndex("own", "1.0.0", Path(), "f", rows, _columns=empty | given)
+
+
+def test_applying_when_lists_votes_and_single_labels_are_mixed_then_the_nearest_is_taken():
+    view = LabelView(("sad", "tense", "tired"), multi=True)
+    index = index_of(
+        category=["sad", "sad", "", "gone", "tense"],
+        votes=["", '{"sad": 2, "tense": 2, "tired": 1}', "", "", ""],
+        extra=['{"categories": ["tense", "tired"]}', "", '{"categories": []}', "", ""],
+    )
+    nothing = [np.nan] * 3
+    expected = [[0, 1, 1], [0, 0, 0], [0, 0, 0], nothing, [0, 1, 0]]
+    np.testing.assert_array_equal(applying(index, view), expected)
+    few = dataclasses.replace(view, votes_at_least=0.4)
+    np.testing.assert_array_equal(applying(index, few)[1], [1, 1, 0])
+    two = dataclasses.replace(view, votes_at_least=2)
+    np.testing.assert_array_equal(applying(index, two)[1], [1, 1, 0])
+
+
+def test_raters_when_they_answered_then_who_and_what_by_row():
+    view = LabelView(("sad", "tense"))
+    answers = {"annotators": {"a": {"category": "sad"}, "b": {"category": "tense"}}}
+    one = {"annotators": {"b": {"category": "sad"}, "c": {"category": "other"}}}
+    index = index_of(extra=[json.dumps(answers), "", json.dumps(one)])
+    found = rater_labels([index], view)
+    assert found.names == ("own/a", "own/b")
+    np.testing.assert_array_equal(found.rater, [[0, 1], [-1, -1], [1, -1]])
+    np.testing.assert_array_equal(found.category, [[0, 1], [-1, -1], [0, -1]])

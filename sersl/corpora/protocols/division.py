@@ -9,6 +9,7 @@ import numpy as np
 from sersl.core.errors import UserError
 from sersl.core.seeds import generator
 from sersl.corpora.index import CorpusIndex
+from sersl.corpora.label_columns import words
 from sersl.corpora.labels import LabelView
 
 
@@ -49,10 +50,20 @@ class Request:
         )
 
     def classes(self) -> np.ndarray:
-        """Names the class of every row: [N] str, "" where it has none."""
-        categories = self.column("category")
+        """Names the class of every row: [N] str, "" where it has none.
+
+        Raises:
+          UserError: several classes of one utterance may apply.
+        """
         if self.view is None or not self.view.names:
-            return categories
+            return self.column("category")
+        if self.view.multi:
+            raise UserError(
+                "protocols 'few-shot' and 'cross-corpus' need one category of each utterance: "
+                "set labels.kind to 'single', or choose another protocol"
+            )
+        raw = self.view.raw
+        categories = np.concatenate([words(index, raw=raw) for index in self.indexes])
         return np.array([*self.view.names, ""], dtype=object)[self.view.indices(categories)]
 
     def recordings(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from sersl.core.errors import unknown_name
 from sersl.eval import bootstrap
 from sersl.eval.comparison.paired import Comparison, Entry, Value
 from sersl.eval.metrics import LOWER_IS_BETTER
-from sersl.eval.report_tables import DIMENSION_SCORES, NONE, SCORES
+from sersl.eval.report_tables import DIMENSION_SCORES, LABEL_SCORES, NONE, SCORES
 
 _CSV_COLUMNS = (
     *("system", "workdir", "seeds", "ensemble", "metric", "mean", "deviation", "low", "high"),
@@ -27,7 +27,7 @@ _LATEX = {
 def title(metric: str) -> str:
     """Gives the title of a score, e.g. "UAR (UA)" or "CCC valence"."""
     kind, dot, dimension = metric.partition(".")
-    return f"{DIMENSION_SCORES[kind]} {dimension}" if dot else SCORES[metric]
+    return f"{DIMENSION_SCORES[kind]} {dimension}" if dot else {**SCORES, **LABEL_SCORES}[metric]
 
 
 def lower_is_better(metric: str) -> bool:

@@ -139,7 +139,9 @@ class Language(Term[LanguageHeads]):
         texts, targets, counted = [], [], jnp.ones(num_rows, bool)
         if settings.describe != "acoustics":
             category = view.batch["category"]
-            text = jnp.where(category >= 0, jnp.asarray(self._category)[category], -1)
+            # Words of a corpus's own are behind the known categories, and have no text.
+            known = (category >= 0) & (category < len(self._category))
+            text = jnp.where(known, jnp.asarray(self._category)[category], -1)
             counted = text >= 0
             texts.append(jnp.asarray(self.embeddings)[text])
             targets.append(label_targets(text))

@@ -111,8 +111,8 @@ class Term(abc.ABC, Generic[Heads]):
 
     Attributes:
       needs: what the batch must hold besides the waveform: "annotation" (intensity and prosody),
-        "category" (index into CANONICAL), "distorted" (the waveform for the student), "second"
-        (another distortion of it), "codes/<name>" (of a code book).
+        "category" (index into CANONICAL, or behind it), "distorted" (the waveform for the
+        student), "second" (another distortion of it), "codes/<name>" (of a code book).
       masking: "needed" if the loss is over masked frames, "none" if the objective hides what it
         predicts by itself, else "any".
       reads_hidden: whether the loss uses the encoder's outputs at masked frames.

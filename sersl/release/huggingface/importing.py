@@ -17,7 +17,7 @@ from sersl.config.schema import HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
-from sersl.corpora.labels import DIMENSIONS
+from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.eval.results import versions
 from sersl.release import card
 from sersl.release.about import describe
@@ -32,6 +32,7 @@ from sersl.release.huggingface.tensor_names import (
     places,
     stored_shapes,
 )
+from sersl.release.label_facts import LabelFacts
 from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, check_destination, whole_model
 from sersl.release.tensors import StoredTensor, as_float32, open_weights
 
@@ -193,9 +194,9 @@ def _output(config: Fields, head: str) -> str:
     if sorted(name.lower() for name in labels) == sorted(DIMENSIONS):
         return "dimensions"
     if config.has("problem_type") and config.text("problem_type") == "regression":
-        raise config.wrong(
-            "id2label", f"names of {', '.join(DIMENSIONS)}, the only regression that sersl has"
-        )
+        for name in labels:
+            check_dimension(name.lower(), "id2label of config.json")
+        return "dimensions"
     return "category"
 
 
@@ -226,9 +227,11 @@ def _heads(config: Fields, known: Mapping[str, Any], layout: Layout) -> dict[str
         heads = HeadsConfig(kind="linear", bounded=False)
     else:
         heads = HeadsConfig(kind="tanh", bounded=False, hidden=known["hidden_size"])
-    predicted = {"dimensions": tuple(name.lower() for name in labels)}
+    predicted: dict[str, Any] = {"dimensions": tuple(name.lower() for name in labels)}
     if layout.output == "category":
-        predicted = {"categories": labels}
+        kind = config.text("problem_type") if config.has("problem_type") else ""
+        multi = kind == "multi_label_classification"
+        predicted = {"categories": labels, "multi": multi}
     return {"pooling": pooling, "heads": heads, **predicted}
 
 
@@ -273,8 +276,13 @@ def _arrays(
 def _about(
     source: Path, architecture: Architecture, layout: Layout, report: ImportReport, licence: str
 ) -> dict[str, Any]:
+    facts = LabelFacts()
+    if architecture.multi:  # transformers has no thresholds of its own
+        facts = LabelFacts(multi=True, thresholds=dict.fromkeys(architecture.categories, 0.5))
+    labels = facts.to_json()
     return {
         **describe(architecture, name=source.resolve().name, licence=licence),
+        **({"labels": labels} if labels else {}),
         "layout": dataclasses.asdict(layout),
         "results": None,
         "corpora": [],

@@ -4,10 +4,12 @@ The graph contains everything, from the normalization of the waveform on. Inputs
 [batch, samples] at 16 kHz, and `num_samples` [batch], the real ones of each row (at least 400),
 so that rows of different lengths can be padded into one batch without changing an answer. Outputs:
 `category` [batch, C], probabilities in the order of `categories` in sersl.json; `dimensions`
-[batch, 3] in the order of `dimensions`; `embedding` [batch, E]. An encoder alone gives the mean of
-its last layer as embedding, and nothing else.
+[batch, D] in the order of `dimensions`; `embedding` [batch, E]. An encoder alone gives the mean of
+its last layer as embedding, and nothing else. The metadata of the file has `categories`,
+`dimensions` and `labels` of sersl.json as JSON.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +58,9 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         embedding = pooled(graph, states, frames.valid, pooling, pool_params, width)
         if architecture.categories:
             logits = _head(graph, embedding, heads, params["category"])
-            scores = graph.op("Softmax", logits, axis=-1)
+            scores = graph.op("Sigmoid", logits)
+            if not architecture.multi:
+                scores = graph.op("Softmax", logits, axis=-1)
             graph.output("category", scores, ("batch", len(architecture.categories)))
         if architecture.dimensions:
             values = _head(graph, embedding, heads, params["dimensions"])
@@ -69,7 +73,15 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
     if foreign:
         raise UserError(f"{folder} also holds {foreign[0]!r}: give another folder for the graph")
     with whole_folder(folder) as partial:
-        graph.save(partial / FILE, name=released.about["name"] or "sersl")
+        graph.save(
+            partial / FILE,
+            name=released.about["name"] or "sersl",
+            metadata={
+                "categories": json.dumps(architecture.categories),
+                "dimensions": json.dumps(architecture.dimensions),
+                "labels": json.dumps(released.labels.to_json()),
+            },
+        )
     return folder / FILE
 
 

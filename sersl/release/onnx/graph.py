@@ -184,12 +184,13 @@ class Graph:
         numbers = self.op("Range", 0, self.squeeze(length, 0), 1)
         return self.op("Less", self.expand(numbers, 0), self.expand(count, 1))
 
-    def save(self, path: Path, *, name: str) -> None:
+    def save(self, path: Path, *, name: str, metadata: Mapping[str, str]) -> None:
         """Checks the graph and writes it; weights beyond 1 GiB go into a file beside it.
 
         Args:
           path: of the file to write.
           name: of the graph.
+          metadata: texts by name, which runtimes give with the graph.
         """
         onnx = self._onnx
         size = sum(array.nbytes for _, array in self._constants.values())
@@ -206,6 +207,7 @@ class Graph:
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=8,  # of opset 17; older runtimes refuse a newer one
         )
+        onnx.helper.set_model_props(model, dict(metadata))
         if size > _MOST_IN_ONE_FILE:
             onnx.save_model(model, path, save_as_external_data=True, location=f"{path.name}.data")
         else:

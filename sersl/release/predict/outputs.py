@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Scores:
       embedding: float32 [E]; [0] when silent.
       frames: {name: float32 [T]} probabilities 50 times a second and "time", seconds of the
         frames' centres; None unless asked for.
+      thresholds: {name: probability from which it applies} where several may; {} where one does.
     """
 
     start: float
@@ -36,6 +38,19 @@ class Scores:
     dimensions: dict[str, float] = field(default_factory=dict)
     embedding: np.ndarray
     frames: dict[str, np.ndarray] | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def applies(self) -> list[str]:
+        """Names the categories that apply, where several may."""
+        return [name for name, score in self.category.items() if score >= self.thresholds[name]]
+
+    @property
+    def best(self) -> str:
+        """The most probable category, or all that apply joined by ";"; "" where there is none."""
+        if self.thresholds:
+            return ";".join(self.applies)
+        return max(self.category, key=self.category.__getitem__, default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +124,7 @@ class Recording:
         *,
         categories: Sequence[str],
         dimensions: Sequence[str],
+        thresholds: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Keeps the output of the network for a window.
 
@@ -118,6 +134,7 @@ class Recording:
             if asked for, padding included.
           categories: C names.
           dimensions: D names.
+          thresholds: of the categories, where several may apply.
         """
         frames = None
         if "frames" in output:
@@ -135,6 +152,7 @@ class Recording:
             dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
             embedding=output["embedding"],
             frames=frames,
+            thresholds=thresholds,
         )
 
     def answer(self, *, whole: bool) -> Answer:
@@ -191,6 +209,7 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
         },
         embedding=mean(row.embedding for row in rows).astype(np.float32),
         frames=frames,
+        thresholds=rows[0].thresholds,
     )
 
 

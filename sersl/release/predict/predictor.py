@@ -13,6 +13,7 @@ from flax import nnx
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
+from sersl.models.emotion_model import probabilities
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
@@ -70,6 +71,7 @@ class Model:
         self.about = released.about
         self.categories = released.architecture.categories
         self.dimensions = released.architecture.dimensions
+        self.labels = released.labels
         self.num_layers = released.architecture.encoder.num_layers
         self.has_heads = released.architecture.heads is not None
         pooling = released.architecture.pooling
@@ -104,8 +106,9 @@ class Model:
         Returns:
           {"status", "start", "end", "category": {name: probability}, "dimensions": {name: 0..1},
           "embedding": float32 [E]} and "frames": {"time": [T], name: [T]} if asked for; with a
-          window a list of these; for a list of sources a list of either. The scale of the
-          dimensions is also in `about["scale"]`.
+          window a list of these; for a list of sources a list of either. Where several categories
+          may apply, "applies" names those that do (`labels.thresholds`). `labels.scales` has the
+          scales of the ratings that 0..1 stand for.
 
         Raises:
           UserError: audio that cannot be read, is shorter than 0.1 s or silent, or wrong arguments.
@@ -279,6 +282,7 @@ class Model:
                     {name: value[i] for name, value in output.items()},
                     categories=self.categories,
                     dimensions=self.dimensions,
+                    thresholds=self.labels.thresholds,
                 )
             pending = pending[len(same) :]
 
@@ -287,12 +291,16 @@ class Model:
     ) -> dict[str, jax.Array]:
         output = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
         result = {
-            "category": jax.nn.softmax(output.category, axis=-1),
+            "category": probabilities(output.category, multi=self.labels.multi),
             "dimensions": output.dimensions,
             "embedding": output.embedding,
         }
         # What is not returned is not computed.
-        return {**result, "frames": jax.nn.softmax(output.frames, axis=-1)} if frames else result
+        return (
+            {**result, "frames": probabilities(output.frames, multi=self.labels.multi)}
+            if frames
+            else result
+        )
 
     def _hidden_states(
         self,
@@ -325,6 +333,9 @@ def _check_process(process: int) -> None:
 
 def _as_dict(row: Scores) -> dict:
     values = {name: getattr(row, name) for name in Scores.__dataclass_fields__}
+    del values["thresholds"]
+    if row.thresholds:
+        values["applies"] = row.applies
     if row.frames is None:
         del values["frames"]
     return values

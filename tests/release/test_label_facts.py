@@ -1,0 +1,100 @@
+"""Labels of one's own in a released folder."""
+
+import dataclasses
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from sersl.core.errors import UserError
+from sersl.release.folder import read_model, write_model
+from sersl.release.label_facts import LabelFacts
+from sersl.release.onnx.exporting import write_onnx
+from sersl.release.predict import predictor
+from tests.release import fake_model
+
+NAMES, DIMENSIONS = ("low", "tense", "tired"), ("valence", "warmth")
+FACTS = LabelFacts(
+    multi=True,
+    thresholds={"low": 0.4, "tense": 0.5, "tired": 0.6},
+    scales={"warmth": (1.0, 7.0)},
+    classes=(("stressed", "tense"),),
+    raw=True,
+)
+
+
+def write(folder, facts=FACTS):
+    config = fake_model.make_config()
+    return write_model(
+        folder,
+        params=fake_model.make_params(config, num_categories=3, num_dimensions=2),
+        config=config,
+        categories=NAMES,
+        dimensions=DIMENSIONS,
+        results=None,
+        corpora=fake_model.CORPORA,
+        labels=facts,
+    )
+
+
+def test_facts_when_written_then_read_back_and_in_the_config_of_transformers(tmp_path):
+    released = read_model(write(tmp_path / "model"))
+    assert released.labels == FACTS and released.architecture.multi
+    assert released.architecture.dimensions == DIMENSIONS
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert list(config["label2id"]) == list(NAMES)
+    view = released.labels.view(NAMES)
+    assert view.multi and view.raw and view.indices(np.array(["stressed"])).tolist() == [1]
+
+
+def test_facts_when_labels_are_plain_then_sersl_json_has_no_such_field(tmp_path):
+    released = read_model(write(tmp_path / "model", LabelFacts()))
+    assert "labels" not in released.about and released.labels == LabelFacts()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"multi": "yes"},
+        {"multi": True, "thresholds": {"low": 0.5}},
+        {"thresholds": dict.fromkeys(NAMES, 0.5)},
+        {"scales": {"warmth": [7, 1]}},
+        {"scales": {"warmth": 7}},
+        {"classes": [["a"]]},
+        {"colour": 1},
+    ],
+)
+def test_facts_when_damaged_then_one_sentence_names_the_field(tmp_path, wrong):
+    folder = write(tmp_path / "model", LabelFacts())
+    about = json.loads((folder / "sersl.json").read_text()) | {"labels": wrong}
+    fake_model.seal(folder, about)
+    with pytest.raises(UserError, match=r"sersl\.json, 'labels'") as error:
+        read_model(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_model_when_several_apply_then_the_graph_and_the_predictor_agree_by_name(tmp_path):
+    folder = write(tmp_path / "model")
+    path = write_onnx(read_model(folder), folder / "onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["categories"]) == list(NAMES)
+    assert json.loads(metadata["labels"])["thresholds"] == FACTS.thresholds
+    waveform = (0.1 * np.random.default_rng(0).normal(size=16_000)).astype(np.float32)
+    given = {"waveform": waveform[None], "num_samples": np.array([16_000], np.int64)}
+    category, dimensions = session.run(["category", "dimensions"], given)
+    answer = predictor.load(folder).predict(waveform, sample_rate=16_000)
+    np.testing.assert_allclose(category[0], list(answer["category"].values()), atol=1e-4)
+    np.testing.assert_allclose(dimensions[0], list(answer["dimensions"].values()), atol=1e-4)
+    assert list(answer["dimensions"]) == list(DIMENSIONS)
+    applies = [n for n in NAMES if answer["category"][n] >= FACTS.thresholds[n]]
+    assert answer["applies"] == applies and sum(answer["category"].values()) != pytest.approx(1)
+
+
+def test_card_when_labels_are_of_ones_own_then_it_names_scales_and_thresholds(tmp_path):
+    facts = dataclasses.replace(FACTS, scales={"warmth": (1.0, 7.0), "valence": (-3.0, 3.0)})
+    card = " ".join((write(tmp_path / "model", facts) / "README.md").read_text().split())
+    assert "Several may apply" in card and "low 0.40, tense 0.50, tired 0.60" in card
+    assert "warmth 1 to 7, valence -3 to 3" in card and "stressed as tense" in card
