@@ -14,11 +14,9 @@ from typing import Any, TypeVar
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
     EncoderConfig,
-    FinetuneConfig,
     FrontendConfig,
     HeadsConfig,
     PoolingConfig,
-    PretrainConfig,
 )
 from sersl.core.digests import file_digest
 from sersl.core.errors import UserError
@@ -27,7 +25,6 @@ from sersl.core.files import read_json, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
-from sersl.eval.results import versions
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface.tensor_names import Layout
 from sersl.release.label_facts import LabelFacts, read_facts
@@ -79,38 +76,6 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         "encoder": to_dict(architecture.encoder),
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
-    }
-
-
-def describe_run(
-    architecture: Architecture,
-    *,
-    config: FinetuneConfig | PretrainConfig,
-    results: Mapping[str, Any] | None,
-    trained_on: Mapping[str, Sequence[Mapping[str, Any]]],
-    licence: str,
-) -> dict[str, Any]:
-    """Writes the fields of sersl.json of a model that a run made, except its layout.
-
-    Args:
-      architecture: of the model.
-      config: of the run.
-      results: content of `results.json`, or None if it was not scored.
-      trained_on: {"corpora", "origin"}, each a list of corpora.
-      licence: of the model; "" when it is not decided.
-
-    Returns:
-      JSON-able fields.
-    """
-    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
-    return {
-        **describe(architecture, name=config.name, licence=licence),
-        "results": None if results is None else {key: results[key] for key in kept},
-        **{key: [dict(corpus) for corpus in corpora] for key, corpora in trained_on.items()},
-        "init_from": config.init_from,
-        "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
-        "imported": None,
-        "versions": versions(),
     }
 
 

@@ -27,11 +27,12 @@ from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import write_json
 from sersl.core.unfinished import restore
+from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
 from sersl.release.about import (
     REMEDY,
-    describe_run,
+    describe,
     label_facts,
     read_about,
     write_about,
@@ -133,7 +134,7 @@ def write_model(
         multi=labels is not None and labels.multi,
     )
     trained_on = {"corpora": corpora, "origin": origin}
-    about = describe_run(
+    about = _about(
         architecture, config=config, results=results, trained_on=trained_on, licence=licence
     )
     facts = {} if labels is None else labels.to_json()
@@ -172,7 +173,7 @@ def write_encoder(
     """
     architecture = Architecture(frontend=config.frontend, encoder=config.encoder)
     trained_on = {"corpora": corpora, "origin": origin}
-    about = describe_run(
+    about = _about(
         architecture, config=config, results=None, trained_on=trained_on, licence=licence
     )
     return _write(Path(folder), architecture, {"encoder": params["encoder"]}, about, finish)
@@ -307,6 +308,26 @@ def _stored(
 ) -> Iterator[tuple[str, np.ndarray]]:
     for name in sorted(where):
         yield from to_stored(where[name], flat[name]).items()
+
+
+def _about(
+    architecture: Architecture,
+    *,
+    config: FinetuneConfig | PretrainConfig,
+    results: Mapping[str, Any] | None,
+    trained_on: Mapping[str, Sequence[Mapping[str, Any]]],
+    licence: str,
+) -> dict[str, Any]:
+    kept = ("protocol", "metrics", "confidence", "baseline", "mean_over_folds", "corpus", "seed")
+    return {
+        **describe(architecture, name=config.name, licence=licence),
+        "results": None if results is None else {key: results[key] for key in kept},
+        **{key: [dict(corpus) for corpus in corpora] for key, corpora in trained_on.items()},
+        "init_from": config.init_from,
+        "view": config.labels.view if isinstance(config, FinetuneConfig) else None,
+        "imported": None,
+        "versions": versions(),
+    }
 
 
 def _check_finite(array: np.ndarray, name: str) -> None:
