@@ -71,6 +71,18 @@ def _finetune(verbs: Verbs) -> None:
         help="your own labelled audio, which is prepared in the workdir",
     )
     add_columns(parser)
+    parser.add_argument(
+        "--pretrain",
+        metavar="FILE[:PRESET]",
+        help="first pretrain on the same audio with this config, from the same init_from, without "
+        "labels (task-adaptive pretraining)",
+    )
+    parser.add_argument(
+        "--pretrain_steps",
+        type=number(int, above=0),
+        metavar="N",
+        help="with --pretrain: number of updates; default: that of its config",
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:

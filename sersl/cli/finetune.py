@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sersl.cli.prepare import table
+from sersl.cli.pretrain import pretrain_first
 from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config, load_json
 from sersl.config.schema import FinetuneConfig, ProtocolConfig
@@ -36,7 +37,8 @@ def run(arguments) -> int:
     Args:
       arguments: `config`, `workdir`, `overrides`; `manifest`, a list of labelled audio that is
         prepared into `<workdir>/data` and takes the place of the config's corpora, or None; its
-        `columns` and `scale`, or None.
+        `columns` and `scale`, or None; `pretrain`, the config of a first stage without labels,
+        and its `pretrain_steps`, or None.
 
     Returns:
       The exit code: 0, also after SIGTERM, when the state is saved.
@@ -53,6 +55,17 @@ def run(arguments) -> int:
     elif arguments.columns or arguments.scale:
         raise UserError("--columns and --scale are of a --manifest: leave them out, or add it")
     config = use_own_split(config, workdir, arguments.overrides)
+    if arguments.pretrain:
+        try:
+            config = pretrain_first(
+                config,
+                workdir.absolute(),
+                spec=arguments.pretrain,
+                num_steps=arguments.pretrain_steps,
+            )
+        except Preempted as stop:
+            return stopped(stop, workdir)
+        weights = read_weights(config.init_from)
     runs = seed_runs(config, workdir)
     for one in runs:
         try:

@@ -1,13 +1,19 @@
-"""`sersl pretrain`: from a config to the checkpoints of a workdir."""
+"""`sersl pretrain`: from a config to the checkpoints of a workdir; also before fine-tuning."""
+
+import dataclasses
+from pathlib import Path
 
 from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config
-from sersl.config.schema import PretrainConfig
+from sersl.config.schema import FinetuneConfig, PretrainConfig
+from sersl.core.errors import UserError
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
 from sersl.pretraining.run import pretrain
 from sersl.release.starting_weights import read_weights
 from sersl.training.loop import Preempted
+
+FIRST_STAGE = "pretrain"  # of the first stage, in the workdir of fine-tuning
 
 
 @ends_together
@@ -41,3 +47,51 @@ def run(arguments) -> int:
     own = ("--workdir", "DIR", f"--config.init_from={arguments.workdir}")
     say_next("sersl", "finetune", "--config", "configs/finetune/emotion.py:tiny", *own)
     return 0
+
+
+def pretrain_first(
+    config: FinetuneConfig, workdir: Path, *, spec: str, num_steps: int | None
+) -> FinetuneConfig:
+    """Pretrains on the corpora of a fine-tuning run, or resumes that, or finds it done.
+
+    No label is used, but the audio of all speakers is, also of those that are tested.
+
+    Args:
+      config: of fine-tuning, which gives the corpora, `init_from`, the mesh and the seed.
+      workdir: of fine-tuning; the first stage runs in its folder `pretrain`.
+      spec: "FILE.py" or "FILE.py:PRESET", the config of pretraining.
+      num_steps: updates of the first stage; None: those of its config.
+
+    Returns:
+      The config of fine-tuning that starts from the pretrained encoder.
+
+    Raises:
+      UserError: `spec` names another `init_from`, or see `pretrain`.
+      Preempted: the state was saved before the last step.
+    """
+    own = load_config(PretrainConfig, spec)
+    if own.init_from not in ("", config.init_from):
+        raise UserError(
+            f"--pretrain {spec} has init_from={own.init_from!r}, and fine-tuning has "
+            f"{config.init_from!r}: set it in one of them, or both alike"
+        )
+    source = config.init_from or own.init_from
+    data = dataclasses.replace(
+        own.data,
+        data_dir=config.data.data_dir,
+        corpora=config.data.corpora,
+        weights=config.data.weights,
+    )
+    train = dataclasses.replace(own.train, seed=config.train.seed)
+    if num_steps is not None:
+        train = dataclasses.replace(train, num_steps=num_steps)
+    own = dataclasses.replace(own, data=data, train=train, mesh=config.mesh, init_from=source)
+    folder = workdir / FIRST_STAGE
+    pretrain(
+        own,
+        folder,
+        preempted=distributed.preempted,
+        weights=read_weights(source) if source else None,
+        frozen=[read_weights(teacher) for teacher in own.frozen_teachers],
+    )
+    return dataclasses.replace(config, init_from=str(folder))

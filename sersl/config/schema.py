@@ -7,6 +7,7 @@ choice is declared with its setting, see `sersl.config.setting`.
 
 from dataclasses import dataclass, field
 
+from sersl.config.adaptation import AdaptationConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.config.objectives import ObjectivesConfig
@@ -195,6 +196,7 @@ class FinetuneConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     distortion: DistortionConfig = field(default_factory=DistortionConfig)
     combine: CombineConfig = field(default_factory=CombineConfig)
+    adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     unfreeze: tuple[tuple[str, int], ...] = setting(
         ((r".*", 0),),
         "(pattern, step from which it trains, -1 for never) for every parameter path; the first "
@@ -203,8 +205,9 @@ class FinetuneConfig(Settings):
     )
     store: str = setting(
         "auto",
-        "auto: where the encoder never trains and its input never changes, compute its outputs "
-        "once, keep them beside the corpus and train from them. off: run it in every step.",
+        "auto: where the encoder, or its frontend and lower layers, never train and their input "
+        "never changes, compute their outputs once, keep them beside the corpus and train from "
+        "them. off: run all of it in every step.",
         choices=("auto", "off"),
     )
     encoder_learning_rate_scale: float = setting(

@@ -142,6 +142,8 @@ def evaluation_batches(
     buckets: Sequence[Bucket],
     batch_rows: BatchRows | None = None,
     data: DataConfig | None = None,
+    dimensions: Sequence[str] = DIMENSIONS,
+    needs: Collection[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Reads given utterances once each, whole.
 
@@ -152,6 +154,8 @@ def evaluation_batches(
       buckets: batch shapes that hold the longest utterance, see `evaluation_buckets`.
       batch_rows: as for `training_batches`; every process gets the same number of batches.
       data: threads, processes and prefetch; None: the defaults.
+      dimensions: names of the dimensions, in the order of the batches.
+      needs: of the task, as for `training_batches`.
 
     Returns:
       Iterator over batches, shortest bucket first. The last batch of a bucket is filled up with
@@ -174,7 +178,8 @@ def evaluation_batches(
         )
     batches = evaluation_plan(lengths, corpus, row, buckets=buckets)
     own_rows = _rows_by_size(buckets, batch_rows)
-    source = _Batches(BatchMaker(sources, view), batches.__getitem__, len(batches), own_rows)
+    maker = BatchMaker(sources, view, dimensions=dimensions, needs=needs)
+    source = _Batches(maker, batches.__getitem__, len(batches), own_rows)
     return _read_ahead(source, data if data is not None else DataConfig())
 
 

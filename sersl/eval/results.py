@@ -148,6 +148,8 @@ def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> 
         init_from=config.init_from,
         seed=config.train.seed,
     )
+    if trained.parameters:
+        result["parameters"] = trained.parameters
     return write_results(workdir, result)
 
 

@@ -36,6 +36,8 @@ class Trained(NamedTuple):
       protocol_sha256: checksum of protocol.json; "" of pretraining.
       labels: {"multi", "scales", "classes", "raw"}: what the labels mean beside their names; {} of
         pretraining and of earlier versions.
+      parameters: {"trained", "total"}, numbers of parameters; {} of pretraining and of earlier
+        versions.
     """
 
     corpora: list[dict[str, Any]]
@@ -43,6 +45,7 @@ class Trained(NamedTuple):
     dimensions: tuple[str, ...] | None
     protocol_sha256: str
     labels: dict[str, Any]
+    parameters: dict[str, int]
 
 
 def digests(workdir: Path) -> dict[str, str]:
@@ -98,6 +101,7 @@ def read_trained(workdir: Path) -> Trained:
             None if dimensions is None else tuple(dimensions),
             str(whole.get("protocol_sha256", "")),
             dict(whole.get("labels", {})),
+            {name: int(number) for name, number in dict(whole.get("parameters", {})).items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error} is missing): {_REMEDY}") from error

@@ -16,6 +16,7 @@ from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
 from sersl.corpora.ratings import describe_view, view_report
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.targets import Targets
+from sersl.finetuning.trained_parts import Counts
 from sersl.runs.record import describe_corpora
 
 FINAL = "final"  # name of the fold that trains on all speakers, for release
@@ -84,6 +85,8 @@ def write_folds(
     config: FinetuneConfig,
     sources: Sequence[CorpusSource],
     targets: Targets,
+    *,
+    counts: Counts,
 ) -> None:
     """Writes corpora.json, folds.json and protocol.json, which `protocol.file` reads back.
 
@@ -93,6 +96,7 @@ def write_folds(
       config: of the run.
       sources: corpora in order.
       targets: what is predicted.
+      counts: parameters of the model.
     """
     speaker = np.concatenate([source.index.column("speaker") for source in sources])
     tested = [fold for fold in folds if len(fold.test)]
@@ -113,6 +117,7 @@ def write_folds(
             },
             "view": _view_report(sources, targets.view),
             "protocol_sha256": checksum,
+            "parameters": counts._asdict(),
         },
     )
     write_json(

@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from sersl.config.adaptation import AdaptationConfig
 from sersl.config.schema import AugmentConfig, CombineConfig, DistortionConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
-from sersl.finetuning.frozen import is_frozen
 from sersl.finetuning.kept_outputs import OutputStore
+from sersl.finetuning.trained_parts import num_frozen
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.state import TrainState
 
@@ -44,11 +45,18 @@ def choose_store(
       UserError: a setting needs kept outputs and there are none.
     """
     reason: str | None = "the encoder trains"
-    if is_frozen(starts):
-        reason = why_not(config, sources, weights)
+    num_layers = config.encoder.num_layers
+    frozen = num_frozen(starts, num_layers)
+    if frozen:
+        whole = frozen == num_layers
+        reason = why_not(config, sources, weights, whole=whole)
         if reason is None and weights is not None:
-            return OutputStore(config, weights)
-        say(f"the encoder is frozen, but runs in every step: {reason}")
+            if whole:
+                check_lower_layers(config.adaptation, without="the whole encoder is frozen")
+            return OutputStore(config, weights, num_frozen=None if whole else frozen)
+        part = "the encoder is frozen, but runs" if whole else "lower layers are frozen, but run"
+        say(f"{part} in every step: {reason}")
+    check_lower_layers(config.adaptation, without=reason)
     if config.pooling.standardize_outputs:
         raise UserError(
             "pooling.standardize_outputs needs the kept outputs of a frozen encoder, and there are "
@@ -57,8 +65,30 @@ def choose_store(
     return None
 
 
+def check_lower_layers(config: AdaptationConfig, *, without: str | None) -> None:
+    """Refuses settings that need the kept output of frozen lower layers.
+
+    Args:
+      config: of the run.
+      without: the reason why there is none.
+
+    Raises:
+      UserError: a setting needs it.
+    """
+    for name, default in (("frame_share", 1.0), ("head_steps", 0)):
+        if getattr(config, name) != default:
+            raise UserError(
+                f"adaptation.{name} needs the kept output of frozen lower layers, and there is "
+                f"none ({without}): set it to {default}"
+            )
+
+
 def why_not(
-    config: FinetuneConfig, sources: Sequence[CorpusSource], weights: InitialWeights | None
+    config: FinetuneConfig,
+    sources: Sequence[CorpusSource],
+    weights: InitialWeights | None,
+    *,
+    whole: bool = True,
 ) -> str | None:
     """Finds a reason not to keep the outputs of a frozen encoder.
 
@@ -66,6 +96,7 @@ def why_not(
       config: of the run.
       sources: corpora in order.
       weights: that the run starts from.
+      whole: whether the whole encoder is frozen, not its lower layers alone.
 
     Returns:
       A clause, or None where there is no reason.
@@ -74,6 +105,8 @@ def why_not(
         return "store=off"
     if weights is None:
         return "its weights are random"
+    if not whole and config.frontend.kind == "whisper" and config.frontend.window_seconds:
+        return "its layers attend to the silence of the window (frontend.window_seconds)"
     for name, value, plain in (
         ("augment", config.augment, AugmentConfig()),
         ("distortion", config.distortion, DistortionConfig()),
@@ -93,12 +126,15 @@ def why_not(
     return f"corpus {remote[0]} is in a bucket" if remote else None
 
 
-def with_moments(
-    state: TrainState, sources: Sequence[CorpusSource], rows: np.ndarray
-) -> TrainState:
-    """Sets `center` and `scale` of the pooling to `moments` of int [n] rows to train on."""
+def with_moments(state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> TrainState:
+    """Sets `center` and `scale` of the pooling to mean and deviation, each [L, F, D].
+
+    A deviation below 1e-3 becomes 1e-3.
+    """
     pooling = dict(state.params["pooling"])
-    for name, values in zip(("center", "scale"), moments(sources, rows), strict=True):
+    deviation = np.maximum(deviation, _MIN_DEVIATION)
+    for name, values in (("center", mean), ("scale", deviation)):
+        values = values.astype(np.float32)
         pooling[name] = jax.device_put(values, pooling[name].sharding)
     return dataclasses.replace(state, params={**state.params, "pooling": pooling})
 
@@ -111,7 +147,7 @@ def moments(sources: Sequence[CorpusSource], rows: np.ndarray) -> tuple[np.ndarr
       rows: int [n], of the indexes one after the other; at least one.
 
     Returns:
-      (mean, deviation), each float32 [L, F, D]; a deviation below 1e-3 becomes 1e-3.
+      (mean, deviation), each float64 [L, F, D].
     """
     total, squares = np.zeros(()), np.zeros(())
     for corpus, row in zip(*locate_rows(rows, [len(s) for s in sources]), strict=True):
@@ -121,5 +157,4 @@ def moments(sources: Sequence[CorpusSource], rows: np.ndarray) -> tuple[np.ndarr
         values = reader.read(int(row)).astype(np.float64)
         total, squares = total + values, squares + np.square(values)
     mean = total / len(rows)
-    deviation = np.sqrt(np.maximum(squares / len(rows) - np.square(mean), 0.0))
-    return mean.astype(np.float32), np.maximum(deviation, _MIN_DEVIATION).astype(np.float32)
+    return mean, np.sqrt(np.maximum(squares / len(rows) - np.square(mean), 0.0))

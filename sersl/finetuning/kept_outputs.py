@@ -1,4 +1,4 @@
-"""Outputs of a frozen encoder, computed once for a prepared corpus and kept beside it.
+"""Outputs of a frozen encoder, or of its lower layers, computed once for a corpus and kept.
 
 `sersl.data.store` reads them. They lie in `<corpus>/<version>/outputs/<fingerprint>/`; the
 fingerprint is of the weights, the settings and what the pooling needs, so that other outputs are
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
@@ -59,19 +60,30 @@ _IRRELEVANT = (
 
 
 class OutputStore:
-    """Makes, finds and opens the outputs of one frozen encoder for any corpus."""
+    """Makes, finds and opens the outputs of one frozen encoder for any corpus.
 
-    def __init__(self, config: FinetuneConfig, weights: InitialWeights):
+    Attributes:
+      num_frozen: lower layers whose output is kept, all frames of it; None where the whole encoder
+        is frozen and only what the pooling needs is kept.
+      shape: of what is kept of an utterance.
+    """
+
+    def __init__(
+        self, config: FinetuneConfig, weights: InitialWeights, *, num_frozen: int | None = None
+    ):
         """Names the outputs by weights and settings; computes none.
 
         Args:
           config: of the run, with the sizes of the weights and without dropout in the encoder.
           weights: with the whole encoder.
+          num_frozen: lower layers that never train, if the others do. For a pooling that reads all
+            layers, the hidden states before their output are kept too.
 
         Raises:
           UserError: the weights lack a part of the encoder.
         """
         self._config = config
+        self.num_frozen = num_frozen
         encoder = dataclasses.replace(self._config.encoder, scan_layers=False)
         model = nnx.eval_shape(
             lambda: SpeechEncoder(self._config.frontend, encoder, key=jax.random.key(0))
@@ -92,8 +104,10 @@ class OutputStore:
         self._pooling = nnx.eval_shape(
             lambda: Pooling(encoder.num_layers, encoder.width, pooling, key=jax.random.key(0))
         )
-        layers = 1 if pooling.layers == "last" else encoder.num_layers + 1
-        self.shape = OutputShape(layers, self._pooling.count_vectors, encoder.width)
+        highest = encoder.num_layers if num_frozen is None else num_frozen
+        layers = 1 if pooling.layers == "last" else highest + 1
+        vectors = self._pooling.count_vectors if num_frozen is None else 0
+        self.shape = OutputShape(layers, vectors, encoder.width)
         settings = dataclasses.asdict(encoder)
         self._identity = {
             "schema": SCHEMA,
@@ -101,10 +115,13 @@ class OutputStore:
             "frontend": dataclasses.asdict(self._config.frontend),
             "encoder": {k: v for k, v in settings.items() if k not in _IRRELEVANT},
             "layers": "last" if pooling.layers == "last" else "all",
-            "standardize_layers": pooling.standardize_layers and pooling.layers != "last",
+            "standardize_layers": num_frozen is None
+            and pooling.standardize_layers
+            and pooling.layers != "last",
             "shape": dataclasses.asdict(self.shape),
             # One vector of a layer was always the mean, before there were maxima.
-            **({"statistic": "maximum"} if pooling.kind == "max" else {}),
+            **({"statistic": "maximum"} if pooling.kind == "max" and num_frozen is None else {}),
+            **({} if num_frozen is None else {"num_frozen": num_frozen}),
         }
 
     def open(self, source: CorpusSource, say: Callable[[str], None]) -> OutputReader:
@@ -217,7 +234,10 @@ class OutputStore:
 
     def _outputs(self, params, waveform, valid):
         encoded = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
-        return self._pooling.outputs(encoded.hidden_states, encoded.valid)
+        if self.num_frozen is None:
+            return self._pooling.outputs(encoded.hidden_states, encoded.valid)
+        first = self.num_frozen + 1 - self.shape.layers
+        return jnp.moveaxis(encoded.hidden_states[first : self.num_frozen + 1], 0, 1)
 
 
 def _digest(params: Any) -> str:

@@ -83,7 +83,14 @@ def finetune(
         data = fingerprints(run.sources, origin)
         open_workdir(workdir, trainer.config, data=data, first=first)
         if first:
-            write_folds(workdir, run.folds, trainer.config, run.sources, run.targets)
+            write_folds(
+                workdir,
+                run.folds,
+                trainer.config,
+                run.sources,
+                run.targets,
+                counts=trainer.counts,
+            )
             write_json(workdir / ORIGIN, origin)
             record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(run.sources, run.targets.view) + warnings(run.folds):

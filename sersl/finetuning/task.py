@@ -42,6 +42,7 @@ class FinetuneTask:
         dimensions: Sequence[str] = DIMENSIONS,
         multi: bool = False,
         stored: bool = False,
+        first_layer: int | None = None,
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -50,13 +51,16 @@ class FinetuneTask:
           num_categories: classes to tell apart; 0 for none.
           dimensions: names of those to predict, in the order of the batches.
           multi: whether several categories of one utterance may apply.
-          stored: whether batches hold kept outputs of the encoder, which never trains.
+          stored: whether batches hold kept outputs of the encoder, or of its lower layers.
+          first_layer: index of the first layer that trains, where batches hold the kept output of
+            the layers below; None: the whole encoder is kept, or none of it.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
         """
         self.config = config
         self.stored = stored
+        self.first_layer = first_layer
         needs = {OUTPUTS} if stored else set()
         if num_categories:
             needs |= {CATEGORIES} if multi else {VOTES} if config.labels.soft else set()
@@ -84,6 +88,7 @@ class FinetuneTask:
             num_dimensions=len(self.dimensions),
             key=run_key(config.train.seed, "init"),
             augment=None if config.augment == AugmentConfig() else config.augment,
+            adaptation=config.adaptation,
         )
 
     def mix_rows(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
@@ -165,9 +170,30 @@ class FinetuneTask:
             "utterance_index": batch["utterance_index"],
         }
 
+    def pooled(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
+        """Computes what `pooling.standardize_outputs` standardizes, [B, L, F, D].
+
+        Args:
+          params: of the model.
+          batch: as for `loss`, with kept output of the lower layers.
+        """
+        model = nnx.merge(self.graph, nnx.State(params))
+        states, valid = model.states_of(
+            batch["hidden_states"], batch["valid"], first=self.first_layer or 0
+        )
+        return model.pooling.outputs(states, valid)
+
     def _run(
         self, model: EmotionModel, batch: Mapping[str, jax.Array], *, key: jax.Array | None = None
     ) -> EmotionOutput:
+        if self.first_layer is not None:
+            return model.from_states(
+                batch["hidden_states"],
+                batch["valid"],
+                first=self.first_layer,
+                frame_share=self.config.adaptation.frame_share,
+                key=key,
+            )
         if self.stored:
             return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
         return model(batch["waveform"], batch["valid"], key=key)

@@ -8,26 +8,33 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch import LabelSizes
-from sersl.data.batch_plan import BatchPlan, make_plan
-from sersl.data.buckets import Bucket, evaluation_buckets
+from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
-from sersl.data.references import split_rows
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
-from sersl.finetuning.from_outputs import choose_store, with_moments
+from sersl.finetuning.fold_plans import plan_folds
+from sersl.finetuning.from_outputs import choose_store, moments, with_moments
 from sersl.finetuning.frozen import check_frozen, without_dropout
+from sersl.finetuning.heads_first import HeadsFirst
+from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.task import FinetuneTask
+from sersl.finetuning.trained_parts import (
+    Counts,
+    check_weights,
+    scales_of,
+    starts_of,
+    with_copies,
+)
 from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.sharding import local_rows
@@ -38,8 +45,9 @@ from sersl.runs.startup import sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Evaluator, Guards, Intervals, Loop
 from sersl.training.observe import Progress
-from sersl.training.optimizer import Optimizer, by_pattern, decay_roles, make_optimizer, table
+from sersl.training.optimizer import Optimizer, decay_roles, make_optimizer, table
 from sersl.training.program import Program, build_program
+from sersl.training.state import TrainState
 from sersl.training.step import Layout, abstract_state, param_shapes
 
 _MOST_WEIGHT = 100.0  # of a label that applies, where several may; rarer ones get no more
@@ -51,6 +59,7 @@ class Trainer:
 
     Attributes:
       config: of the run, with an encoder without dropout where it never trains.
+      counts: parameters that train, and all.
     """
 
     def __init__(
@@ -78,33 +87,53 @@ class Trainer:
         Raises:
           UserError: a setting is wrong, or a fold has nothing to train on.
         """
+        check_weights(config.adaptation, weights)
         shapes = param_shapes(_task(config, targets))
-        starts = by_pattern(config.unfreeze, shapes, setting="unfreeze")
+        starts = starts_of(config, shapes)
         check_frozen(starts, shapes, weights)
         self.config = config = without_dropout(config, starts, say=say)
         self._sources, self._targets, self._mesh = sources, targets, mesh
-        self._weights, self._say = weights, say
+        self._weights = None if weights is None else with_copies(weights, config)
+        self._say = say
         self._first = is_first_process()
         self._store = choose_store(config, starts, sources, weights, say)
-        self._task = _task(config, targets, stored=self._store is not None)
+        self._task = _task(
+            config,
+            targets,
+            stored=self._store is not None,
+            first_layer=None if self._store is None else self._store.num_frozen,
+        )
         self._optimizer = _optimizer(config, self._task, starts)
         self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
         for note in notes:
             say(f"not sharded: {note}")
         say(table(shapes, self._optimizer))
+        self.counts = Counts.of(shapes, starts)
+        say(str(self.counts))
         lengths = [source.num_samples for source in sources]
-        self._plans, self._buckets = _plan_folds(config, lengths, targets, folds)
-        self._answerer = Answerer(
-            self._task,
-            buckets=evaluation_buckets(
-                np.concatenate(lengths),
-                num_buckets=config.data.num_buckets,
-                seconds_per_batch=2 * config.data.seconds_per_batch,
-                row_multiple=config.data.row_multiple,
-            ),
-            mesh=mesh,
-            dimensions=targets.dimensions,
+        self._plans, self._buckets = plan_folds(config, lengths, targets, folds)
+        buckets = evaluation_buckets(
+            np.concatenate(lengths),
+            num_buckets=config.data.num_buckets,
+            seconds_per_batch=2 * config.data.seconds_per_batch,
+            row_multiple=config.data.row_multiple,
         )
+        self._answerer = Answerer(
+            self._task, buckets=buckets, mesh=mesh, dimensions=targets.dimensions
+        )
+        self._pooled = PooledOutputs(
+            self._task.pooled,
+            buckets=buckets,
+            mesh=mesh,
+            view=targets.view,
+            dimensions=targets.dimensions,
+            needs=self._task.needs,
+            data=config.data,
+        )
+        self._heads_first = None
+        if config.adaptation.head_steps:
+            heads_task = _task(config, targets, stored=True)
+            self._heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
         self._program: Program | None = None
 
     def open_store(self) -> None:
@@ -157,8 +186,8 @@ class Trainer:
             weights=self._weights,
             say=progress.say,
         )
-        if config.pooling.standardize_outputs and start_step == 0:
-            state = with_moments(state, self._sources, self._targets.labelled(fold.train))
+        if start_step == 0:
+            state = self._prepared(state, fold, say=progress.say)
         if self._program is None:
             progress.say(f"model: {sizes(state.params, self._mesh)}")
             self._program = self._build(progress.say)
@@ -207,6 +236,26 @@ class Trainer:
         if self._first:
             # The best parameters are kept; the state to resume from is not needed any more.
             shutil.rmtree(folder / "checkpoints")
+
+    def _prepared(self, state: TrainState, fold: Fold, *, say: Callable[[str], None]) -> TrainState:
+        """Sets what comes from the training side of a fold before step 0."""
+        rows, outputs = self._targets.labelled(fold.train), None
+        if self._heads_first is not None:
+            say("running the upper layers as they are over the training side")
+            outputs = self._pooled.gather(state.params, self._sources, rows)
+        if self.config.pooling.standardize_outputs:
+            if outputs is not None:
+                found = moments_of([outputs["hidden_states"]])
+            elif self._task.first_layer is None:
+                found = moments(self._sources, rows)
+            else:
+                found = self._pooled.moments(state.params, self._sources, rows)
+            state = with_moments(state, *found)
+        if self._heads_first is None or outputs is None:
+            return state
+        say(f"training the heads first: {self.config.adaptation.head_steps} updates")
+        smallest = min(bucket.rows for bucket in self._buckets)
+        return self._heads_first(state, outputs, self._constants(fold), rows=smallest)
 
     def _answer(self, params: dict[str, Any], *, rows: np.ndarray) -> Answers:
         """Runs the model on utterances, each once."""
@@ -261,44 +310,30 @@ class Trainer:
         )
 
 
-def _task(config: FinetuneConfig, targets: Targets, *, stored: bool = False) -> FinetuneTask:
+def _task(
+    config: FinetuneConfig,
+    targets: Targets,
+    *,
+    stored: bool = False,
+    first_layer: int | None = None,
+) -> FinetuneTask:
     return FinetuneTask(
         config,
         num_categories=len(targets.view.names),
         dimensions=targets.dimensions,
         multi=targets.view.multi,
         stored=stored,
+        first_layer=first_layer,
     )
 
 
 def _optimizer(config: FinetuneConfig, task: FinetuneTask, starts) -> Optimizer:
-    scale, shapes = config.encoder_learning_rate_scale, param_shapes(task)
+    shapes = param_shapes(task)
     return make_optimizer(
         config.optimizer,
         shapes,
         num_steps=config.train.num_steps,
         roles=decay_roles(task.abstract),
         starts=starts,
-        scales=jax.tree_util.tree_map_with_path(
-            lambda path, _: scale if path[0].key == "encoder" else 1.0, shapes
-        ),
+        scales=scales_of(config, shapes),
     )
-
-
-def _plan_folds(
-    config: FinetuneConfig, lengths: list[np.ndarray], targets: Targets, folds: list[Fold]
-) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
-    """Plans the batches of every fold, in the same shapes, so that one compiled step serves all.
-
-    Returns:
-      ({fold: plan}, batch shapes); a corpus that a fold does not train on has no rows in its plan.
-    """
-    counts = [len(own) for own in lengths]
-    train = {fold.name: split_rows(targets.labelled(fold.train), counts) for fold in folds}
-    rows = [
-        np.arange(count) if any(len(own[number]) for own in train.values()) else np.zeros(0, int)
-        for number, count in enumerate(counts)
-    ]
-    plan = functools.partial(make_plan, lengths, data=config.data, seed=config.train.seed)
-    buckets = plan(rows=rows).buckets
-    return {name: plan(rows=own, buckets=buckets) for name, own in train.items()}, buckets

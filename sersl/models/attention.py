@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sersl.config.schema import EncoderConfig
+from sersl.models.adapters import Prefix
 from sersl.models.layers import Linear, dropout
 from sersl.models.positions import rotate
 from sersl.models.splash import splash
@@ -40,6 +41,7 @@ class Attention(nnx.Module):
             size = width // config.num_heads
             self.gate = Linear(size, GATE_UNITS, axes=(None, None), key=keys[4], dtype=dtype)
             self.gate_scale = nnx.Param(jnp.ones(config.num_heads, jnp.float32), axes=(None,))
+        self.prefix: Prefix | None = nnx.data(None)  # see `sersl.models.adapters`
 
     def __call__(
         self,
@@ -70,6 +72,9 @@ class Attention(nnx.Module):
         # A row of padding only attends to all of it: a softmax over nothing would be NaN.
         seen = valid | ~valid.any(1, keepdims=True)
         name, _ = chosen(self.config)
+        if self.prefix is not None:
+            key_vectors, value, seen, bias = self.prefix(key_vectors, value, seen, bias)
+            name = "xla" if name == "splash" else name  # whose kernel takes as many keys as frames
         mixed = ATTENTION[name](
             query, key_vectors, value, seen, bias, self.config.attention_dropout, key
         )

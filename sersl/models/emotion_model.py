@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.config.adaptation import AdaptationConfig
 from sersl.config.schema import (
     AugmentConfig,
     EncoderConfig,
@@ -16,10 +17,13 @@ from sersl.config.schema import (
     PoolingConfig,
 )
 from sersl.core.errors import unknown_name
+from sersl.models.adapters import add_adapters
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
 from sersl.models.layers import Linear, dropout, standardize
 from sersl.models.pooling.pooling import Pooling
+from sersl.models.present import draw_frames
+from sersl.models.transformer import Transformer
 
 # Between the layers of a head, by kind; None: there is one layer only.
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array] | None] = {
@@ -106,6 +110,7 @@ class EmotionModel(nnx.Module):
         num_dimensions: int,
         key: jax.Array,
         augment: AugmentConfig | None = None,
+        adaptation: AdaptationConfig | None = None,
     ):
         """Makes the model.
 
@@ -118,6 +123,7 @@ class EmotionModel(nnx.Module):
           num_dimensions: D; 0 for none.
           key: PRNG key of the initial weights.
           augment: changes to the input of calls with a key; None: none.
+          adaptation: what is added to the layers of the encoder; None: nothing.
 
         Raises:
           UserError: an unknown name or sizes that do not divide.
@@ -126,6 +132,9 @@ class EmotionModel(nnx.Module):
         self.num_categories = num_categories
         self.num_dimensions = num_dimensions
         self.encoder = SpeechEncoder(frontend, encoder, key=keys[0], augment=augment)
+        if adaptation is not None:
+            own = jax.random.fold_in(keys[0], 1)
+            add_adapters(self.encoder, encoder, adaptation, key=own)
         self.pooling = Pooling(encoder.num_layers, encoder.width, pooling, key=keys[1])
         if num_categories:
             self.category = Head(self.pooling.num_outputs, num_categories, heads, key=keys[2])
@@ -181,6 +190,62 @@ class EmotionModel(nnx.Module):
         category, dimensions = self._predict(embedding, key)
         frames = jnp.zeros((len(embedding), 0, self.num_categories))
         return EmotionOutput(category, dimensions, embedding, frames)
+
+    def from_states(
+        self,
+        states: jax.Array,
+        valid: jax.Array,
+        *,
+        first: int,
+        frame_share: float = 1.0,
+        key: jax.Array | None = None,
+    ) -> EmotionOutput:
+        """Predicts from kept hidden states; the frontend and the layers before `first` do not run.
+
+        Args:
+          states: [B, L', T, D]: hidden states 0 to `first` of all frames, or the last of them
+            alone, for a pooling that reads the last layer.
+          valid: bool [B, N], True = real sample, first.
+          first: index of the first layer to run.
+          frame_share: share of the frames of each row to draw, where there is a key.
+          key: PRNG key, as in a call.
+
+        Returns:
+          EmotionOutput without frames, [B, 0, C].
+        """
+        embedding, _ = self.pooling(
+            *self.states_of(states, valid, first=first, frame_share=frame_share, key=key)
+        )
+        category, dimensions = self._predict(embedding, key)
+        frames = jnp.zeros((len(embedding), 0, self.num_categories))
+        return EmotionOutput(category, dimensions, embedding, frames)
+
+    def states_of(
+        self,
+        states: jax.Array,
+        valid: jax.Array,
+        *,
+        first: int,
+        frame_share: float = 1.0,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Runs the upper layers on kept hidden states; see `from_states` for the arguments.
+
+        Returns:
+          (hidden states [L + 1, B, T, D], without those before `first` if they were not kept; bool
+          [B, T], real frames). With `frame_share` there are fewer frames.
+        """
+        kept, frame_valid = jnp.moveaxis(states, 1, 0), valid_frames(valid)
+        context = self.encoder.context
+        if not isinstance(context, Transformer):
+            raise ValueError("only a Transformer has layers that can run without those below")
+        layers_key = None
+        if key is not None:
+            draw_key, layers_key = jax.random.split(jax.random.split(key, 3)[0])
+            if frame_share < 1.0:
+                kept, frame_valid = draw_frames(kept, frame_valid, share=frame_share, key=draw_key)
+        upper = context(kept[-1], frame_valid, first=first, key=layers_key)
+        return jnp.concatenate([kept[:-1].astype(upper.dtype), upper]), frame_valid
 
     def _predict(self, embedding: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Maps [B, E] to (category [B, C], dimensions [B, 3 or 0])."""

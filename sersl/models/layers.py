@@ -5,6 +5,7 @@ Parameters are float32 and have one logical axis name (or None) per dimension, w
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,14 @@ def truncated_normal(key: jax.Array, shape: Sequence[int], *, std: float) -> jax
     `std` is the standard deviation before truncation.
     """
     return std * jax.random.truncated_normal(key, -2.0, 2.0, tuple(shape), jnp.float32)
+
+
+class Adapter(Protocol):
+    """A trainable change to the output of a linear map."""
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """Changes y [N, num_outputs], the output for x [N, num_inputs]."""
+        ...
 
 
 class Linear(nnx.Module):
@@ -60,6 +69,7 @@ class Linear(nnx.Module):
         if bias:
             self.bias = nnx.Param(jnp.zeros(num_outputs, jnp.float32), axes=axes[1:])
         self.has_bias = bias
+        self.adapter: Adapter | None = nnx.data(None)  # see `sersl.models.adapters`
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., num_inputs] to [..., num_outputs] in the layer's dtype."""
@@ -68,6 +78,8 @@ class Linear(nnx.Module):
         y = flat @ self.kernel[...].astype(self.dtype)
         if self.has_bias:
             y = y + self.bias[...].astype(self.dtype)
+        if self.adapter is not None:
+            y = self.adapter(flat, y)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
 

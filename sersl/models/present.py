@@ -1,5 +1,6 @@
-"""A context network that runs on the present frames only, to save computation."""
+"""Fewer frames than there are, to save computation."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -34,3 +35,32 @@ def on_present(
     states = network(kept, jnp.take_along_axis(present, order, axis=1), key=key)
     back = jnp.clip(jnp.cumsum(present, axis=1) - 1, 0, most - 1)
     return jnp.take_along_axis(states, back[None, ..., None], axis=2)
+
+
+def draw_frames(
+    states: jax.Array, valid: jax.Array, *, share: float, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Draws a share of the real frames of each row without replacement, in their order.
+
+    Args:
+      states: [L, B, T, D].
+      valid: bool [B, T], real frames, which come first.
+      share: of the real frames, rounded up.
+      key: PRNG key.
+
+    Returns:
+      ([L, B, M, D], bool [B, M]) with M = ceil(share T).
+    """
+    num_frames = valid.shape[1]
+    most = math.ceil(share * num_frames)
+    draws = jnp.where(valid, jax.random.uniform(key, valid.shape), 2.0)
+    counts = jnp.ceil(share * valid.sum(1)).astype(jnp.int32)
+    # The frames with the lowest draws, back in their order.
+    rank = jnp.argsort(jnp.argsort(draws, axis=1), axis=1)
+    chosen = jnp.where(
+        rank < jnp.minimum(counts, most)[:, None], jnp.arange(num_frames), num_frames
+    )
+    drawn = jnp.sort(chosen, axis=1)[:, :most]
+    index = jnp.minimum(drawn, num_frames - 1)
+    kept = jnp.take_along_axis(states, index[None, ..., None], axis=2)
+    return kept, drawn < num_frames

@@ -6,6 +6,7 @@ from flax import nnx
 
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.models.adapters import Extension
 from sersl.models.attention import WITH_DROPOUT, Attention, residual_std
 from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
 from sersl.models.positions import RelativeBias
@@ -44,6 +45,7 @@ class Layer(nnx.Module):
             dtype=config.dtype,
             std=residual_std(config.mlp_width, config),
         )
+        self.extension: Extension | None = nnx.data(None)  # see `sersl.models.adapters`
 
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, bias: jax.Array | None, key: jax.Array | None
@@ -59,6 +61,13 @@ class Layer(nnx.Module):
         Returns:
           [B, T, D].
         """
+        y = self._own(x, valid, bias=bias, key=key)
+        if self.extension is None:
+            return y
+        key = None if key is None else jax.random.fold_in(key, 1)
+        return shard_rows(self.extension(y, valid=valid, bias=bias, key=key))
+
+    def _own(self, x, valid, *, bias, key):
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         rate = self.config.dropout
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sersl.config.adaptation import AdaptationConfig
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
     EncoderConfig,
@@ -76,7 +77,13 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         "encoder": to_dict(architecture.encoder),
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
+        **_adaptation(architecture.adaptation),
     }
+
+
+def _adaptation(config: AdaptationConfig | None) -> dict[str, Any]:
+    """Describes what adaptation added to the encoder; nothing for other models."""
+    return {} if config is None else {"adaptation": to_dict(config)}
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
@@ -121,7 +128,7 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels"))
+        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation"))
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
         fields.check_names(_REQUIRED, ("origin", "view"))
@@ -287,6 +294,7 @@ def _architecture(fields: Fields, where: str) -> Architecture:
         categories=categories,
         dimensions=dimensions,
         multi=label_facts(fields, categories).multi,
+        adaptation=_part(AdaptationConfig, fields, "adaptation", where),
     )
 
 

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from sersl.config.adaptation import AdaptationConfig
 from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.models.emotion_model import EmotionModel
@@ -39,6 +40,7 @@ class Architecture:
     categories: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
     multi: bool = False  # whether several categories may apply, each with a probability of its own
+    adaptation: AdaptationConfig | None = None  # where it adds parameters to the encoder
 
     def build(self) -> EmotionModel | SpeechEncoder:
         """Makes the network with shapes instead of arrays."""
@@ -54,6 +56,7 @@ class Architecture:
                 self.heads,
                 num_categories=len(self.categories),
                 num_dimensions=len(self.dimensions),
+                adaptation=self.adaptation,
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
 

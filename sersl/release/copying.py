@@ -9,6 +9,7 @@ from sersl.release.about import warn_of_changed_card, write_about
 from sersl.release.architecture import flatten
 from sersl.release.folder import Finish, finish_model, read_model
 from sersl.release.layout import CARD, FILES, check_inside, whole_model
+from sersl.release.merging import copy_peft
 
 
 def copy_model(source: str | Path, folder: str | Path, *, finish: Finish | None = None) -> Path:
@@ -38,6 +39,7 @@ def copy_model(source: str | Path, folder: str | Path, *, finish: Finish | None 
         for name in FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, partial / name)
+        copy_peft(source, partial)
         if not (partial / CARD).is_file():
             num_parameters = sum(value.size for value in flatten(model.params).values())
             readme = card.render(about, name=folder.name, num_parameters=num_parameters)

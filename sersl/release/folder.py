@@ -6,6 +6,7 @@ model.safetensors         parameters; see below
 sersl.json                heads, names and their order, scale, scores, data fingerprints, checksums
 README.md                 model card
 onnx/                     the same model as a graph, if it was asked for
+adapter/                  low-rank updates that the weights contain, as files of PEFT
 
 If a family of transformers computes the model, the tensors have the names of that family, so that
 `transformers.AutoModel` loads the folder; parameters that transformers has no place for have names
@@ -59,6 +60,7 @@ from sersl.release.layout import (
     preprocessor_json,
     whole_model,
 )
+from sersl.release.merging import merge, remaining, write_peft
 from sersl.release.tensors import open_safetensors, write_safetensors
 
 Finish = Callable[[Path], None]
@@ -124,6 +126,7 @@ def write_model(
     Raises:
       UserError: the parameters do not fit the config, or the folder holds something else.
     """
+    params, updates = merge(params, config.adaptation, base=config.init_from)
     architecture = Architecture(
         frontend=config.frontend,
         encoder=config.encoder,
@@ -132,6 +135,7 @@ def write_model(
         categories=tuple(categories),
         dimensions=tuple(dimensions),
         multi=labels is not None and labels.multi,
+        adaptation=remaining(config.adaptation),
     )
     trained_on = {"corpora": corpora, "origin": origin}
     about = _about(
@@ -140,7 +144,14 @@ def write_model(
     facts = {} if labels is None else labels.to_json()
     if facts:
         about["labels"] = facts
-    return _write(Path(folder), architecture, params, about, finish)
+
+    def complete(partial: Path) -> None:
+        if updates is not None:
+            write_peft(partial, updates, architecture)
+        if finish is not None:
+            finish(partial)
+
+    return _write(Path(folder), architecture, params, about, complete)
 
 
 def write_encoder(

@@ -20,6 +20,7 @@ ABOUT = "sersl.json"
 CARD = "README.md"
 FILES = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT, CARD)
 ONNX_FOLDER = "onnx"
+PEFT_FOLDER = "adapter"  # transformers would apply files beside config.json to the merged weights
 
 
 def check_destination(folder: Path) -> None:
@@ -72,7 +73,7 @@ def _refuse_to_lose(folder: Path) -> None:
             f"folder {folder} is not empty and does not hold a sersl model: give another folder, "
             "so that nothing is lost"
         )
-    foreign = [name for name in names if name not in (*FILES, ONNX_FOLDER)]
+    foreign = [name for name in names if name not in (*FILES, ONNX_FOLDER, PEFT_FOLDER)]
     if foreign:
         raise UserError(
             f"folder {folder} also holds {foreign[0]!r}, which is not part of a model: move it "
@@ -123,7 +124,7 @@ def layout_for(architecture: Architecture) -> Layout | None:
       if that computes the same too; None if there is no such family.
     """
     family = json_files.family_of(architecture.frontend, architecture.encoder)
-    if family is None:
+    if family is None or architecture.adaptation is not None:
         return None
     output = _expressible_output(architecture)
     prefix = json_files.PREFIXES[family] if output else ""

@@ -38,6 +38,13 @@ def read_weights(source: str | Path) -> InitialWeights:
             )
         released = read_model(source)
         params = released.params
+        adaptation = released.architecture.adaptation
+        if adaptation is not None:
+            raise UserError(
+                f"init_from={str(source)!r} has an encoder with adaptation.method="
+                f"{adaptation.method}, which cannot be trained further: start from the model "
+                "before adaptation"
+            )
         if released.about["imported"] is not None:
             params = {"encoder": params["encoder"]}
         return InitialWeights(

@@ -41,6 +41,12 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
       UserError: the package onnx is missing, or a part of the model cannot be exported.
     """
     architecture, params = released.architecture, released.params
+    if architecture.adaptation is not None:
+        raise UserError(
+            f"{released.folder}: an encoder with adaptation.method="
+            f"{architecture.adaptation.method} cannot be written as ONNX: leave --onnx out, or "
+            "train with adaptation.method=lora, which is merged into the weights"
+        )
     graph = Graph()
     waveform = graph.input("waveform", np.float32, ("batch", "samples"))
     num_samples = graph.input("num_samples", np.int64, ("batch",))

@@ -1,0 +1,102 @@
+"""Trains pooling and heads on the outputs of the encoder as it is, before the encoder changes.
+
+Source: Kumar et al., "Fine-tuning can distort pretrained features and underperform out of
+distribution" (2202.10054), linear probing, then fine-tuning.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError
+from sersl.core.seeds import purpose_number
+from sersl.finetuning.task import FinetuneTask
+from sersl.parallel.sharding import batch_sharding
+from sersl.training.optimizer import NEVER, decay_roles, make_optimizer
+from sersl.training.state import TrainState
+from sersl.training.step import make_step, param_shapes, shardings_of
+
+_SAMPLES = 400  # one frame: pooled outputs need no frames
+
+
+class HeadsFirst:
+    """Trains everything outside of the encoder that trains from step 0, in one compiled step."""
+
+    def __init__(self, config: FinetuneConfig, task: FinetuneTask, starts: Any, *, mesh: Mesh):
+        """Makes the optimizer; compiles nothing yet.
+
+        Args:
+          config: of the run; its optimizer with `adaptation.head_steps` updates.
+          task: whose batches hold pooled outputs.
+          starts: int per parameter, the step from which it trains.
+          mesh: the mesh.
+
+        Raises:
+          UserError: the pooling reads all frames of the encoder.
+        """
+        if not nnx.eval_shape(task.make_model).pooling.count_vectors:
+            raise UserError(
+                "adaptation.head_steps trains on pooled outputs, and pooling.kind="
+                f"{config.pooling.kind} reads every frame: set pooling.kind to statistics, mean "
+                "or max, or adaptation.head_steps to 0"
+            )
+        self._steps, self._mesh = config.adaptation.head_steps, mesh
+        self._seed = config.train.seed
+        shapes = param_shapes(task)
+        own = dict(starts)
+        own["encoder"] = jax.tree.map(lambda _: NEVER, starts["encoder"])
+        self._optimizer = make_optimizer(
+            config.optimizer,
+            shapes,
+            num_steps=self._steps,
+            roles=decay_roles(task.abstract),
+            starts=own,
+        )
+        seed = np.random.SeedSequence([self._seed, purpose_number("heads first")])
+        # Other dropout than in the steps that follow.
+        self._step = make_step(task, self._optimizer, seed=int(seed.generate_state(1)[0]))
+
+    def __call__(
+        self,
+        state: TrainState,
+        outputs: Mapping[str, np.ndarray],
+        constants: dict[str, Any],
+        *,
+        rows: int,
+    ) -> TrainState:
+        """Trains on pooled outputs.
+
+        Args:
+          state: at step 0.
+          outputs: of `PooledOutputs.gather`, [n, ...].
+          constants: of the task.
+          rows: of a global batch; drawn with replacement, by seed and step.
+
+        Returns:
+          The state at step 0 with trained pooling and heads.
+        """
+        params = state.params
+        optimizer_state = jax.jit(self._optimizer.init)(params)
+        own = TrainState(state.step, params, None, optimizer_state)
+        step = jax.jit(self._step, out_shardings=(shardings_of(own), None))
+        count = len(outputs["utterance_index"])
+        for number in range(self._steps):
+            seed = (self._seed, purpose_number("rows of heads first"), number)
+            drawn = np.random.default_rng(seed).integers(count, size=rows)
+            own, _ = step(own, self._batch(outputs, drawn), constants)
+        return dataclasses.replace(state, params=own.params)
+
+    def _batch(self, outputs: Mapping[str, np.ndarray], drawn: np.ndarray) -> dict[str, jax.Array]:
+        sharding = batch_sharding(self._mesh)
+        arrays = {name: values[drawn] for name, values in outputs.items()}
+        arrays["valid"] = np.ones((len(drawn), _SAMPLES), bool)
+        return {
+            name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+            for name, array in arrays.items()
+        }

@@ -1,0 +1,205 @@
+"""Which parameters a method of adaptation trains, from when, and how fast."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from sersl.config.adaptation import AdaptationConfig
+from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError
+from sersl.models.adapters import (
+    ADAPTER,
+    EXTENSION,
+    PREFIX,
+    WITH_PARTS,
+    check_encoder,
+    first_adapted,
+)
+from sersl.models.transformer import LAYERS
+from sersl.runs.initial_weights import InitialWeights
+from sersl.training.optimizer import NEVER, by_pattern
+
+_ADDED = (ADAPTER, PREFIX, EXTENSION)
+
+
+class Place(NamedTuple):
+    """Where a parameter belongs.
+
+    Attributes:
+      part: encoder, pooling or a head.
+      layer: index of its layer of the encoder; None outside the layers.
+      added: whether adaptation has added it to the encoder.
+      names: of its path.
+    """
+
+    part: str
+    layer: int | None
+    added: bool
+    names: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, path: tuple[Any, ...]) -> "Place":
+        """Reads the place off a path of `jax.tree_util`."""
+        names = tuple(entry.key for entry in path)
+        in_layers = names[:3] == ("encoder", "context", LAYERS) and isinstance(names[3], int)
+        layer = names[3] if in_layers else None
+        return cls(names[0], layer, any(name in _ADDED for name in names), names)
+
+
+def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Decides from which step each parameter trains.
+
+    Args:
+      config: of the run; `unfreeze` holds for every parameter, `adaptation` can only make fewer
+        parameters of the encoder train, or let them begin later.
+      shapes: nested dict of arrays or shapes, all parameters.
+
+    Returns:
+      int per parameter, `NEVER` for those that do not train.
+
+    Raises:
+      UserError: a pattern of `unfreeze` does not fit, or a setting of adaptation does not fit the
+        encoder.
+    """
+    adaptation, num_layers = config.adaptation, config.encoder.num_layers
+    check_encoder(config.encoder, adaptation)
+    first = first_adapted(adaptation, num_layers)
+
+    def start(path, step: int) -> int:
+        place = Place.of(path)
+        if place.part != "encoder" or step == NEVER:
+            return step
+        if not _trains(place, adaptation, first=first):
+            return NEVER
+        if not adaptation.gradual_steps:
+            return step
+        return max(step, adaptation.gradual_steps * (1 + depth(place, num_layers)))
+
+    by_setting = by_pattern(config.unfreeze, shapes, setting="unfreeze")
+    return jax.tree_util.tree_map_with_path(start, by_setting)
+
+
+def scales_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the factor on the learning rate of each parameter, shaped like `shapes`.
+
+    It is `encoder_learning_rate_scale` in the encoder, times `adaptation.layer_decay` to the power
+    of the number of layers above (Howard and Ruder, 1801.06146, sec. 3.2).
+    """
+    decay, num_layers = config.adaptation.layer_decay, config.encoder.num_layers
+
+    def scale(path, _) -> float:
+        place = Place.of(path)
+        if place.part != "encoder":
+            return 1.0
+        return config.encoder_learning_rate_scale * decay ** depth(place, num_layers)
+
+    return jax.tree_util.tree_map_with_path(scale, shapes)
+
+
+def depth(place: Place, num_layers: int) -> int:
+    """Counts the layers above a parameter of the encoder; the final norm counts as the top layer.
+
+    Args:
+      place: of the parameter.
+      num_layers: of the encoder.
+    """
+    if place.layer is not None:
+        return num_layers - 1 - place.layer
+    return 0 if place.names[1:3] == ("context", "norm") else num_layers
+
+
+def num_frozen(starts: Mapping[str, Any], num_layers: int) -> int | None:
+    """Counts the lowest layers that never train, with everything below them.
+
+    Args:
+      starts: int per parameter, as `starts_of` gives them.
+      num_layers: of the encoder.
+
+    Returns:
+      0 where the first layer trains and the frontend does not; `num_layers` where nothing of the
+      encoder trains; None where something trains that the lowest layers depend on.
+    """
+    trained = [
+        Place.of(path)
+        for path, start in jax.tree_util.tree_flatten_with_path({"encoder": starts["encoder"]})[0]
+        if start != NEVER
+    ]
+    if not trained:
+        return num_layers
+    layers = [num_layers - 1 - depth(place, num_layers) for place in trained]
+    return min(layers) if min(layers) >= 0 else None
+
+
+class Counts(NamedTuple):
+    """Numbers of parameters of a model."""
+
+    trained: int
+    total: int
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Any], starts: Mapping[str, Any]) -> "Counts":
+        """Counts the parameters that train at some step, and all."""
+        sizes = jax.tree.leaves(jax.tree.map(lambda leaf: int(leaf.size), shapes))
+        trained = [start != NEVER for start in jax.tree.leaves(starts)]
+        return cls(sum(n for n, own in zip(sizes, trained, strict=True) if own), sum(sizes))
+
+    def __str__(self) -> str:
+        """Writes both with the share, for people."""
+        share = 100 * self.trained / self.total
+        return f"{self.trained:,} of {self.total:,} parameters train ({share:.3g} %)"
+
+
+def with_copies(weights: InitialWeights, config: FinetuneConfig) -> InitialWeights:
+    """Gives the copies of layers that extend an encoder the weights of the layers they copy.
+
+    Args:
+      weights: to start from.
+      config: of the run.
+
+    Returns:
+      The weights, unchanged unless the method is "extension" and they have no extension yet.
+    """
+    adaptation = config.adaptation
+    if adaptation.method != "extension":
+        return weights
+    encoder = weights.params["encoder"]
+    layers = dict(encoder["context"][LAYERS])
+    for i in range(first_adapted(adaptation, config.encoder.num_layers), len(layers)):
+        if EXTENSION not in layers[i]:
+            layers[i] = {**layers[i], EXTENSION: {"layer": layers[i]}}
+    context = {**encoder["context"], LAYERS: layers}
+    params = {**weights.params, "encoder": {**encoder, "context": context}}
+    return InitialWeights(
+        params=params,
+        frontend=weights.frontend,
+        encoder=weights.encoder,
+        source=weights.source,
+        corpora=weights.corpora,
+    )
+
+
+def check_weights(config: AdaptationConfig, weights: InitialWeights | None) -> None:
+    """Refuses to adapt random weights.
+
+    Raises:
+      UserError: the method adapts a pretrained encoder and there is none.
+    """
+    if weights is None and config.method in WITH_PARTS:
+        raise UserError(
+            f"adaptation.method={config.method} changes a pretrained encoder: give one with "
+            "--config.init_from=DIR"
+        )
+
+
+def _trains(place: Place, config: AdaptationConfig, *, first: int) -> bool:
+    """Decides whether a parameter of the encoder trains, given the first layer to adapt."""
+    if config.method == "frozen":
+        return False
+    if config.method in WITH_PARTS:
+        return place.added
+    if config.trained_layers:
+        in_reach = place.layer is not None and place.layer >= first
+        if not in_reach and place.names[1:3] != ("context", "norm"):
+            return False
+    return config.method == "full" or place.names[-1] == "bias"
