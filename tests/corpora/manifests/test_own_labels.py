@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from sersl.cli.main import main
 from sersl.core.errors import UserError
 from sersl.corpora.manifests.manifest import ManifestBuilder
 from sersl.corpora.words import MOST_CATEGORIES
@@ -89,3 +90,30 @@ def test_fold_when_several_columns_are_given_then_all_are_kept_by_name(tmp_path)
 def test_column_when_it_has_the_name_of_a_kept_value_then_it_is_renamed(tmp_path):
     (item,) = listed(tmp_path, [{"dimensions": "3 x 4", "mood": "fine"}])
     assert item.extra == {"other_dimensions": "3 x 4", "mood": "fine"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "sentence"),
+    [
+        (["a.wav,Tense", "b.wav,tense"], (), "differ only in case"),
+        ([f"{n}.wav,id{n}" for n in range(1002)], (), "probably a column of ids"),
+        (["a.wav,../up"], (), "could be taken for a path"),
+        (["a.wav,=SUM(A1)"], (), "could be taken for a formula"),
+        (["a.wav,9"], ("--scale", "mood=1..7"), "9 is outside of 1 to 7"),
+        (["a.wav,3"], ("--scale", "mood=7..1"), "not above the lowest"),
+        (["a.wav,3"], ("--scale", "mood=7..7"), "not above the lowest"),
+        (["a.wav,3"], ("--scale", "mood="), "is not NAME=VALUE"),
+        (["a.wav,3"], ("--scale", "mood=.."), "write LOWEST..HIGHEST"),
+        (["a.wav,3"], ("--scale", "warmth=1..7"), "no column 'warmth'"),
+    ],
+)
+def test_prepare_when_labels_are_wrong_then_exit_code_2_and_one_sentence(
+    tmp_path, capsys, rows, options, sentence
+):
+    (tmp_path / "own.csv").write_text("\n".join(["path,mood", *rows]))
+    columns = () if options else ("--columns", "emotion=mood")
+    given = ("--manifest", str(tmp_path / "own.csv"), "--data_dir", str(tmp_path / "data"))
+    assert main(["prepare", *given, *columns, *options]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1
+    assert not (tmp_path / "data" / "own").exists()
