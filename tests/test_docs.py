@@ -140,7 +140,7 @@ def test_commands_of_own_labels_when_run_then_they_do_what_the_page_says(tmp_pat
     page = (ROOT / "docs" / "labels.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     commands = "".join(blocks).replace("\\\n", " ").splitlines()
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         words = shlex.split(
             command.replace("configs/", f"{ROOT}/configs/").replace(":tiny", ":nano")

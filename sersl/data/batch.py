@@ -17,7 +17,6 @@ CODES = "codes/"  # and the name of a code book: its codes
 DISTORTED = "distorted"  # the waveform as the student gets it
 SECOND = "second"  # distorted once more, with other draws
 OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
-RATERS = "raters"  # the class that each rater chose
 VOTES = "votes"  # shares of the raters' votes
 
 
@@ -28,8 +27,8 @@ class Array:
     Attributes:
       name: of the array.
       shape: letters: B rows, N samples, T frames, P prosody values; C categories and E dimensions
-        of the run, by name in its `LabelView` and `Targets`; R answers of raters; of kept outputs
-        L layers, F vectors of each layer, D width.
+        of the run, by name in its `LabelView` and `Targets`; of kept outputs L layers, F vectors
+        of each layer, D width.
       dtype: of the values.
       padding: value in rows without an utterance, after the end of audio, and of unknown labels.
       need: which need asks for it; None: always there.
@@ -52,8 +51,6 @@ ARRAYS = (
     Array("hidden_states", "BLFD", np.float16, 0.0, OUTPUTS),
     Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
     Array("categories", "BC", np.float32, np.nan, CATEGORIES),  # 1 applies, 0 does not
-    Array("rater", "BR", np.int32, -1, RATERS),  # who answered, and the class of each answer
-    Array("rater_category", "BR", np.int32, -1, RATERS),
     Array("intensity", "BT", np.float32, np.nan, ANNOTATION),
     Array("prosody", "BTP", np.float32, np.nan, ANNOTATION),
     Array(CODES, "BT", np.int32, -1, CODES),  # one for each code book, "codes/<name>"
@@ -69,12 +66,10 @@ class LabelSizes:
     Attributes:
       categories: C, for `VOTES` and `CATEGORIES`.
       dimensions: E.
-      answers: R, the most that raters gave to one utterance, for `RATERS`.
     """
 
     categories: int = 0
     dimensions: int = len(DIMENSIONS)
-    answers: int = 0
 
 
 KNOWN_DIMENSIONS = LabelSizes()  # no categories, and arousal, dominance and valence
@@ -126,14 +121,14 @@ def batch_arrays(
       needs: of the task.
       rows: B.
       num_samples: N.
-      labels: numbers of categories, dimensions and raters' answers.
+      labels: numbers of categories and dimensions.
       outputs: for `OUTPUTS`.
 
     Returns:
       Name to shape, dtype and padding.
     """
     sizes = {"B": rows, "N": num_samples, "T": num_frames(num_samples), "P": len(PROSODY_NAMES)}
-    sizes |= {"C": labels.categories, "E": labels.dimensions, "R": labels.answers}
+    sizes |= {"C": labels.categories, "E": labels.dimensions}
     if outputs is not None:
         sizes |= zip("LFD", outputs.of(num_frames(num_samples)), strict=True)
     found: dict[str, Shaped] = {}

@@ -14,7 +14,6 @@ from sersl.data.batch import (
     CATEGORIES,
     CODES,
     OUTPUTS,
-    RATERS,
     VOTES,
     LabelSizes,
     Shaped,
@@ -69,7 +68,7 @@ class BatchMaker:
             "dimensions": np.concatenate(rated).astype(np.float32),
             "speaker": speaker,
         }
-        wanted = {VOTES, CATEGORIES, RATERS} & set(needs)
+        wanted = {VOTES, CATEGORIES} & set(needs)
         self._needs |= wanted
         if VOTES in wanted:
             tables = [label_columns.soft_labels(index, view) for index in indexes]
@@ -77,14 +76,7 @@ class BatchMaker:
         if CATEGORIES in wanted:
             tables = [label_columns.applying(index, view) for index in indexes]
             self._labels["categories"] = np.concatenate(tables)
-        if RATERS in wanted:
-            raters = label_columns.rater_labels(indexes, view)
-            self._labels |= {"rater": raters.rater, "rater_category": raters.category}
-        self._sizes = LabelSizes(
-            categories=len(view.names),
-            dimensions=len(dimensions),
-            answers=self._labels["rater"].shape[1] if RATERS in wanted else 0,
-        )
+        self._sizes = LabelSizes(categories=len(view.names), dimensions=len(dimensions))
 
     def make(self, refs: BatchRefs, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Reads and assembles rows of one batch.

@@ -41,7 +41,7 @@ class Layout:
       mesh: the mesh.
       buckets: batch shapes; one step is compiled for each.
       needs: what batches hold beside audio and labels.
-      labels: numbers of categories, dimensions and raters' answers.
+      labels: numbers of categories and dimensions.
       outputs: shape of the kept outputs of an utterance, where batches hold those.
       constants: arrays, or their shapes, that no step changes; without a sharding, every device
         holds them whole.
