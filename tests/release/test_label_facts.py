@@ -9,10 +9,12 @@ import pytest
 
 from sersl.core.errors import UserError
 from sersl.release.folder import read_model, write_model
+from sersl.release.huggingface.importing import import_folder
 from sersl.release.label_facts import LabelFacts
 from sersl.release.onnx.exporting import write_onnx
 from sersl.release.predict import predictor
 from tests.release import fake_model
+from tests.release.fake_source import CONFIG, make_tensors, write_source
 
 NAMES, DIMENSIONS = ("low", "tense", "tired"), ("valence", "warmth")
 FACTS = LabelFacts(
@@ -98,3 +100,33 @@ def test_card_when_labels_are_of_ones_own_then_it_names_scales_and_thresholds(tm
     card = " ".join((write(tmp_path / "model", facts) / "README.md").read_text().split())
     assert "Several may apply" in card and "low 0.40, tense 0.50, tired 0.60" in card
     assert "warmth 1 to 7, valence -3 to 3" in card and "stressed as tense" in card
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels"),
+    [
+        ("multi_label_classification", ("Tense", "Tired")),
+        ("regression", ("Warmth", "Pace")),
+        ("single_label_classification", ("stressed", "relaxed")),
+    ],
+)
+def test_import_when_the_source_has_labels_of_its_own_then_by_name(tmp_path, problem, labels):
+    config = {
+        **CONFIG,
+        "architectures": ["Wav2Vec2ForSequenceClassification"],
+        "problem_type": problem,
+        "classifier_proj_size": 6,
+        "id2label": {str(i): name for i, name in enumerate(labels)},
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+    rng = np.random.default_rng(0)
+    shapes = {"projector.weight": (6, 32), "projector.bias": (6,)}
+    shapes |= {"classifier.weight": (2, 6), "classifier.bias": (2,)}
+    tensors = make_tensors() | {n: rng.normal(size=s).astype("f4") for n, s in shapes.items()}
+    import_folder(write_source(tmp_path / "source", tensors, config=config), tmp_path / "model")
+    released = read_model(tmp_path / "model")
+    regression = problem == "regression"
+    assert released.architecture.categories == (() if regression else labels)
+    assert released.architecture.dimensions == (("warmth", "pace") if regression else ())
+    assert released.labels.multi == problem.startswith("multi")
+    assert set(released.labels.thresholds) == (set(labels) if released.labels.multi else set())
