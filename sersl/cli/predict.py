@@ -86,15 +86,17 @@ def _writer(file: TextIO | None, suffix: str, model: Model) -> Write:
 def _csv(file: TextIO, model: Model) -> Write:
     writer = csv.writer(file)
     scores = [f"score_{name}" for name in model.categories]
-    header = ["file", "start", "end", "status", "category", *scores, *model.dimensions]
+    header = ["file", "start", "end", "status", "category", *scores]
+    header += [*model.dimensions, *model.uncertainty]
     writer.writerow([to_cell(name) for name in header])
 
     def write(answer: Answer) -> None:
         for row in _rows(answer):
             name, start, end, status = _head(answer, row)
-            values = [""] * (len(model.categories) + len(model.dimensions))
+            values = [""] * (len(header) - 5)
             if row is not None and row.status == OK:
                 numbers = [*row.category.values(), *row.dimensions.values()]
+                numbers += row.uncertainty.values()
                 values = [f"{value:.6f}" for value in numbers]
             texts = [to_cell(text) for text in (one_line(name), start, end, status, _best(row))]
             writer.writerow([*texts, *values])
@@ -118,6 +120,7 @@ def _jsonl(file: TextIO) -> Write:
                     record["category"] = row.applies if row.thresholds else row.best
                     record["scores"] = {n: round(v, 6) for n, v in row.category.items()}
                 record.update({n: round(v, 6) for n, v in row.dimensions.items()})
+                record.update({n: round(v, 6) for n, v in row.uncertainty.items()})
                 if row.frames is not None:
                     record["frames"] = {
                         n: [round(float(v), 4) for v in values] for n, values in row.frames.items()

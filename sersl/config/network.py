@@ -190,13 +190,66 @@ class HeadsConfig(Settings):
     output_deviation: float = setting(
         0.02, "Standard deviation of the initial weights of the output layer.", at_least=0
     )
-    category_weight: float = setting(1.0, "Weight of the cross-entropy.", at_least=0)
+    category_loss: str = setting(
+        "cross_entropy",
+        "cross_entropy, focal, votes (KL to shares of raters' votes), annotators (an output for "
+        "each), evidential (Dirichlet), prototypes, or ordinal (order of categories).",
+    )
+    category_weight: float = setting(1.0, "Weight of the loss of categories.", at_least=0)
     label_smoothing: float = setting(
-        0.1, "Share of each target spread over all categories.", at_least=0, below=1
+        0.1,
+        "Share of each target spread over all categories; evidential takes none.",
+        at_least=0,
+        below=1,
     )
     class_weighting: bool = setting(
         True, "Weight categories by their inverse frequency in the fold's training rows."
     )
+    focal_gamma: float = setting(2.0, "focal: exponent of 1 - probability.", at_least=0)
+    evidence_weight: float = setting(
+        1.0, "evidential: final weight of the evidence for wrong categories.", at_least=0
+    )
+    evidence_steps: int = setting(
+        200, "evidential: steps until evidence_weight is reached.", at_least=0
+    )
+    temperature: float = setting(
+        0.1, "prototypes: squared distances (0..4) are divided by it.", above=0
+    )
+    prototype_width: int = setting(
+        64, "prototypes: length of the vectors.", at_least=1, at_most=65_536
+    )
+    prototype_pull: float = setting(
+        0.1, "prototypes: weight of the distance to the own prototype.", at_least=0
+    )
+    open_set_threshold: float = setting(
+        1.0,
+        "prototypes: predictions answer unknown where open_set, a quarter of the squared distance "
+        "to the nearest prototype, is above it; 1: never.",
+        at_least=0,
+        at_most=1,
+    )
+    order: tuple[str, ...] = setting((), "ordinal: the categories from lowest to highest.")
+    annotators: tuple[str, ...] = setting(
+        (),
+        "annotators: their names; empty: all who labelled annotator_labels utterances on the "
+        "training side of every fold.",
+    )
+    annotator_labels: int = setting(20, "annotators: fewest labels of an annotator.", at_least=1)
+    contrast_weight: float = setting(
+        0.0, "Weight of supervised contrast of the pooled vectors by category.", at_least=0
+    )
+    contrast_temperature: float = setting(0.1, "Temperature of supervised contrast.", above=0)
+    contrast_width: int = setting(
+        128, "Length of the projected vectors of supervised contrast.", at_least=1, at_most=65_536
+    )
+    dimensions_loss: str = setting(
+        "ccc", "ccc (1 - concordance), mse, mae or evidential (normal-inverse-gamma)."
+    )
     dimensions_weight: float = setting(
-        1.0, "Weight of 1 - CCC over the global batch, averaged over dimensions.", at_least=0
+        1.0,
+        "Weight of the loss of dimensions: ccc over the global batch, averaged over dimensions.",
+        at_least=0,
+    )
+    dimension_evidence_weight: float = setting(
+        0.01, "evidential: weight of the evidence for wrong values.", at_least=0
     )

@@ -1,7 +1,5 @@
 """The whole predictor: encoder, pooling, and heads for categories and dimensions."""
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,80 +14,50 @@ from sersl.config.schema import (
     HeadsConfig,
     PoolingConfig,
 )
-from sersl.core.errors import unknown_name
 from sersl.models.adapters import add_adapters
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
-from sersl.models.layers import Linear, dropout, standardize
+from sersl.models.heads.category_heads import (
+    AnnotatorsHead,
+    make_category_head,
+    mean_probability,
+    uncertainty,
+)
+from sersl.models.heads.dimension_head import DimensionHead, doubt
 from sersl.models.pooling.pooling import Pooling
 from sersl.models.present import draw_frames
 from sersl.models.transformer import Transformer
-
-# Between the layers of a head, by kind; None: there is one layer only.
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array] | None] = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "tanh": jnp.tanh,
-    "linear": None,
-}
 
 
 class EmotionOutput(NamedTuple):
     """Outputs of a model for a batch, all float32.
 
     Attributes:
-      category: [B, C] logits; C = 0 for a model without categories.
+      category: [B, C] scores, whose softmax is the probability of each category; C = 0 for a model
+        without categories.
       dimensions: [B, D], in 0..1 where `heads.bounded`, in the order of the model's dimensions.
       embedding: [B, E], the pooled vector, input of the heads.
       frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding;
         T = 0 where the pooling gives no vector per frame.
+      by_annotator: [B, A, C] logits of each annotator, or None.
+      evidence: [B, D, 3] of a normal-inverse-gamma distribution of each dimension, or None.
+      shared: [B, U], what the output layer of the first head reads, for other losses.
+      states: [B, T, D'] frames that were pooled, before a projection; None where vectors are kept.
     """
 
     category: jax.Array
     dimensions: jax.Array
     embedding: jax.Array
     frames: jax.Array
+    by_annotator: jax.Array | None = None
+    evidence: jax.Array | None = None
+    shared: jax.Array | None = None
+    states: jax.Array | None = None
 
 
 def probabilities(logits: jax.Array, *, multi: bool) -> jax.Array:
     """Turns logits [..., C] into probabilities: of one category, or of each where several apply."""
     return jax.nn.sigmoid(logits) if multi else jax.nn.softmax(logits, axis=-1)
-
-
-class Head(nnx.Module):
-    """Maps a pooled vector to scores, with dropout before each layer.
-
-    "gelu" standardises the vector and has a hidden layer, "tanh" has a hidden layer (as RoBERTa's
-    head, and audEERING's for dimensions), "linear" is the output layer alone.
-    """
-
-    def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
-        """Makes the head, with output weights of `heads.output_deviation`."""
-        if config.kind not in ACTIVATIONS:
-            raise unknown_name("heads.kind", config.kind, ACTIVATIONS)
-        self.config = config
-        keys = jax.random.split(key)
-        width, axis = num_inputs, None
-        if ACTIVATIONS[config.kind] is not None:
-            self.hidden = Linear(num_inputs, config.hidden, axes=(None, "mlp"), key=keys[0])
-            width, axis = config.hidden, "mlp"
-        self.output = Linear(
-            width,
-            num_outputs,
-            axes=(axis, "classes"),
-            key=keys[1],
-            std=config.output_deviation,
-        )
-
-    def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
-        """Computes [..., num_outputs] from [..., E]; without a key there is no dropout."""
-        keys = (None, None) if key is None else jax.random.split(key)
-        if self.config.kind == "gelu":
-            x = standardize(x)
-        x = dropout(x, self.config.dropout, key=keys[0])
-        activation = ACTIVATIONS[self.config.kind]
-        if activation is None:
-            return self.output(x)
-        return self.output(dropout(activation(self.hidden(x)), self.config.dropout, key=keys[1]))
 
 
 class EmotionModel(nnx.Module):
@@ -137,9 +105,13 @@ class EmotionModel(nnx.Module):
             add_adapters(self.encoder, encoder, adaptation, key=own)
         self.pooling = Pooling(encoder.num_layers, encoder.width, pooling, key=keys[1])
         if num_categories:
-            self.category = Head(self.pooling.num_outputs, num_categories, heads, key=keys[2])
+            self.category = make_category_head(
+                self.pooling.num_outputs, num_categories, heads, key=keys[2]
+            )
         if num_dimensions:
-            self.dimensions = Head(self.pooling.num_outputs, num_dimensions, heads, key=keys[3])
+            self.dimensions = DimensionHead(
+                self.pooling.num_outputs, num_dimensions, heads, key=keys[3]
+            )
 
     def __call__(
         self, waveform: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
@@ -157,11 +129,11 @@ class EmotionModel(nnx.Module):
         encoder_key = None if key is None else jax.random.split(key, 3)[0]
         encoded = self.encoder(waveform, valid, key=encoder_key)
         embedding, local = self.pooling(encoded.hidden_states, encoded.valid)
-        category, dimensions = self._predict(embedding, key)
-        frames = jnp.zeros((len(embedding), 0, self.num_categories))
+        output = self._predict(embedding, key)
         if self.num_categories and local is not None:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
-        return EmotionOutput(category, dimensions, embedding, frames)
+            output = output._replace(frames=frames)
+        return output._replace(states=self.pooling.mix(encoded.hidden_states))
 
     def outputs(self, waveform: jax.Array, valid: jax.Array) -> jax.Array:
         """Computes what the heads need of the encoder, [B, L, F, D], see `Pooling.outputs`.
@@ -187,9 +159,10 @@ class EmotionModel(nnx.Module):
           EmotionOutput without frames, [B, 0, C].
         """
         embedding = self.pooling.of_outputs(outputs, valid_frames(valid))
-        category, dimensions = self._predict(embedding, key)
-        frames = jnp.zeros((len(embedding), 0, self.num_categories))
-        return EmotionOutput(category, dimensions, embedding, frames)
+        output = self._predict(embedding, key)
+        if self.pooling.count_vectors:
+            return output
+        return output._replace(states=self.pooling.mix(jnp.moveaxis(outputs, 1, 0)))
 
     def from_states(
         self,
@@ -213,12 +186,12 @@ class EmotionModel(nnx.Module):
         Returns:
           EmotionOutput without frames, [B, 0, C].
         """
-        embedding, _ = self.pooling(
-            *self.states_of(states, valid, first=first, frame_share=frame_share, key=key)
+        hidden_states, frame_valid = self.states_of(
+            states, valid, first=first, frame_share=frame_share, key=key
         )
-        category, dimensions = self._predict(embedding, key)
-        frames = jnp.zeros((len(embedding), 0, self.num_categories))
-        return EmotionOutput(category, dimensions, embedding, frames)
+        embedding, _ = self.pooling(hidden_states, frame_valid)
+        output = self._predict(embedding, key)
+        return output._replace(states=self.pooling.mix(hidden_states))
 
     def states_of(
         self,
@@ -247,14 +220,40 @@ class EmotionModel(nnx.Module):
         upper = context(kept[-1], frame_valid, first=first, key=layers_key)
         return jnp.concatenate([kept[:-1].astype(upper.dtype), upper]), frame_valid
 
-    def _predict(self, embedding: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Maps [B, E] to (category [B, C], dimensions [B, 3 or 0])."""
+    def uncertainty(self, output: EmotionOutput) -> dict[str, jax.Array]:
+        """Computes how unsure the heads are, where their losses give more than a prediction.
+
+        Args:
+          output: of a call.
+
+        Returns:
+          Name to [B]: vacuity or open_set of categories; to [B, D]: aleatoric and epistemic
+          standard deviation of dimensions.
+        """
+        found: dict[str, jax.Array] = {}
+        if self.num_categories:
+            found |= uncertainty(output.category, self.category.config)
+        if output.evidence is not None:
+            found |= doubt(output.evidence)
+        return found
+
+    def _predict(self, embedding: jax.Array, key: jax.Array | None) -> EmotionOutput:
+        """Maps [B, E] to everything but frames."""
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
         category = dimensions = jnp.zeros((len(embedding), 0))
-        if self.num_categories:
-            category = self.category(embedding, key=keys[1])
+        by_annotator = evidence = None
+        shared = embedding
         if self.num_dimensions:
-            dimensions = self.dimensions(embedding, key=keys[2])
-            if self.dimensions.config.bounded:
-                dimensions = jax.nn.sigmoid(dimensions)
-        return category, dimensions
+            shared = self.dimensions.units(embedding, key=keys[2])
+            dimensions, evidence = self.dimensions.both(embedding, key=keys[2])
+        if self.num_categories:
+            shared = self.category.units(embedding, key=keys[1])
+            if isinstance(self.category, AnnotatorsHead):
+                by_annotator = self.category.each(embedding, key=keys[1])
+                category = mean_probability(by_annotator)
+            else:
+                category = self.category(embedding, key=keys[1])
+        frames = jnp.zeros((len(embedding), 0, self.num_categories))
+        return EmotionOutput(
+            category, dimensions, embedding, frames, by_annotator, evidence, shared
+        )

@@ -1,6 +1,7 @@
 """Supervised losses of fine-tuning: categories by cross-entropy, dimensions by concordance."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,25 +42,67 @@ def cross_entropy(
       rows with a category, of equal weight).
     """
     logits = at_least_float32(logits)
-    known = category >= 0
-    num_categories = logits.shape[-1]
-    label = jnp.where(known, category, 0)
-    labels = jax.nn.one_hot(label, num_categories, dtype=logits.dtype)
-    labelled = known
+    wanted = category_targets(
+        category,
+        logits.shape[-1],
+        probabilities=probabilities,
+        class_weights=class_weights,
+        dtype=logits.dtype,
+    )
+    losses = -(wanted.smoothed(label_smoothing) * jax.nn.log_softmax(logits)).sum(-1)
+    mean = Mean.of(losses, wanted.weights)
+    return mean.value(empty=0.0), {
+        "category_loss": mean,
+        "category_accuracy": Mean.of(logits.argmax(-1) == category, category >= 0),
+    }
+
+
+class CategoryTargets(NamedTuple):
+    """What is wanted of each row.
+
+    Attributes:
+      shares: float [B, C], of the categories; rows without a label are those of the first category.
+      weights: float [B], 0 without a label.
+    """
+
+    shares: jax.Array
+    weights: jax.Array
+
+    def smoothed(self, share: float) -> jax.Array:
+        """Spreads a share of every target over all categories: [B, C]."""
+        return (1.0 - share) * self.shares + share / self.shares.shape[-1]
+
+
+def category_targets(
+    category: jax.Array,
+    num_categories: int,
+    *,
+    probabilities: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    dtype: jnp.dtype | type = jnp.float32,
+) -> CategoryTargets:
+    """Turns categories, or the shares of votes where they are known, into targets and weights.
+
+    Args:
+      category: int32 [B]; -1 none.
+      num_categories: C.
+      probabilities: float [B, C], before the category; NaN none. None: only categories.
+      class_weights: float [C]; None: all 1.
+      dtype: of the result.
+
+    Returns:
+      The targets; a row weighs sum_c y_c w_c.
+    """
+    labelled = category >= 0
+    labels = jax.nn.one_hot(jnp.where(labelled, category, 0), num_categories, dtype=dtype)
     if probabilities is not None:
         voted = ~jnp.isnan(probabilities[:, 0])
         labels = jnp.where(voted[:, None], jnp.nan_to_num(probabilities), labels)
-        labelled = known | voted
-    target = (1.0 - label_smoothing) * labels + label_smoothing / num_categories
-    losses = -(target * jax.nn.log_softmax(logits)).sum(-1)
-    weights = labelled.astype(logits.dtype)
+        labelled = labelled | voted
+    weights = labelled.astype(dtype)
     if class_weights is not None:
         weights = weights * (labels * jnp.asarray(class_weights)).sum(-1)
-    mean = Mean.of(losses, weights)
-    return mean.value(empty=0.0), {
-        "category_loss": mean,
-        "category_accuracy": Mean.of(logits.argmax(-1) == label, known),
-    }
+    return CategoryTargets(labels, weights)
 
 
 def concordance(

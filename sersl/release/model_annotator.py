@@ -142,8 +142,6 @@ def _apply(
         if local is None:
             raise ValueError("the pooling gives no values per frame")
         scores = model.dimensions(local)
-        if model.dimensions.config.bounded:
-            scores = jax.nn.sigmoid(scores)
         return jnp.clip(scores[..., at].astype(jnp.float32), 0.0, 1.0)
     logits = model(waveform, valid).frames.astype(jnp.float32)
     share = jax.nn.softmax(logits, axis=-1)

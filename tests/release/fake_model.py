@@ -34,6 +34,7 @@ def make_config(
     normalize="fixed",
     head="gelu",
     projection=0,
+    heads=None,
 ):
     return schema.FinetuneConfig(
         name="fake",
@@ -42,7 +43,7 @@ def make_config(
         ),
         frontend=schema.FrontendConfig(num_mels=40, normalize=normalize),
         pooling=schema.PoolingConfig(kind=kind, layers=layers, hidden=8, projection=projection),
-        heads=schema.HeadsConfig(kind=head, hidden=16),
+        heads=schema.HeadsConfig(kind=head, hidden=16, **(heads or {})),
     )
 
 

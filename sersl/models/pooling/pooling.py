@@ -124,7 +124,7 @@ class Pooling(nnx.Module):
         if self._layers_first:
             whole = self.of_outputs(self.outputs(hidden_states, valid), valid)
             return whole, self._local_by_layer(hidden_states, valid)
-        x = self._mix(hidden_states)
+        x = self.mix(hidden_states)
         if self.config.projection:
             x = self.projection(x)
         if self._kind.statistic == "correlation":
@@ -182,6 +182,15 @@ class Pooling(nnx.Module):
             outputs = self.projection(outputs)
         return outputs.reshape(len(outputs), -1)
 
+    def mix(self, hidden_states: jax.Array) -> jax.Array:
+        """Mixes the layers [L', B, T, D] to float32 [B, T, D]; of layers="all" by their mean."""
+        if self.config.layers == "last":
+            return hidden_states[-1].astype(jnp.float32)
+        states = self._standardized(hidden_states)
+        if self.config.layers == "all":
+            return states.mean(0)
+        return jnp.einsum("l,lbtd->btd", self._layer_shares(), states)
+
     @property
     def count_vectors(self) -> int:
         """Number of vectors that `outputs` gives of each layer; 0: one for each frame."""
@@ -194,12 +203,6 @@ class Pooling(nnx.Module):
     @property
     def _layers_first(self) -> bool:
         return self.count_vectors > 0 and not self.config.projection
-
-    def _mix(self, hidden_states):
-        if self.config.layers == "last":
-            return hidden_states[-1].astype(jnp.float32)
-        states = self._standardized(hidden_states)
-        return jnp.einsum("l,lbtd->btd", self._layer_shares(), states)
 
     def _layer_shares(self):
         if self.config.layers == "last":

@@ -4,24 +4,24 @@ The graph contains everything, from the normalization of the waveform on. Inputs
 [batch, samples] at 16 kHz, and `num_samples` [batch], the real ones of each row (at least 400),
 so that rows of different lengths can be padded into one batch without changing an answer. Outputs:
 `category` [batch, C], probabilities in the order of `categories` in sersl.json; `dimensions`
-[batch, D] in the order of `dimensions`; `embedding` [batch, E]. An encoder alone gives the mean of
-its last layer as embedding, and nothing else. The metadata of the file has `categories`,
-`dimensions` and `labels` of sersl.json as JSON.
+[batch, D] in the order of `dimensions`; `embedding` [batch, E]; with some losses also `vacuity` or
+`open_set` [batch], `aleatoric` and `epistemic` [batch, D]. An encoder alone gives the mean of its
+last layer as embedding, and nothing else. The metadata of the file has `categories`, `dimensions`
+and `labels` of sersl.json as JSON.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from sersl.config.schema import HeadsConfig
 from sersl.core.errors import UserError
 from sersl.core.files import whole_folder
 from sersl.release.folder import ReleasedModel
 from sersl.release.onnx.encoder_graph import hidden_states_of
 from sersl.release.onnx.frontend_graphs import frames_of
-from sersl.release.onnx.graph import Graph, Params, implemented
+from sersl.release.onnx.graph import Graph
+from sersl.release.onnx.head_graphs import add_categories, add_dimensions
 from sersl.release.onnx.pooling_graphs import mean_of_valid, pooled
 
 FILE = "model.onnx"
@@ -63,16 +63,12 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         width = architecture.encoder.width
         embedding = pooled(graph, states, frames.valid, pooling, pool_params, width)
         if architecture.categories:
-            logits = _head(graph, embedding, heads, params["category"])
-            scores = graph.op("Sigmoid", logits)
-            if not architecture.multi:
-                scores = graph.op("Softmax", logits, axis=-1)
-            graph.output("category", scores, ("batch", len(architecture.categories)))
+            num = len(architecture.categories)
+            multi = architecture.multi
+            add_categories(graph, embedding, heads, params["category"], num, multi=multi)
         if architecture.dimensions:
-            values = _head(graph, embedding, heads, params["dimensions"])
-            if heads.bounded:
-                values = graph.op("Sigmoid", values)
-            graph.output("dimensions", values, ("batch", len(architecture.dimensions)))
+            num = len(architecture.dimensions)
+            add_dimensions(graph, embedding, heads, params["dimensions"], num)
         graph.output("embedding", embedding, ("batch", "width"))
     folder = Path(folder)
     foreign = [path.name for path in folder.glob("*") if not path.name.startswith(FILE)]
@@ -89,28 +85,3 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
             },
         )
     return folder / FILE
-
-
-def _head(graph: Graph, x: str, config: HeadsConfig, params: Params) -> str:
-    hidden = implemented("heads.kind", config.kind, HEADS)
-    return graph.linear(hidden(graph, x, params), params["output"])
-
-
-def _gelu_hidden(graph: Graph, x: str, params: Params) -> str:
-    x = graph.standardize(x, params["hidden"]["kernel"].shape[0])
-    return graph.gelu(graph.linear(x, params["hidden"]))
-
-
-def _tanh_hidden(graph: Graph, x: str, params: Params) -> str:
-    return graph.op("Tanh", graph.linear(x, params["hidden"]))
-
-
-def _no_hidden(graph: Graph, x: str, params: Params) -> str:
-    return x
-
-
-HEADS: dict[str, Callable[[Graph, str, Params], str]] = {
-    "gelu": _gelu_hidden,
-    "tanh": _tanh_hidden,
-    "linear": _no_hidden,
-}

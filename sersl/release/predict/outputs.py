@@ -8,10 +8,15 @@ from types import MappingProxyType
 import numpy as np
 
 from sersl.audio.source import IN_MEMORY, display_name
+from sersl.config.schema import HeadsConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
+from sersl.models.heads.category_heads import UNCERTAINTY_OF
+from sersl.models.heads.dimension_head import DIMENSION_HEADS
 from sersl.release.predict.windows import MIN_SECONDS, Source, Window
 
+# What the heads of some losses give beside scores: of an utterance, and of each dimension.
+UNCERTAINTY = ("vacuity", "open_set", "aleatoric", "epistemic")
 OK, SILENT, TOO_SHORT, UNREADABLE = "ok", "silent", "too_short", "unreadable"
 
 
@@ -26,6 +31,9 @@ class Scores:
       category: {name: probability}; empty when silent or without categories.
       dimensions: {name: 0..1}; empty when silent or without dimensions.
       embedding: float32 [E]; [0] when silent.
+      uncertainty: {name: value} of losses that give more than a prediction: vacuity or open_set,
+        0..1, and of dimensions <name>_aleatoric and <name>_epistemic, standard deviations.
+      unknown: whether open_set is above `heads.open_set_threshold`: no category is near.
       frames: {name: float32 [T]} probabilities 50 times a second and "time", seconds of the
         frames' centres; None unless asked for.
       thresholds: {name: probability from which it applies} where several may; {} where one does.
@@ -37,6 +45,8 @@ class Scores:
     category: dict[str, float] = field(default_factory=dict)
     dimensions: dict[str, float] = field(default_factory=dict)
     embedding: np.ndarray
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    unknown: bool = False
     frames: dict[str, np.ndarray] | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
@@ -47,7 +57,9 @@ class Scores:
 
     @property
     def best(self) -> str:
-        """The most probable category, or all that apply joined by ";"; "" where there is none."""
+        """The most probable category, "unknown", or all that apply joined by ";"; "" for none."""
+        if self.unknown:
+            return "unknown"
         if self.thresholds:
             return ";".join(self.applies)
         return max(self.category, key=self.category.__getitem__, default="")
@@ -125,16 +137,18 @@ class Recording:
         categories: Sequence[str],
         dimensions: Sequence[str],
         thresholds: Mapping[str, float] = MappingProxyType({}),
+        open_set_threshold: float = 1.0,
     ) -> None:
         """Keeps the output of the network for a window.
 
         Args:
           window: one that `take` returned.
-          output: "category" [C] and "dimensions" [D] scores, "embedding" [E], and "frames" [T, C]
-            if asked for, padding included.
+          output: "category" [C] and "dimensions" [D] scores, "embedding" [E], "frames" [T, C] if
+            asked for, padding included, and any of `UNCERTAINTY`.
           categories: C names.
           dimensions: D names.
           thresholds: of the categories, where several may apply.
+          open_set_threshold: above which no category is near.
         """
         frames = None
         if "frames" in output:
@@ -144,10 +158,13 @@ class Recording:
             frames = {"time": (centres / lengths.SAMPLE_RATE).astype(np.float32)}
             frames.update({name: values[:, i] for i, name in enumerate(categories)})
         start, end = _times(window)
+        uncertainty = _named(output, dimensions)
         self._done[window.start] = Scores(
             start=start,
             end=end,
             status=OK,
+            uncertainty=uncertainty,
+            unknown=uncertainty.get("open_set", 0.0) > open_set_threshold,
             category=dict(zip(categories, output["category"].tolist(), strict=True)),
             dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
             embedding=output["embedding"],
@@ -207,10 +224,39 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
         dimensions={
             name: float(mean(r.dimensions[name] for r in rows)) for name in rows[0].dimensions
         },
+        uncertainty={
+            name: float(mean(r.uncertainty[name] for r in rows)) for name in rows[0].uncertainty
+        },
+        # Where most of the time is near no category.
+        unknown=bool(mean(float(r.unknown) for r in rows) > 0.5),
         embedding=mean(row.embedding for row in rows).astype(np.float32),
         frames=frames,
         thresholds=rows[0].thresholds,
     )
+
+
+def uncertainty_names(
+    heads: HeadsConfig, categories: Sequence[str], dimensions: Sequence[str]
+) -> tuple[str, ...]:
+    """Names what a model with these heads gives beside scores."""
+    names = []
+    if categories and heads.category_loss in UNCERTAINTY_OF:
+        names.append(UNCERTAINTY_OF[heads.category_loss])
+    if dimensions and DIMENSION_HEADS[heads.dimensions_loss]:
+        names += [f"{name}_{kind}" for kind in UNCERTAINTY[2:] for name in dimensions]
+    return tuple(names)
+
+
+def _named(output: Mapping[str, np.ndarray], dimensions: Sequence[str]) -> dict[str, float]:
+    """Names what a model gives beside scores; what dimensions have, after each of them."""
+    found = {}
+    for kind in UNCERTAINTY:
+        if kind in output and np.ndim(output[kind]):
+            for name, value in zip(dimensions, output[kind].tolist(), strict=True):
+                found[f"{name}_{kind}"] = value
+        elif kind in output:
+            found[kind] = float(output[kind])
+    return found
 
 
 def source_name(source: Source) -> str:

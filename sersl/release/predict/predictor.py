@@ -16,7 +16,14 @@ from sersl.core.errors import UserError
 from sersl.models.emotion_model import probabilities
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
-from sersl.release.predict.outputs import SILENT, TOO_SHORT, Answer, Recording, Scores
+from sersl.release.predict.outputs import (
+    SILENT,
+    TOO_SHORT,
+    Answer,
+    Recording,
+    Scores,
+    uncertainty_names,
+)
 from sersl.release.predict.padding import fixed_length, padded_batch
 from sersl.release.predict.windows import Source, check_window, windows
 
@@ -75,6 +82,11 @@ class Model:
         self.num_layers = released.architecture.encoder.num_layers
         self.has_heads = released.architecture.heads is not None
         pooling = released.architecture.pooling
+        heads = released.architecture.heads
+        self.uncertainty: tuple[str, ...] = ()
+        if heads is not None:
+            self.uncertainty = uncertainty_names(heads, self.categories, self.dimensions)
+        self._threshold = 1.0 if heads is None else heads.open_set_threshold
         self._gives_frames = pooling is not None and gives_frames(pooling)
         params = released.params if self.has_heads else released.params["encoder"]
         self._graph = nnx.graphdef(released.architecture.for_this_machine().build())
@@ -105,7 +117,8 @@ class Model:
 
         Returns:
           {"status", "start", "end", "category": {name: probability}, "dimensions": {name: 0..1},
-          "embedding": float32 [E]} and "frames": {"time": [T], name: [T]} if asked for; with a
+          "embedding": float32 [E], "uncertainty": {name: value} of losses that give it, "unknown":
+          whether no category is near} and "frames": {"time": [T], name: [T]} if asked for; with a
           window a list of these; for a list of sources a list of either. Where several categories
           may apply, "applies" names those that do (`labels.thresholds`). `labels.scales` has the
           scales of the ratings that 0..1 stand for.
@@ -283,17 +296,20 @@ class Model:
                     categories=self.categories,
                     dimensions=self.dimensions,
                     thresholds=self.labels.thresholds,
+                    open_set_threshold=self._threshold,
                 )
             pending = pending[len(same) :]
 
     def _forward(
         self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
     ) -> dict[str, jax.Array]:
-        output = nnx.merge(self._graph, nnx.State(params))(waveform, valid)
+        model = nnx.merge(self._graph, nnx.State(params))
+        output = model(waveform, valid)
         result = {
             "category": probabilities(output.category, multi=self.labels.multi),
             "dimensions": output.dimensions,
             "embedding": output.embedding,
+            **model.uncertainty(output),
         }
         # What is not returned is not computed.
         return (

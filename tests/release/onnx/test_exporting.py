@@ -84,6 +84,24 @@ def test_onnx_when_the_model_has_heads_then_equal_at_three_lengths(tmp_path, opt
     assert worst < MOST
 
 
+@pytest.mark.parametrize(
+    ("heads", "others"),
+    [
+        ({"category_loss": "evidential", "dimensions_loss": "evidential"}, ["vacuity"]),
+        ({"category_loss": "prototypes", "prototype_width": 6}, ["open_set"]),
+        ({"category_loss": "ordinal"}, []),
+        ({"category_loss": "annotators", "annotators": ("ann", "ben")}, []),
+    ],
+    ids=str,
+)
+def test_onnx_when_a_loss_needs_another_head_then_equal_at_three_lengths(tmp_path, heads, others):
+    folder = fake_model.write_fake(tmp_path / "model", kind="mean", head="tanh", heads=heads)
+    names, worst = compare(folder, write_onnx(read_model(folder), tmp_path / "onnx"))
+    evidence = ["aleatoric", "epistemic"] if "dimensions_loss" in heads else []
+    assert names == ["category", *others, "dimensions", *evidence, "embedding"]
+    assert worst < MOST
+
+
 def test_onnx_when_the_model_is_an_encoder_then_it_embeds(tmp_path):
     folder = fake_model.write_fake_encoder(tmp_path / "model")
     names, worst = compare(folder, write_onnx(read_model(folder), tmp_path / "onnx"))
@@ -108,6 +126,8 @@ KINDS = [
     ("pooling", "kind"),
     ("pooling", "layers"),
     ("heads", "kind"),
+    ("heads", "category_loss"),
+    ("heads", "dimensions_loss"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Losses of fine-tuning beside cross-entropy and concordance."""
