@@ -118,6 +118,12 @@ def _export_model(
     refuse_seeds(workdir)
     config = load_json(FinetuneConfig, workdir / "config.json")
     check_files(workdir)
+    if config.domain.normalize != "none":
+        raise UserError(
+            f"{workdir} standardizes outputs per {config.domain.normalize} "
+            f"(domain.normalize={config.domain.normalize!r}), for which a model of single "
+            "recordings has no numbers: train with domain.normalize='none' to export"
+        )
     trained = read_trained(workdir)
     folder = workdir / "folds" / check_name(fold, what="--fold")
     if not folder.is_dir():

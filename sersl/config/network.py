@@ -193,7 +193,7 @@ class HeadsConfig(Settings):
     category_loss: str = setting(
         "cross_entropy",
         "cross_entropy, focal, votes (KL to shares of raters' votes), annotators (an output for "
-        "each), evidential (Dirichlet), prototypes, or ordinal (order of categories).",
+        "each), evidential (Dirichlet), prototypes, or ordinal (labels.categories in order).",
     )
     category_weight: float = setting(1.0, "Weight of the loss of categories.", at_least=0)
     label_smoothing: float = setting(
@@ -228,7 +228,6 @@ class HeadsConfig(Settings):
         at_least=0,
         at_most=1,
     )
-    order: tuple[str, ...] = setting((), "ordinal: the categories from lowest to highest.")
     annotators: tuple[str, ...] = setting(
         (),
         "annotators: their names; empty: all who labelled annotator_labels utterances on the "

@@ -8,6 +8,7 @@ choice is declared with its setting, see `sersl.config.setting`.
 from dataclasses import dataclass, field
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.auxiliary import DomainConfig, TasksConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.config.objectives import ObjectivesConfig
@@ -112,6 +113,11 @@ class LabelsConfig(Settings):
         True, "Also predict the dimensions that the corpora have, such as arousal."
     )
     without_dimensions: tuple[str, ...] = setting((), "Names of dimensions that are not predicted.")
+    anchored: bool = setting(
+        False,
+        "Also predict arousal_from_category and valence_from_category, the positions of the "
+        "categories on the plane (docs/heads.md), learned from categories alone.",
+    )
     soft: bool = setting(
         False, "Train on the distribution of the raters' votes where an utterance has votes."
     )
@@ -193,6 +199,8 @@ class FinetuneConfig(Settings):
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    domain: DomainConfig = field(default_factory=DomainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     distortion: DistortionConfig = field(default_factory=DistortionConfig)
     combine: CombineConfig = field(default_factory=CombineConfig)

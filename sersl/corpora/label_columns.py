@@ -13,6 +13,7 @@ import numpy as np
 
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json
+from sersl.corpora.anchors import ANCHORED, anchored
 from sersl.corpora.index import INDEX_FILE, CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, LabelView, order_dimensions
 from sersl.corpora.ratings import ANNOTATORS
@@ -91,10 +92,13 @@ def rated_dimensions(index: CorpusIndex) -> tuple[str, ...]:
 def ratings(index: CorpusIndex, names: Sequence[str]) -> np.ndarray:
     """Reads dimensions: float64 [n, D] in 0..1, in the order of `names`; NaN where not rated."""
     found = np.full((len(index), len(names)), np.nan)
-    own = _objects(index, "dimensions") if set(names) - set(DIMENSIONS) else []
+    own = _objects(index, "dimensions") if set(names) - {*DIMENSIONS, *ANCHORED} else []
     for place, name in enumerate(names):
         if name in DIMENSIONS:
             found[:, place] = index.column(name)
+            continue
+        if name in ANCHORED:
+            found[:, place] = anchored(words(index), name)
             continue
         for row, given in enumerate(own):
             if name in given:

@@ -19,6 +19,8 @@ from sersl.corpora.sidecar import RECORDS_FILE, read_sidecar
 from sersl.data.batch import OutputShape
 
 OUTPUT_DTYPE = np.dtype("<f2")
+_MIN_DEVIATION = 1e-3  # what changes less is hardly more than the rounding of float16
+_LARGEST = 6e4  # a little less than the largest float16
 
 
 class OutputReader:
@@ -50,6 +52,8 @@ class OutputReader:
         self.shape = OutputShape(**expected["shape"])
         self._records: ArrayRecordDataSource | None = None
         self._lock = threading.Lock()
+        # int [n] group of each row; mean and deviation of each group, float32 [G, L, F, D].
+        self._groups: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def __getstate__(self):
         left_out = ("_lock", "_records")
@@ -78,12 +82,45 @@ class OutputReader:
                 if self._records is None:
                     self._records = ArrayRecordDataSource(str(self._folder / RECORDS_FILE))
             content = np.frombuffer(self._records[int(row)], OUTPUT_DTYPE)
-            return content.reshape(self.shape.of(frames))
+            found = content.reshape(self.shape.of(frames))
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise UserError(
                 f"{self._what()} in {self._folder} cannot be read ({first_line(error)}): "
                 f"{self._remedy()}"
             ) from error
+        if self._groups is None:
+            return found
+        group, mean, deviation = self._groups
+        own = (found - mean[group[row]]) / deviation[group[row]]
+        return np.clip(own, -_LARGEST, _LARGEST).astype(OUTPUT_DTYPE)
+
+    def standardize(self, group: np.ndarray) -> None:
+        """Standardizes what is read from now on by all utterances of the same group.
+
+        Each number by its mean and deviation over the utterances, or, where every frame is kept,
+        over their frames.
+
+        Args:
+          group: int [n] of the corpus's rows, from 0.
+
+        Raises:
+          UserError: outputs cannot be read.
+        """
+        num = int(group.max()) + 1
+        shape = (num, self.shape.layers, self.shape.vectors or 1, self.shape.width)
+        count, total, squares = np.zeros(num), np.zeros(shape), np.zeros(shape)
+        for row, own in enumerate(group.tolist()):
+            values = self.read(row).astype(np.float64)
+            # One vector of each kind, or frames of one kind.
+            values = values[:, None] if self.shape.vectors else values[:, :, None]
+            count[own] += values.shape[1]
+            total[own] += values.sum(1)
+            squares[own] += np.square(values).sum(1)
+        count = np.maximum(count, 1)[:, None, None, None]
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+        deviation = np.maximum(deviation, _MIN_DEVIATION).astype(np.float32)
+        self._groups = (group, mean.astype(np.float32), deviation)
 
     def _what(self) -> str:
         return f"encoder outputs of corpus {self._index.corpus!r}"

@@ -1,33 +1,31 @@
 """The batches that every fold of a fine-tuning run trains on."""
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
-from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.buckets import Bucket
 from sersl.data.references import split_rows
-from sersl.finetuning.targets import Targets
 
 
 def plan_folds(
-    config: FinetuneConfig, lengths: list[np.ndarray], targets: Targets, folds: list[Fold]
+    config: FinetuneConfig, lengths: list[np.ndarray], rows_of: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
     """Plans the batches of every fold, in the same shapes, so that one compiled step serves all.
 
     Args:
       config: data and seed.
       lengths: int [n], samples of the utterances of each corpus.
-      targets: which utterances have labels.
-      folds: of the run.
+      rows_of: fold to int64 [m], utterances of the indexes one after the other to train on.
 
     Returns:
       ({fold: plan}, batch shapes); a corpus that a fold does not train on has no rows in its plan.
     """
     counts = [len(own) for own in lengths]
-    train = {fold.name: split_rows(targets.labelled(fold.train), counts) for fold in folds}
+    train = {name: split_rows(own, counts) for name, own in rows_of.items()}
     rows = [
         np.arange(count) if any(len(own[number]) for own in train.values()) else np.zeros(0, int)
         for number, count in enumerate(counts)

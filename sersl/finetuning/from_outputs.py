@@ -15,6 +15,7 @@ from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.kept_outputs import OutputStore
+from sersl.models.pooling.pooling import KINDS
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.state import TrainState
@@ -51,6 +52,11 @@ def choose_store(
         whole = frozen == num_layers
         reason = why_not(config, sources, weights, whole=whole)
         if reason is None and weights is not None:
+            if not whole and config.domain.normalize != "none":
+                raise UserError(
+                    "domain.normalize standardizes the outputs of an encoder, and its upper layers "
+                    "train: set it to 'none', or freeze the whole encoder"
+                )
             if whole:
                 check_lower_layers(config.adaptation, without="the whole encoder is frozen")
             return OutputStore(config, weights, num_frozen=None if whole else frozen)
@@ -61,6 +67,11 @@ def choose_store(
         raise UserError(
             "pooling.standardize_outputs needs the kept outputs of a frozen encoder, and there are "
             f"none ({reason}): set it to False, or use configs/finetune/frozen.py with init_from"
+        )
+    if config.domain.normalize != "none":
+        raise UserError(
+            "domain.normalize needs the kept outputs of a frozen encoder, and there are none "
+            f"({reason}): set it to 'none', or use configs/finetune/frozen.py with init_from"
         )
     return None
 
@@ -107,6 +118,8 @@ def why_not(
         return "its weights are random"
     if not whole and config.frontend.kind == "whisper" and config.frontend.window_seconds:
         return "its layers attend to the silence of the window (frontend.window_seconds)"
+    if config.tasks.transcript_weight and KINDS[config.pooling.kind].weights == "equal":
+        return f"tasks.transcript_weight needs frames, and pooling.kind={config.pooling.kind} none"
     for name, value, plain in (
         ("augment", config.augment, AugmentConfig()),
         ("distortion", config.distortion, DistortionConfig()),
@@ -124,6 +137,27 @@ def why_not(
         )
     remote = [source.index.corpus for source in sources if source.index.remote]
     return f"corpus {remote[0]} is in a bucket" if remote else None
+
+
+def standardize_groups(sources: Sequence[CorpusSource], by: str) -> None:
+    """Standardizes the open outputs by speaker, or by corpus.
+
+    Raises:
+      UserError: an utterance has no speaker.
+    """
+    for source in sources:
+        speakers = source.index.column("speaker")
+        if by == "speaker" and (speakers == "").any():
+            raise UserError(
+                f"domain.normalize='speaker' needs the speaker of every utterance, and corpus "
+                f"{source.index.corpus!r} has some without: set it to 'corpus', or prepare the "
+                "corpus with a column speaker"
+            )
+        group = np.unique(speakers, return_inverse=True)[1]
+        if by == "corpus":
+            group = np.zeros(len(source), int)
+        assert source.outputs is not None
+        source.outputs.standardize(group.reshape(-1))
 
 
 def with_moments(state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> TrainState:

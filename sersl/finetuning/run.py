@@ -20,6 +20,7 @@ from sersl.finetuning.folds import (
     write_folds,
 )
 from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
+from sersl.finetuning.loss_checks import marked, settle
 from sersl.finetuning.targets import Targets, choose_targets, describe_targets
 from sersl.finetuning.trainer import Trainer
 from sersl.parallel.distributed import is_first_process
@@ -123,12 +124,12 @@ def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
     if weights is not None:
         notes = describe_sizes(config, weights)
         config = with_sizes(config, weights)
-    config = dataclasses.replace(config, labels=with_pairs(config.labels))
+    config = settle(dataclasses.replace(config, labels=with_pairs(config.labels)))
     sources = open_sources(config.data)
     indexes = [source.index for source in sources]
     view = choose_view(config.labels, indexes)
     notes = [*notes, *unused_words(config, indexes)]
-    folds = choose_folds(config, sources, view)
+    folds = marked(config, choose_folds(config, sources, view))
     view = of_protocol(view, config, indexes, folds)
     if weights is not None:
         allow = config.protocol.allow_speaker_overlap

@@ -8,6 +8,7 @@ import numpy as np
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora import label_columns
+from sersl.corpora.anchors import ANCHORED, ANCHORS
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, LabelView, order_dimensions
 from sersl.corpora.protocols.protocol import Fold
@@ -18,6 +19,7 @@ from sersl.eval.metrics import is_measurable
 
 # A concordance needs two labels.
 _FEWEST_RATINGS = 2
+_MOST_WEIGHT = 100.0  # of a label that applies, where several may; rarer ones get no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,22 @@ class Targets:
         category = self.category[rows]
         return np.bincount(category[category >= 0], minlength=len(self.view.names))
 
+    def class_weights(self, rows: np.ndarray) -> np.ndarray:
+        """Weighs the classes by their inverse frequency among int64 [m] rows: float32 [C].
+
+        n / (C n_c) of one category; where several may apply, those rows to which a class does not
+        apply over those to which it does, 0.01 to 100.
+        """
+        counts = self.class_counts(rows)
+        if not len(counts):
+            return np.ones(0, np.float32)
+        if self.view.multi:
+            known = int(self.classified[rows].sum())
+            ratio = (known - counts) / np.maximum(counts, 1)
+            return np.clip(ratio, 1 / _MOST_WEIGHT, _MOST_WEIGHT).astype(np.float32)
+        # A class that is not there has no rows to weigh.
+        return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+
     def untrained_classes(self, fold: Fold) -> list[str]:
         """Names the classes of which a fold has nothing to train on."""
         if self.voted.any():
@@ -120,6 +138,8 @@ def choose_targets(
         category = np.full(len(category), -1, np.int32)
     found = [label_columns.rated_dimensions(index) for index in indexes]
     rated = order_dimensions(name for names in found for name in names)
+    if config.labels.anchored:
+        rated = (*rated, *ANCHORED)
     ratings = np.concatenate([label_columns.ratings(index, rated) for index in indexes])
     lengths = np.concatenate([source.num_samples for source in sources])
     long_enough = lengths >= shortest_trained(config.data)
@@ -155,6 +175,11 @@ def _dimensions(
     if not config.labels.dimensions or not rated:
         return ()
     fewest = np.min([known[fold.train].sum(0) for fold in folds], axis=0)
+    if config.labels.anchored and any(fewest[[rated.index(name) for name in ANCHORED]] < 2):
+        raise UserError(
+            "labels.anchored needs at least two utterances of categories with anchors "
+            f"({', '.join(ANCHORS)}) on the training side of every fold: set it to False"
+        )
     enough = zip(rated, fewest >= _FEWEST_RATINGS, strict=True)
     return tuple(name for name, there in enough if there and name not in left_out)
 

@@ -12,13 +12,36 @@ from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
 from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
+from sersl.finetuning.beside import (
+    CLASS_TASKS,
+    Rows,
+    Term,
+    terms_beside,
+    total_loss,
+    weighted_losses,
+)
+from sersl.finetuning.loss_checks import check_losses
 from sersl.models.combine import combine_rows
 from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
+from sersl.models.frontend import valid_frames
+from sersl.models.heads.training_heads import TrainingHeads, shared_width
 from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean, any_counted
-from sersl.objectives.supervised import concordance, cross_entropy
+from sersl.objectives.supervision.category_losses import (
+    CATEGORY_LOSSES,
+    CategoryLabels,
+    CategoryScores,
+)
+from sersl.objectives.supervision.dimension_losses import DIMENSION_LOSSES, DimensionScores
+from sersl.objectives.supervision.domain_shift import Sides
 from sersl.parallel.random import fold, run_key
 from sersl.training.task import Schedule, StepContext
+
+# Labels of a batch, which rows of the test side must not show.
+LABELS = (
+    *("category", "category_probabilities", "categories", "dimensions", "annotators"),
+    *(*CLASS_TASKS, "transcript"),
+)
 
 
 class FinetuneTask:
@@ -43,6 +66,7 @@ class FinetuneTask:
         multi: bool = False,
         stored: bool = False,
         first_layer: int | None = None,
+        other_sizes: Mapping[str, int] = MappingProxyType({}),
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -54,6 +78,7 @@ class FinetuneTask:
           stored: whether batches hold kept outputs of the encoder, or of its lower layers.
           first_layer: index of the first layer that trains, where batches hold the kept output of
             the layers below; None: the whole encoder is kept, or none of it.
+          other_sizes: outputs of each head that only training needs, by name.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -61,6 +86,8 @@ class FinetuneTask:
         self.config = config
         self.stored = stored
         self.first_layer = first_layer
+        self._other_sizes = dict(other_sizes)
+        check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()
         if num_categories:
             needs |= {CATEGORIES} if multi else {VOTES} if config.labels.soft else set()
@@ -79,7 +106,7 @@ class FinetuneTask:
     def make_model(self) -> EmotionModel:
         """Makes the model with the initial weights of the run's seed."""
         config = self.config
-        return EmotionModel(
+        model = EmotionModel(
             config.frontend,
             config.encoder,
             config.pooling,
@@ -90,6 +117,22 @@ class FinetuneTask:
             augment=None if config.augment == AugmentConfig() else config.augment,
             adaptation=config.adaptation,
         )
+        losses: list[str] = []
+        if config.tasks.weighting == "uncertainty":
+            losses = weighted_losses(
+                config, categories=self.num_categories > 0, dimensions=bool(self.dimensions)
+            )
+        if self._other_sizes or losses:
+            head = model.category if self.num_categories else model.dimensions
+            frames = config.encoder.width
+            model.training_heads = TrainingHeads(
+                self._other_sizes,
+                shared_width=shared_width(head, model.pooling.num_outputs),
+                frame_width=frames,
+                losses=losses,
+                key=run_key(config.train.seed, "training_heads"),
+            )
+        return model
 
     def mix_rows(self, batch: dict[str, jax.Array], key: jax.Array) -> dict[str, jax.Array]:
         """Combines rows of the global batch [B, ...] by copy-paste and mixup."""
@@ -105,51 +148,104 @@ class FinetuneTask:
     def loss(
         self, params: dict[str, Any], batch: dict[str, jax.Array], context: StepContext
     ) -> tuple[jax.Array, dict[str, Mean]]:
-        """Computes the losses of categories and dimensions on one global batch.
+        """Computes the losses of categories, dimensions and others on one global batch.
 
-        Each is over the rows with such a label: cross-entropy, or binary cross-entropy where
-        several categories may apply, and concordance.
+        Each is over the rows with such a label. Rows of the test side, which a run with
+        `domain.kind` also reads, have no labels here.
 
         Args:
           params: of the model.
           batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
-            dimensions [B, D], and with labels.soft category_probabilities [B, C], or, where
-            several may apply, categories [B, C]; after `mix_rows`.
-          context: with constants {"class_weights": float32 [C]}.
+            dimensions [B, D], utterance_index [B], and with labels.soft category_probabilities
+            [B, C], or, where several may apply, categories [B, C]; after `mix_rows`.
+          context: with constants class_weights, float32 [C], and the tables of
+            `sersl.finetuning.other_labels`.
 
         Returns:
           (loss, 0 where no row has a label; every term as a Mean, and "loss", which is empty then).
         """
-        heads = self.config.heads
+        config = self.config
         model = nnx.merge(self.graph, nnx.State(params))
-        combined = self.config.combine != CombineConfig()
         output = self._run(model, batch, key=context.key)
-        total = jnp.float32(0.0)
-        metrics: dict[str, Mean] = {}
+        progress = context.step / config.train.num_steps
+        batch, sides = self._with_tables(batch, context.constants, progress)
+        terms: dict[str, Term] = {}
+        if self.num_categories:
+            found = self._categories(output, batch, context)
+            terms["category"] = Term(config.heads.category_weight, *found)
+        if self.dimensions:
+            compute = DIMENSION_LOSSES[config.heads.dimensions_loss].compute
+            given = DimensionScores(output.dimensions, output.evidence)
+            found = compute(given, batch["dimensions"], config.heads, names=self.dimensions)
+            terms["dimensions"] = Term(config.heads.dimensions_weight, *found)
+        heads = model.training_heads if hasattr(model, "training_heads") else None
+        rows = Rows(
+            category=batch["category"],
+            sides=sides,
+            valid=valid_frames(batch["valid"]),
+            tables=batch,
+        )
+        terms |= terms_beside(heads, output, rows, config, progress=progress)
+        metrics = {name: mean for term in terms.values() for name, mean in term.metrics.items()}
+        total = total_loss(terms, heads, config)
+        return total, {**metrics, "loss": Mean.of(total, any_counted(metrics.values()))}
+
+    def _categories(
+        self, output: EmotionOutput, batch: Mapping[str, jax.Array], context: StepContext
+    ) -> tuple[jax.Array, dict[str, Mean]]:
+        heads, class_weights = self.config.heads, context.constants["class_weights"]
         if self.multi:
-            loss, found = binary_cross_entropy(
+            return binary_cross_entropy(
                 output.category,
                 batch["categories"],
-                positive_weights=context.constants["class_weights"],
+                positive_weights=class_weights,
                 label_smoothing=heads.label_smoothing,
             )
-            total, metrics = total + heads.category_weight * loss, metrics | found
-        elif self.num_categories:
-            loss, found = cross_entropy(
-                output.category,
-                batch["category"],
-                probabilities=(
-                    batch["category_probabilities"] if self.config.labels.soft or combined else None
-                ),
-                class_weights=context.constants["class_weights"],
-                label_smoothing=heads.label_smoothing,
-            )
-            total, metrics = total + heads.category_weight * loss, metrics | found
-        if self.dimensions:
-            loss, found = concordance(output.dimensions, batch["dimensions"], names=self.dimensions)
-            total, metrics = total + heads.dimensions_weight * loss, metrics | found
-        terms = [metrics[name] for name in ("category_loss", "dimensions_loss") if name in metrics]
-        return total, {**metrics, "loss": Mean.of(total, any_counted(terms))}
+        shares = self.config.labels.soft or self.config.combine != CombineConfig()
+        labels = CategoryLabels(
+            category=batch["category"],
+            probabilities=batch["category_probabilities"] if shares else None,
+            class_weights=class_weights,
+            by_annotator=batch.get("annotators"),
+        )
+        given = CategoryScores(output.category, output.by_annotator, context.step)
+        return CATEGORY_LOSSES[heads.category_loss].compute(given, labels, heads)
+
+    def _with_tables(
+        self,
+        batch: Mapping[str, jax.Array],
+        constants: Mapping[str, jax.Array],
+        progress: jax.Array,
+    ) -> tuple[dict[str, jax.Array], Sides]:
+        """Adds the other labels of the rows, and hides every label that may not be used.
+
+        Returns:
+          (the batch; which rows are of the labelled side and of the test side, none of both
+          without `domain.kind`).
+        """
+        found = dict(batch)
+        nothing = jnp.zeros(len(batch["valid"]), bool)
+        tables = [name for name in (*self._other_sizes, "annotators") if name in constants]
+        if not tables and "target" not in constants:
+            return found, Sides(nothing, nothing)
+        index = batch["utterance_index"]
+        real, row = index >= 0, jnp.maximum(index, 0)
+        for name in tables:
+            table = constants[name][row]
+            found[name] = jnp.where(real if table.ndim == 1 else real[:, None], table, -1)
+        if "target" not in constants:
+            return found, Sides(nothing, nothing)
+        target = constants["target"][row] & real
+        hidden = target
+        if self.config.domain.kind == "pseudo_labels":
+            hidden = target | (progress >= self.config.domain.source_share)
+        for name in LABELS:
+            if name in found:
+                values = found[name]
+                where = hidden if values.ndim == 1 else hidden[:, None]
+                unknown = -1 if jnp.issubdtype(values.dtype, jnp.integer) else jnp.nan
+                found[name] = jnp.where(where, unknown, values)
+        return found, Sides(real & ~target, target)
 
     def answer(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Predicts a batch without dropout.

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from sersl.eval.answers import Answerer, Answers
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
-from sersl.finetuning.from_outputs import choose_store, moments, with_moments
+from sersl.finetuning.from_outputs import choose_store, moments, standardize_groups, with_moments
 from sersl.finetuning.frozen import check_frozen, without_dropout
 from sersl.finetuning.heads_first import HeadsFirst
+from sersl.finetuning.other_labels import collect_other_labels, with_annotators
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.task import FinetuneTask
@@ -50,7 +51,6 @@ from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
 from sersl.training.step import Layout, abstract_state, param_shapes
 
-_MOST_WEIGHT = 100.0  # of a label that applies, where several may; rarer ones get no more
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
 
 
@@ -88,7 +88,13 @@ class Trainer:
           UserError: a setting is wrong, or a fold has nothing to train on.
         """
         check_weights(config.adaptation, weights)
-        shapes = param_shapes(_task(config, targets))
+        indexes = [source.index for source in sources]
+        config = with_annotators(config, indexes, targets.view, folds)
+        self._other = collect_other_labels(
+            config, indexes, targets.view, folds, targets.long_enough
+        )
+        make_task = functools.partial(_task, targets=targets, sizes=self._other.sizes)
+        shapes = param_shapes(make_task(config))
         starts = starts_of(config, shapes)
         check_frozen(starts, shapes, weights)
         self.config = config = without_dropout(config, starts, say=say)
@@ -97,9 +103,8 @@ class Trainer:
         self._say = say
         self._first = is_first_process()
         self._store = choose_store(config, starts, sources, weights, say)
-        self._task = _task(
+        self._task = make_task(
             config,
-            targets,
             stored=self._store is not None,
             first_layer=None if self._store is None else self._store.num_frozen,
         )
@@ -111,7 +116,8 @@ class Trainer:
         self.counts = Counts.of(shapes, starts)
         say(str(self.counts))
         lengths = [source.num_samples for source in sources]
-        self._plans, self._buckets = plan_folds(config, lengths, targets, folds)
+        rows = {fold.name: self._train_rows(fold) for fold in folds}
+        self._plans, self._buckets = plan_folds(config, lengths, rows)
         buckets = evaluation_buckets(
             np.concatenate(lengths),
             num_buckets=config.data.num_buckets,
@@ -132,7 +138,7 @@ class Trainer:
         )
         self._heads_first = None
         if config.adaptation.head_steps:
-            heads_task = _task(config, targets, stored=True)
+            heads_task = make_task(config, stored=True)
             self._heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
         self._program: Program | None = None
 
@@ -142,9 +148,12 @@ class Trainer:
         Raises:
           UserError: there is no room, or a record is damaged.
         """
-        if self._store is not None:
-            for source in self._sources:
-                source.outputs = self._store.open(source, self._say)
+        if self._store is None:
+            return
+        for source in self._sources:
+            source.outputs = self._store.open(source, self._say)
+        if self.config.domain.normalize != "none":
+            standardize_groups(self._sources, self.config.domain.normalize)
 
     def train(
         self,
@@ -239,7 +248,7 @@ class Trainer:
 
     def _prepared(self, state: TrainState, fold: Fold, *, say: Callable[[str], None]) -> TrainState:
         """Sets what comes from the training side of a fold before step 0."""
-        rows, outputs = self._targets.labelled(fold.train), None
+        rows, outputs = self._train_rows(fold), None
         if self._heads_first is not None:
             say("running the upper layers as they are over the training side")
             outputs = self._pooled.gather(state.params, self._sources, rows)
@@ -283,17 +292,13 @@ class Trainer:
         )
 
     def _constants(self, fold: Fold) -> dict[str, np.ndarray]:
-        counts = self._targets.class_counts(fold.train)
-        weights = np.ones(len(counts), np.float32)
-        if self.config.heads.class_weighting and self._targets.view.multi:
-            # Of the labels that apply: those that do not, per one that does.
-            known = int(self._targets.classified[fold.train].sum())
-            ratio = (known - counts) / np.maximum(counts, 1)
-            weights = np.clip(ratio, 1 / _MOST_WEIGHT, _MOST_WEIGHT).astype(np.float32)
-        elif self.config.heads.class_weighting and len(counts):
-            # n / (C n_c); a class that is not there has no rows to weigh.
-            weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
-        return {"class_weights": weights}
+        weights = self._targets.class_weights(fold.train)
+        if not self.config.heads.class_weighting:
+            weights = np.ones_like(weights)
+        return {"class_weights": weights, **self._other.constants(fold)}
+
+    def _train_rows(self, fold: Fold) -> np.ndarray:
+        return self._other.rows(fold, self._targets.labelled(fold.train))
 
     def _build(self, say: Callable[[str], None]) -> Program:
         num_categories = len(self._targets.view.names)
@@ -303,7 +308,10 @@ class Trainer:
             needs=self._task.needs,
             labels=LabelSizes(categories=num_categories, dimensions=len(self._targets.dimensions)),
             outputs=None if self._store is None else self._store.shape,
-            constants={"class_weights": np.ones(num_categories, np.float32)},
+            constants={
+                "class_weights": np.ones(num_categories, np.float32),
+                **self._other.constants(None),
+            },
         )
         return build_program(
             self._task, self._optimizer, self._abstract, layout, train=self.config.train, say=say
@@ -312,8 +320,9 @@ class Trainer:
 
 def _task(
     config: FinetuneConfig,
-    targets: Targets,
     *,
+    targets: Targets,
+    sizes: Mapping[str, int],
     stored: bool = False,
     first_layer: int | None = None,
 ) -> FinetuneTask:
@@ -324,6 +333,7 @@ def _task(
         multi=targets.view.multi,
         stored=stored,
         first_layer=first_layer,
+        other_sizes=sizes,
     )
 
 

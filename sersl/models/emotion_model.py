@@ -24,6 +24,7 @@ from sersl.models.heads.category_heads import (
     uncertainty,
 )
 from sersl.models.heads.dimension_head import DimensionHead, doubt
+from sersl.models.heads.training_heads import TrainingHeads
 from sersl.models.pooling.pooling import Pooling
 from sersl.models.present import draw_frames
 from sersl.models.transformer import Transformer
@@ -64,8 +65,10 @@ class EmotionModel(nnx.Module):
     """Waveform to categories, dimensions and an embedding; padding never changes an output.
 
     Parameters are under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
-    where there is something to predict.
+    where there is something to predict, and `training_heads/` where fine-tuning adds some.
     """
+
+    training_heads: TrainingHeads
 
     def __init__(
         self,

@@ -151,7 +151,9 @@ def write_model(
         if finish is not None:
             finish(partial)
 
-    return _write(Path(folder), architecture, params, about, complete)
+    # What only training needs is not released: speakers and texts of the training data.
+    kept = {name: part for name, part in params.items() if name != "training_heads"}
+    return _write(Path(folder), architecture, kept, about, complete)
 
 
 def write_encoder(

@@ -151,3 +151,16 @@ def test_task_when_one_dimension_is_predicted_then_its_head_has_one_output():
     assert task.make_model().dimensions.output.kernel.shape[-1] == 1
     with pytest.raises(UserError, match="nothing to predict"):
         FinetuneTask(config, num_categories=0, dimensions=())
+
+
+def test_dimensions_when_they_come_from_categories_then_anchors_under_names_of_their_own():
+    config = FinetuneConfig(labels=LabelsConfig(anchored=True))
+    category = np.array(["angry", "sad"] * 5 + ["calm", ""], dtype=object)
+    targets = chosen(config=config, category=category, arousal=some(*range(N)))
+    names = ("arousal", "arousal_from_category", "valence_from_category")
+    assert targets.dimensions == targets.rated == names
+    expected = [[(0.59 + 1) / 2, (-0.51 + 1) / 2], [(-0.27 + 1) / 2, (-0.63 + 1) / 2]] * 5
+    np.testing.assert_allclose(targets.ratings[:10, 1:], expected)
+    assert np.isnan(targets.ratings[10:, 1:]).all()
+    with pytest.raises(UserError, match=r"labels\.anchored needs at least two"):
+        chosen(config=config, category=np.array(["calm", "other"] * 6, dtype=object))

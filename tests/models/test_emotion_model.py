@@ -41,12 +41,12 @@ def test_emotion_model_when_row_is_all_padding_then_values_and_gradients_are_fin
     params, predict = compiled(model)
     waveform, valid = pad([*utterances(), np.zeros(0, np.float32)], 16080)
     output = predict(params, waveform, valid)
-    assert all(np.isfinite(x).all() for x in output)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(output))
     assert not np.asarray(output.frames[-1]).any()
 
     def loss(params):
         output = predict(params, waveform, valid, key=jax.random.key(0))
-        return sum(jnp.square(x).sum() for x in output)
+        return sum(jnp.square(x).sum() for x in jax.tree.leaves(output))
 
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(loss)(params)))
 

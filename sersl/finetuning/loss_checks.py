@@ -1,0 +1,136 @@
+"""Which losses, labels and settings of fine-tuning go together."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from sersl.config.schema import CombineConfig, FinetuneConfig
+from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.protocols.protocol import Fold
+from sersl.models.pooling.pooling import KINDS
+from sersl.objectives.supervision.category_losses import CATEGORY_LOSSES
+from sersl.objectives.supervision.dimension_losses import DIMENSION_LOSSES
+
+_TASKS = (
+    *("gender_weight", "speaker_weight", "language_weight", "sentiment_weight"),
+    "transcript_weight",
+)
+
+
+def check_losses(config: FinetuneConfig, *, multi: bool, stored: bool) -> None:
+    """Refuses losses that cannot be computed together.
+
+    Args:
+      config: of the run.
+      multi: whether several categories of one utterance may apply.
+      stored: whether the run trains from kept outputs.
+
+    Raises:
+      UserError: naming the settings.
+    """
+    heads, tasks, domain = config.heads, config.tasks, config.domain
+    beside = [
+        *(f"tasks.{name}" for name in _TASKS if getattr(tasks, name)),
+        *(["tasks.adversary"] if tasks.adversary != "none" else []),
+        *(["heads.contrast_weight"] if heads.contrast_weight else []),
+        *(["domain.kind"] if domain.kind not in ("none", "pseudo_labels") else []),
+    ]
+    if multi and heads.category_loss != "cross_entropy":
+        raise UserError(
+            f"heads.category_loss={heads.category_loss!r} is for one category per utterance, and "
+            "several may apply here: set it to 'cross_entropy', or labels.kind to 'single'"
+        )
+    if multi and domain.kind == "pseudo_labels":
+        raise UserError(
+            "domain.kind='pseudo_labels' is for one category per utterance, and several may apply "
+            "here: choose another domain.kind, or set labels.kind to 'single'"
+        )
+    combined = config.combine != CombineConfig()
+    if combined and (beside or heads.category_loss == "annotators"):
+        what = beside[0] if beside else "heads.category_loss='annotators'"
+        raise UserError(
+            f"{what} needs the labels of single utterances, and combine mixes utterances: leave "
+            "one of them out"
+        )
+    adaptation = config.adaptation
+    if tasks.transcript_weight and (adaptation.frame_share < 1.0 or adaptation.head_steps):
+        raise UserError(
+            "tasks.transcript_weight needs every frame: set adaptation.frame_share to 1.0 and "
+            "adaptation.head_steps to 0"
+        )
+    if tasks.weighting == "uncertainty" and heads.dimensions_loss == "evidential":
+        raise UserError(
+            "tasks.weighting='uncertainty' divides by the size of each loss, and heads."
+            "dimensions_loss='evidential' may be negative: set tasks.weighting to 'fixed', or "
+            "choose another loss"
+        )
+    if stored and beside and not _learns_in_front(config):
+        raise UserError(
+            f"{beside[0]} changes nothing here: the encoder is frozen, the pooling has no weights "
+            "and heads.kind='linear' has no hidden layer to share: set heads.kind to 'gelu' or "
+            "'tanh'"
+        )
+
+
+def _learns_in_front(config: FinetuneConfig) -> bool:
+    """Tells whether something trains between a frozen encoder and the output layers."""
+    pooling = config.pooling
+    pools = KINDS[pooling.kind].weights != "equal" or pooling.layers == "weighted"
+    return pools or pooling.projection > 0 or config.heads.kind != "linear"
+
+
+def settle(config: FinetuneConfig) -> FinetuneConfig:
+    """Checks the names of the losses, and sets what follows from them.
+
+    Args:
+      config: of the run.
+
+    Returns:
+      The config, with labels.soft for a loss of votes.
+
+    Raises:
+      UserError: an unknown loss, or ordered categories without their order.
+    """
+    heads, labels = config.heads, config.labels
+    for setting, name, known in (
+        ("heads.category_loss", heads.category_loss, CATEGORY_LOSSES),
+        ("heads.dimensions_loss", heads.dimensions_loss, DIMENSION_LOSSES),
+    ):
+        if name not in known:
+            raise unknown_name(setting, name, known)
+    if heads.category_loss == "ordinal" and labels.view != "none" and not labels.categories:
+        raise UserError(
+            "heads.category_loss='ordinal' needs the order of the categories: list them in "
+            "labels.categories from lowest to highest"
+        )
+    if CATEGORY_LOSSES[heads.category_loss].needs == "votes" and labels.view != "none":
+        labels = dataclasses.replace(labels, soft=True)
+    return dataclasses.replace(config, labels=labels)
+
+
+def marked(config: FinetuneConfig, folds: Sequence[Fold]) -> list[Fold]:
+    """Adds to the warnings of folds what a run takes from the test side beside its labels.
+
+    Args:
+      config: of the run.
+      folds: of the protocol.
+
+    Returns:
+      The folds, whose warnings results.json, the report and the model card repeat.
+    """
+    used = []
+    if config.domain.kind != "none":
+        used.append(
+            f"trained on the audio of the test side, without its labels (domain.kind="
+            f"{config.domain.kind!r}): compare it only with runs that do the same"
+        )
+    if config.domain.normalize != "none":
+        used.append(
+            f"outputs are standardized per {config.domain.normalize} over all of its utterances, "
+            "those of the test side included: this uses information about the test speakers"
+        )
+    return [
+        dataclasses.replace(
+            fold, checks={**fold.checks, "warnings": [*fold.checks["warnings"], *used]}
+        )
+        for fold in folds
+    ]

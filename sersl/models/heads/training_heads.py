@@ -1,0 +1,54 @@
+"""Heads and weights that only training needs: other labels, contrast, adversaries."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sersl.models.heads.head import Head
+from sersl.models.layers import Linear
+
+
+class TrainingHeads(nnx.Module):
+    """Maps the shared vector of an utterance to other labels, and frames to characters.
+
+    The shared vector is what the output layer of the first emotion head reads. These heads are one
+    linear layer each, so that what they need is learned in front of it.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        *,
+        shared_width: int,
+        frame_width: int,
+        losses: Sequence[str],
+        key: jax.Array,
+    ):
+        """Makes the heads.
+
+        Args:
+          sizes: outputs of each head by name; "transcript" reads frames.
+          shared_width: U of the shared vector.
+          frame_width: D of a frame.
+          losses: whose weights are learned, in order; empty: none.
+          key: PRNG key of the initial weights.
+        """
+        self.names = tuple(sizes)
+        for number, (name, size) in enumerate(sizes.items()):
+            width = frame_width if name == "transcript" else shared_width
+            made = Linear(width, size, axes=(None, "classes"), key=jax.random.fold_in(key, number))
+            setattr(self, name, made)
+        if losses:
+            self.log_variances = nnx.Param(jnp.zeros(len(losses)), axes=(None,))
+
+    def scores(self, name: str, x: jax.Array) -> jax.Array:
+        """Computes the outputs [..., size] of a head from [..., width]."""
+        head: Linear = getattr(self, name)
+        return head(x)
+
+
+def shared_width(head: Head, num_inputs: int) -> int:
+    """Gives the width of what the output layer of a head reads, of `num_inputs` pooled numbers."""
+    return num_inputs if head.config.kind == "linear" else head.config.hidden
