@@ -9,6 +9,9 @@ from typing import Any
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, whole_folder
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
+from sersl.models.heads.category_heads import CATEGORY_HEADS
+from sersl.models.heads.dimension_head import DIMENSION_HEADS
+from sersl.models.heads.head import Head
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface import json_files
 from sersl.release.huggingface.tensor_names import Layout
@@ -147,8 +150,10 @@ def _expressible_output(architecture: Architecture) -> str:
     if pooling.layers == "weighted" and pooling.standardize_layers:
         return ""
     if architecture.categories:
-        return "category"
-    return "" if heads.bounded else "dimensions"
+        return "category" if CATEGORY_HEADS[heads.category_loss] is Head else ""
+    if heads.bounded or DIMENSION_HEADS[heads.dimensions_loss]:
+        return ""
+    return "dimensions"
 
 
 def config_json(architecture: Architecture, layout: Layout | None) -> dict[str, Any]:

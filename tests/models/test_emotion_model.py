@@ -8,7 +8,7 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, HeadsConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
-from sersl.models.emotion_model import Head
+from sersl.models.heads.head import Head
 from tests.models.small import BUCKETS, LENGTHS, compiled, emotion_model, pad, utterances
 from tests.tolerances import FP32, FP32_DEEP
 
