@@ -101,16 +101,16 @@ These are the ends of the scales of the training data: {{ scales }}.
 {% if "arousal_from_category" in about.dimensions or "valence_from_category" in about.dimensions %}
 What ends in `_from_category` was learned from categories alone: the positions of the categories on a plane, which nobody rated.
 {% endif %}
-{% if about.heads.category_loss == "evidential" and about.categories %}
+{% if about.heads.get("category_loss") == "evidential" and about.categories %}
 Each prediction also has `vacuity`, 0 (much evidence) to 1 (none), of a Dirichlet distribution.
 {% endif %}
-{% if about.heads.category_loss == "prototypes" and about.categories %}
+{% if about.heads.get("category_loss") == "prototypes" and about.categories %}
 Each prediction also has `open_set`, 0 to 1, the distance to the nearest category; above {{ about.heads.open_set_threshold }} the category is "unknown".
 {% endif %}
-{% if about.heads.category_loss == "annotators" and about.categories %}
+{% if about.heads.get("category_loss") == "annotators" and about.categories %}
 The probabilities are the mean over {{ about.heads.annotators | length }} modelled annotators.
 {% endif %}
-{% if about.heads.dimensions_loss == "evidential" and about.dimensions %}
+{% if about.heads.get("dimensions_loss") == "evidential" and about.dimensions %}
 Each dimension also has `_aleatoric` and `_epistemic`, standard deviations of the rating and of the estimate.
 {% endif %}
 {% else %}
@@ -170,7 +170,7 @@ speakers of {{ results.corpus.name }}, protocol {{ results.protocol.name }}: eve
 scored by a model that was not trained on its {{ "audio" if overlap else "speaker" }}. Brackets:
 95 % interval, bootstrap over speakers. If the weights here were trained on the speakers of all
 folds, these are the scores of the recipe, not of this file.
-{% for warning in results.protocol.warnings or [] %}
+{% for warning in results.protocol.get("warnings") or [] %}
 
 Note: {{ warning }}.
 {% endfor %}

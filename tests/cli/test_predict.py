@@ -12,6 +12,7 @@ from sersl.core.errors import UserError
 from tests.release import fake_model
 
 RATE = 16_000
+DIMENSIONS = ("arousal", "dominance", "valence")
 COLUMNS = ["file", "start", "end", "status", "category"]
 
 
@@ -251,3 +252,30 @@ def test_embed_when_arguments_are_wrong_then_one_sentence(
 ):
     with pytest.raises(UserError, match=message):
         _embed(model, [audio / "a.wav"], tmp_path / output, **options)
+
+
+def test_predict_when_heads_give_more_than_scores_then_columns_and_unknown(audio, tmp_path, capsys):
+    heads = {"category_loss": "prototypes", "open_set_threshold": 0.0, "prototype_width": 4}
+    heads |= {"dimensions_loss": "evidential"}
+    folder = fake_model.write_fake(tmp_path / "model", kind="mean", heads=heads)
+    names = [f"{name}_{kind}" for kind in ("aleatoric", "epistemic") for name in DIMENSIONS]
+    assert _run(folder, [audio / "a.wav"], output=str(tmp_path / "out.csv")) == 0
+    (row,) = _read(tmp_path / "out.csv")
+    assert list(row)[-7:] == ["open_set", *names]
+    assert row["category"] == "unknown"
+    assert 0 < float(row["open_set"]) <= 1
+    assert all(float(row[name]) > 0 for name in names)
+    assert _run(folder, [audio / "a.wav"], output=str(tmp_path / "out.jsonl")) == 0
+    line = json.loads((tmp_path / "out.jsonl").read_text())
+    assert (line["category"], line["open_set"]) == ("unknown", float(row["open_set"]))
+    capsys.readouterr()
+    assert _run(folder, [audio / "a.wav"]) == 0
+    assert "unknown" in capsys.readouterr().out
+    card = (folder / "README.md").read_text()
+    assert '"unknown"' in card and "_epistemic" in card
+
+
+def test_predict_when_the_pooling_gives_no_frames_then_frames_are_refused(audio, tmp_path):
+    folder = fake_model.write_fake(tmp_path / "model", kind="attentive_correlation", projection=4)
+    with pytest.raises(UserError, match="gives no scores per frame"):
+        _run(folder, [audio / "a.wav"], output=str(tmp_path / "out.jsonl"), frames=True)

@@ -18,6 +18,7 @@ from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning import from_outputs, kept_outputs
+from sersl.finetuning.from_outputs import standardize_groups
 from sersl.finetuning.run import finetune
 from sersl.models.encoder import SpeechEncoder
 from sersl.runs.checkpoint import load_params
@@ -65,13 +66,6 @@ def run(config, workdir, weights):
     return [values_of(fold) for fold in folds], [Answers.load(f / "answers.npz") for f in folds]
 
 
-@pytest.fixture
-def own_data(data_dir, tmp_path):
-    """A copy of the small corpus, since outputs are kept beside it."""
-    shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("outputs"))
-    return tmp_path / "data"
-
-
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr(kept_outputs, "_PART_SECONDS", 20)
@@ -88,7 +82,7 @@ def stores(data_dir):
     return sorted(data_dir.glob("synthetic/*/outputs/*"))
 
 
-@pytest.mark.parametrize("kind", ["statistics", "mean", "attentive_statistics"])
+@pytest.mark.parametrize("kind", ["statistics", "max", "multi_head_attention"])
 def test_finetune_when_outputs_are_kept_then_as_with_the_encoder_in_every_step(
     own_data, tmp_path, kind
 ):
@@ -138,6 +132,29 @@ def test_store_when_opened_then_it_holds_the_statistics_of_every_utterance(own_d
         assert kept.shape == (3, 2, 16) and kept.dtype == np.float16
         np.testing.assert_allclose(kept[:, 0], states.mean(1), rtol=HALF, atol=HALF)
         np.testing.assert_allclose(kept[:, 1], states.std(1), rtol=HALF, atol=HALF)
+
+
+@pytest.mark.parametrize("kind", ["statistics", "attention"])
+def test_store_when_standardized_by_speaker_then_each_has_mean_zero_and_deviation_one(
+    own_data, kind
+):
+    config = config_of(own_data, f"pooling.kind={kind}", *UNSCALED)
+    source, reader = open_store(config, weights_of(), own_data)
+    source.outputs = reader
+    standardize_groups([source], "speaker")
+    speaker = source.index.column("speaker")
+    for name in np.unique(speaker)[:2]:
+        read = [reader.read(row).astype(np.float64) for row in np.flatnonzero(speaker == name)]
+        values = np.concatenate(read, axis=1) if kind == "attention" else np.stack(read)
+        axis = 1 if kind == "attention" else 0
+        np.testing.assert_allclose(values.mean(axis), 0.0, atol=HALF)
+        np.testing.assert_allclose(values.std(axis), 1.0, atol=0.02)
+
+
+def test_finetune_when_outputs_of_speakers_are_not_kept_then_user_error(own_data, tmp_path):
+    config = config_of(own_data, "store=off", "domain.normalize=speaker", *UNSCALED)
+    with pytest.raises(UserError, match=r"domain\.normalize needs the kept outputs.*store=off"):
+        run(config, tmp_path / "run", weights_of())
 
 
 def test_store_when_made_before_then_found_and_for_other_weights_or_settings_made_anew(own_data):
