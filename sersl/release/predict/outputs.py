@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,16 @@ class Scores:
     unknown: bool = False
     frames: dict[str, np.ndarray] | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Gives everything that was asked for, by name."""
+        values = {name: getattr(self, name) for name in Scores.__dataclass_fields__}
+        del values["thresholds"]
+        if self.thresholds:
+            values["applies"] = self.applies
+        if self.frames is None:
+            del values["frames"]
+        return values
 
     @property
     def applies(self) -> list[str]:

@@ -21,7 +21,6 @@ from sersl.release.predict.outputs import (
     TOO_SHORT,
     Answer,
     Recording,
-    Scores,
     uncertainty_names,
 )
 from sersl.release.predict.padding import fixed_length, padded_batch
@@ -135,7 +134,7 @@ class Model:
         )
         results = []
         for answer in answers:
-            rows = [_as_dict(row) for row in answer.checked().rows]
+            rows = [row.as_dict() for row in answer.checked().rows]
             results.append(rows[0] if window is None else rows)
         return results if isinstance(source, list | tuple) else results[0]
 
@@ -345,13 +344,3 @@ def _check_process(process: int) -> None:
             "child: start processes with multiprocessing.get_context('spawn'), and load the model "
             "in each"
         )
-
-
-def _as_dict(row: Scores) -> dict:
-    values = {name: getattr(row, name) for name in Scores.__dataclass_fields__}
-    del values["thresholds"]
-    if row.thresholds:
-        values["applies"] = row.applies
-    if row.frames is None:
-        del values["frames"]
-    return values
