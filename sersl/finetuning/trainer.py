@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
@@ -291,11 +293,16 @@ class Trainer:
             distorter=make_distorter(self.config, beside=()),
         )
 
-    def _constants(self, fold: Fold) -> dict[str, np.ndarray]:
+    def _constants(self, fold: Fold) -> dict[str, jax.Array]:
         weights = self._targets.class_weights(fold.train)
         if not self.config.heads.class_weighting:
             weights = np.ones_like(weights)
-        return {"class_weights": weights, **self._other.constants(fold)}
+        # Placed once: every step would copy tables of the host again.
+        sharding = NamedSharding(self._mesh, P())
+        return {
+            name: jax.make_array_from_callback(table.shape, sharding, table.__getitem__)
+            for name, table in {"class_weights": weights, **self._other.constants(fold)}.items()
+        }
 
     def _train_rows(self, fold: Fold) -> np.ndarray:
         return self._other.rows(fold, self._targets.labelled(fold.train))
