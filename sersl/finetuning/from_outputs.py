@@ -15,8 +15,8 @@ from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.kept_outputs import OutputStore
-from sersl.models.pooling.pooling import KINDS
 from sersl.finetuning.trained_parts import num_frozen
+from sersl.models.pooling.pooling import KINDS
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.state import TrainState
 

@@ -4,10 +4,13 @@ A batch names its utterances, so that nothing else of reading changes.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
@@ -93,6 +96,15 @@ def collect_other_labels(
     if config.heads.contrast_weight:
         sizes["contrast"] = config.heads.contrast_width
     return OtherLabels(tables=tables, sizes=sizes, target=target)
+
+
+def placed(tables: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Puts tables of any shape on every device, once: a step would copy those of the host again."""
+    whole = NamedSharding(mesh, P())
+    return {
+        name: jax.make_array_from_callback(table.shape, whole, table.__getitem__)
+        for name, table in tables.items()
+    }
 
 
 def with_annotators(

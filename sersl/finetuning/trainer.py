@@ -10,8 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
@@ -27,7 +26,7 @@ from sersl.finetuning.fold_plans import plan_folds
 from sersl.finetuning.from_outputs import choose_store, moments, standardize_groups, with_moments
 from sersl.finetuning.frozen import check_frozen, without_dropout
 from sersl.finetuning.heads_first import HeadsFirst
-from sersl.finetuning.other_labels import collect_other_labels, with_annotators
+from sersl.finetuning.other_labels import collect_other_labels, placed, with_annotators
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.task import FinetuneTask
@@ -297,12 +296,7 @@ class Trainer:
         weights = self._targets.class_weights(fold.train)
         if not self.config.heads.class_weighting:
             weights = np.ones_like(weights)
-        # Placed once: every step would copy tables of the host again.
-        sharding = NamedSharding(self._mesh, P())
-        return {
-            name: jax.make_array_from_callback(table.shape, sharding, table.__getitem__)
-            for name, table in {"class_weights": weights, **self._other.constants(fold)}.items()
-        }
+        return placed({"class_weights": weights, **self._other.constants(fold)}, self._mesh)
 
     def _train_rows(self, fold: Fold) -> np.ndarray:
         return self._other.rows(fold, self._targets.labelled(fold.train))
