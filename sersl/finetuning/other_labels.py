@@ -46,7 +46,7 @@ class OtherLabels:
         return found
 
     def rows(self, fold: Fold, labelled: np.ndarray) -> np.ndarray:
-        """Gives the rows to train on: the labelled ones, and those without labels of the fold."""
+        """Joins int64 [m] labelled rows of a fold with those that it trains on without labels."""
         if not self.target:
             return labelled
         return np.concatenate([labelled, np.flatnonzero(self.target[fold.name])])
