@@ -49,7 +49,13 @@ def get_config(preset: str = "base") -> ConfigDict:
         "label_smoothing": 0.1,
         "output_deviation": 0.0,
     }
-    config.optimizer = {"learning_rate": 2e-4, "warmup_fraction": 0.1, "weight_decay": 0.05}
+    # Clipped by the global norm, most gradients are smaller than the default epsilon of 1e-6.
+    config.optimizer = {
+        "learning_rate": 2e-4,
+        "warmup_fraction": 0.1,
+        "epsilon": 1e-8,
+        "weight_decay": 0.05,
+    }
     config.encoder_learning_rate_scale = 0.5
     config.data = {"seconds_per_batch": 180.0, "max_seconds": 30.0, "num_buckets": 1}
     if preset == "nano":
