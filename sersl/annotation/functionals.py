@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sersl.annotation.descriptors import NAMES, Descriptors, describe
 from sersl.audio.features import on_own_rows
 from sersl.core.lengths import FRAME_RATE
+from sersl.models.descriptors import NAMES, Descriptors, describe
 
 FUNCTIONALS_VERSION = 1  # of everything below
 _ACTIVE_DB = 30.0  # a frame this far below the loud ones (95 %) is silence

@@ -9,7 +9,11 @@ from sersl.config.setting import Settings, setting
 class FrontendConfig(Settings):
     """From a waveform to frames at 50 Hz."""
 
-    kind: str = setting("log_mel", "log_mel, waveform (the conv stack of wav2vec 2.0) or whisper.")
+    kind: str = setting(
+        "log_mel",
+        "log_mel, descriptors (log-mel features, pitch, voice quality, spectral shape), waveform "
+        "(the conv stack of wav2vec 2.0) or whisper.",
+    )
     num_mels: int = setting(
         80,
         "Mel filters between 20 and 8000 Hz (HTK scale); Whisper has 80 or 128 of its own.",
@@ -53,7 +57,10 @@ class FrontendConfig(Settings):
 class EncoderConfig(Settings):
     """Context network over frames."""
 
-    kind: str = setting("transformer", "transformer, gru (causal) or masked_conv (NPC).")
+    kind: str = setting(
+        "transformer",
+        "transformer, gru (causal), masked_conv (NPC) or convolution (residual, dilated).",
+    )
     num_layers: int = setting(4, "Number of layers.", at_least=1, at_most=1000)
     width: int = setting(128, "Channels of a frame.", at_least=1, at_most=65_536)
     num_heads: int = setting(4, "Attention heads.", at_least=1, at_most=4096)
@@ -119,13 +126,22 @@ class EncoderConfig(Settings):
         "float32", "Type of the computation, float32 or bfloat16; parameters stay float32."
     )
     kernel_frames: int = setting(
-        15, "masked_conv: frames that each convolution spans (NPC).", at_least=1, at_most=65_536
+        15,
+        "masked_conv: frames that each convolution spans (NPC). convolution: taps of each layer.",
+        at_least=1,
+        at_most=65_536,
     )
     hidden_frames: int = setting(
         5,
         "masked_conv: frames around each frame that never reach its output (NPC).",
         at_least=1,
         at_most=65_536,
+    )
+    frame_stride: int = setting(
+        1,
+        "convolution: frames that are averaged before the layers, to save computation.",
+        at_least=1,
+        at_most=1000,
     )
 
 

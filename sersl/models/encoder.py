@@ -15,6 +15,7 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
+from sersl.models.descriptor_frontend import DescriptorFrontend
 from sersl.models.frontend import (
     Frontend,
     LogMelFrontend,
@@ -27,6 +28,7 @@ from sersl.models.masked_conv import MaskedConvolution
 from sersl.models.positions import ADDED, POSITIONS
 from sersl.models.present import on_present
 from sersl.models.recurrent import Recurrent
+from sersl.models.residual_conv import ResidualConvolution
 from sersl.models.transformer import Transformer
 from sersl.models.waveform import WaveformFrontend
 from sersl.models.whisper import WhisperFrontend
@@ -45,14 +47,18 @@ class ContextNetwork(Protocol):
 # Each is made as `Frontend(config, width=, dtype=, key=)`.
 FRONTENDS: dict[str, type[LogMelFrontend] | type[WaveformFrontend] | type[WhisperFrontend]] = {
     "log_mel": LogMelFrontend,
+    "descriptors": DescriptorFrontend,
     "waveform": WaveformFrontend,
     "whisper": WhisperFrontend,
 }
 # Each is made as `Network(config, key=)`.
-CONTEXT: dict[str, type[Transformer] | type[Recurrent] | type[MaskedConvolution]] = {
+CONTEXT: dict[
+    str, type[Transformer] | type[Recurrent] | type[MaskedConvolution] | type[ResidualConvolution]
+] = {
     "transformer": Transformer,
     "gru": Recurrent,
     "masked_conv": MaskedConvolution,
+    "convolution": ResidualConvolution,
 }
 # Kinds in which no frame depends on a later one.
 CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)

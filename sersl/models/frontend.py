@@ -184,8 +184,9 @@ def augment_features(
         hidden = band_mask(
             features.shape[0], num_mels=num_mels, width=config.band_mask_width, key=band_key
         )
-        # The same filters in both windows of a frame.
-        hidden = jnp.tile(hidden, (1, features.shape[-1] // num_mels))
+        # The same filters in both windows of a frame, which come before all other features.
+        hidden = jnp.tile(hidden, (1, WINDOWS_PER_FRAME))
+        hidden = jnp.pad(hidden, ((0, 0), (0, features.shape[-1] - hidden.shape[1])))
         features = jnp.where(hidden[:, None, :], 0.0, features)
     return features
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from sersl.annotation import functionals as f
-from sersl.annotation.descriptors import NAMES, Descriptors, describe
 from sersl.core.lengths import num_frames, num_samples
+from sersl.models.descriptors import NAMES, Descriptors, describe
 from tests.own_rows import kinds_sent
 from tests.tolerances import FP32, FP32_DEEP
 
