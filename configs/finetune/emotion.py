@@ -15,14 +15,15 @@ Score: none measured for the larger presets.
 
 from ml_collections import ConfigDict
 
-from sersl.config.presets import encoder_preset
+from sersl.config.presets import encoder_preset, frontend_preset
 
-STEPS = {"nano": 20, "tiny": 100, "small": 4000, "base": 4000, "large": 4000, "xlarge": 4000}
+STEPS = {"nano": 20, "light": 400, "tiny": 100, "small": 4000, "base": 4000, "large": 4000, "xlarge": 4000}
 
 
 def get_config(preset: str = "tiny") -> ConfigDict:
     config = ConfigDict()
     config.name = f"emotion_{preset}"
+    config.frontend = frontend_preset(preset)
     config.encoder = encoder_preset(preset)
     config.train = {"num_steps": STEPS[preset]}
     config.checkpoint = {"every_steps": 100}
@@ -31,6 +32,15 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     if preset == "nano":
         config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
         config.evaluate_every_steps = 10
+    if preset == "light":
+        config.data = {"seconds_per_batch": 96.0, "max_seconds": 3.0, "num_buckets": 1}
+        config.optimizer = {"learning_rate": 5e-3, "weight_decay": 0.05}
+        config.augment = {"band_mask_width": 8, "gain_db": 6.0}
+        config.pooling = {"kind": "statistics", "layers": "all", "standardize_layers": False}
+        config.heads = {"dropout": 0.3}
+        config.evaluate_every_steps = 50
+        config.checkpoint.every_steps = 200
+        config.train.log_every_steps = 50
     if preset == "tiny":
         # One batch shape, so one compilation: 32 rows of at most 2.6 s, cropped at random.
         config.data = {"seconds_per_batch": 84.0, "max_seconds": 2.6, "num_buckets": 1}

@@ -5,10 +5,20 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from sersl.config.schema import EncoderConfig, FrontendConfig
-from sersl.core.errors import unknown_name
+from sersl.core.errors import UserError, unknown_name
 
 ENCODERS = {
     "nano": EncoderConfig(num_layers=2, width=32, num_heads=2, mlp_width=64),  # tests
+    # CPU, minutes, from scratch: residual convolutions on 25 frames per second of log-mel features
+    # and descriptors
+    "light": EncoderConfig(
+        kind="convolution",
+        num_layers=3,
+        width=96,
+        kernel_frames=5,
+        frame_stride=2,
+        positions="none",
+    ),
     "tiny": EncoderConfig(num_layers=4, width=128, num_heads=4, mlp_width=512),  # CPU, minutes
     # The layers of larger presets are scanned, so that compile time does not grow with depth.
     "small": EncoderConfig(  # GPU, hours
@@ -28,6 +38,7 @@ ENCODERS = {
 CONV_WIDTHS = {"nano": 32, "tiny": 64, "small": 256, "base": 512, "large": 512, "xlarge": 512}
 POST_NORM = ("nano", "tiny", "small", "base")  # deeper ones are pre-norm ("stable layer norm")
 KINDS = ("log_mel", "waveform")
+OWN_FRONTEND = {"light": FrontendConfig(kind="descriptors")}  # of presets that have one only
 
 
 def encoder_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
@@ -56,7 +67,8 @@ def frontend_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
 
     Args:
       name: a key of ENCODERS.
-      frontend: log_mel, or waveform for wav2vec 2.0 of that size.
+      frontend: log_mel, with descriptors beside it for light, or waveform for wav2vec 2.0 of that
+        size.
 
     Returns:
       All settings of `FrontendConfig`.
@@ -65,7 +77,7 @@ def frontend_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:
       UserError: unknown preset or frontend.
     """
     _check(name, frontend)
-    config = FrontendConfig()
+    config = OWN_FRONTEND.get(name, FrontendConfig())
     if frontend == "waveform":
         deep = name not in POST_NORM
         config = FrontendConfig(
@@ -84,3 +96,8 @@ def _check(name: str, frontend: str) -> None:
         raise unknown_name("preset", name, ENCODERS)
     if frontend not in KINDS:
         raise unknown_name("frontend", frontend, KINDS)
+    if frontend == "waveform" and name in OWN_FRONTEND:
+        raise UserError(
+            f"preset {name} has a frontend of its own and no form with the waveform as input: leave "
+            "_waveform out, or take another preset"
+        )

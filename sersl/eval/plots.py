@@ -1,6 +1,6 @@
 """The figures of a report, as PNG files.
 
-Names of categories, speakers and folds come from outside; `_label` makes them safe to draw.
+Names of categories, speakers and folds come from outside; `short_label` makes them safe to draw.
 """
 
 import warnings
@@ -55,12 +55,12 @@ def confusion(path: Path, *, names: Sequence[str], counts: np.ndarray) -> None:
       names: C categories.
       counts: integers [C, C], rows are the truth.
     """
-    names = [_label(name) for name in names]
+    names = [short_label(name) for name in names]
     counts = np.asarray(counts)
     total = counts.sum(axis=1, keepdims=True)
     share = counts / np.maximum(total, 1)
     side = 2.2 + 0.72 * len(names)
-    with _figure(path, side + 0.4, side) as figure:
+    with figure_at(path, side + 0.4, side) as figure:
         axes = figure.subplots()
         axes.imshow(share, cmap=BLUES, vmin=0, vmax=1)
         for i, j in np.ndindex(*counts.shape):
@@ -91,7 +91,7 @@ def dimensions(
       truth: floats [N, D] in 0..1, NaN where there is none.
       predicted: floats [N, D] in 0..1.
     """
-    with _figure(path, 3.4 * len(names), 4.1) as figure:
+    with figure_at(path, 3.4 * len(names), 4.1) as figure:
         panels = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
         for i, (axes, name) in enumerate(zip(panels, names, strict=True)):
             known = ~np.isnan(truth[:, i])
@@ -132,7 +132,7 @@ def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
         for key in wanted
     }
     present = [key for key in wanted if curves[key]]
-    with _figure(path, 5.2 * max(1, len(present)), 3.5) as figure:
+    with figure_at(path, 5.2 * max(1, len(present)), 3.5) as figure:
         panels = figure.subplots(1, max(1, len(present)), squeeze=False)[0]
         for axes, key in zip(panels, present, strict=False):
             for i, fold in enumerate(logs):
@@ -144,7 +144,7 @@ def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
                         linewidth=1.6,
                         marker="o" if len(points) < 30 else None,
                         markersize=3,
-                        label=_label(fold),
+                        label=short_label(fold),
                     )
             axes.set_title(wanted[key])
             axes.set_xlabel("step")
@@ -176,7 +176,7 @@ def speakers(
     """
     order = np.argsort(-np.asarray(uar), kind="stable")
     many = len(names) > 60  # labels would overlap
-    with _figure(path, float(np.clip(2 + 0.32 * len(names), 6, 14)), 3.6) as figure:
+    with figure_at(path, float(np.clip(2 + 0.32 * len(names), 6, 14)), 3.6) as figure:
         axes = figure.subplots()
         axes.bar(range(len(order)), np.asarray(uar)[order], color="#93b4f5", width=0.78)
         axes.axhline(overall, color=ACCENT, linewidth=1.6, label=f"all utterances {overall:.3f}")
@@ -187,7 +187,7 @@ def speakers(
             axes.set_xticks([])
             axes.set_xlabel(f"{len(names)} speakers, best first")
         else:
-            labels = [_label(names[i]) for i in order]
+            labels = [short_label(names[i]) for i in order]
             axes.set_xticks(range(len(order)), labels, fontsize=8)
             if len(names) > 30 or max(map(len, labels)) > 4:
                 for text in axes.get_xticklabels():
@@ -217,13 +217,13 @@ def intervals(
       intervals: S pairs of ends, None where there is none.
       title: of the score.
     """
-    with _figure(path, 7.5, 1.2 + 0.36 * len(names)) as figure:
+    with figure_at(path, 7.5, 1.2 + 0.36 * len(names)) as figure:
         axes = figure.subplots()
         for row, (value, ends) in enumerate(zip(values, intervals, strict=True)):
             if ends is not None:
                 axes.plot(ends, [row, row], color="#93b4f5", linewidth=5, solid_capstyle="round")
             axes.plot([value], [row], marker="o", markersize=6, color=ACCENT)
-        axes.set_yticks(range(len(names)), [_label(name, most=48) for name in names])
+        axes.set_yticks(range(len(names)), [short_label(name, most=48) for name in names])
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.axvline(values[0], color=MUTED, linewidth=1, linestyle="--")
@@ -245,7 +245,7 @@ def frame_intensity(
     """
     decibel = np.asarray(log_mel).T * (10 / np.log(10))
     seconds = len(intensity) / frame_rate
-    with _figure(path, 8.0, 3.2) as figure:
+    with figure_at(path, 8.0, 3.2) as figure:
         axes = figure.subplots()
         axes.imshow(
             decibel,
@@ -265,7 +265,7 @@ def frame_intensity(
         bands = axes.secondary_yaxis("right")
         bands.set_yticks([0, 1], ["20 Hz", "8 kHz"])
         bands.set_ylabel("mel band")
-        axes.set_title(_label(title, most=2 * MOST_CHARACTERS))
+        axes.set_title(short_label(title, most=2 * MOST_CHARACTERS))
 
 
 def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate: int) -> None:
@@ -277,7 +277,7 @@ def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate
       sample_rate: Hz.
     """
     longest = max(len(waveform) for waveform in waveforms.values()) / sample_rate
-    with _figure(path, 8.0, 1.5 * len(waveforms)) as figure:
+    with figure_at(path, 8.0, 1.5 * len(waveforms)) as figure:
         rows = figure.subplots(len(waveforms), sharex=True, sharey=True, squeeze=False)[:, 0]
         for axes, (title, waveform) in zip(rows, waveforms.items(), strict=True):
             # A range of 60 dB below the peak of each, so that levels do not hide shapes.
@@ -292,7 +292,7 @@ def spectrograms(path: Path, *, waveforms: Mapping[str, np.ndarray], sample_rate
                     vmin=level - 60,
                     vmax=level,
                 )
-            axes.set_title(_label(title))
+            axes.set_title(short_label(title))
             axes.set_ylabel("Hz")
         rows[-1].set_xlim(0, longest)
         rows[-1].set_xlabel("seconds")
@@ -312,13 +312,15 @@ def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
     return points
 
 
-def _label(name: str, *, most: int = MOST_CHARACTERS) -> str:
+def short_label(name: str, *, most: int = MOST_CHARACTERS) -> str:
+    """Makes a name from outside safe to draw, and short."""
     name = one_line(str(name))
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 @contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+def figure_at(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Gives a figure of this many inches to draw on, and writes it as PNG at the end."""
     # A bare Figure draws with Agg whatever the user's backend is, and needs no display.
     size = (min(width, MOST_INCHES), min(height, MOST_INCHES))
     with matplotlib.rc_context(matplotlib.RcParams(STYLE)), warnings.catch_warnings():
