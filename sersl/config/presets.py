@@ -98,6 +98,6 @@ def _check(name: str, frontend: str) -> None:
         raise unknown_name("frontend", frontend, KINDS)
     if frontend == "waveform" and name in OWN_FRONTEND:
         raise UserError(
-            f"preset {name} has a frontend of its own and no form with the waveform as input: leave "
+            f"preset {name} has its own frontend and no form with the waveform as input: leave "
             "_waveform out, or take another preset"
         )

@@ -17,14 +17,13 @@ def reliability(path: Path, *, bins: Reliability) -> None:
     with figure_at(path, 5.2, 5.0) as figure:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         known = bins.count > 0
-        top.bar(
-            left[known], bins.accuracy[known], width, align="edge", color="#93b4f5", edgecolor="white"
-        )
+        looks = {"width": width, "align": "edge", "edgecolor": "white"}
+        top.bar(left[known], bins.accuracy[known], color="#93b4f5", **looks)
         top.plot(bins.confidence[known], bins.accuracy[known], "o", color=ACCENT, markersize=4)
         top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
         top.set(xlim=(0, 1), ylim=(0, 1), ylabel="predicted right")
         top.set_title(f"expected calibration error {bins.error:.3f}")
-        below.bar(left, bins.count, width, align="edge", color="#cbd5e1", edgecolor="white")
+        below.bar(left, bins.count, color="#cbd5e1", **looks)
         below.set(xlabel="probability of the predicted category", ylabel="utterances")
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axes in (top, below):

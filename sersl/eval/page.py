@@ -26,7 +26,7 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
          vertical-align:top; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
-td.wide { min-width:190px; }
+td.wide { min-width:190px; } th.long { overflow-wrap:anywhere; min-width:130px; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
 tr.own > * { background:#eff6ff; font-weight:600; }
 .num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
@@ -35,6 +35,7 @@ code { font:.86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
 small { color:var(--muted); font-weight:400; font-size:.85em; }
 img { display:block; max-width:100%; height:auto; margin:.4rem auto 0; }
 img[alt^="Confusion"] { max-width:min(100%, 660px); }
+img[alt^="Reliability"] { max-width:min(100%, 460px); }
 .ok { color:var(--good); font-weight:600; } .bad { color:var(--bad); font-weight:600; }
 .bar { background:var(--line); border-radius:4px; height:.5rem; min-width:70px; margin-top:.5rem; }
 .bar i { display:block; background:var(--accent); border-radius:4px; height:100%; }
@@ -149,6 +150,27 @@ is no such utterance</p>{% endif %}
 </section>
 {% endif %}
 
+{% if "reliability" in figures %}
+<section>
+<h2>Confidence</h2>
+{{ figure("reliability", "Reliability diagram, accuracy over confidence") }}
+<p class="note">On the dashed line, a probability is as often right as it says; bars below it are
+overconfident. The expected calibration error is the mean distance from it, weighted by the
+utterances of each bin.</p>
+{% if mistakes %}
+<h3>Most confident mistakes</h3>
+<div class="scroll"><table>
+<thead><tr><th>utterance</th><th>speaker</th><th>truth</th><th>predicted</th>
+<th class="num">probability</th><th class="num">of the truth</th></tr></thead>
+<tbody>{% for row in mistakes %}<tr><th class="long">{{ row.utterance }}</th>
+<td>{{ row.speaker }}</td><td>{{ row.truth }}</td><td>{{ row.predicted }}</td>
+<td class="num">{{ row.probability }}</td><td class="num">{{ row.probability_of_truth }}</td></tr>
+{% endfor %}</tbody>
+</table></div>
+{% endif %}
+</section>
+{% endif %}
+
 <section>
 <h2>Folds</h2>
 <div class="scroll"><table>
@@ -165,6 +187,7 @@ is no such utterance</p>{% endif %}
 </tbody></table></div>
 {% for note in fold_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {{ figure("speakers", "UAR of every speaker") }}
+{% if speaker_note %}<p class="note">{{ speaker_note }}</p>{% endif %}
 {% if gender_rows %}
 <h3>By gender</h3>
 <div class="scroll"><table>
@@ -176,6 +199,14 @@ is no such utterance</p>{% endif %}
 {% for note in gender_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {% endif %}
 </section>
+
+{% if "layers" in figures %}
+<section>
+<h2>Layers</h2>
+{{ figure("layers", "Weight of each layer") }}
+<p class="note">Share of each layer in the learned weighted sum that is pooled.</p>
+</section>
+{% endif %}
 
 {% if "training" in figures %}
 <section>

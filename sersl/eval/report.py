@@ -13,7 +13,9 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_name, whole_file
 from sersl.core.json_lines import read_json_lines
-from sersl.eval import metrics, page, plots
+from sersl.eval import diagrams, metrics, page, plots
+from sersl.eval.confidence import reliability_of, worst_mistakes
+from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.report_tables import page_tables, plain
@@ -46,6 +48,10 @@ def write_report(workdir: str | Path) -> Path:
         predictions = read_predictions(workdir / PREDICTIONS)
         logs = {fold["fold"]: _read_log(workdir, fold["fold"]) for fold in results["folds"]}
     figures = _draw(workdir / "plots", results, predictions, logs)
+    layers = read_layer_weights(workdir, list(logs))
+    if layers:
+        figures["layers"] = workdir / "plots" / "layers.png"
+        diagrams.layers(figures["layers"], weights=layers)
     # Names come from outside: markup is escaped, and control characters are made visible.
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, finalize=_visible
@@ -64,6 +70,8 @@ def write_report(workdir: str | Path) -> Path:
         figure=figure,
         figures=figures,
         no_curves=[fold for fold, log in logs.items() if not log],
+        speaker_note=_speaker_note(predictions) if "speakers" in figures else "",
+        mistakes=_mistakes(predictions) if "confusion" in figures else [],
         config_rows=[(name, plain(value)) for name, value in _flat(config)],
         **{"seeds": (), **results},
         **page_tables(results),
@@ -98,6 +106,7 @@ def _draw(
             overall=scores["uar"],
             chance=results["baseline"]["chance"]["uar"],
         )
+        diagrams.reliability(target("reliability"), bins=reliability_of(predictions))
     if predictions.predicted is not None and scores["num_with_dimensions"]:
         columns = [predictions.rated.index(name) for name in predictions.dimensions]
         plots.dimensions(
@@ -128,6 +137,35 @@ def _uar_by_speaker(predictions: Predictions) -> tuple[list[str], np.ndarray]:
         for name in names
     ]
     return [name.split("/", 1)[1] if one_corpus else name for name in names], np.array(values)
+
+
+def _speaker_note(predictions: Predictions) -> str:
+    """Sums up how far the speakers differ; "" for a single one."""
+    names, values = _uar_by_speaker(predictions)
+    if len(names) < 2:
+        return ""
+    worst, best = int(values.argmin()), int(values.argmax())
+    return (
+        f"UAR of single speakers: mean {values.mean():.3f}, standard deviation "
+        f"{values.std(ddof=1):.3f}, from {values[worst]:.3f} ({names[worst]}) to "
+        f"{values[best]:.3f} ({names[best]}), each over the categories that the speaker has"
+    )
+
+
+def _mistakes(predictions: Predictions) -> list[dict[str, str]]:
+    """Lists the wrong predictions with the highest probability."""
+    text = predictions.text
+    return [
+        {
+            "utterance": text["utterance_id"][mistake.row],
+            "speaker": text["speaker"][mistake.row],
+            "truth": text["category"][mistake.row],
+            "predicted": text["predicted"][mistake.row],
+            "probability": f"{mistake.probability:.2f}",
+            "probability_of_truth": f"{mistake.probability_of_truth:.2f}",
+        }
+        for mistake in worst_mistakes(predictions)
+    ]
 
 
 def _read_log(workdir: Path, fold: str) -> list[dict[str, Any]]:

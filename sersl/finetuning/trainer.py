@@ -20,6 +20,7 @@ from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
+from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
@@ -242,6 +243,7 @@ class Trainer:
                 thresholds = best_thresholds(self._answer(params, rows=fold.validation))
                 answers = dataclasses.replace(answers, thresholds=thresholds)
             if self._first:
+                write_layer_weights(folder, params)
                 answers.save(folder / "answers.npz")
         if self._first:
             # The best parameters are kept; the state to resume from is not needed any more.

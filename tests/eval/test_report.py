@@ -24,7 +24,7 @@ def test_report_when_written_then_the_page_needs_nothing_else(run):
     assert page == workdir / "report.html"
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert "http" not in re.sub(r"base64,[^\"]*", "", text)
-    assert text.count("data:image/png;base64,") == 4
+    assert text.count("data:image/png;base64,") == 5
     assert 'name="viewport"' in text
 
 
@@ -42,8 +42,19 @@ def test_report_when_written_then_it_has_scores_baselines_checks_and_config(run)
         ),
     ):
         assert part in text
-    for name in ("confusion", "dimensions", "training", "speakers"):
+    for name in ("confusion", "dimensions", "training", "speakers", "reliability"):
         assert (workdir / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_when_layer_weights_were_learned_then_it_shows_them_and_mistakes(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "folds" / "1" / "layers.json").write_text("[0.2, 0.5, 0.3]")
+    score_workdir(tmp_path)
+    text = report.write_report(tmp_path).read_text()
+    assert "<h2>Layers</h2>" in text
+    assert "UAR of single speakers: mean" in text
+    assert text.count('<th class="long">utterance-') == 10
+    assert (tmp_path / "plots" / "layers.png").read_bytes().startswith(b"\x89PNG")
 
 
 HOSTILE = ("<script>x</script>", "$\\frac{1$", "a\nb", "\x1b[31m", "_hidden", "数" * 50)
