@@ -17,7 +17,15 @@ from ml_collections import ConfigDict
 
 from sersl.config.presets import encoder_preset, frontend_preset
 
-STEPS = {"nano": 20, "light": 400, "tiny": 100, "small": 4000, "base": 4000, "large": 4000, "xlarge": 4000}
+STEPS = {
+    "nano": 20,
+    "light": 400,
+    "tiny": 100,
+    "small": 4000,
+    "base": 4000,
+    "large": 4000,
+    "xlarge": 4000,
+}
 
 
 def get_config(preset: str = "tiny") -> ConfigDict:

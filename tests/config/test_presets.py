@@ -32,9 +32,10 @@ def test_preset_when_unknown_then_nearest_is_named():
 
 
 def test_presets_when_listed_then_grow():
-    sizes = [e.num_layers * e.width * (4 * e.width + 2 * e.mlp_width) for e in ENCODERS.values()]
+    transformers = [e for e in ENCODERS.values() if e.kind == "transformer"]
+    sizes = [e.num_layers * e.width * (4 * e.width + 2 * e.mlp_width) for e in transformers]
     assert sizes == sorted(sizes)
-    assert list(ENCODERS)[:3] == ["nano", "tiny", "small"]
+    assert list(ENCODERS)[:4] == ["nano", "light", "tiny", "small"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_presets_when_listed_then_grow():
         ("base", "waveform", 94.4),  # wav2vec 2.0 BASE without quantiser and heads
         ("large", "waveform", 315.4),
         ("xlarge", "waveform", 962.5),
+        ("light", "log_mel", 0.2),
         ("base", "log_mel", 85.2),
         ("large", "log_mel", 302.5),
         ("xlarge", "log_mel", 944.8),
@@ -63,3 +65,10 @@ def test_preset_when_built_then_has_the_parameters_of_its_name(name, frontend, m
 def test_preset_when_frontend_is_unknown_then_nearest_is_named(preset):
     with pytest.raises(UserError, match="did you mean 'waveform'"):
         preset("base", frontend="wavform")
+
+
+@pytest.mark.parametrize("preset", [encoder_preset, frontend_preset])
+def test_preset_when_it_has_its_own_frontend_then_the_waveform_is_refused(preset):
+    assert frontend_preset("light").kind == "descriptors"
+    with pytest.raises(UserError, match="preset light has its own frontend"):
+        preset("light", frontend="waveform")
