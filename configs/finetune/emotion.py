@@ -7,7 +7,8 @@ Paper: none; a combination of published parts.
 Command: sersl finetune --config configs/finetune/emotion.py:tiny --workdir runs/finetune \
     --config.data.data_dir=data --config.data.corpora=synthetic --config.init_from=runs/pretrain
 On RAVDESS: --config.data.corpora=ravdess --config.protocol.name=emobox --config.train.num_steps=300
-Presets: nano (tests), tiny (CPU), small, base, large and xlarge (GPUs). The sizes of the encoder
+Presets: nano (tests), light (CPU, residual convolutions on log-mel features and descriptors), tiny
+(CPU, Transformer), small, base, large and xlarge (GPUs). The sizes of the encoder
 come from init_from; without it, an encoder of the preset's size is trained from scratch.
 Time: nano seconds and tiny minutes on a CPU; not measured for the others.
 Score: none measured for the larger presets.
@@ -19,7 +20,7 @@ from sersl.config.presets import encoder_preset, frontend_preset
 
 STEPS = {
     "nano": 20,
-    "light": 400,
+    "light": 250,
     "tiny": 100,
     "small": 4000,
     "base": 4000,
@@ -43,7 +44,7 @@ def get_config(preset: str = "tiny") -> ConfigDict:
     if preset == "light":
         config.data = {"seconds_per_batch": 96.0, "max_seconds": 3.0, "num_buckets": 1}
         config.optimizer = {"learning_rate": 5e-3, "weight_decay": 0.05}
-        config.augment = {"band_mask_width": 8, "gain_db": 6.0}
+        config.augment = {"band_mask_width": 3, "gain_db": 6.0}
         config.pooling = {"kind": "statistics", "layers": "all", "standardize_layers": False}
         config.heads = {"dropout": 0.3}
         config.evaluate_every_steps = 50

@@ -7,10 +7,10 @@ intensity and do not overlap.
 
 Command: sersl pretrain --config configs/pretrain/emotion_aware.py:tiny --workdir runs/pretrain \
     --config.data.data_dir=data --config.data.corpora=synthetic
-Presets: nano (tests), light and tiny (CPU), small (one GPU), base (95 M parameters), large (0.3 B) and xlarge
-(1 B). With the suffix _waveform, as in base_waveform, the input is the waveform through the conv
-stack of wav2vec 2.0 of that size.
-light is a residual convolution network on log-mel features and acoustic descriptors.
+Presets: nano (tests), light and tiny (CPU), small (one GPU), base (95 M parameters), large (0.3 B)
+and xlarge (1 B). With the suffix _waveform, as in base_waveform, the input is the waveform through
+the conv stack of wav2vec 2.0 of that size. light is a residual convolution network on log-mel
+features and acoustic descriptors.
 Time: nano seconds, light and tiny minutes on a CPU; not measured for the others.
 Score: tiny after 3,000 steps is 0.043 UAR above contrast alone on a frozen probe of RAVDESS and
 nEMO (six seeds, docs/benchmarks/ablation.md); none measured for the others.

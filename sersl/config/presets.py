@@ -13,8 +13,8 @@ ENCODERS = {
     # and descriptors
     "light": EncoderConfig(
         kind="convolution",
-        num_layers=3,
-        width=96,
+        num_layers=2,
+        width=64,
         kernel_frames=5,
         frame_stride=2,
         positions="none",
@@ -38,7 +38,8 @@ ENCODERS = {
 CONV_WIDTHS = {"nano": 32, "tiny": 64, "small": 256, "base": 512, "large": 512, "xlarge": 512}
 POST_NORM = ("nano", "tiny", "small", "base")  # deeper ones are pre-norm ("stable layer norm")
 KINDS = ("log_mel", "waveform")
-OWN_FRONTEND = {"light": FrontendConfig(kind="descriptors")}  # of presets that have one only
+# Of presets that have no form with another frontend.
+OWN_FRONTEND = {"light": FrontendConfig(kind="descriptors", num_mels=20)}
 
 
 def encoder_preset(name: str, *, frontend: str = "log_mel") -> ConfigDict:

@@ -10,7 +10,7 @@ from sersl.models.descriptors import NAMES, describe
 from sersl.models.frontend import LogMelFrontend
 
 # Centre and scale of each descriptor, (value - centre) / scale: mean and standard deviation over
-# the frames of RAVDESS, and over its voiced frames but for the descriptors of `_OF_ALL_FRAMES`.
+# the frames of RAVDESS (those of f0, hnr and h1_h2 over voiced frames).
 STANDARD = {
     "f0": (34.4, 7.26),
     "voicing": (0.422, 0.403),
@@ -18,20 +18,20 @@ STANDARD = {
     "level": (-65.7, 26.1),
     "loudness": (3.06, 5.79),
     "flux": (0.494, 0.265),
-    "alpha_ratio": (10.6, 9.59),
-    "hammarberg": (20.6, 10.6),
-    "slope_0_500": (49.3, 41.5),
-    "slope_500_1500": (-13.5, 12.7),
-    "centroid": (0.935, 1.17),
+    "alpha_ratio": (4.42, 10.1),
+    "hammarberg": (15.4, 12.6),
+    "slope_0_500": (12.3, 47.8),
+    "slope_500_1500": (-7.13, 10.9),
+    "centroid": (1.62, 1.49),
     "h1_h2": (2.16, 13.3),
-    "mfcc1": (21.5, 17.5),
-    "mfcc2": (-1.96, 21.0),
-    "mfcc3": (5.35, 21.1),
-    "mfcc4": (-11.0, 24.3),
+    "mfcc1": (8.99, 17.6),
+    "mfcc2": (0.861, 15.5),
+    "mfcc3": (4.3, 15.2),
+    "mfcc4": (-2.48, 18.8),
 }
-_OF_ALL_FRAMES = ("voicing", "level", "loudness", "flux")
+_OF_VOICED = ("f0", "hnr", "h1_h2")  # undefined in other frames, where they are set to 0, the mean
 _CENTRES, _SCALES = np.array([STANDARD[name] for name in NAMES], np.float32).T
-_OF_VOICED = np.array([name not in _OF_ALL_FRAMES for name in NAMES])
+_VOICED_ONLY = np.array([name in _OF_VOICED for name in NAMES])
 
 
 class DescriptorFrontend(LogMelFrontend):
@@ -62,26 +62,18 @@ class DescriptorFrontend(LogMelFrontend):
 
 
 def standard_descriptors(waveform: jax.Array, valid: jax.Array) -> jax.Array:
-    """Computes descriptors of about zero mean and unit variance, and which frames are voiced.
-
-    Pitch, voice quality and spectral shape are those of voiced frames. Other frames have their mean
-    over the voiced frames of the utterance, so that a mean over all frames is that over the voiced
-    ones, as in eGeMAPS; the log-mel features keep the spectrum of the others.
+    """Computes descriptors of about zero mean and unit variance, and voicing.
 
     Args:
       waveform: [B, N] in [-1, 1], 16 kHz.
       valid: bool [B, N], real samples, which come first.
 
     Returns:
-      float32 [B, T, 17] in the order of `NAMES`, then 1 where voiced; 0 at padding. Without a
-      voiced frame, the descriptors of voiced frames are 0.
+      float32 [B, T, 17] in the order of `NAMES`, then 1 where voiced; 0 at padding.
     """
     num_samples = valid.sum(1, dtype=jnp.int32)
     found = on_own_rows(lambda rows: describe(*rows), (waveform, num_samples))
     values = (found.values - _CENTRES) / _SCALES
-    voiced = found.voiced[..., None]
-    num_voiced = jnp.maximum(voiced.sum(1, keepdims=True), 1)
-    mean = jnp.where(voiced, values, 0.0).sum(1, keepdims=True) / num_voiced
-    values = jnp.where(_OF_VOICED & ~voiced, mean, values)
-    values = jnp.concatenate([values, voiced.astype(jnp.float32)], axis=-1)
+    values = jnp.where(_VOICED_ONLY & ~found.voiced[..., None], 0.0, values)
+    values = jnp.concatenate([values, found.voiced[..., None].astype(jnp.float32)], axis=-1)
     return jnp.where(found.valid[..., None], values, 0.0)

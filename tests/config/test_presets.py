@@ -44,7 +44,7 @@ def test_presets_when_listed_then_grow():
         ("base", "waveform", 94.4),  # wav2vec 2.0 BASE without quantiser and heads
         ("large", "waveform", 315.4),
         ("xlarge", "waveform", 962.5),
-        ("light", "log_mel", 0.2),
+        ("light", "log_mel", 0.05),
         ("base", "log_mel", 85.2),
         ("large", "log_mel", 302.5),
         ("xlarge", "log_mel", 944.8),
@@ -58,7 +58,7 @@ def test_preset_when_built_then_has_the_parameters_of_its_name(name, frontend, m
     )
     state = nnx.split(nnx.eval_shape(lambda: make(key=jax.random.key(0))))[1]
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
-    assert count / 1e6 == pytest.approx(millions, abs=0.1)
+    assert count / 1e6 == pytest.approx(millions, abs=0.1 if millions > 1 else 0.01)
 
 
 @pytest.mark.parametrize("preset", [encoder_preset, frontend_preset])

@@ -37,14 +37,9 @@ def test_descriptor_features_when_computed_then_log_mel_and_standardized_descrip
     np.testing.assert_array_equal(described[..., -1], voiced)
     for number, name in enumerate(NAMES):
         centre, scale = STANDARD[name]
-        values = (np.asarray(found.values[..., number], np.float64) - centre) / scale
-        for row in range(2):
-            expected = values[row].copy()
-            if name not in ("voicing", "level", "loudness", "flux"):
-                some = voiced[row].any()
-                expected[~voiced[row]] = values[row, voiced[row]].mean() if some else 0.0
-            expected[~np.asarray(valid)[row]] = 0.0
-            np.testing.assert_allclose(described[row, :, number], expected, **FP32_DEEP)
+        real = voiced if name in ("f0", "hnr", "h1_h2") else np.asarray(valid)
+        expected = np.where(real, (found.values[..., number] - centre) / scale, 0.0)
+        np.testing.assert_allclose(described[..., number], expected, **FP32_DEEP)
 
 
 def test_descriptor_features_when_the_pitch_is_known_then_they_have_it():
@@ -55,7 +50,6 @@ def test_descriptor_features_when_the_pitch_is_known_then_they_have_it():
     voiced = values[:, -1] > 0
     assert voiced[20:].mean() > 0.9
     assert not voiced[:10].any()
-    assert (np.ptp(values[~voiced, 0]) == 0) and abs(values[~voiced, 0][0]) < 3
     hertz = 27.5 * 2 ** ((values[voiced, 0] * scale + centre) / 12)
     np.testing.assert_allclose(hertz, 16_000 / 133, rtol=0.01)
     np.testing.assert_allclose(hertz, f0[voiced], rtol=0.01)
