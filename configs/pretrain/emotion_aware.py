@@ -49,6 +49,8 @@ def get_config(preset: str = "tiny") -> ConfigDict:
         config.data = {"seconds_per_batch": 64.0, "max_seconds": 3.2, "num_buckets": 2}
         config.train.log_every_steps = 20
         config.optimizer = {"learning_rate": 1e-3}
+    if size == "light":
+        config.data.num_buckets = 1  # one shape, one compilation
     if size in ("small", "base", "large", "xlarge"):
         config.data = {"seconds_per_batch": 1600.0, "max_seconds": 15.6, "num_buckets": 6}
         config.encoder.dtype = "bfloat16"
