@@ -50,7 +50,7 @@ ROOMS = (
         "models",
         "frontends, encoders, quantizer, pooling, heads",
         ("core", "config", "audio", "parallel"),
-        only=("sersl.audio.features",),
+        only=("sersl.audio.features", "sersl.audio.prosody"),
     ),
     Room(
         "objectives",

@@ -29,7 +29,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
-from sersl.models.descriptors import DESCRIPTORS_VERSION
+from sersl.models.acoustic.descriptors import DESCRIPTORS_VERSION
 
 _CORPUS = ("corpus", "version", "fingerprint")
 # Of all that an annotator's answers depend on besides its weights, by kind.

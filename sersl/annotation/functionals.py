@@ -14,7 +14,7 @@ import numpy as np
 
 from sersl.audio.features import on_own_rows
 from sersl.core.lengths import FRAME_RATE
-from sersl.models.descriptors import NAMES, Descriptors, describe
+from sersl.models.acoustic.descriptors import NAMES, Descriptors, describe
 
 FUNCTIONALS_VERSION = 1  # of everything below
 _ACTIVE_DB = 30.0  # a frame this far below the loud ones (95 %) is silence

@@ -19,7 +19,7 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.core.processes import in_processes
 from sersl.data.sources import CorpusSource
-from sersl.models.pitch import track_pitch
+from sersl.models.acoustic.pitch import track_pitch
 
 _ROWS_PER_TASK = 32  # utterances that travel between processes at once, about 100 KiB
 _THREADS = 4  # that decode; libsndfile works without the interpreter's lock

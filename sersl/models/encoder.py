@@ -15,7 +15,7 @@ from flax import nnx
 from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
-from sersl.models.descriptor_frontend import DescriptorFrontend
+from sersl.models.acoustic.descriptor_frontend import DescriptorFrontend
 from sersl.models.frontend import (
     Frontend,
     LogMelFrontend,

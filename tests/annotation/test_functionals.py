@@ -4,7 +4,7 @@ import pytest
 
 from sersl.annotation import functionals as f
 from sersl.core.lengths import num_frames, num_samples
-from sersl.models.descriptors import NAMES, Descriptors, describe
+from sersl.models.acoustic.descriptors import NAMES, Descriptors, describe
 from tests.own_rows import kinds_sent
 from tests.tolerances import FP32, FP32_DEEP
 

@@ -5,8 +5,12 @@ import pytest
 from sersl.audio.prosody import pitch
 from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core.lengths import num_frames
-from sersl.models.descriptor_frontend import STANDARD, DescriptorFrontend, standard_descriptors
-from sersl.models.descriptors import NAMES, describe
+from sersl.models.acoustic.descriptor_frontend import (
+    STANDARD,
+    DescriptorFrontend,
+    standard_descriptors,
+)
+from sersl.models.acoustic.descriptors import NAMES, describe
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import LogMelFrontend, augment_features
 from tests.models.small import LENGTHS, compiled, pad, utterances

@@ -19,7 +19,7 @@ from sersl.audio.features import FFT_LENGTH, mel_filters
 from sersl.audio.prosody import PITCH_FFT, PITCH_WINDOW, hann
 from sersl.core.lengths import HOP, SAMPLE_RATE, WINDOW
 from sersl.core.lengths import num_frames as frames_of
-from sersl.models.pitch import pitch_frames, track_pitch
+from sersl.models.acoustic.pitch import pitch_frames, track_pitch
 
 DESCRIPTORS_VERSION = 1  # of everything below and of pitch.py
 # name: unit

@@ -6,7 +6,7 @@ import numpy as np
 
 from sersl.audio.features import WINDOWS_PER_FRAME, on_own_rows
 from sersl.config.schema import FrontendConfig
-from sersl.models.descriptors import NAMES, describe
+from sersl.models.acoustic.descriptors import NAMES, describe
 from sersl.models.frontend import LogMelFrontend
 
 # Centre and scale of each descriptor, (value - centre) / scale: mean and standard deviation over
@@ -35,7 +35,7 @@ _VOICED_ONLY = np.array([name in _OF_VOICED for name in NAMES])
 
 
 class DescriptorFrontend(LogMelFrontend):
-    """Log-mel features beside the descriptors of `sersl.models.descriptors` and voicing.
+    """Log-mel features beside the descriptors of `sersl.models.acoustic.descriptors` and voicing.
 
     A small network trained on an hour of speech does not learn to find the pitch in a spectrogram;
     here it does not have to. `frontend.normalize` is that of the log-mel features.
