@@ -221,18 +221,13 @@ class Trainer:
                 first=self._first,
             ) as output,
         ):
+            every = config.evaluate_every_steps
             loop = Loop(
                 program=dataclasses.replace(self._program, constants=self._constants(fold)),
                 output=output,
                 intervals=Intervals.of(config.train, config.checkpoint),
                 guards=Guards(preempted=preempted, bad_updates=BadUpdates.of(config.train)),
-                evaluators=[
-                    Evaluator(
-                        name="validation",
-                        every_steps=config.evaluate_every_steps,
-                        evaluate=keeper,
-                    )
-                ],
+                evaluators=[Evaluator(name="validation", every_steps=every, evaluate=keeper)],
             )
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
             for line in damage(self._sources):
