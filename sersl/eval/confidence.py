@@ -16,13 +16,13 @@ class Reliability(NamedTuple):
     Attributes:
       confidence: float64 [K], mean of each bin; NaN where a bin is empty.
       accuracy: float64 [K], share of right predictions; NaN where a bin is empty.
-      count: int64 [K], utterances.
+      num_utterances: int64 [K].
       error: expected calibration error, 0..1.
     """
 
     confidence: np.ndarray
     accuracy: np.ndarray
-    count: np.ndarray
+    num_utterances: np.ndarray
     error: float
 
 

@@ -12,18 +12,18 @@ from sersl.eval.plots import ACCENT, FOLD_COLOURS, INK, figure_at, short_label
 
 def reliability(path: Path, *, bins: Reliability) -> None:
     """Draws accuracy over confidence, and below it how many utterances each bin has."""
-    width = 1 / len(bins.count)
-    left = np.arange(len(bins.count)) * width
+    width = 1 / len(bins.num_utterances)
+    left = np.arange(len(bins.num_utterances)) * width
     with figure_at(path, 5.2, 5.0) as figure:
         top, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        known = bins.count > 0
+        known = bins.num_utterances > 0
         looks = {"width": width, "align": "edge", "edgecolor": "white"}
         top.bar(left[known], bins.accuracy[known], color="#93b4f5", **looks)
         top.plot(bins.confidence[known], bins.accuracy[known], "o", color=ACCENT, markersize=4)
         top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
         top.set(xlim=(0, 1), ylim=(0, 1), ylabel="predicted right")
         top.set_title(f"expected calibration error {bins.error:.3f}")
-        below.bar(left, bins.count, color="#cbd5e1", **looks)
+        below.bar(left, bins.num_utterances, color="#cbd5e1", **looks)
         below.set(xlabel="probability of the predicted category", ylabel="utterances")
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         for axes in (top, below):

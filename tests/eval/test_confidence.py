@@ -18,7 +18,7 @@ def test_reliability_when_compared_with_loops_then_equal():
             for row, scores in enumerate(predictions.scores)
             if number / 5 <= scores.max() < (number + 1) / 5
         ]
-        assert found.count[number] == len(inside)
+        assert found.num_utterances[number] == len(inside)
         if not inside:
             assert np.isnan(found.accuracy[number]) and np.isnan(found.confidence[number])
             continue
@@ -34,7 +34,7 @@ def test_reliability_when_all_is_certain_and_right_then_no_error():
     scores = np.eye(3)[[0, 1, 2, 1]]
     found = reliability(scores, np.array([0, 1, 2, 1]))
     assert found.error == 0.0
-    assert found.count[-1] == 4
+    assert found.num_utterances[-1] == 4
 
 
 def test_reliability_when_there_is_no_category_then_the_error_is_not_defined():
