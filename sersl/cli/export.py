@@ -2,8 +2,9 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig, PretrainConfig
@@ -21,6 +22,7 @@ from sersl.eval.workdir_files import (
     read_results,
     read_trained,
 )
+from sersl.finetuning.baseline_trainer import NONE
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
 from sersl.release.folder import Finish, read_model, write_encoder, write_model
@@ -88,6 +90,11 @@ def _check(arguments: Namespace) -> int:
     return 0
 
 
+def _is_baseline(settings: Mapping[str, Any]) -> bool:
+    baseline = settings.get("baseline")  # earlier versions had none
+    return isinstance(baseline, dict) and baseline.get("kind", NONE) != NONE
+
+
 def _add_graph(folder: Path) -> None:
     write_onnx(read_model(folder), folder / ONNX_FOLDER)
 
@@ -101,6 +108,11 @@ def _export(workdir: Path, output: Path, arguments: Namespace, finish: Finish | 
         settings = {}
     if "objectives" in settings:
         _export_encoder(workdir, output, licence=arguments.licence, finish=finish)
+    elif _is_baseline(settings):
+        raise UserError(
+            f"{workdir} is the run of a baseline, which has no model to export: give the workdir "
+            "of a network"
+        )
     elif "protocol" in settings:
         _export_model(
             workdir, output, fold=arguments.fold, licence=arguments.licence, finish=finish

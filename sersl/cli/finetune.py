@@ -21,6 +21,7 @@ from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
 from sersl.eval.workdir_files import RESULTS, read_folds, read_trained
+from sersl.finetuning.baseline_trainer import NONE
 from sersl.finetuning.folds import FINAL
 from sersl.finetuning.run import check_settings, finetune
 from sersl.finetuning.seed_runs import seed_runs, write_command
@@ -84,7 +85,8 @@ def run(arguments) -> int:
         if len(runs) > 1:
             report_seeds(config, workdir)
         first = runs[0].workdir
-        say_next("sersl", "export", "--workdir", first, *exported(first), "--output", "DIR")
+        if config.baseline.kind == NONE:
+            say_next("sersl", "export", "--workdir", first, *exported(first), "--output", "DIR")
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sersl.config.adaptation import AdaptationConfig
 from sersl.config.auxiliary import DomainConfig, TasksConfig
+from sersl.config.baseline import BaselineConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.config.objectives import ObjectivesConfig
@@ -194,6 +195,7 @@ class FinetuneConfig(Settings):
     data: DataConfig = field(default_factory=DataConfig)
     labels: LabelsConfig = field(default_factory=LabelsConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     # Their sizes come from init_from where that is given.
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)

@@ -21,6 +21,9 @@ from sersl.data.pipeline import evaluation_batches
 from sersl.data.sources import CorpusSource
 from sersl.parallel.sharding import check_rows, global_arrays, local_rows
 
+ANSWERS = "answers.npz"  # of a fold, on the test side
+VALIDATION = "validation.npz"  # of a fold, on the validation side
+
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
@@ -118,6 +121,36 @@ class Truth:
     dimension_names: Sequence[str]
 
 
+def answers_beside(
+    truth: Truth,
+    rows: np.ndarray,
+    *,
+    scores: np.ndarray,
+    dimensions: np.ndarray,
+    dimension_names: Sequence[str] | np.ndarray,
+) -> Answers:
+    """Puts answers of int [n] rows beside their labels; where several apply, from one half on.
+
+    Args:
+      truth: of every utterance.
+      rows: int [n].
+      scores: [n, C], probabilities.
+      dimensions: [n, D], in 0..1.
+      dimension_names: D names.
+    """
+    return Answers(
+        rows=np.asarray(rows, np.int64),
+        scores=scores.astype(np.float32),
+        dimensions=dimensions.astype(np.float32),
+        dimension_names=np.array(dimension_names, str),
+        true_category=truth.category[rows],
+        true_dimensions=truth.dimensions[rows],
+        true_dimension_names=np.array(truth.dimension_names, str),
+        true_categories=truth.categories[rows],
+        thresholds=np.full(truth.categories.shape[1], 0.5),
+    )
+
+
 class CanAnswer(Protocol):
     """A task whose model answers batches."""
 
@@ -199,14 +232,10 @@ class Answerer:
         # Rows of padding have number -1; every other row comes once.
         place = {int(row): i for i, row in enumerate(index) if row >= 0}
         order = np.array([place[int(row)] for row in rows], np.int64)
-        return Answers(
-            rows=np.asarray(rows, np.int64),
+        return answers_beside(
+            truth,
+            rows,
             scores=found["scores"][order],
             dimensions=found["dimensions"][order],
             dimension_names=self._dimensions,
-            true_category=truth.category[rows],
-            true_dimensions=truth.dimensions[rows],
-            true_dimension_names=np.array(truth.dimension_names, str),
-            true_categories=truth.categories[rows],
-            thresholds=np.full(truth.categories.shape[1], 0.5),
         )

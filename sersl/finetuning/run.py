@@ -12,6 +12,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
+from sersl.finetuning.baseline_trainer import NONE, BaselineTrainer
 from sersl.finetuning.best import Score
 from sersl.finetuning.folds import (
     choose_folds,
@@ -69,15 +70,21 @@ def finetune(
     for line in [*run.notes, *describe_targets(run.targets, run.folds)]:
         progress.say(line)
     with jax.set_mesh(mesh), contextlib.ExitStack() as held:
-        trainer = Trainer(
-            run.config,
-            run.sources,
-            run.targets,
-            run.folds,
-            mesh=mesh,
-            weights=weights,
-            say=progress.say,
-        )
+        trainer: Trainer | BaselineTrainer
+        if run.config.baseline.kind == NONE:
+            trainer = Trainer(
+                run.config,
+                run.sources,
+                run.targets,
+                run.folds,
+                mesh=mesh,
+                weights=weights,
+                say=progress.say,
+            )
+        else:
+            trainer = BaselineTrainer(
+                run.config, run.sources, run.targets, workdir, say=progress.say
+            )
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
         origin = gather_origin(trainer.config, run.sources, weights=weights)

@@ -19,7 +19,7 @@ from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource
-from sersl.eval.answers import Answerer, Answers
+from sersl.eval.answers import ANSWERS, VALIDATION, Answerer, Answers
 from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
@@ -170,7 +170,8 @@ class Trainer:
 
         Args:
           fold: one of the run.
-          folder: of the fold; gets metrics.jsonl, checkpoints/, best/ and answers.npz.
+          folder: of the fold; gets metrics.jsonl, checkpoints/, best/, validation.npz and
+            answers.npz.
           title: for people.
           score: of validation answers.
           preempted: given a step, whether to save and leave before it.
@@ -180,7 +181,7 @@ class Trainer:
           Preempted: the state was saved before the last step.
         """
         # As the first process sees it: a file system may show a file to one host before the others.
-        if of_first((folder / "answers.npz").exists()):
+        if of_first((folder / ANSWERS).exists()):
             self._say(f"{title}: done before")
             return
         config = self.config
@@ -234,12 +235,14 @@ class Trainer:
                 progress.say(line)
             params = keeper.params(state)
             answers = self._answer(params, rows=fold.test)
+            validation = self._answer(params, rows=fold.validation)
             if self._targets.view.multi:
-                thresholds = best_thresholds(self._answer(params, rows=fold.validation))
-                answers = dataclasses.replace(answers, thresholds=thresholds)
+                answers = dataclasses.replace(answers, thresholds=best_thresholds(validation))
             if self._first:
                 write_layer_weights(folder, params)
-                answers.save(folder / "answers.npz")
+                if len(validation.rows):
+                    validation.save(folder / VALIDATION)
+                answers.save(folder / ANSWERS)  # the last file: the fold is done
         if self._first:
             # The best parameters are kept; the state to resume from is not needed any more.
             shutil.rmtree(folder / "checkpoints")

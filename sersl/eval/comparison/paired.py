@@ -94,7 +94,8 @@ def compare(
       seed: of the draws.
 
     Returns:
-      The comparison; of every system with several seeds also their ensemble.
+      The comparison; of every system with several seeds also their ensemble, where one category
+      applies to an utterance.
 
     Raises:
       UserError: the systems are not comparable, see `align`.
@@ -102,9 +103,10 @@ def compare(
     systems = align(systems)
     first = systems[0].runs[0]
     candidates = [(system, False, [r.predictions for r in system.runs]) for system in systems]
-    candidates += [
-        (system, True, [ensemble(system.runs)]) for system in systems if len(system.runs) > 1
-    ]
+    if first.predictions.labelled is None:  # several categories have thresholds of their own
+        candidates += [
+            (system, True, [ensemble(system.runs)]) for system in systems if len(system.runs) > 1
+        ]
     scorers = [[Scorer(one) for one in predictions] for _, _, predictions in candidates]
     names = tuple(dict.fromkeys(n for row in scorers for s in row for n in _overall(s)))
     found = [np.array([_vector(_overall(s), names) for s in row]) for row in scorers]

@@ -199,6 +199,7 @@ def _take(predictions: Predictions, rows: np.ndarray) -> Predictions:
         scores=predictions.scores[rows],
         truth=predictions.truth[rows],
         predicted=None if predicted is None else predicted[rows],
+        labelled=None if predictions.labelled is None else predictions.labelled[rows],
     )
 
 
@@ -256,7 +257,10 @@ def _check_same_rows(first: Run, run: Run) -> None:
                 f"{int(differs.sum())} utterances, e.g. {keys[differs.argmax()]}: compare runs "
                 "with the same folds and labels"
             )
-    if not np.array_equal(first.predictions.truth, run.predictions.truth, equal_nan=True):
+    same = first.predictions.rated == run.predictions.rated and np.array_equal(
+        first.predictions.truth, run.predictions.truth, equal_nan=True
+    )
+    if not same:
         raise UserError(
             f"{first.workdir} and {run.workdir} have different ratings of the same utterances: "
             "compare runs on the same prepared data"
