@@ -29,8 +29,10 @@ from sersl.finetuning.estimators import (
     speaker_groups,
 )
 from sersl.finetuning.targets import Targets
+from sersl.finetuning.trained_parts import Counts
 from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
+from sersl.training.loop import Preempted
 
 NONE = "none"  # the kind of a run that trains a network
 
@@ -40,7 +42,10 @@ class BaselineTrainer:
 
     Attributes:
       config: of the run.
+      counts: no parameters of a network.
     """
+
+    counts = Counts(0, 0)
 
     def __init__(
         self,
@@ -114,12 +119,13 @@ class BaselineTrainer:
           preempted: asked once, before the fold, which is not interrupted.
 
         Raises:
-          UserError: a record is damaged.
+          Preempted: before the fold.
         """
         if of_first((folder / ANSWERS).exists()):
             self._say(f"{title}: done before")
             return
-        preempted(0)
+        if preempted(0):
+            raise Preempted(0)
         if not is_first_process():
             return
         started = time.monotonic()
