@@ -12,7 +12,7 @@ from sersl.cli.console.paths import check_paths
 from sersl.cli.streams import ReaderLeftError, guard_streams, need_stdout, use_utf8
 from sersl.core import interrupts
 from sersl.core.compilation_cache import use_compilation_cache
-from sersl.core.display import one_line
+from sersl.core.display import one_sentence
 from sersl.core.errors import UserError, as_user_error, unknown_name
 from sersl.core.memory import keep_freed_memory, share_one_heap
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence = as_user_error(error)
         if sentence is None:
             raise
-        print(f"sersl: {one_line(str(sentence))}", file=sys.stderr)
+        print(f"sersl: {one_sentence(str(sentence))}", file=sys.stderr)
         return USER_CAN_FIX
     except KeyboardInterrupt:
         if interrupts.may_announce():

@@ -1,12 +1,20 @@
 """Text from outside, made safe to print: file names, labels, messages of libraries."""
 
 import json
+import re
 from typing import Any
+
+_LONG_WORD = re.compile(r"(\S{300})\S{100,}(\S{100})")  # such as a name from a damaged list
 
 
 def one_line(text: str) -> str:
     """Escapes what would move the cursor, end the line or reverse the text, e.g. `\\x1b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_sentence(text: str) -> str:
+    """Makes a message safe to print, and cuts the middle out of words of over 500 characters."""
+    return _LONG_WORD.sub(r"\1...\2", one_line(text))
 
 
 def json_line(value: Any) -> str:

@@ -21,6 +21,7 @@ MISSING = frozenset(
         *("\u2013", "\u2014", "?", "??", "???"),  # en and em dash
     ]
 )
+MOST_NAME = 4096  # characters; as long as paths may be
 MOST_SECONDS = 1e8  # of a time: three years
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
@@ -90,9 +91,14 @@ class Row:
         """Reads a name, such as a speaker's, which will be printed and compared.
 
         Raises:
-          UserError: it has control characters or line ends.
+          UserError: it has control characters or line ends, or over `MOST_NAME` characters.
         """
         text = self.text(column)
+        if len(text) > MOST_NAME:
+            raise UserError(
+                f"{self.at(column)}: {text[:40]!r}... has {len(text):,} characters: shorten it to "
+                f"at most {MOST_NAME:,}"
+            )
         if not (text.isascii() and text.isprintable()):  # rare, so the place is not made for all
             check_printable(text, self.at(column))
         return text

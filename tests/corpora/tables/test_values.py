@@ -110,3 +110,10 @@ def test_nearest_when_a_word_of_it_is_known_then_that_one():
     known = ["emotion", "speaker", "fold", "label", "arousal"]
     for name, near in (("speaker_id", "speaker"), ("emotoin", "emotion"), ("xyz", "")):
         assert nearest(name, known) == near
+
+
+def test_name_when_too_long_then_refused_with_its_place():
+    row = Row("own.csv line 2", {"speaker": "x" * 5_000, "text": "x" * 5_000})
+    with pytest.raises(UserError, match=r"line 2, column 'speaker': 'x+'... has 5,000 characters"):
+        row.name("speaker")
+    assert len(row.text("text")) == 5_000
