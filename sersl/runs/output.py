@@ -48,7 +48,13 @@ def open_output(
     with contextlib.ExitStack() as opened:
         opened.callback(checkpoints.close)
         opened.callback(progress.close)
-        metrics = Metrics(folder, start_step=start_step, enabled=first, board=board)
+        metrics = Metrics(
+            folder,
+            start_step=start_step,
+            enabled=first,
+            every_steps=config.train.log_every_steps,
+            board=board,
+        )
         opened.callback(metrics.close)
         yield Output(
             metrics=metrics,

@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import sys
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -17,6 +19,7 @@ from sersl.core.files import whole_file
 from sersl.core.json_lines import read_json_lines
 from sersl.training.events import EventFile
 
+_log = logging.getLogger(__name__)
 _REMEDY = "restore it from a copy, or remove it to continue without its lines"
 
 
@@ -34,7 +37,13 @@ class Metrics:
     """Appends one JSON object a log step to metrics.jsonl, and the same to TensorBoard."""
 
     def __init__(
-        self, folder: str | Path, *, start_step: int, enabled: bool, board: Board | None = None
+        self,
+        folder: str | Path,
+        *,
+        start_step: int,
+        enabled: bool,
+        every_steps: int = 1,
+        board: Board | None = None,
     ):
         """Opens the files and drops what a killed run logged beyond its last checkpoint.
 
@@ -42,6 +51,7 @@ class Metrics:
           folder: of metrics.jsonl and the TensorBoard events.
           start_step: updates already done; later lines are dropped.
           enabled: False in all processes but the first.
+          every_steps: between two lines; warns if the last ones before `start_step` are missing.
           board: gets the same values, and is closed with the files; or None.
         """
         self._file: TextIO | None = None
@@ -51,6 +61,7 @@ class Metrics:
             return
         path = Path(folder) / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
+        _warn_of_lost_lines(path, [line["step"] for line in kept], start_step, every_steps)
         with whole_file(path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
@@ -96,6 +107,21 @@ class Metrics:
             if one is not None:
                 with contextlib.suppress(OSError):
                     one.close()
+
+
+def _warn_of_lost_lines(path: Path, steps: list[int], start_step: int, every_steps: int) -> None:
+    """Warns where a run has trained further than its log goes."""
+    last = steps[-1] if steps else 0
+    # An earlier start may have logged less often.
+    usual = max([every_steps, *(b - a for a, b in pairwise(steps))])
+    if start_step - last >= 2 * usual or (start_step >= usual and not steps):
+        _log.warning(
+            "%s ends at step %d and the checkpoint is at step %d: the lines between are lost, "
+            "unless you restore the file from a copy",
+            path,
+            last,
+            start_step,
+        )
 
 
 def read_metrics(path: str | Path) -> list[dict]:

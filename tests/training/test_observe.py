@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from sersl.training.observe import Metrics, read_metrics
@@ -92,3 +93,16 @@ def test_progress_when_nobody_reads_any_more_then_the_work_goes_on():
     assert process.wait(timeout=60) == 0
     assert process.stderr.read() == "sersl: the output is no longer read; training continues\n"
     process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("steps", "start_step", "lost"),
+    [([], 0, False), ([], 3, False), ([], 10, True), ([10, 20], 29, False), ([10], 40, True)],
+)
+def test_metrics_when_lines_before_the_checkpoint_are_lost_then_warns(
+    tmp_path, caplog, steps, start_step, lost
+):
+    lines = "".join(f'{{"step": {step}, "loss": 1.0}}\n' for step in steps)
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    Metrics(tmp_path, start_step=start_step, enabled=True, every_steps=10).close()
+    assert ("the lines between are lost" in caplog.text) == lost
