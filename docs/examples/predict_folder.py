@@ -16,16 +16,14 @@ files = sorted(path for path in Path(audio_folder).rglob("*") if path.suffix in 
 # damaged one.
 readable = []
 for file, answer in zip(files, model.answers(files), strict=True):
-    if answer.status != "ok":
-        print(f"{file.name}: {answer.status}")
+    if not answer.scored:
+        print(f"{file.name}: {answer.status}: {answer.problem}")
         continue
     readable.append(file)
-    scores = answer.rows[0].category
-    best = max(scores, key=scores.get)
-    print(f"{file.name}: {best} ({scores[best]:.2f})")
+    scores = answer.rows[0]
+    print(f"{file.name}: {scores.best} ({scores.category[scores.best]:.2f})")
 
 # How one recording changes over time: one answer a second, from windows of two seconds.
 if readable:
     for window in model.predict(readable[0], window=2.0, hop=1.0):
-        best = max(window["category"], key=window["category"].get)
-        print(f"  {window['start']:5.1f} s to {window['end']:5.1f} s: {best}")
+        print(f"  {window['start']:5.1f} s to {window['end']:5.1f} s: {window['category']}")

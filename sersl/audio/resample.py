@@ -46,17 +46,40 @@ def resample_blocks(
     Yields:
       [n] float32 at `to_rate`.
     """
-    if from_rate == to_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality=_QUALITY)
-    taken = given = 0
+    stream = Resampler(from_rate, to_rate)
     for block in blocks:
-        taken += len(block)
-        resampled = stream.resample_chunk(np.ascontiguousarray(block, np.float32))
-        given += len(resampled)
-        yield resampled
-    rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
-    # soxr rounds the length its own way, off by at most one sample from the ceiling.
-    missing = -(-taken * to_rate // from_rate) - given
-    yield np.concatenate([rest[:missing], np.zeros(max(0, missing - len(rest)), np.float32)])
+        yield stream.add(block)
+    if from_rate != to_rate:
+        yield stream.finish()
+
+
+class Resampler:
+    """Resamples a waveform while its samples come, with the samples of `resample`."""
+
+    def __init__(self, from_rate: int, to_rate: int = SAMPLE_RATE):
+        """Takes rates in Hz."""
+        self._from, self._to = from_rate, to_rate
+        self._stream = None
+        if from_rate != to_rate:
+            self._stream = soxr.ResampleStream(
+                from_rate, to_rate, 1, dtype="float32", quality=_QUALITY
+            )
+        self._taken = self._given = 0
+
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Takes samples [n] and gives those [m] that are ready; a filter holds some back."""
+        if self._stream is None:
+            return block
+        self._taken += len(block)
+        resampled = self._stream.resample_chunk(np.ascontiguousarray(block, np.float32))
+        self._given += len(resampled)
+        return resampled
+
+    def finish(self) -> np.ndarray:
+        """Gives the last samples [m]."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        # soxr rounds the length its own way, off by at most one sample from the ceiling.
+        missing = -(-self._taken * self._to // self._from) - self._given
+        return np.concatenate([rest[:missing], np.zeros(max(0, missing - len(rest)), np.float32)])

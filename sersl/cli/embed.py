@@ -1,87 +1,105 @@
-"""`sersl embed`: embeddings of audio files in one NPZ."""
+"""`sersl embed`: embeddings of audio files as NPZ, Parquet, or shards of NPY."""
 
 import sys
 from argparse import Namespace
 from pathlib import Path
-from typing import IO, Any
 
-import numpy as np
-
-from sersl.cli.audio_files import find_audio, progress
+import sersl
+from sersl.cli.audio_files import find_audio, of_share, progress, read_share, share_of_output
+from sersl.cli.predict import digest, opened
 from sersl.core.display import one_line
-from sersl.core.errors import UserError
-from sersl.core.files import whole_file
-from sersl.release.predict.predictor import load
+from sersl.core.errors import UserError, unknown_name
+from sersl.core.growing import GrowingFile
+from sersl.corpora.remote import is_remote
+from sersl.release.predict.precision import check_precision
+from sersl.release.predict.vectors import (
+    FORMATS,
+    INDEX,
+    Vectors,
+    record,
+    to_npz,
+    to_parquet,
+    to_shards,
+)
+from sersl.release.predict.windows import Source
+
+_SHOWN = 5  # files without an embedding that are named
 
 
 def run(arguments: Namespace) -> int:
-    """Writes embeddings.
+    """Writes embeddings, in batches by length and through a part on disk that is resumed.
 
-    The file holds `files` [F] str and `embeddings` float32: [F, D], or [F, L + 1, D] with
+    An .npz file holds `files` [F] str and `embeddings` float32: [F, D], or [F, L + 1, D] with
     `--layers all`. With `--frames` the frames of all files follow each other, [sum T, D] or
     [sum T, L + 1, D], and `num_frames` int64 [F] counts those of each. `skipped` and `causes` list
-    the files without an embedding. Read it with `numpy.load`.
+    the files without an embedding. Read it with `numpy.load`. A .parquet file has a row per vector;
+    an output without ending is a folder of .npy shards, see `sersl.release.predict.vectors`.
 
     Args:
-      arguments: `model`, `inputs`, `output`, `frames`, `layers` ("all", "last" or a number),
-        `no_verify`.
+      arguments: `model`, `inputs`, `list`, `output`, `shard`, `frames`, `layers` ("all", "last" or
+        a number), `precision`, `no_verify`.
 
     Returns:
       The exit code, 0: at least one file has an embedding.
 
     Raises:
-      UserError: no file could be read, the output cannot be written, or wrong arguments.
+      UserError: no file could be read, files of a list are missing, the output cannot be written,
+        or wrong arguments.
     """
-    output = Path(arguments.output)
-    if output.suffix.lower() != ".npz":
-        raise UserError(f"embeddings are written as .npz: give another --output than {output}")
-    files = find_audio(arguments.inputs)
-    try:
-        if output.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
+    suffix = Path(arguments.output).suffix.lower()
+    if suffix not in FORMATS:
+        raise unknown_name("output format", suffix, [".npz", ".parquet", "a folder without ending"])
+    check_precision(arguments.precision)
+    share = read_share(arguments.shard)
+    output = share_of_output(arguments.output, share)
+    if not suffix and is_remote(output):
+        raise UserError(f"{output} is a folder of a bucket: give a .npz or .parquet file there")
+    if not suffix:
+        _check_folder(Path(output))
+    found = of_share(find_audio(arguments.inputs, arguments.list), share)
+    results: list[Vectors] = []
+
+    def convert(part: Path, target: Path) -> None:
+        write = {".npz": to_npz, ".parquet": to_parquet, "": to_shards}[suffix]
+        results.append(write(part, target, frames=arguments.frames))
+
+    with opened(output, work=digest(arguments, found), convert=convert, folder=not suffix) as file:
         # Opened first: what cannot be written is found before the work.
-        with whole_file(output, "wb") as file:
-            _embed(files, arguments, file)
-    except OSError as error:
+        assert file is not None
+        _embed(found.sources, arguments, file)
+    vectors = results[0]
+    counts = f"{len(vectors.kept)} embedded, {len(vectors.left_out)} left out"
+    print(f"{len(vectors.files)} files: {counts}", file=sys.stderr)
+    for left in vectors.left_out[:_SHOWN]:
+        print(f"left out {one_line(left.name)}: {one_line(left.error)}", file=sys.stderr)
+    print(f"written to {one_line(output)}", file=sys.stderr)
+    if found.missing:
         raise UserError(
-            f"{output} cannot be written ({error.strerror or error}): make room, change the "
-            "permissions, or give another --output"
-        ) from error
-    print(f"written to {one_line(str(output))}", file=sys.stderr)
+            f"{len(found.missing)} of {len(found.sources)} files do not exist (the first: "
+            f"{one_line(found.missing[0])}): the others are complete; correct the list"
+        )
     return 0
 
 
-def _embed(files: list[Path], arguments: Namespace, output: IO[bytes]) -> None:
-    model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
-    model.layer_numbers(arguments.layers)  # raises for wrong ones before any file is read
-    kept: list[str] = []
-    vectors: list[np.ndarray] = []
-    skipped: list[str] = []
-    causes: list[str] = []
-    with progress(len(files), unit="file") as bar:
-        for path in files:
-            try:
-                vector = model.embed(path, layers=arguments.layers, frames=arguments.frames)
-            except UserError as error:
-                skipped.append(str(path))
-                causes.append(str(error))
-            else:
-                # `embed` gives layers first; here frames come first.
-                layered = arguments.frames and vector.ndim == 3
-                vectors.append(vector.transpose(1, 0, 2) if layered else vector)
-                kept.append(str(path))
-            bar.update()
-    print(f"{len(files)} files: {len(kept)} embedded, {len(skipped)} left out", file=sys.stderr)
-    if not kept:
-        raise UserError(f"none of {len(files)} files has an embedding ({causes[0]})")
-    for name, cause in list(zip(skipped, causes, strict=True))[:5]:
-        print(f"left out {one_line(name)}: {one_line(cause)}", file=sys.stderr)
-    content: dict[str, Any] = {
-        "files": np.array(kept),
-        "embeddings": np.concatenate(vectors) if arguments.frames else np.stack(vectors),
-        "skipped": np.array(skipped, dtype=str),
-        "causes": np.array(causes, dtype=str),
-    }
-    if arguments.frames:
-        content["num_frames"] = np.array([len(vector) for vector in vectors], np.int64)
-    np.savez(output, **content)
+def _embed(sources: list[Source], arguments: Namespace, file: GrowingFile) -> None:
+    model = sersl.load(
+        arguments.model, verify_weights=not arguments.no_verify, precision=arguments.precision
+    )
+    done = file.done
+    parts = model.embeddings(sources[done:], layers=arguments.layers, frames=arguments.frames)
+    with progress(len(sources), unit="file", initial=done) as bar:
+        for part in parts:
+            vectors = part.vectors
+            # One layer has no dimension of its own.
+            if vectors.size and arguments.layers != "all":
+                vectors = vectors[:, 0] if arguments.frames else vectors[0]
+            file.write(record(part, vectors))
+            if part.last:
+                file.commit(done + part.number + 1)
+                bar.update()
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses to replace a folder that holds something else than shards."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
+        raise UserError(f"--output {folder} is a folder with other files in it: give a new one")

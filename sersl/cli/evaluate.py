@@ -25,7 +25,7 @@ from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score
 from sersl.eval.workdir_files import write_results
-from sersl.release.predict.outputs import OK, Answer
+from sersl.release.predict.outputs import Answer
 from sersl.release.predict.predictor import Model, load
 from sersl.release.starting_weights import corpora_of_model
 from sersl.runs.leaks import seen_of
@@ -214,11 +214,11 @@ def _predict(model: Model, source: CorpusSource, truth: _Truth) -> tuple[Predict
     waveforms = (source.waveform(row) for row in range(len(index)))
     with progress(len(index), unit="utterance") as bar:
         for row, answer in enumerate(model.answers(waveforms, sample_rate=SAMPLE_RATE)):
-            if answer.status == OK:
+            if answer.scored:
                 kept.append(row)
                 answers.append(answer)
             else:
-                failed[answer.status.partition(":")[0]] += 1
+                failed[answer.status] += 1
             bar.update()
     if not kept:
         raise UserError(f"no utterance of {index.corpus!r} could be scored: {dict(failed)}")

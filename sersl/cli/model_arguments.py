@@ -77,7 +77,10 @@ def add_predict(verbs: Verbs) -> None:
     parser = add_verb(verbs, "predict", "predict the emotions of audio files")
     _add_model_and_inputs(parser)
     parser.add_argument(
-        "--output", metavar="FILE", help=".csv or .jsonl file; default: print a table"
+        "--output",
+        metavar="FILE",
+        help=".csv, .jsonl or .parquet file, or its URL in a bucket; rerun an interrupted command "
+        "to resume it; default: print a table",
     )
     parser.add_argument(
         "--window",
@@ -92,6 +95,12 @@ def add_predict(verbs: Verbs) -> None:
         help="seconds between windows; default: the window",
     )
     parser.add_argument(
+        "--speech", action="store_true", help="predict each stretch of speech, one row each"
+    )
+    parser.add_argument(
+        "--rttm", metavar="FILE", help="predict each turn of an RTTM file, one row each"
+    )
+    parser.add_argument(
         "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
     )
 
@@ -100,7 +109,13 @@ def add_embed(verbs: Verbs) -> None:
     """Adds `sersl embed`."""
     parser = add_verb(verbs, "embed", "write embeddings of audio files")
     _add_model_and_inputs(parser)
-    parser.add_argument("--output", required=True, metavar="FILE.npz", help="file to write")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".npz or .parquet file, or a folder for .npy shards; rerun an interrupted command to "
+        "resume it",
+    )
     parser.add_argument(
         "--frames", action="store_true", help="one vector per 20-ms frame instead of per file"
     )
@@ -117,7 +132,26 @@ def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="DIR", help="model folder of `sersl export`"
     )
     parser.add_argument(
-        "inputs", nargs="+", metavar="FILE_OR_FOLDER", help="audio files, or folders of them"
+        "inputs",
+        nargs="*",
+        metavar="FILE_OR_FOLDER",
+        help="audio files, folders of them, URLs in a bucket, or - for standard input",
+    )
+    parser.add_argument(
+        "--list",
+        metavar="FILE",
+        help="text file with a path or URL per line; - reads it from standard input",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do every N-th file from the I-th on, counted from 0, and add the part to the name of "
+        "the output",
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="KIND",
+        help="float32, bfloat16 (computation), or int8 (stored weights); default: as trained",
     )
     _add_verification(parser)
 

@@ -1,169 +1,225 @@
-"""`sersl predict`: emotions of audio files as a table, CSV or JSONL."""
+"""`sersl predict`: emotions of audio files as a table, CSV, JSONL or Parquet."""
 
 import contextlib
-import csv
+import hashlib
+import json
+import os
 import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from sersl.cli.audio_files import find_audio, progress
-from sersl.core.cells import to_cell
-from sersl.core.display import json_line, one_line
+import sersl
+from sersl.cli.audio_files import (
+    STDIN,
+    Inputs,
+    find_audio,
+    of_share,
+    progress,
+    read_share,
+    share_of_output,
+)
+from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
-from sersl.core.growing import growing_file
-from sersl.release.predict.outputs import OK, UNREADABLE, Answer, Scores, source_name
-from sersl.release.predict.predictor import Model, load
-
-FORMATS = (".csv", ".jsonl")
-Write = Callable[[Answer], None]
+from sersl.core.growing import Convert, GrowingFile, growing_file
+from sersl.corpora.remote import cache_folder, is_remote
+from sersl.corpora.remote_files import store
+from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
+from sersl.release.predict.precision import check_precision
+from sersl.release.predict.tables import FORMATS, Columns, rows_of, writer_of
+from sersl.release.predict.turns import turns_of
+from sersl.release.predict.windows import Cutting
 
 
 def run(arguments: Namespace) -> int:
-    """Predicts files and folders, one row per file or window.
+    """Predicts files and folders, one row per file, window, stretch of speech or turn.
 
-    Every file gives at least one row. Its status is "ok"; "silent" (peak below -80 dBFS, which is
-    not scored); "too_short" (under 0.1 s); or "unreadable: cause".
+    Every file gives at least one row. Its status is "ok"; "no_speech" (scored, though no speech was
+    found); "silent" (peak below -80 dBFS, which is not scored); "too_short" (under 0.1 s);
+    "no_turns" (not in the RTTM file); or "unreadable". Rows without scores have an error.
 
     Args:
-      arguments: `model`, `inputs`, `output` or None, `window`, `hop`, `frames`, `no_verify`.
+      arguments: `model`, `inputs`, `list`, `output` or None, `shard`, `window`, `hop`, `speech`,
+        `rttm`, `frames`, `precision`, `no_verify`.
 
     Returns:
       The exit code, 0: at least one file was scored.
 
     Raises:
-      UserError: no file could be scored, the output cannot be written, or wrong arguments.
+      UserError: no file could be scored, files of a list are missing, the output cannot be written,
+        or wrong arguments.
     """
     suffix = Path(arguments.output).suffix.lower() if arguments.output else ""
     if arguments.output and suffix not in FORMATS:
         raise unknown_name("output format", suffix or arguments.output, FORMATS)
     if arguments.frames and suffix != ".jsonl":
         raise UserError("--frames makes many numbers per file: give --output FILE.jsonl")
-    files = find_audio(arguments.inputs)
+    check_precision(arguments.precision)
+    cutting = Cutting(window=arguments.window, hop=arguments.hop, speech=arguments.speech)
+    if arguments.rttm and not cutting.whole:
+        raise UserError("--rttm goes with neither --window nor --speech: give one of them")
+    share = read_share(arguments.shard)
+    found = of_share(find_audio(arguments.inputs, arguments.list), share)
+    turns = turns_of(found.sources, arguments.rttm) if arguments.rttm else None
+    output = share_of_output(arguments.output, share) if arguments.output else None
+    columns: list[Columns] = []  # known once the model is
+
+    def convert(part: Path, target: Path) -> None:
+        columns[0].to_parquet(part, target)
+
+    work = digest(arguments, found, turns)
     counts: Counter[str] = Counter()
-    example = ""
-    with _opened(arguments.output) as file:
+    with opened(output, work=work, convert=convert if suffix == ".parquet" else None) as file:
         # Opened first: what cannot be written is found before the work.
-        model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
-        answers = model.answers(
-            files, window=arguments.window, hop=arguments.hop, frames=arguments.frames
+        done = 0 if file is None else file.done
+        model = sersl.load(
+            arguments.model,
+            verify_weights=not arguments.no_verify,
+            precision=arguments.precision,
         )
-        write = _writer(file, suffix, model)
-        with progress(len(files), unit="file") as bar:
-            for answer in answers:
-                kind = answer.status.partition(":")[0]
-                counts[kind] += 1
-                if kind != OK and not example:
-                    example = f"{source_name(answer.source)}: {answer.status}"
-                write(answer)
-                bar.update()
-    summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    print(f"{len(files)} files: {summary}", file=sys.stderr)
-    if not counts[OK]:
-        raise UserError(f"none of {len(files)} files could be scored ({example})")
-    if arguments.output:
-        print(f"written to {one_line(arguments.output)}", file=sys.stderr)
+        columns.append(
+            Columns(
+                model.categories,
+                model.dimensions,
+                uncertainty=model.uncertainty,
+                speakers=turns is not None,
+            )
+        )
+        answers = model.answers(
+            found.sources[done:],
+            window=arguments.window,
+            hop=arguments.hop,
+            speech=arguments.speech,
+            turns=None if turns is None else turns[done:],
+            frames=arguments.frames,
+            embedding=False,
+        )
+        write = _table(model) if file is None else _writer(file, columns[0], suffix)
+        example = _write(answers, write, counts, file=file, total=len(found.sources), done=done)
+    _report(found, counts, example, output=output, done=done)
     return 0
 
 
 @contextlib.contextmanager
-def _opened(output: str | None) -> Iterator[TextIO | None]:
-    if output:
-        with growing_file(output) as file:
-            yield file
-    else:
+def opened(
+    output: str | None, *, work: str, convert: Convert | None = None, folder: bool = False
+) -> Iterator[GrowingFile | None]:
+    """Opens the output of a verb, which may be in a bucket.
+
+    Args:
+      output: path, URL, or None.
+      work: digest of what it follows from.
+      convert: see `growing_file`.
+      folder: see `growing_file`.
+
+    Yields:
+      The file; None without an output. That of a bucket grows in the cache of this machine, and is
+      copied there when it is complete.
+    """
+    if output is None:
         yield None
+        return
+    path = Path(output)
+    if is_remote(output):
+        name = f"{hashlib.sha256(output.encode()).hexdigest()[:16]}-{output.rsplit('/', 1)[-1]}"
+        path = cache_folder() / "outputs" / name
+    with growing_file(path, work=work, convert=convert, folder=folder) as file:
+        yield file
+    if is_remote(output):
+        store(path, output)
+        path.unlink()
 
 
-def _writer(file: TextIO | None, suffix: str, model: Model) -> Write:
-    if file is None:
-        return _table(model)
-    return _csv(file, model) if suffix == ".csv" else _jsonl(file)
+def digest(arguments: Namespace, found: Inputs, *more: object) -> str:
+    """Hashes what an output follows from; "" for standard input, which cannot be read twice."""
+    if STDIN in found.names:
+        return ""
+    about = Path(arguments.model) / "sersl.json"
+    model = about.read_bytes().hex() if about.is_file() else ""
+    unrelated = ("inputs", "list", "output", "shard", "no_verify", "verb", "overrides")
+    settings = {n: v for n, v in sorted(vars(arguments).items()) if n not in unrelated}
+    names = [os.fsencode(name).hex() for name in found.names]
+    content = json.dumps([model, names, {n: str(v) for n, v in settings.items()}, str(more)])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _csv(file: TextIO, model: Model) -> Write:
-    writer = csv.writer(file)
-    scores = [f"score_{name}" for name in model.categories]
-    header = ["file", "start", "end", "status", "category", *scores]
-    header += [*model.dimensions, *model.uncertainty]
-    writer.writerow([to_cell(name) for name in header])
-
-    def write(answer: Answer) -> None:
-        for row in _rows(answer):
-            name, start, end, status = _head(answer, row)
-            values = [""] * (len(header) - 5)
-            if row is not None and row.status == OK:
-                numbers = [*row.category.values(), *row.dimensions.values()]
-                numbers += row.uncertainty.values()
-                values = [f"{value:.6f}" for value in numbers]
-            texts = [to_cell(text) for text in (one_line(name), start, end, status, _best(row))]
-            writer.writerow([*texts, *values])
-        file.flush()  # what is done survives an interruption
-
-    return write
-
-
-def _jsonl(file: TextIO) -> Write:
-    def write(answer: Answer) -> None:
-        for row in _rows(answer):
-            name, start, end, status = _head(answer, row)
-            record: dict[str, Any] = {
-                "file": name,
-                "start": float(start),
-                "end": float(end),
-                "status": status,
-            }
-            if row is not None and row.status == OK:
-                if row.category:
-                    record["category"] = row.applies if row.thresholds else row.best
-                    record["scores"] = {n: round(v, 6) for n, v in row.category.items()}
-                record.update({n: round(v, 6) for n, v in row.dimensions.items()})
-                record.update({n: round(v, 6) for n, v in row.uncertainty.items()})
-                if row.frames is not None:
-                    record["frames"] = {
-                        n: [round(float(v), 4) for v in values] for n, values in row.frames.items()
-                    }
-            file.write(json_line(record) + "\n")
-        file.flush()
-
-    return write
+def _write(
+    answers: Iterator[Answer],
+    write: Callable[[Answer], None],
+    counts: Counter[str],
+    *,
+    file: GrowingFile | None,
+    total: int,
+    done: int,
+) -> str:
+    """Writes all answers and counts their statuses; returns an example of one without scores."""
+    example = ""
+    with progress(total, unit="file", initial=done) as bar:
+        for number, answer in enumerate(answers, start=done + 1):
+            counts[answer.status] += 1
+            if not answer.scored and not example:
+                example = f"{source_name(answer.source)}: {answer.status}: {answer.problem}"
+            write(answer)
+            if file is not None:
+                file.commit(number)
+            bar.update()
+    return example
 
 
-def _table(model: Model) -> Write:
+def _report(
+    found: Inputs, counts: Counter[str], example: str, *, output: str | None, done: int
+) -> None:
+    summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    resumed = f"{done} done before, " if done else ""
+    print(f"{len(found.sources)} files: {resumed}{summary}", file=sys.stderr)
+    if output:
+        print(f"written to {one_line(output)}", file=sys.stderr)
+    if not done and not any(counts[status] for status in SCORED):
+        raise UserError(f"none of {len(found.sources)} files could be scored ({example})")
+    if counts["no_speech"] and not counts[OK] and not done:
+        print(
+            "no speech was found in any file: the scores mean nothing for music or noise",
+            file=sys.stderr,
+        )
+    if found.missing:
+        raise UserError(
+            f"{len(found.missing)} of {len(found.sources)} files do not exist (the first: "
+            f"{one_line(found.missing[0])}): their rows have an error, the others are complete; "
+            "correct the list"
+        )
+
+
+def _writer(file: GrowingFile, columns: Columns, suffix: str) -> Callable[[Answer], None]:
+    text = writer_of(columns, suffix)
+    if suffix == ".csv" and not file.done:
+        file.write(columns.header())
+
+    return lambda answer: file.write(text(answer))
+
+
+def _table(model: Any) -> Callable[[Answer], None]:
     categories = ["category", "score"] if model.categories else []
     heads = ["start", "end", *categories, *map(one_line, model.dimensions)]
     print(f"{'file':<40}" + "".join(f"{head:>11}" for head in heads))
 
     def write(answer: Answer) -> None:
-        for row in _rows(answer):
-            name, start, end, status = map(one_line, _head(answer, row))
+        columns = Columns(model.categories, model.dimensions)
+        for row in rows_of(answer):
+            name, start, end, status = map(one_line, columns.head(answer, row))
             cells = [start, end]
             name = name if len(name) <= 38 else "…" + name[-37:]
-            if row is None or status != OK:
-                print(f"{name:<40}{start:>11}{end:>11}  {status}")
+            if row is None or status not in SCORED:
+                cause = f": {one_line(answer.error)}" if answer.error else ""
+                print(f"{name:<40}{start:>11}{end:>11}  {status}{cause}")
                 continue
             if model.categories:
                 cells += [one_line(row.best), f"{max(row.category.values()):.3f}"]
             cells += [f"{value:.3f}" for value in row.dimensions.values()]
-            print(f"{name:<40}" + "".join(f" {cell:>10}" for cell in cells), flush=True)
+            flag = "" if status == OK else f"  {status}"
+            speaker = f"  {one_line(row.speaker)}" if row.speaker else ""
+            line = f"{name:<40}" + "".join(f" {cell:>10}" for cell in cells)
+            print(f"{line}{flag}{speaker}", flush=True)
 
     return write
-
-
-def _rows(answer: Answer) -> list[Scores | None]:
-    return [*answer.rows] or [None]
-
-
-def _head(answer: Answer, row: Scores | None) -> tuple[str, str, str, str]:
-    """Gives name, start, end and status of a row."""
-    name = str(answer.source)
-    if row is None:
-        end = 0.0 if answer.status.startswith(UNREADABLE) else answer.end
-        return name, "0.000", f"{end:.3f}", answer.status
-    return name, f"{row.start:.3f}", f"{row.end:.3f}", row.status
-
-
-def _best(row: Scores | None) -> str:
-    return "" if row is None else row.best

@@ -1,29 +1,92 @@
-"""A text file that grows while the work goes on, and appears under its name when complete."""
+"""A file that grows while the work goes on, appears under its name when complete, and is resumed.
+
+While `a.csv` grows, its content is in `a.csv.part` beside it, and how far the work is in
+`a.csv.part.json`.
+"""
 
 import contextlib
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from sersl.core.errors import UserError
-from sersl.core.files import behind_link
+from sersl.core.files import behind_link, parse_json, whole_path
 from sersl.core.unfinished import short_name
+
+Convert = Callable[[Path, Path], None]
+
+
+class GrowingFile:
+    """The open part of a file.
+
+    Attributes:
+      part: where it is.
+      done: units of work whose results it holds.
+    """
+
+    def __init__(self, descriptor: int, part: Path, *, work: str):
+        """Takes what an earlier process has left of the same work; else starts empty."""
+        self.part, self._work, self._descriptor = part, work, descriptor
+        self._state = part.with_name(f"{part.name}.json")
+        self.done, size = self._left()
+        os.ftruncate(descriptor, size)
+        os.lseek(descriptor, size, os.SEEK_SET)
+
+    def write(self, content: str | bytes) -> None:
+        """Appends bytes, or text as UTF-8 with what is not UTF-8 escaped as in JSON."""
+        if isinstance(content, str):
+            content = content.encode("utf-8", "backslashreplace")
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def commit(self, done: int) -> None:
+        """Notes that the results of the first `done` units are complete, for the next process."""
+        self.done = done
+        if self._work:
+            size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            state = json.dumps({"work": self._work, "done": done, "bytes": size})
+            # One write of the same block: a kill leaves the old or the new state.
+            with open(self._state, "ab", buffering=0) as file:
+                os.pwrite(file.fileno(), f"{state:<200}\n".encode(), 0)
+
+    def drop(self) -> None:
+        """Removes both files."""
+        self.part.unlink(missing_ok=True)
+        self._state.unlink(missing_ok=True)
+
+    def _left(self) -> tuple[int, int]:
+        """Gives how much is done, and the bytes of it."""
+        if not self._work:
+            return 0, 0
+        try:
+            state = parse_json(self._state.read_bytes())
+            done, size = int(state["done"]), int(state["bytes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, 0
+        is_same = state.get("work") == self._work
+        return (done, size) if is_same and self.part.stat().st_size >= size >= 0 else (0, 0)
 
 
 @contextlib.contextmanager
-def growing_file(path: str | Path) -> Iterator[TextIO]:
-    """Opens a text file that appears under its name when the block ends well.
+def growing_file(
+    path: str | Path, *, work: str = "", convert: Convert | None = None, folder: bool = False
+) -> Iterator[GrowingFile]:
+    """Opens a file that appears under its name when the block ends well.
 
-    Until then, and after an interruption, its content is in `<name>.part` beside it. One process
-    writes at a time. Names that are not UTF-8 are written as JSON escapes them, e.g. `\\udce9`.
+    One process writes at a time.
 
     Args:
       path: the file.
+      work: digest of everything that the content follows from; the same work is resumed after an
+        interruption. "": it starts again.
+      convert: called with the part and a path to write the result to; None: the part is the result.
+      folder: the result is a folder, which `convert` writes whole.
 
     Yields:
-      The open file.
+      The open file; its `done` units of work need not be done again.
 
     Raises:
       UserError: it cannot be written, or another process is writing it.
@@ -32,25 +95,43 @@ def growing_file(path: str | Path) -> Iterator[TextIO]:
     try:
         path = behind_link(path)
         part = path.with_name(f"{short_name(path.name)}.part")
-        if path.is_dir():
+        if path.is_dir() and not folder:
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path, part) as file:
-            yield file
-            file.flush()
-            os.replace(part, path)  # still locked: nobody can take the part for their own
+        with _alone(path, part) as descriptor:
+            file = GrowingFile(descriptor, part, work=work)
+            try:
+                yield file
+            except BaseException:
+                if not os.fstat(descriptor).st_size:
+                    file.drop()
+                raise
+            # Still locked: nobody can take the part for their own.
+            try:
+                if convert is None:
+                    os.replace(part, path)
+                elif folder:
+                    convert(part, path)
+                else:
+                    with whole_path(path) as target:
+                        convert(part, target)
+            except UserError:  # there is no result, and the same work would give none again
+                file.drop()
+                raise
+            file.drop()
     except OSError as error:
+        resume = ", and run the same command again to resume" if work else ""
         raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room, mend the "
-            "permissions, or give another --output"
+            f"{path} cannot be written ({error.strerror or error}): make room, change the "
+            f"permissions, or give another --output{resume}"
         ) from error
 
 
 @contextlib.contextmanager
-def _alone(path: Path, part: Path) -> Iterator[TextIO]:
-    """Opens the part, empty and locked; the lock ends with the process."""
+def _alone(path: Path, part: Path) -> Iterator[int]:
+    """Opens the part, locked; the lock ends with the process."""
     while True:
-        with open(part, "a", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        with open(part, "ab", buffering=0) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -61,14 +142,7 @@ def _alone(path: Path, part: Path) -> Iterator[TextIO]:
             # Between opening and locking, the other process may have put the part in its place.
             if not _is_same(file.fileno(), part):
                 continue
-            file.truncate(0)
-            try:
-                yield file
-            except BaseException:
-                file.flush()
-                if not os.fstat(file.fileno()).st_size:
-                    part.unlink(missing_ok=True)
-                raise
+            yield file.fileno()
             return
 
 

@@ -1,7 +1,8 @@
 """Prepared corpora in a bucket: small files are copied to a cache, records are streamed.
 
 A `data_dir` with a protocol (gs://, s3://, file://...) is read through fsspec. The output of
-`sersl prepare` is copied there with the bucket's own tools; sersl never writes to a bucket.
+`sersl prepare` is copied there with the bucket's own tools; sersl writes only
+the results of `sersl predict` and `sersl embed` to a bucket.
 """
 
 import contextlib
@@ -167,7 +168,24 @@ class Bucket:
         except OSError as error:
             raise _no_cache(target.parent, error) from error
 
-    def _ask(self, question: Callable[[], Answer], what: str) -> Answer:
+    def store(self, source: Path, file: str) -> None:
+        """Copies a local file into the folder, in place of one that is there.
+
+        Args:
+          source: local path.
+          file: relative to the folder.
+
+        Raises:
+          UnreachableError: it cannot be written, after several tries.
+        """
+
+        def copy() -> None:
+            self._files.makedirs(self._root, exist_ok=True)
+            self._files.put_file(str(source), f"{self._root}/{file}")
+
+        self._ask(copy, file, doing="written")
+
+    def _ask(self, question: Callable[[], Answer], what: str, *, doing: str = "read") -> Answer:
         attempt = 0
         while True:
             attempt += 1
@@ -180,13 +198,13 @@ class Bucket:
                     raise _no_cache(cache_folder(), error) from error
                 if _is_refused(error):
                     raise UnreachableError(
-                        f"{self.url}/{what} may not be read ({type(error).__name__}: {error}): "
+                        f"{self.url}/{what} may not be {doing} ({type(error).__name__}: {error}): "
                         "set credentials with access in the environment, as for the bucket's own "
                         "tools"
                     ) from error
                 if attempt == _TRIES:
                     raise UnreachableError(
-                        f"{self.url}/{what} cannot be read ({type(error).__name__}: {error}): "
+                        f"{self.url}/{what} cannot be {doing} ({type(error).__name__}: {error}): "
                         "check the network and the access to the bucket"
                     ) from error
                 time.sleep(_PAUSE * 2 ** (attempt - 1))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from sersl.cli import embed, evaluate, export, import_model, predict
+import sersl
+from sersl.cli import evaluate, export, import_model
 from sersl.cli.main import main
 from sersl.eval.predictions import TEXT_COLUMNS, Predictions, read_predictions, write_predictions
 from tests.release import fake_model
@@ -57,8 +58,7 @@ def test_output_when_it_cannot_be_written_then_found_before_the_model_is_loaded(
     def load(*arguments, **options):
         raise AssertionError("the work was begun")
 
-    monkeypatch.setattr(predict, "load", load)
-    monkeypatch.setattr(embed, "load", load)
+    monkeypatch.setattr(sersl, "load", load, raising=False)
     before = sorted(os.listdir(places))
     output = places / output.format(".csv" if verb == "predict" else ".npz")
     ends_with_a_sentence(capsys, verb, "--model", "m", audio, "--output", output)

@@ -9,6 +9,7 @@ import soundfile
 
 from sersl.cli import embed, predict
 from sersl.core.errors import UserError
+from tests.fake_speech import make_voice
 from tests.release import fake_model
 
 RATE = 16_000
@@ -22,8 +23,7 @@ def model(tmp_path_factory):
 
 
 def _tone(seconds, rate=RATE):
-    time = np.arange(round(seconds * rate)) / rate
-    return (0.2 * np.sin(2 * np.pi * 200 * time) * np.sin(2 * np.pi * 3 * time)).astype(np.float32)
+    return make_voice(seconds, rate=rate)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,12 @@ def bad(tmp_path_factory):
     return folder
 
 
+COMMON = {"list": None, "shard": None, "precision": None, "no_verify": False}
+
+
 def _run(model, inputs, **options):
-    defaults = {"output": None, "window": None, "hop": None, "frames": False}
+    defaults = {"output": None, "window": None, "hop": None, "frames": False, "speech": False}
+    defaults |= {"rttm": None, **COMMON}
     return predict.run(
         Namespace(model=model, inputs=[str(i) for i in inputs], **defaults | options)
     )
@@ -72,7 +76,7 @@ def test_predict_when_given_a_folder_then_every_audio_file_below_has_a_row(
     assert _run(model, [audio], output=str(output)) == 0
     rows = _read(output)
     scores = [f"score_{name}" for name in fake_model.NAMES]
-    assert list(rows[0]) == [*COLUMNS, *scores, "arousal", "dominance", "valence"]
+    assert list(rows[0]) == [*COLUMNS, *scores, "arousal", "dominance", "valence", "error"]
     expected = ["a.wav", "d.mp3", "deep/b.FLAC", "deep/er/c.ogg"]
     assert [row["file"] for row in rows] == [str(audio / name) for name in expected]
     for row in rows:
@@ -98,8 +102,8 @@ def test_predict_when_files_are_bad_then_each_has_its_status_and_the_run_goes_on
         *(("nan.wav", "NaN"), ("cut.flac", "truncated")),
         *(("empty.wav", "empty"), ("text.wav", "not audio")),
     ):
-        assert status[name].startswith("unreadable: ")
-        assert cause in status[name]
+        assert status[name] == "unreadable"
+        assert cause in rows[name]["error"]
     assert all(row["score_angry"] == "" for name, row in rows.items() if name != "good.wav")
     assert "7 files: 1 ok, 1 silent, 1 too_short, 4 unreadable" in capsys.readouterr().err
 
@@ -117,9 +121,10 @@ def test_predict_when_folders_are_linked_and_links_are_broken_then_all_have_rows
     output = tmp_path / "emotions.csv"
     assert _run(model, [top], output=str(output)) == 0
     rows = {row["file"].removeprefix(f"{top}/"): row["status"] for row in _read(output)}
+    causes = {row["file"].removeprefix(f"{top}/"): row["error"] for row in _read(output)}
     assert list(rows) == ["broken.wav", "linked/b.wav", "lost", "real/a.wav"]
     assert rows["linked/b.wav"] == rows["real/a.wav"] == "ok"
-    assert all("which does not exist" in rows[name] for name in ("broken.wav", "lost"))
+    assert all("which does not exist" in causes[name] for name in ("broken.wav", "lost"))
 
 
 def test_predict_when_headers_claim_absurd_sizes_then_rows_within_seconds(model, tmp_path):
@@ -161,6 +166,8 @@ def test_predict_when_jsonl_then_names_and_frames(model, audio, bad, tmp_path):
     assert 0 <= first["arousal"] <= 1
     assert set(first["frames"]) == {"time", *fake_model.NAMES}
     assert len(first["frames"]["time"]) == 49
+    error = second.pop("error")
+    assert error.endswith("short.wav is shorter than 0.1 s: give longer audio")
     assert second == {"file": str(bad / "short.wav"), "start": 0, "end": 0, "status": "too_short"}
 
 
@@ -207,7 +214,7 @@ def test_predict_when_a_file_has_an_hour_then_scored(model, tmp_path):
 
 
 def _embed(model, inputs, output, **options):
-    defaults = {"frames": False, "layers": "last"}
+    defaults = {"frames": False, "layers": "last", **COMMON}
     inputs = [str(i) for i in inputs]
     return embed.run(
         Namespace(model=model, inputs=inputs, output=str(output), **defaults | options)
@@ -242,7 +249,7 @@ def test_embed_when_all_layers_and_frames_then_shapes_say_so(model, audio, tmp_p
 @pytest.mark.parametrize(
     ("output", "options", "message"),
     [
-        ("x.csv", {}, "written as .npz"),
+        ("x.csv", {}, "unknown output format '.csv'"),
         ("x.npz", {"layers": "9"}, "layers 9 do not exist"),
         ("x.npz", {"layers": "first"}, "layers 'first' do not exist"),
     ],
@@ -261,7 +268,7 @@ def test_predict_when_heads_give_more_than_scores_then_columns_and_unknown(audio
     names = [f"{name}_{kind}" for kind in ("aleatoric", "epistemic") for name in DIMENSIONS]
     assert _run(folder, [audio / "a.wav"], output=str(tmp_path / "out.csv")) == 0
     (row,) = _read(tmp_path / "out.csv")
-    assert list(row)[-7:] == ["open_set", *names]
+    assert list(row)[-8:] == ["open_set", *names, "error"]
     assert row["category"] == "unknown"
     assert 0 < float(row["open_set"]) <= 1
     assert all(float(row[name]) > 0 for name in names)

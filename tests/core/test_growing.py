@@ -16,7 +16,6 @@ import sys, time
 from sersl.core.growing import growing_file
 with growing_file(sys.argv[1]) as file:
     file.write("first\\n")
-    file.flush()
     print("ready", flush=True)
     sys.stdin.readline()
 """

@@ -83,7 +83,7 @@ def test_own_words_and_dimensions_when_trained_then_by_name_up_to_predict(manife
     assert "warmth" in card and "stressed" in card and "1 to 7" in card
     loaded = sersl.load(model)
     answer = loaded.predict(manifest.parent / "anna0.wav")
-    assert list(answer["category"]) == names and list(answer["dimensions"]) == ["warmth"]
+    assert list(answer["scores"]) == names and list(answer["dimensions"]) == ["warmth"]
     assert loaded.labels.scales == {"warmth": (1.0, 7.0)}
 
 
@@ -102,7 +102,7 @@ def test_several_words_when_trained_then_probabilities_thresholds_and_scores_of_
     assert main(["export", "--workdir", str(tmp_path / "run"), "--output", str(model)]) == 0
     loaded = sersl.load(model)
     answer = loaded.predict(manifest.parent / "anna0.wav")
-    applies = [n for n in names if answer["category"][n] >= loaded.labels.thresholds[n]]
+    applies = [n for n in names if answer["scores"][n] >= loaded.labels.thresholds[n]]
     assert answer["applies"] == applies
     table = tmp_path / "scores.csv"
     files = [str(manifest.parent / "anna0.wav"), "--output", str(table)]

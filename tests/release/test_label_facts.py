@@ -88,11 +88,11 @@ def test_model_when_several_apply_then_the_graph_and_the_predictor_agree_by_name
     given = {"waveform": waveform[None], "num_samples": np.array([16_000], np.int64)}
     category, dimensions = session.run(["category", "dimensions"], given)
     answer = predictor.load(folder).predict(waveform, sample_rate=16_000)
-    np.testing.assert_allclose(category[0], list(answer["category"].values()), atol=1e-4)
+    np.testing.assert_allclose(category[0], list(answer["scores"].values()), atol=1e-4)
     np.testing.assert_allclose(dimensions[0], list(answer["dimensions"].values()), atol=1e-4)
     assert list(answer["dimensions"]) == list(DIMENSIONS)
-    applies = [n for n in NAMES if answer["category"][n] >= FACTS.thresholds[n]]
-    assert answer["applies"] == applies and sum(answer["category"].values()) != pytest.approx(1)
+    applies = [n for n in NAMES if answer["scores"][n] >= FACTS.thresholds[n]]
+    assert answer["applies"] == applies and sum(answer["scores"].values()) != pytest.approx(1)
 
 
 def test_card_when_labels_are_of_ones_own_then_it_names_scales_and_thresholds(tmp_path):

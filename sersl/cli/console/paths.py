@@ -14,7 +14,10 @@ _READ = {
     "config": "--config",
     "inputs": "FILE_OR_FOLDER",
     "runs": "WORKDIR",
+    "list": "--list",
+    "rttm": "--rttm",
 }
+_TO_BUCKETS = ("predict", "embed")  # verbs whose output may be in a bucket
 _LOCAL = ("workdir", "output")  # prepared data may be read from a bucket
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux file systems
 _SHOWN = 60  # characters of a path that is too long
@@ -35,7 +38,8 @@ def check_paths(arguments: argparse.Namespace) -> None:
             if path is not None:
                 _check(str(path), option)
                 if name in _WRITTEN:
-                    _check_written(str(path), option, local=name in _LOCAL)
+                    remote = name == "output" and arguments.verb in _TO_BUCKETS
+                    _check_written(str(path), option, local=name in _LOCAL and not remote)
 
 
 def _check(path: str, option: str) -> None:

@@ -1,7 +1,7 @@
 """The scores of a model for recordings, by name, and their averages over windows."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from sersl.audio.source import IN_MEMORY, display_name
-from sersl.config.schema import HeadsConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.models.heads.category_heads import UNCERTAINTY_OF
-from sersl.models.heads.dimension_head import DIMENSION_HEADS
+from sersl.release.predict.turns import Turn
 from sersl.release.predict.windows import MIN_SECONDS, Source, Window
 
 # What the heads of some losses give beside scores: of an utterance, and of each dimension.
 UNCERTAINTY = ("vacuity", "open_set", "aleatoric", "epistemic")
-OK, SILENT, TOO_SHORT, UNREADABLE = "ok", "silent", "too_short", "unreadable"
+OK, SILENT, NO_SPEECH = "ok", "silent", "no_speech"
+TOO_SHORT, NO_TURNS, UNREADABLE = "too_short", "no_turns", "unreadable"
+STATUSES = (OK, NO_SPEECH, SILENT, TOO_SHORT, NO_TURNS, UNREADABLE)
+SCORED = (OK, NO_SPEECH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,12 @@ class Scores:
     Attributes:
       start: seconds.
       end: seconds.
-      status: "ok", or "silent" (peak below -80 dBFS), which is not scored.
+      status: "ok"; "no_speech", scored, though no speech was found in it; or "silent" (peak below
+        -80 dBFS), which is not scored.
+      speaker: of the turn; "" without turns.
       category: {name: probability}; empty when silent or without categories.
       dimensions: {name: 0..1}; empty when silent or without dimensions.
-      embedding: float32 [E]; [0] when silent.
+      embedding: float32 [E]; [0] when silent, or not asked for.
       uncertainty: {name: value} of losses that give more than a prediction: vacuity or open_set,
         0..1, and of dimensions <name>_aleatoric and <name>_epistemic, standard deviations.
       unknown: whether open_set is above `heads.open_set_threshold`: no category is near.
@@ -43,23 +46,14 @@ class Scores:
     start: float
     end: float
     status: str
+    speaker: str = ""
     category: dict[str, float] = field(default_factory=dict)
     dimensions: dict[str, float] = field(default_factory=dict)
-    embedding: np.ndarray
+    embedding: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     uncertainty: dict[str, float] = field(default_factory=dict)
     unknown: bool = False
     frames: dict[str, np.ndarray] | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Gives everything that was asked for, by name."""
-        values = {name: getattr(self, name) for name in Scores.__dataclass_fields__}
-        del values["thresholds"]
-        if self.thresholds:
-            values["applies"] = self.applies
-        if self.frames is None:
-            del values["frames"]
-        return values
 
     @property
     def applies(self) -> list[str]:
@@ -75,6 +69,11 @@ class Scores:
             return ";".join(self.applies)
         return max(self.category, key=self.category.__getitem__, default="")
 
+    @property
+    def named(self) -> str | list[str]:
+        """`best`, or the list of those that apply, where several may."""
+        return self.applies if self.thresholds and not self.unknown else self.best
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -82,15 +81,39 @@ class Answer:
 
     Attributes:
       source: as given.
-      status: "ok", "silent", "too_short" or "unreadable: cause".
+      status: one of STATUSES.
+      error: why it could not be read, if it is "unreadable".
       end: seconds of audio that were read.
       rows: one per window, or a single one; empty unless something could be read.
     """
 
     source: Source
     status: str
+    error: str = ""
     end: float
     rows: list[Scores]
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are scores."""
+        return self.status in SCORED
+
+    @property
+    def problem(self) -> str:
+        """One sentence that says why there are no scores; "" where there are."""
+        name = source_name(self.source)
+        match self.status:
+            case "unreadable":
+                return self.error
+            case "too_short":
+                return f"{name} is shorter than {MIN_SECONDS:g} s: give longer audio"
+            case "silent":
+                return f"{name} is silent: there is nothing to score"
+            case "no_turns":
+                return f"{name} has no turns: the RTTM file does not name it"
+            case "no_speech" if not self.rows:
+                return f"{name} has no stretch of speech: leave it out, or score it as a whole"
+        return ""
 
     def checked(self) -> "Answer":
         """Returns itself where there are scores.
@@ -98,120 +121,147 @@ class Answer:
         Raises:
           UserError: there are none.
         """
-        if self.status.startswith(UNREADABLE):
-            raise UserError(self.status.removeprefix(f"{UNREADABLE}: "))
-        if self.status == TOO_SHORT:
-            raise UserError(
-                f"{source_name(self.source)} is shorter than {MIN_SECONDS:g} s: give longer audio"
-            )
-        if self.status == SILENT:
-            raise UserError(f"{source_name(self.source)} is silent: there is nothing to score")
+        if self.problem:
+            raise UserError(self.problem)
         return self
+
+    def dicts(self) -> Iterator[dict[str, Any]]:
+        """Gives each row as a dict, or one with "error" where there are none."""
+        about = {"file": file_name(self.source)}
+        for row in self.rows:
+            values: dict[str, Any] = {
+                **about,
+                "status": row.status,
+                "start": row.start,
+                "end": row.end,
+                "category": row.named,
+                "scores": row.category,
+                "dimensions": row.dimensions,
+                "embedding": row.embedding,
+            }
+            if row.uncertainty:
+                values |= {"uncertainty": row.uncertainty, "unknown": row.unknown}
+            if row.thresholds:
+                values["applies"] = row.applies
+            if row.speaker:
+                values["speaker"] = row.speaker
+            if row.frames is not None:
+                values["frames"] = row.frames
+            yield values
+        if not self.rows:
+            times = {"start": 0.0, "end": 0.0 if self.status == UNREADABLE else self.end}
+            empty = {"category": "", "scores": {}, "dimensions": {}}
+            nothing = {"embedding": np.zeros(0, np.float32), "error": self.problem}
+            yield {**about, "status": self.status, **times, **empty, **nothing}
 
 
 class Recording:
-    """A source in progress: the windows that wait for the network, and the scores of the others."""
+    """A source in progress: the scores of its windows so far."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: Source, *, turns: Sequence[Turn] | None = None):
         """Starts without windows."""
         self.source = source
-        self.pending: list[Window] = []
-        self._done: dict[int, Scores] = {}
+        self._turns = turns
+        self._rows: list[tuple[int | None, Scores]] = []
         self._end = 0.0
         self._error = ""
 
-    def add(self, window: Window) -> None:
-        """Adds a window; a silent one needs no network."""
-        start, self._end = _times(window)
-        if window.silent:
-            nothing = np.zeros(0, np.float32)
-            self._done[window.start] = Scores(
-                start=start, end=self._end, status=SILENT, embedding=nothing
-            )
-        else:
-            self.pending.append(window)
-
-    def take(self) -> list[Window]:
-        """Removes and returns the windows that wait."""
-        taken, self.pending = self.pending, []
-        return taken
-
     def fail(self, cause: str) -> None:
         """Drops all windows: scores for half a recording would be misleading."""
-        self._error, self.pending, self._done = cause, [], {}
+        self._error, self._rows = self._error or cause, []
 
-    def finish(
+    def add(
         self,
         window: Window,
-        output: Mapping[str, np.ndarray],
+        output: Mapping[str, np.ndarray] | None,
         *,
         categories: Sequence[str],
         dimensions: Sequence[str],
+        speech: bool,
         thresholds: Mapping[str, float] = MappingProxyType({}),
         open_set_threshold: float = 1.0,
     ) -> None:
-        """Keeps the output of the network for a window.
+        """Keeps the output of the network for the next window.
 
         Args:
-          window: one that `take` returned.
-          output: "category" [C] and "dimensions" [D] scores, "embedding" [E], "frames" [T, C] if
-            asked for, padding included, and any of `UNCERTAINTY`.
+          window: in order.
+          output: "category" [C] and "dimensions" [D] scores, "embedding" [E] unless it is not
+            wanted, "frames" [T, C] if asked for, padding included, and any of `UNCERTAINTY`; None:
+            it is silent.
           categories: C names.
           dimensions: D names.
+          speech: whether there is speech in it.
           thresholds: of the categories, where several may apply.
           open_set_threshold: above which no category is near.
         """
-        frames = None
-        if "frames" in output:
-            values = output["frames"][: lengths.num_frames(len(window.waveform))]
-            # Frame t is centred on sample 320 t + 200 (sersl.core.lengths).
-            centres = window.start + np.arange(len(values)) * lengths.HOP + lengths.WINDOW // 2
-            frames = {"time": (centres / lengths.SAMPLE_RATE).astype(np.float32)}
-            frames.update({name: values[:, i] for i, name in enumerate(categories)})
-        start, end = _times(window)
-        uncertainty = _named(output, dimensions)
-        self._done[window.start] = Scores(
-            start=start,
-            end=end,
-            status=OK,
-            uncertainty=uncertainty,
-            unknown=uncertainty.get("open_set", 0.0) > open_set_threshold,
-            category=dict(zip(categories, output["category"].tolist(), strict=True)),
-            dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
-            embedding=output["embedding"],
-            frames=frames,
-            thresholds=thresholds,
-        )
+        start = window.start / lengths.SAMPLE_RATE
+        self._end = max(self._end, start + len(window.waveform) / lengths.SAMPLE_RATE)
+        if self._error:
+            return
+        end = start + len(window.waveform) / lengths.SAMPLE_RATE
+        speaker = ""
+        if self._turns is not None and window.turn is not None:
+            speaker = self._turns[window.turn].speaker
+        scores = Scores(start=start, end=end, status=SILENT, speaker=speaker)
+        if output is not None:
+            uncertainty = _named(output, dimensions)
+            scores = Scores(
+                start=start,
+                end=end,
+                uncertainty=uncertainty,
+                unknown=uncertainty.get("open_set", 0.0) > open_set_threshold,
+                status=OK if speech else NO_SPEECH,
+                speaker=speaker,
+                category=dict(zip(categories, output["category"].tolist(), strict=True)),
+                dimensions=dict(zip(dimensions, output["dimensions"].tolist(), strict=True)),
+                embedding=output.get("embedding", np.zeros(0, np.float32)).copy(),
+                thresholds=thresholds,
+                frames=_frames(window, output.get("frames"), categories),
+            )
+        self._rows.append((window.turn, scores))
 
-    def answer(self, *, whole: bool) -> Answer:
-        """Collects the scores when no window waits.
+    def answer(self, *, whole: bool, speech_only: bool = False) -> Answer:
+        """Collects the scores.
 
         Args:
           whole: one row for the recording instead of one per window.
-
-        Returns:
-          The answer.
+          speech_only: the windows are the stretches with speech.
         """
-        rows = [self._done[start] for start in sorted(self._done)]
-        scored = [row for row in rows if row.status == OK]
+        rows = [row for _, row in self._rows]
+        statuses = {row.status for row in rows}
         if self._error:
-            status = f"{UNREADABLE}: {self._error}"
-        elif not rows:
-            status = TOO_SHORT
+            status = UNREADABLE
+        elif rows:
+            status = next(one for one in (OK, NO_SPEECH, SILENT) if one in statuses)
+        elif speech_only:
+            status = NO_SPEECH
         else:
-            status = OK if scored else SILENT
-        if whole and scored:
-            rows = [mean_scores(scored, start=0.0, end=self._end)]
-        elif whole:
-            rows = []
-        return Answer(source=self.source, status=status, end=self._end, rows=rows)
+            status = TOO_SHORT if self._turns is None else NO_TURNS
+        scored = [row for row in rows if row.status in SCORED]
+        if whole:
+            rows = [mean_scores(scored, start=0.0, end=self._end)] if scored else []
+        elif self._turns is not None:
+            rows = list(self._by_turn())
+        return Answer(
+            source=self.source, status=status, error=self._error, end=self._end, rows=rows
+        )
+
+    def _by_turn(self) -> Iterator[Scores]:
+        """Averages the parts of each turn."""
+        parts: dict[int | None, list[Scores]] = {}
+        for turn, row in self._rows:
+            parts.setdefault(turn, []).append(row)
+        for rows in parts.values():
+            scored = [row for row in rows if row.status in SCORED] or rows[:1]
+            start, end = rows[0].start, rows[-1].end
+            yield mean_scores(scored, start=start, end=end) if len(rows) > 1 else rows[0]
 
 
 def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
     """Averages scores by the duration of their windows.
 
     Args:
-      rows: at least one, none silent.
+      rows: at least one, of one speaker, all silent or none.
       start: seconds, of the result.
       end: seconds, of the result.
 
@@ -227,10 +277,12 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
     frames = None
     if of_rows:
         frames = {name: np.concatenate([one[name] for one in of_rows]) for name in of_rows[0]}
+    statuses = [row.status for row in rows]
     return Scores(
         start=start,
         end=end,
-        status=OK,
+        status=OK if OK in statuses else statuses[0],
+        speaker=rows[0].speaker,
         category={name: float(mean(r.category[name] for r in rows)) for name in rows[0].category},
         dimensions={
             name: float(mean(r.dimensions[name] for r in rows)) for name in rows[0].dimensions
@@ -244,18 +296,6 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
         frames=frames,
         thresholds=rows[0].thresholds,
     )
-
-
-def uncertainty_names(
-    heads: HeadsConfig, categories: Sequence[str], dimensions: Sequence[str]
-) -> tuple[str, ...]:
-    """Names what a model with these heads gives beside scores."""
-    names = []
-    if categories and heads.category_loss in UNCERTAINTY_OF:
-        names.append(UNCERTAINTY_OF[heads.category_loss])
-    if dimensions and DIMENSION_HEADS[heads.dimensions_loss]:
-        names += [f"{name}_{kind}" for kind in UNCERTAINTY[2:] for name in dimensions]
-    return tuple(names)
 
 
 def _named(output: Mapping[str, np.ndarray], dimensions: Sequence[str]) -> dict[str, float]:
@@ -275,7 +315,19 @@ def source_name(source: Source) -> str:
     return display_name(source) if isinstance(source, str | os.PathLike) else IN_MEMORY
 
 
-def _times(window: Window) -> tuple[float, float]:
-    """Gives start and end in seconds."""
-    end = window.start + len(window.waveform)
-    return window.start / lengths.SAMPLE_RATE, end / lengths.SAMPLE_RATE
+def file_name(source: Source) -> str:
+    """Names a source in a row: its path as given, "-" for audio in memory."""
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "-"
+
+
+def _frames(
+    window: Window, values: np.ndarray | None, categories: Sequence[str]
+) -> dict[str, np.ndarray] | None:
+    """Names the probabilities [T, C] of the frames of a window, without padding."""
+    if values is None:
+        return None
+    values = values[: lengths.num_frames(len(window.waveform))]
+    # Frame t is centred on sample 320 t + 200 (sersl.core.lengths).
+    centres = window.start + np.arange(len(values)) * lengths.HOP + lengths.WINDOW // 2
+    frames = {"time": (centres / lengths.SAMPLE_RATE).astype(np.float32)}
+    return frames | {name: values[:, i].copy() for i, name in enumerate(categories)}

@@ -4,97 +4,78 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.models.emotion_model import probabilities
+from sersl.core.lengths import FRAME_RATE
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
-from sersl.release.predict.outputs import (
-    SILENT,
-    TOO_SHORT,
-    Answer,
-    Recording,
-    uncertainty_names,
-)
-from sersl.release.predict.padding import fixed_length, padded_batch
-from sersl.release.predict.windows import Source, check_window, windows
+from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
+from sersl.release.predict.network import Arrays, Network, check_process
+from sersl.release.predict.outputs import Answer, Recording
+from sersl.release.predict.precision import check_precision
+from sersl.release.predict.reading import Piece, Run, runs
+from sersl.release.predict.stream import Stream
+from sersl.release.predict.turns import Turn, turns_of
+from sersl.release.predict.uncertainty import uncertainty_names
+from sersl.release.predict.windows import Cutting, Source, Window
 
-# Audio in one batch, and audio that is read before the network runs.
-_BATCH_SAMPLES = 4 * lengths.num_samples(1500)  # four stretches of 30 s
-_SECONDS_PER_RUN = 480.0
-_RECORDINGS_PER_RUN = 256
-_ROWS = (16, 4, 1)  # few sizes, so that few programs are compiled
-_NOT_FINITE = (
-    "the scores of the model are NaN or infinite: its weights are damaged or have diverged, export "
-    "the model again"
-)
 # The process that loaded a model, and thereby started the threads of JAX.
 _loading_process: list[int] = []
 
 
-def load(folder: str | Path, *, verify_weights: bool = True) -> "Model":
+def load(
+    folder: str | Path, *, verify_weights: bool = True, precision: str | None = None
+) -> "Model":
     """Loads a released model.
 
     Args:
       folder: that `sersl export` or `sersl import` wrote.
       verify_weights: compare the weights with their checksum; False saves time with very large
         models.
+      precision: "float32", "bfloat16" or "int8" (weights only); None: as the model was trained.
 
     Returns:
       The model, ready to predict.
 
     Raises:
-      UserError: the folder is missing, incomplete or damaged.
+      UserError: the folder is missing, incomplete or damaged, or the precision is unknown.
     """
     for process in _loading_process:
-        _check_process(process)
-    return Model(read_model(folder, verify_weights=verify_weights))
+        check_process(process)
+    check_precision(precision)
+    return Model(read_model(folder, verify_weights=verify_weights), precision=precision)
 
 
 class Model:
     """Predicts emotions and gives embeddings; all results carry names.
 
-    Batches have a few fixed lengths, so that few programs are compiled; padding changes no answer.
-    What is longer than 30 s is cut into stretches of 30 s whose probabilities, dimensions and
-    embeddings are averaged by their duration, so that an hour needs no more memory than a minute.
+    Batches have few shapes, so that few programs are compiled; padding changes no answer. What is
+    longer than 30 s is cut into stretches of 30 s whose probabilities, dimensions and embeddings
+    are averaged by their duration, so that an hour needs no more memory than a minute. Several
+    threads may use one model at once.
     """
 
-    def __init__(self, released: ReleasedModel):
-        """Puts the parameters on the default device.
-
-        Args:
-          released: from `read_model`.
-        """
+    def __init__(self, released: ReleasedModel, *, precision: str | None = None):
+        """Puts the parameters on the devices, see `load`."""
         self._process = os.getpid()
         _loading_process[:] = [self._process]
+        architecture = released.architecture
         self.about = released.about
-        self.categories = released.architecture.categories
-        self.dimensions = released.architecture.dimensions
+        self.categories = architecture.categories
+        self.dimensions = architecture.dimensions
         self.labels = released.labels
-        self.num_layers = released.architecture.encoder.num_layers
-        self.has_heads = released.architecture.heads is not None
-        pooling = released.architecture.pooling
-        heads = released.architecture.heads
+        self.num_layers = architecture.encoder.num_layers
+        self.width = architecture.encoder.width
+        pooling, heads = architecture.pooling, architecture.heads
         self.uncertainty: tuple[str, ...] = ()
         if heads is not None:
             self.uncertainty = uncertainty_names(heads, self.categories, self.dimensions)
         self._threshold = 1.0 if heads is None else heads.open_set_threshold
         self._gives_frames = pooling is not None and gives_frames(pooling)
-        params = released.params if self.has_heads else released.params["encoder"]
-        self._graph = nnx.graphdef(released.architecture.for_this_machine().build())
-        self._params = jax.tree.map(jnp.asarray, params)
-        self._compiled = {
-            frames: jax.jit(functools.partial(self._forward, frames=frames))
-            for frames in (False, True)
-        }
-        self._hidden = jax.jit(self._hidden_states, static_argnames=("layers", "frames"))
+        self.network = Network(released, precision=precision)
+        self.has_heads = self.network.has_heads
 
     def predict(
         self,
@@ -103,40 +84,54 @@ class Model:
         sample_rate: object = None,
         window: float | None = None,
         hop: float | None = None,
+        speech: bool = False,
+        rttm: str | Path | None = None,
         frames: bool = False,
     ) -> dict | list:
         """Predicts the emotions of a recording, or of each of a list.
 
         Args:
-          source: path, bytes of an audio file, waveform [N] or [N, channels], or a list of these.
+          source: path or URL, bytes of an audio file, waveform [N] or [N, channels], or a list of
+            these.
           sample_rate: Hz of the waveforms; None for files.
           window: seconds; None: one answer for the whole recording.
           hop: seconds between the starts of windows; None: windows side by side.
+          speech: one answer for each stretch of speech.
+          rttm: RTTM file with turns of speakers; one answer for each turn.
           frames: also scores per frame, 50 a second.
 
         Returns:
-          {"status", "start", "end", "category": {name: probability}, "dimensions": {name: 0..1},
-          "embedding": float32 [E], "uncertainty": {name: value} of losses that give it, "unknown":
-          whether no category is near} and "frames": {"time": [T], name: [T]} if asked for; with a
-          window a list of these; for a list of sources a list of either. Where several categories
-          may apply, "applies" names those that do (`labels.thresholds`). `labels.scales` has the
-          scales of the ratings that 0..1 stand for.
+          {"file", "status", "start", "end", "category": the most probable, "scores": {name:
+          probability}, "dimensions": {name: 0..1}, "embedding": float32 [E]}; "speaker" with turns;
+          "uncertainty": {name: value} and "unknown": whether no category is near, of losses that
+          give them; and "frames": {"time": [T], name: [T]} if asked for. With windows, stretches
+          or turns a list of these; for a list of sources a list of either. A source of a list that
+          has no scores has "error", a sentence. Where several categories may apply, "category" and
+          "applies" list those that do (`labels.thresholds`). `labels.scales` has the scales of the
+          ratings that 0..1 stand for.
 
         Raises:
-          UserError: audio that cannot be read, is shorter than 0.1 s or silent, or wrong arguments.
+          UserError: wrong arguments; or one source, not in a list, that cannot be read, is shorter
+            than 0.1 s, silent, or has no speech or turns where these are asked for.
         """
+        many = isinstance(source, list | tuple)
+        sources: Sequence[Source] = source if isinstance(source, list | tuple) else [source]
+        turns = None if rttm is None else turns_of(sources, rttm)
         answers = self.answers(
-            source if isinstance(source, list | tuple) else [source],
+            sources,
             sample_rate=sample_rate,
             window=window,
             hop=hop,
+            speech=speech,
+            turns=turns,
             frames=frames,
         )
+        whole = window is None and not speech and rttm is None
         results = []
         for answer in answers:
-            rows = [row.as_dict() for row in answer.checked().rows]
-            results.append(rows[0] if window is None else rows)
-        return results if isinstance(source, list | tuple) else results[0]
+            rows = list((answer if many else answer.checked()).dicts())
+            results.append(rows[0] if whole else rows)
+        return results if many else results[0]
 
     def answers(
         self,
@@ -145,7 +140,10 @@ class Model:
         sample_rate: object = None,
         window: float | None = None,
         hop: float | None = None,
+        speech: bool = False,
+        turns: Sequence[Sequence[Turn]] | None = None,
         frames: bool = False,
+        embedding: bool = True,
     ) -> Iterator[Answer]:
         """Predicts many recordings, whatever is wrong with some of them.
 
@@ -154,7 +152,10 @@ class Model:
           sample_rate: as `predict`.
           window: as `predict`.
           hop: as `predict`.
+          speech: as `predict`.
+          turns: of each source.
           frames: as `predict`.
+          embedding: whether rows hold their embeddings; without, many rows need less memory.
 
         Yields:
           One answer per source, in order, while later ones are still to be read.
@@ -172,27 +173,32 @@ class Model:
                 "this model pools by the correlation of channels, which gives no scores per frame: "
                 "ask without frames, or with a window"
             )
-        _check_process(self._process)
-        check_window(window, hop)
-        waiting: list[Recording] = []
-        seconds = 0.0
-        for source in sources:
-            waiting.append(Recording(source))
-            try:
-                for part in windows(source, sample_rate=sample_rate, window=window, hop=hop):
-                    waiting[-1].add(part)
-                    seconds += len(part.waveform) / lengths.SAMPLE_RATE
-                    if seconds >= _SECONDS_PER_RUN:
-                        self._run(waiting, frames=frames)
-                        seconds = 0.0
-            except UserError as error:
-                waiting[-1].fail(str(error))
-            if seconds >= _SECONDS_PER_RUN / 2 or len(waiting) >= _RECORDINGS_PER_RUN:
-                self._run(waiting, frames=frames)
-                yield from (recording.answer(whole=window is None) for recording in waiting)
-                waiting, seconds = [], 0.0
-        self._run(waiting, frames=frames)
-        yield from (recording.answer(whole=window is None) for recording in waiting)
+        check_process(self._process)
+        cutting = Cutting(window=window, hop=hop, speech=speech)
+        if turns is not None and not cutting.whole:
+            raise UserError("turns go with neither windows nor stretches of speech: give one")
+        whole = cutting.whole and turns is None
+        recording: Recording | None = None
+        for run in runs(sources, cutting, sample_rate=sample_rate, turns=turns):
+            outputs = self._outputs(run, frames=frames, embedding=embedding)
+            for index, piece in enumerate(run.pieces):
+                if recording is None:
+                    own = None if turns is None else turns[piece.number]
+                    recording = Recording(piece.source, turns=own)
+                if piece.window is None:
+                    if piece.error:
+                        recording.fail(piece.error)
+                    yield recording.answer(whole=whole, speech_only=speech)
+                    recording = None
+                else:
+                    self._add(recording, piece.window, outputs.pop(index, None))
+
+    def scores(self, window: Window, *, frames: bool = False) -> Answer:
+        """Scores one window of up to 30 s; several threads may call it at once."""
+        recording = Recording(window.waveform)
+        run = Run([Piece(0, window.waveform, window)], share=1.0)
+        self._add(recording, window, self._outputs(run, frames=frames, embedding=True).get(0))
+        return recording.answer(whole=False)
 
     def embed(
         self,
@@ -217,34 +223,75 @@ class Model:
         Raises:
           UserError: as `predict`, or no such layer.
         """
+        parts = self.embeddings([source], sample_rate=sample_rate, layers=layers, frames=frames)
+        vectors = joined(parts)
+        # Frames come first in `embeddings`, layers come first here.
+        layered = np.moveaxis(vectors, 1, 0) if vectors.ndim == 3 else vectors
+        return layered[0] if layered.ndim > 1 and layers != "all" else layered
+
+    def embeddings(
+        self,
+        sources: Iterable[Source],
+        *,
+        sample_rate: object = None,
+        layers: str | int | None = None,
+        frames: bool = False,
+    ) -> Iterator[Embedding]:
+        """Embeds many recordings, batched by length, with bounded memory.
+
+        Args:
+          sources: read one after the other, when their turn comes.
+          sample_rate: as `embed`.
+          layers: as `embed`.
+          frames: as `embed`.
+
+        Yields:
+          Of each source in order one embedding, [E] or [layers, D], or with `frames` its frames
+          [T, layers, D] in parts; the last part has `last`, and an error where there is none.
+
+        Raises:
+          UserError: no such layer.
+        """
+        check_process(self._process)
         if layers is None and (frames or not self.has_heads):
             layers = "last"
-        if layers is None:
-            (answer,) = self.answers([source], sample_rate=sample_rate)
-            return answer.checked().rows[0].embedding
-        _check_process(self._process)
-        wanted = self.layer_numbers(layers)
-        parts, weights, num_windows = [], [], 0
-        for part in windows(source, sample_rate=sample_rate):
-            num_windows += 1
-            if part.silent and not frames:
-                continue  # as in predict: silence has no share in the mean
-            length = fixed_length(len(part.waveform))
-            waveform, valid = padded_batch([part.waveform], rows=1, length=length)
-            states = self._hidden(self._params, waveform, valid, layers=wanted, frames=frames)
-            num_frames = lengths.num_frames(len(part.waveform))
-            parts.append(np.asarray(states)[:, 0, :num_frames] if frames else states[:, 0])
-            weights.append(num_frames)
-        if not parts:
-            status = SILENT if num_windows else TOO_SHORT
-            Answer(source=source, status=status, end=0.0, rows=[]).checked()
-        if frames:
-            result = np.concatenate(parts, axis=1)
-        else:
-            result = np.average(np.stack(parts), axis=0, weights=weights).astype(np.float32)
-        if not np.isfinite(result).all():
-            raise UserError(_NOT_FINITE)
-        return result if layers == "all" else result[0]
+        wanted = None if layers is None else self.layer_numbers(layers)
+        bytes_per_frame = 4 * self.width * (1 if wanted is None else len(wanted))
+        return embeddings(
+            self.network,
+            sources,
+            sample_rate=sample_rate,
+            layers=wanted,
+            frames=frames,
+            bytes_per_second=round(FRAME_RATE) * bytes_per_frame,
+        )
+
+    def stream(
+        self,
+        sample_rate: object,
+        *,
+        window: float = 2.0,
+        hop: float | None = 0.5,
+        frames: bool = False,
+    ) -> Stream:
+        """Starts a stream that takes chunks of audio and gives running answers.
+
+        Args:
+          sample_rate: Hz of the chunks.
+          window: seconds of audio behind each answer.
+          hop: seconds between answers; None: the window.
+          frames: as `predict`.
+
+        Returns:
+          The stream; several streams may run at once, each in a thread of its own.
+
+        Raises:
+          UserError: wrong arguments, or a model without heads.
+        """
+        for _ in self.answers([], window=window, hop=hop, frames=frames):
+            pass  # checks the arguments
+        score = functools.partial(self.scores, frames=frames)
+        return Stream(score, sample_rate, window=window, hop=hop)
 
     def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
         """Finds the hidden states that "all", "last" or a number means.
@@ -271,76 +318,29 @@ class Model:
             )
         return (layers,)
 
-    def _run(self, recordings: Sequence[Recording], *, frames: bool) -> None:
-        pending = [(recording, part) for recording in recordings for part in recording.take()]
-        # Alike lengths side by side; a batch ends where the fixed length changes.
-        pending.sort(key=lambda pair: len(pair[1].waveform))
-        while pending:
-            length = fixed_length(len(pending[0][1].waveform))
-            fitting = [size for size in _ROWS if size * length <= _BATCH_SAMPLES]
-            same = [p for p in pending[: fitting[0]] if fixed_length(len(p[1].waveform)) == length]
-            rows = min(size for size in fitting if size >= len(same))
-            waveform, valid = padded_batch(
-                [part.waveform for _, part in same], rows=rows, length=length
-            )
-            output = self._compiled[frames](self._params, waveform, valid)
-            output = {name: np.asarray(value) for name, value in output.items()}
-            for i, (recording, part) in enumerate(same):
-                if not all(np.isfinite(value[i]).all() for value in output.values()):
-                    recording.fail(_NOT_FINITE)
-                    continue
-                recording.finish(
-                    part,
-                    {name: value[i] for name, value in output.items()},
-                    categories=self.categories,
-                    dimensions=self.dimensions,
-                    thresholds=self.labels.thresholds,
-                    open_set_threshold=self._threshold,
-                )
-            pending = pending[len(same) :]
+    def _outputs(self, run: Run, *, frames: bool, embedding: bool) -> dict[int, Arrays]:
+        """Computes {index of a piece: outputs} of the windows that are not silent."""
+        wanted, waveforms = [], []
+        for index, piece in enumerate(run.pieces):
+            if piece.window is not None and not piece.window.silent:
+                wanted.append(index)
+                waveforms.append(piece.window.waveform)
+        found = {}
+        for i, output in self.network.scores(waveforms, frames=frames, share=run.share):
+            if not embedding:
+                del output["embedding"]
+            found[wanted[i]] = output
+        return found
 
-    def _forward(
-        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
-    ) -> dict[str, jax.Array]:
-        model = nnx.merge(self._graph, nnx.State(params))
-        output = model(waveform, valid)
-        result = {
-            "category": probabilities(output.category, multi=self.labels.multi),
-            "dimensions": output.dimensions,
-            "embedding": output.embedding,
-            **model.uncertainty(output),
-        }
-        # What is not returned is not computed.
-        return (
-            {**result, "frames": probabilities(output.frames, multi=self.labels.multi)}
-            if frames
-            else result
-        )
-
-    def _hidden_states(
-        self,
-        params: dict[str, Any],
-        waveform: jax.Array,
-        valid: jax.Array,
-        *,
-        layers: tuple[int, ...],
-        frames: bool,
-    ) -> jax.Array:
-        model = nnx.merge(self._graph, nnx.State(params))
-        encoder = model.encoder if self.has_heads else model
-        output = encoder(waveform, valid)
-        states = output.hidden_states[jnp.array(layers)].astype(jnp.float32)
-        if frames:
-            return states
-        real = output.valid[None, :, :, None]
-        return jnp.where(real, states, 0).sum(2) / jnp.maximum(real.sum(2), 1)
-
-
-def _check_process(process: int) -> None:
-    """Refuses to compute in a forked child, where the threads of JAX do not run."""
-    if process != os.getpid():
-        raise UserError(
-            "a model was loaded before this process was forked, and JAX never answers in a forked "
-            "child: start processes with multiprocessing.get_context('spawn'), and load the model "
-            "in each"
+    def _add(self, recording: Recording, window: Window, output: Arrays | None) -> None:
+        if output is not None and not all(np.isfinite(value).all() for value in output.values()):
+            recording.fail(NOT_FINITE)
+        recording.add(
+            window,
+            output,
+            categories=self.categories,
+            dimensions=self.dimensions,
+            speech=output is not None and window.has_speech,
+            thresholds=self.labels.thresholds,
+            open_set_threshold=self._threshold,
         )

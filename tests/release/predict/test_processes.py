@@ -53,11 +53,11 @@ def test_model_when_loaded_before_a_fork_then_a_sentence_instead_of_a_hang(folde
         lambda: load(folder),
     ):
         assert "get_context('spawn')" in in_a_fork(work)
-    assert model.predict(NOISE, sample_rate=16_000)["status"] == "ok"
+    assert model.predict(NOISE, sample_rate=16_000)["status"] == "no_speech"
 
 
 def _answer(folder):
-    return load(folder).predict(NOISE, sample_rate=16_000)["category"]
+    return load(folder).predict(NOISE, sample_rate=16_000)["scores"]
 
 
 def test_model_when_loaded_in_a_spawned_process_then_answers_alike(folder):
@@ -74,7 +74,8 @@ def with_weights(folder, change):
 def test_model_when_its_weights_overflow_then_no_nan_is_given(folder):
     model = with_weights(folder, lambda array: np.sign(array) * np.float32(3e38))
     (answer,) = model.answers([NOISE], sample_rate=16_000)
-    assert answer.status.startswith(f"{UNREADABLE}: the scores of the model are NaN or infinite")
+    assert answer.status == UNREADABLE
+    assert answer.error.startswith("the scores of the model are NaN or infinite")
     assert not answer.rows
     with pytest.raises(UserError, match="NaN or infinite"):
         model.predict(NOISE, sample_rate=16_000)
@@ -90,4 +91,4 @@ def test_model_when_trained_with_the_attention_of_a_gpu_then_answers_without_one
     answer = Model(dataclasses.replace(released, architecture=architecture)).predict(
         NOISE, sample_rate=16_000
     )
-    assert answer["category"] == pytest.approx(_answer(folder), abs=1e-6)
+    assert answer["scores"] == pytest.approx(_answer(folder), abs=1e-6)

@@ -1,0 +1,236 @@
+"""The compiled network of a model on the devices of this machine, and its batches."""
+
+import dataclasses
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from sersl.config.schema import MeshConfig
+from sersl.core.errors import UserError
+from sersl.models.emotion_model import probabilities
+from sersl.parallel.mesh import make_mesh
+from sersl.release.architecture import Architecture
+from sersl.release.folder import ReleasedModel
+from sersl.release.predict.padding import Batch, Planner, padded_batch
+from sersl.release.predict.precision import check_precision
+
+Arrays = dict[str, np.ndarray]
+_LEAST_QUANTIZED = 256  # values; smaller kernels stay in float32
+
+
+class Network:
+    """Computes outputs of stretches of audio in batches; several threads may use it at once.
+
+    With several devices the rows of a batch are divided over all of them.
+    """
+
+    def __init__(self, released: ReleasedModel, *, precision: str | None = None):
+        """Puts the parameters on the devices.
+
+        Args:
+          released: from `read_model`.
+          precision: one of PRECISIONS; None: as the model was trained.
+
+        Raises:
+          UserError: an unknown precision.
+        """
+        check_precision(precision)
+        architecture = _in_precision(released.architecture.for_this_machine(), precision)
+        self._multi = released.labels.multi
+        self.has_heads = architecture.heads is not None
+        params = released.params if self.has_heads else released.params["encoder"]
+        devices = jax.local_devices()
+        planner = functools.partial(
+            Planner,
+            num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+            platform=devices[0].platform,
+            num_devices=len(devices),
+        )
+        self._planner = planner
+        self._planners: dict[object, Planner] = {}
+        self._lock = threading.Lock()
+        self._graph = nnx.graphdef(architecture.build())
+        self._mesh = make_mesh(MeshConfig(data=-1), devices) if len(devices) > 1 else None
+        if precision == "int8":
+            params = jax.tree.map(_quantize, params)
+        self._params = jax.tree.map(self._put, params)
+        self._scores = {
+            frames: jax.jit(functools.partial(self._forward, frames=frames))
+            for frames in (False, True)
+        }
+        self._hidden = jax.jit(self._hidden_states, static_argnames=("layers", "frames"))
+
+    def scores(
+        self, waveforms: Sequence[np.ndarray], *, frames: bool = False, share: float = 1.0
+    ) -> Iterator[tuple[int, Arrays]]:
+        """Computes the outputs of the heads.
+
+        Args:
+          waveforms: float32 [N] each, 16 kHz, 0.1 to 30 s.
+          frames: also the probabilities of each frame.
+          share: of all work that these waveforms are, see `Planner.plan`.
+
+        Yields:
+          (index of a waveform, {"category": [C] probabilities, "dimensions": [D], "embedding": [E],
+          and "frames" [T, C], with padding}), in any order.
+        """
+        yield from self._batches(frames, self._scores[frames], waveforms, share)
+
+    def hidden(
+        self,
+        waveforms: Sequence[np.ndarray],
+        *,
+        layers: tuple[int, ...],
+        frames: bool = False,
+        share: float = 1.0,
+    ) -> Iterator[tuple[int, Arrays]]:
+        """Computes hidden states of the encoder.
+
+        Args:
+          waveforms: as `scores`.
+          layers: numbers of the hidden states, 0 to L.
+          frames: those of each frame instead of their mean over real frames.
+          share: as `scores`.
+
+        Yields:
+          (index of a waveform, {"states": float32 [layers, D], or [T, layers, D] with padding}).
+        """
+        program = functools.partial(self._hidden, layers=layers, frames=frames)
+        yield from self._batches((layers, frames), program, waveforms, share)
+
+    def _batches(
+        self,
+        key: object,
+        program: Callable[..., dict[str, jax.Array]],
+        waveforms: Sequence[np.ndarray],
+        share: float,
+    ) -> Iterator[tuple[int, Arrays]]:
+        with self._lock:
+            planner = self._planners.setdefault(key, self._planner())
+            plan = planner.plan([len(waveform) for waveform in waveforms], share=share)
+        running: tuple[Batch, dict[str, jax.Array]] | None = None
+        for batch in plan:
+            rows = [waveforms[i] for i in batch.indices]
+            started = batch, self._run(program, rows, batch)
+            # The device works on this batch while the previous one is read.
+            if running is not None:
+                yield from _rows(*running)
+            running = started
+        if running is not None:
+            yield from _rows(*running)
+
+    def _run(
+        self, program: Callable[..., dict[str, jax.Array]], rows: list[np.ndarray], batch: Batch
+    ) -> dict[str, jax.Array]:
+        waveform, valid = padded_batch(rows, rows=batch.shape.rows, length=batch.shape.num_samples)
+        if self._mesh is None:
+            return program(self._params, waveform, valid)
+        sharding = NamedSharding(self._mesh, PartitionSpec(("data", "fsdp")))
+        with jax.set_mesh(self._mesh):
+            return program(self._params, *jax.device_put((waveform, valid), sharding))
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        if self._mesh is None:
+            return jnp.asarray(array)
+        return jax.device_put(array, NamedSharding(self._mesh, PartitionSpec()))
+
+    def _forward(
+        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
+    ) -> dict[str, jax.Array]:
+        model = self._merged(params)
+        output = model(waveform, valid)
+        result = {
+            "category": probabilities(output.category, multi=self._multi),
+            "dimensions": output.dimensions,
+            "embedding": output.embedding,
+            **model.uncertainty(output),
+        }
+        # What is not returned is not computed.
+        if frames:
+            result["frames"] = probabilities(output.frames, multi=self._multi)
+        return result
+
+    def _hidden_states(
+        self,
+        params: dict[str, Any],
+        waveform: jax.Array,
+        valid: jax.Array,
+        *,
+        layers: tuple[int, ...],
+        frames: bool,
+    ) -> dict[str, jax.Array]:
+        model = self._merged(params)
+        output = (model.encoder if self.has_heads else model)(waveform, valid)
+        states = output.hidden_states[jnp.array(layers)].astype(jnp.float32)
+        if frames:
+            return {"states": states.transpose(1, 2, 0, 3)}
+        real = output.valid[None, :, :, None]
+        mean = jnp.where(real, states, 0).sum(2) / jnp.maximum(real.sum(2), 1)
+        return {"states": mean.swapaxes(0, 1)}
+
+    def _merged(self, params: dict[str, Any]) -> Any:
+        dense = jax.tree.map(_dense, params, is_leaf=lambda leaf: isinstance(leaf, _Quantized))
+        return nnx.merge(self._graph, nnx.State(dense))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Quantized:
+    """A kernel as int8 with a scale for each output.
+
+    Attributes:
+      values: int8 [..., outputs].
+      scale: float32 [outputs].
+    """
+
+    values: Any
+    scale: Any
+
+
+def _quantize(array: np.ndarray) -> Any:
+    """Rounds a kernel [..., outputs] of any rank above 1 to 255 levels per output."""
+    if array.ndim < 2 or array.size < _LEAST_QUANTIZED:
+        return array
+    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return _Quantized(np.round(array / scale).astype(np.int8), scale)
+
+
+def _dense(leaf: Any) -> jax.Array:
+    """Gives a parameter of any shape in float32."""
+    if isinstance(leaf, _Quantized):
+        return leaf.values.astype(jnp.float32) * leaf.scale
+    return leaf
+
+
+def _in_precision(architecture: Architecture, precision: str | None) -> Architecture:
+    if precision is None:
+        return architecture
+    dtype = "bfloat16" if precision == "bfloat16" else "float32"
+    return dataclasses.replace(
+        architecture, encoder=dataclasses.replace(architecture.encoder, dtype=dtype)
+    )
+
+
+def _rows(batch: Batch, outputs: dict[str, jax.Array]) -> Iterator[tuple[int, Arrays]]:
+    arrays = {name: np.asarray(value) for name, value in outputs.items()}
+    for row, index in enumerate(batch.indices):
+        yield index, {name: value[row] for name, value in arrays.items()}
+
+
+def check_process(process: int) -> None:
+    """Refuses to compute in a forked child, where the threads of JAX do not run."""
+    if process != os.getpid():
+        raise UserError(
+            "a model was loaded before this process was forked, and JAX never answers in a forked "
+            "child: start processes with multiprocessing.get_context('spawn'), and load the model "
+            "in each"
+        )
