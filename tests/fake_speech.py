@@ -1,4 +1,4 @@
-"""A voice made of pulses and formants, which `sersl.audio.speech` takes for speech."""
+"""A voice made of pulses and formants, which `sersl.audio.voice_activity` takes for speech."""
 
 import numpy as np
 

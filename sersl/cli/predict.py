@@ -26,9 +26,9 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import Convert, GrowingFile, growing_file
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
+from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
-from sersl.release.predict.tables import FORMATS, Columns, rows_of, writer_of
 from sersl.release.predict.turns import turns_of
 from sersl.release.predict.windows import Cutting
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
-from sersl.release.predict.network import Network
 from sersl.release.predict.outputs import OK, SILENT, TOO_SHORT, UNREADABLE, Answer
-from sersl.release.predict.reading import Piece, Run, runs
+from sersl.release.predict.programs import Network
+from sersl.release.predict.source_runs import Piece, Run, runs
 from sersl.release.predict.windows import Cutting, Source
 
 NOT_FINITE = (

@@ -12,10 +12,10 @@ from sersl.core.lengths import FRAME_RATE
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
-from sersl.release.predict.network import Arrays, Network, check_process
 from sersl.release.predict.outputs import Answer, Recording
 from sersl.release.predict.precision import check_precision
-from sersl.release.predict.reading import Piece, Run, runs
+from sersl.release.predict.programs import Arrays, Network, check_process
+from sersl.release.predict.source_runs import Piece, Run, runs
 from sersl.release.predict.stream import Stream
 from sersl.release.predict.turns import Turn, turns_of
 from sersl.release.predict.uncertainty import uncertainty_names

@@ -9,7 +9,7 @@ import numpy as np
 from sersl.audio.array import SupportsArray, mono_waveform
 from sersl.audio.decode import open_audio
 from sersl.audio.source import AudioSource
-from sersl.audio.speech import has_speech, speech_segments
+from sersl.audio.voice_activity import has_speech, speech_segments
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.remote import is_remote
@@ -46,7 +46,7 @@ class Window:
 
     @property
     def has_speech(self) -> bool:
-        """Whether `sersl.audio.speech` finds speech in it."""
+        """Whether `sersl.audio.voice_activity` finds speech in it."""
         return has_speech(self.waveform)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sersl.audio.speech import has_speech, speech_frames, speech_segments
+from sersl.audio.voice_activity import has_speech, speech_frames, speech_segments
 from sersl.core import lengths
 from tests.fake_speech import RATE, make_voice
 
