@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sersl.audio.flac import encode_flac
 from sersl.cli.audio_files import progress
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
@@ -21,7 +22,7 @@ from sersl.data.sources import CorpusSource
 from sersl.eval.multi_label import joined
 from sersl.eval.over_seeds import score_run
 from sersl.eval.predictions import Predictions, write_predictions
-from sersl.eval.report import write_report
+from sersl.eval.report import Recording, write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score
 from sersl.eval.workdir_files import write_results
@@ -30,6 +31,7 @@ from sersl.release.predict.predictor import Model, load
 from sersl.release.starting_weights import corpora_of_model
 from sersl.runs.leaks import seen_of
 
+LISTEN_SECONDS = 15  # of a recording in a report
 FOLD = "all"  # a released model is tested on everything at once
 
 
@@ -37,7 +39,7 @@ def run(arguments: Namespace) -> int:
     """Scores, reports and prints the table.
 
     Args:
-      arguments: `workdir`; or `model`, `corpus`, `data_dir`, `output` and `no_verify`.
+      arguments: `workdir`; or `model`, `corpus`, `data_dir`, `output` and `no_verify`; `listen`.
 
     Returns:
       The exit code, 0.
@@ -45,6 +47,10 @@ def run(arguments: Namespace) -> int:
     Raises:
       UserError: wrong arguments, missing files, or nothing in common to score.
     """
+    if arguments.listen and not arguments.data_dir:
+        raise UserError(
+            "--listen needs the recordings: give --data_dir DIR, the folder of the prepared corpora"
+        )
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
@@ -65,10 +71,31 @@ def run(arguments: Namespace) -> int:
         source = CorpusSource(arguments.data_dir, arguments.corpus)
         model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
         results = _score_released(model, source, workdir, model_name=arguments.model)
-    report = write_report(workdir)
+    recording = _recordings(arguments.data_dir) if arguments.listen else None
+    report = write_report(workdir, recording=recording)
     print(score_table(results))
     print(f"report: {report}")
     return 0
+
+
+def _recordings(data_dir: str) -> Recording:
+    """Gives a function that reads the start of a recording, given its corpus and utterance."""
+    sources: dict[str, CorpusSource] = {}
+
+    def read(corpus: str, utterance_id: str) -> bytes:
+        if corpus not in sources:
+            sources[corpus] = CorpusSource(data_dir, corpus)
+        source = sources[corpus]
+        rows = np.flatnonzero(source.index.column("utterance_id") == utterance_id)
+        if not len(rows):
+            raise UserError(
+                f"--data_dir {data_dir} has no utterance {one_line(utterance_id)} of corpus "
+                f"{one_line(corpus)}: give the folder of the corpora that were scored"
+            )
+        most = min(int(source.num_samples[rows[0]]), LISTEN_SECONDS * SAMPLE_RATE)
+        return encode_flac(source.waveform(int(rows[0]), num_samples=most))
+
+    return read
 
 
 def _check_output(folder: Path) -> None:

@@ -14,10 +14,16 @@ def add_evaluate(verbs: Verbs) -> None:
     parser.add_argument("--model", metavar="DIR", help="model folder of `sersl export`")
     parser.add_argument("--corpus", metavar="NAME", help="with --model: a prepared corpus")
     parser.add_argument(
-        "--data_dir", metavar="DIR", help="with --model: folder of the prepared corpora"
+        "--data_dir", metavar="DIR", help="with --model or --listen: folder of the prepared corpora"
     )
     parser.add_argument(
         "--output", metavar="DIR", help="with --model: folder to write the report to"
+    )
+    parser.add_argument(
+        "--listen",
+        action="store_true",
+        help="embed the recordings of the most confident mistakes in the report, the first 15 s of "
+        "each; whoever has the report then has them",
     )
     _add_verification(parser)
 

@@ -33,6 +33,7 @@ tr.own > * { background:#eff6ff; font-weight:600; }
 code { font:.86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
        overflow-wrap:anywhere; }
 small { color:var(--muted); font-weight:400; font-size:.85em; }
+audio { width:230px; height:36px; display:block; }
 img { display:block; max-width:100%; height:auto; margin:.4rem auto 0; }
 img[alt^="Confusion"] { max-width:min(100%, 660px); }
 img[alt^="Reliability"] { max-width:min(100%, 460px); }
@@ -161,11 +162,13 @@ utterances of each bin.</p>
 <h3>Most confident mistakes</h3>
 <div class="scroll"><table>
 <thead><tr><th>utterance</th><th>speaker</th><th>truth</th><th>predicted</th>
-<th class="num">probability</th><th class="num">of the truth</th></tr></thead>
+<th class="num">probability</th><th class="num">of the truth</th>
+{% if listen %}<th>recording</th>{% endif %}</tr></thead>
 <tbody>{% for row in mistakes %}<tr><th class="long">{{ row.utterance }}</th>
 <td>{{ row.speaker }}</td><td>{{ row.truth }}</td><td>{{ row.predicted }}</td>
-<td class="num">{{ row.probability }}</td><td class="num">{{ row.probability_of_truth }}</td></tr>
-{% endfor %}</tbody>
+<td class="num">{{ row.probability }}</td><td class="num">{{ row.probability_of_truth }}</td>
+{% if listen %}<td><audio controls preload="none" src="data:audio/flac;base64,{{ row.audio }}">
+</audio></td>{% endif %}</tr>{% endfor %}</tbody>
 </table></div>
 {% endif %}
 </section>

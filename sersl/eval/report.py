@@ -1,7 +1,7 @@
 """The report of a run: figures, and one HTML page that needs no other file and no network."""
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,17 @@ from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.report_tables import page_tables, plain
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
 
+# Given a corpus and an utterance_id, the bytes of a FLAC file.
+Recording = Callable[[str, str], bytes]
 
-def write_report(workdir: str | Path) -> Path:
+
+def write_report(workdir: str | Path, *, recording: Recording | None = None) -> Path:
     """Draws `plots/*.png` and writes `report.html` from a scored run.
 
     Args:
       workdir: with results.json (see `sersl.eval.results.score_workdir`), predictions.csv and
         config.json.
+      recording: reads the recordings of mistakes, which are embedded; None embeds none.
 
     Returns:
       The path of the page.
@@ -71,7 +75,8 @@ def write_report(workdir: str | Path) -> Path:
         figures=figures,
         no_curves=[fold for fold, log in logs.items() if not log],
         speaker_note=_speaker_note(predictions) if "speakers" in figures else "",
-        mistakes=_mistakes(predictions) if "confusion" in figures else [],
+        mistakes=_mistakes(predictions, recording) if "confusion" in figures else [],
+        listen=recording is not None,
         config_rows=[(name, plain(value)) for name, value in _flat(config)],
         **{"seeds": (), **results},
         **page_tables(results),
@@ -152,12 +157,19 @@ def _speaker_note(predictions: Predictions) -> str:
     )
 
 
-def _mistakes(predictions: Predictions) -> list[dict[str, str]]:
+def _mistakes(predictions: Predictions, recording: Recording | None) -> list[dict[str, str]]:
     """Lists the wrong predictions with the highest probability."""
+
+    def audio(row: int) -> str:
+        if recording is None:
+            return ""
+        return base64.b64encode(recording(text["corpus"][row], text["utterance_id"][row])).decode()
+
     text = predictions.text
     return [
         {
             "utterance": text["utterance_id"][mistake.row],
+            "audio": audio(mistake.row),
             "speaker": text["speaker"][mistake.row],
             "truth": text["category"][mistake.row],
             "predicted": text["predicted"][mistake.row],

@@ -21,7 +21,7 @@ RATE = 16_000
 
 
 def _run(**options):
-    names = ("workdir", "model", "corpus", "data_dir", "output")
+    names = ("workdir", "model", "corpus", "data_dir", "output", "listen")
     return evaluate.run(Namespace(**dict.fromkeys(names) | options))
 
 
@@ -41,6 +41,7 @@ def test_evaluate_when_given_a_workdir_then_scores_page_and_table(tmp_path, caps
         ({"model": "m", "corpus": "c", "output": "o"}, "--data_dir is missing"),
         ({"workdir": "w", "model": "m"}, "not both"),
         ({"workdir": "nowhere"}, "nowhere does not exist"),
+        ({"workdir": "w", "listen": True}, "--listen needs the recordings: give --data_dir"),
     ],
 )
 def test_evaluate_when_arguments_are_wrong_then_one_sentence(options, message):
@@ -93,7 +94,8 @@ def _model(
 def test_evaluate_when_given_a_model_and_a_corpus_then_names_are_matched(corpus, tmp_path, capsys):
     data_dir, _ = corpus
     model, output = _model(tmp_path / "model"), tmp_path / "scores"
-    _run(model=str(model), corpus="mine", data_dir=str(data_dir), output=str(output))
+    given = {"corpus": "mine", "data_dir": str(data_dir), "output": str(output)}
+    _run(model=str(model), listen=True, **given)
     told = capsys.readouterr()
     assert "left out, as the model does not know them: boredom 1" in told.err
     assert "the corpus does not have them: neutral" in told.err
@@ -110,6 +112,9 @@ def test_evaluate_when_given_a_model_and_a_corpus_then_names_are_matched(corpus,
     with open(output / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["predicted"] for row in rows} <= {"angry", "happy", "sad"}
+    wrong = [row for row in rows if row["category"] and row["category"] != row["predicted"]]
+    page = (output / "report.html").read_text()
+    assert page.count("<audio") == page.count("data:audio/flac;base64,Zkxh") == len(wrong) > 0
     for row in rows:
         total = sum(float(row[f"score_{name}"]) for name in results["categories"])
         assert total == pytest.approx(1, abs=1e-4)

@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 
@@ -55,6 +56,34 @@ def test_report_when_layer_weights_were_learned_then_it_shows_them_and_mistakes(
     assert "UAR of single speakers: mean" in text
     assert text.count('<th class="long">utterance-') == 10
     assert (tmp_path / "plots" / "layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_when_written_then_only_tables_are_wider_than_a_phone_and_scroll(run):
+    text = run[2].read_text()
+    tables = text.count("<table>")
+    assert tables > 5
+    assert len(re.findall(r'<div class="scroll"><table>', text)) == tables
+    assert re.search(r"\.scroll { overflow-x:auto", text)
+    assert re.search(r"img { [^}]*max-width:100%; height:auto", text)
+    widths = [int(width) for width in re.findall(r"(?<!max-)width:\s*(\d+)px", text)]
+    assert all(width < 390 for width in widths), widths
+
+
+def test_report_when_recordings_are_given_then_those_of_mistakes_are_embedded(tmp_path):
+    write_run(tmp_path)
+    score_workdir(tmp_path)
+    asked = []
+
+    def recording(corpus, utterance_id):
+        asked.append((corpus, utterance_id))
+        return b"flac of " + utterance_id.encode()
+
+    text = report.write_report(tmp_path, recording=recording).read_text()
+    assert len(asked) == 10 and {corpus for corpus, _ in asked} == {"synthetic"}
+    for _, utterance_id in asked:
+        data = base64.b64encode(b"flac of " + utterance_id.encode()).decode()
+        assert text.count(f'src="data:audio/flac;base64,{data}"') == 1
+    assert "<audio" not in report.write_report(tmp_path).read_text()
 
 
 HOSTILE = ("<script>x</script>", "$\\frac{1$", "a\nb", "\x1b[31m", "_hidden", "数" * 50)
