@@ -145,7 +145,10 @@ def test_commands_of_own_labels_when_run_then_they_do_what_the_page_says(tmp_pat
         words = shlex.split(
             command.replace("configs/", f"{ROOT}/configs/").replace(":tiny", ":nano")
         )
-        few = ["--config.train.num_steps=2", "--config.evaluate_every_steps=2"]
+        few = [
+            f"--config.{setting}"
+            for setting in ("train.num_steps=2", "evaluate_every_steps=2", "data.num_buckets=1")
+        ]
         answer = subprocess.run(
             [sys.executable, "-m", "sersl", *words[1:], *(few if words[1] == "finetune" else ())],
             cwd=tmp_path,
