@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-from sersl.cli.console.study_arguments import add_compare
+from sersl.cli.console.study_arguments import add_benchmark, add_compare
 from sersl.cli.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
 from sersl.cli.model_arguments import add_embed, add_evaluate, add_export, add_import, add_predict
 from sersl.cli.verbs import Verbs, add_verb, number
@@ -170,6 +170,7 @@ VERBS = {
     "finetune": _finetune,
     "evaluate": add_evaluate,
     "compare": add_compare,
+    "benchmark": add_benchmark,
     "import": add_import,
     "export": add_export,
     "predict": add_predict,

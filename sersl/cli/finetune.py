@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from sersl.cli.console.stopping import say_next, stopped
 from sersl.cli.prepare import table
 from sersl.cli.pretrain import pretrain_first
-from sersl.cli.stopping import say_next, stopped
 from sersl.config.load import load_config, load_json
 from sersl.config.schema import FinetuneConfig, ProtocolConfig
 from sersl.core.errors import UserError
@@ -23,7 +23,7 @@ from sersl.eval.results import score_workdir
 from sersl.eval.workdir_files import RESULTS, read_folds, read_trained
 from sersl.finetuning.baseline_trainer import NONE
 from sersl.finetuning.folds import FINAL
-from sersl.finetuning.run import check_settings, finetune
+from sersl.finetuning.run import check_settings, finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs, write_command
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
@@ -68,17 +68,12 @@ def run(arguments) -> int:
             return stopped(stop, workdir)
         weights = read_weights(config.init_from)
     runs = seed_runs(config, workdir)
-    for one in runs:
-        try:
-            finetune(
-                one.config,
-                one.workdir,
-                score=validation_scores,
-                preempted=distributed.preempted,
-                weights=weights,
-            )
-        except Preempted as stop:
-            return stopped(stop, workdir)
+    try:
+        finetune_seeds(
+            runs, score=validation_scores, preempted=distributed.preempted, weights=weights
+        )
+    except Preempted as stop:
+        return stopped(stop, workdir)
     if distributed.is_first_process():
         for one in runs:
             report(one.config, one.workdir)

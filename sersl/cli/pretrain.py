@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from sersl.cli.stopping import say_next, stopped
+from sersl.cli.console.stopping import say_next, stopped
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError

@@ -22,6 +22,7 @@ from sersl.finetuning.folds import (
 )
 from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
 from sersl.finetuning.loss_checks import marked, settle
+from sersl.finetuning.seed_runs import SeedRun
 from sersl.finetuning.targets import Targets, choose_targets, describe_targets
 from sersl.finetuning.trainer import Trainer
 from sersl.parallel.distributed import is_first_process
@@ -112,6 +113,18 @@ def finetune(
                 score=score,
                 preempted=preempted,
             )
+
+
+def finetune_seeds(
+    runs: Sequence[SeedRun],
+    *,
+    score: Score,
+    preempted: Callable[[int], bool],
+    weights: InitialWeights | None = None,
+) -> None:
+    """Trains and tests runs of several seeds one after the other, see `finetune`."""
+    for one in runs:
+        finetune(one.config, one.workdir, score=score, preempted=preempted, weights=weights)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

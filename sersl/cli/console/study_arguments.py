@@ -1,4 +1,6 @@
-"""The options of `sersl compare` and `sersl sweep`."""
+"""The options of `sersl compare`, `sersl sweep` and `sersl benchmark`."""
+
+import argparse
 
 from sersl.cli.verbs import Verbs, add_verb, number
 
@@ -30,3 +32,49 @@ def add_compare(verbs: Verbs) -> None:
         metavar="N",
         help="draws of the bootstrap over speakers and seeds; default: 1000",
     )
+
+
+def add_benchmark(verbs: Verbs) -> None:
+    """Adds `sersl benchmark`."""
+    parser = add_verb(
+        verbs, "benchmark", "probe frozen models on prepared corpora, in one resumable table"
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of sersl or of Hugging Face, workdirs of `sersl pretrain`",
+    )
+    parser.add_argument("--data_dir", required=True, metavar="DIR", help="of `sersl prepare`")
+    parser.add_argument(
+        "--corpora",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="prepared corpora; default: all in --data_dir",
+    )
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="gets the runs and the table; resumed"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=(0, 1, 2),
+        metavar="N,N",
+        help="seeds of every head; default: 0,1,2",
+    )
+    parser.add_argument(
+        "--config",
+        default="configs/finetune/frozen.py:base",
+        metavar="FILE[:PRESET]",
+        help="of the head; default: configs/finetune/frozen.py:base",
+    )
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    read = number(int, at_least=0, at_most=2**32 - 1)
+    found = tuple(read(word) for word in text.split(","))
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"takes each seed once, not {text[:40]!r}")
+    return found
