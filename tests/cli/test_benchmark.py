@@ -26,7 +26,7 @@ def probes(tmp_path, monkeypatch):
     trained = []
 
     def finetune(runs, *, score, preempted, weights):
-        if runs[0].workdir.parent.name == "broken":
+        if "broken" in runs[0].workdir.parts:
             raise UserError("a fold has nothing to train on")
         trained.append(runs[0].workdir)
         for one in runs:
@@ -85,15 +85,15 @@ def test_benchmark_when_run_then_a_row_each_beside_the_published_ones(probes, tm
 
 
 def test_benchmark_when_run_again_then_finished_corpora_are_read(probes, tmp_path):
-    assert main(command(tmp_path, "a")) == 0
+    assert main(command(tmp_path, "a", seeds="0")) == 0
     assert len(probes) == 2
     (tmp_path / "out" / "a" / "own" / "cell.json").unlink()
-    assert main(command(tmp_path, "a")) == 0
+    assert main(command(tmp_path, "a", seeds="0")) == 0
     assert probes[2:] == [tmp_path / "out" / "a" / "own"]
 
 
 def test_benchmark_when_a_model_cannot_be_scored_then_the_others_are(probes, tmp_path, capsys):
-    assert main(command(tmp_path, "broken", "a")) == 2
+    assert main(command(tmp_path, "broken", "a", seeds="0")) == 2
     with open(tmp_path / "out" / "benchmark.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["note"] == "not scored: a fold has nothing to train on"
