@@ -15,6 +15,7 @@ from sersl.annotation.utterance_features import (
     spectral_moments,
 )
 from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
 from sersl.core.files import whole_file
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.sources import CorpusSource
@@ -113,7 +114,7 @@ def _opensmile() -> Any:
     except ImportError as error:
         raise UserError(
             "baseline.features 'egemaps' needs openSMILE, whose licence does not allow commercial "
-            "products: install it with `pip install 'sersl[opensmile]'`, or use 'functionals'"
+            f"products: install it with {install_hint('opensmile')}, or use 'functionals'"
         ) from error
     return opensmile
 
