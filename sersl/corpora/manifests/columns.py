@@ -28,9 +28,11 @@ _MOST_DIMENSIONS = 100
 _CORPUS = ("corpus", "dataset")  # kept in `extra`, and used to read codes of emotions
 SAMPLES = ("start_sample", "stop_sample")  # of SpeechBrain: samples at the file's own rate
 _SCALED = ("intensity", *DIMENSIONS)
-# Columns of manifests and of predictions.csv with another meaning.
-_NOT_SCALED = {*COLUMNS, *_ALIASES, *_CORPUS, *SAMPLES, *PATH_COLUMNS, "predicted", "status"} - {
-    *_SCALED
+# Names with another meaning in manifests, predictions.csv or the answers of `sersl predict`.
+_NOT_SCALED = {
+    *(name for name in COLUMNS if name not in _SCALED),
+    *(*_ALIASES, *_CORPUS, *SAMPLES, *PATH_COLUMNS),
+    *("predicted", "labelled", "status", "scores", "frames", "applies", "embedding"),
 }
 _MOST_PLANS = 1000  # sets of columns kept
 

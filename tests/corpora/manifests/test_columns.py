@@ -107,6 +107,7 @@ def test_scale_when_given_then_ratings_are_mapped(tmp_path):
         ("arousl=1..5", "own.csv has no column 'arousl': columns are arousal, path"),
         ("warm th=1..5", "cannot be the name of a dimension"),
         ("speaker=1..5", "the column 'speaker' is not a rating"),
+        ("scores=1..5", "the column 'scores' is not a rating"),
         ("warmth=1..1", "not above the lowest"),
         ("arousal=a..b", "'a' is not a number"),
         ("arousal=1..5,arousal=1..7", "gives 'arousal' twice"),
