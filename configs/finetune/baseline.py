@@ -10,8 +10,9 @@ Command: sersl finetune --config configs/finetune/baseline.py:functionals \
 Presets: majority; functionals, logmel and both with logistic regression; functionals_svm,
 functionals_rbf and logmel_rbf with support vector machines; egemaps with logistic regression on
 openSMILE's features (pip install 'sersl[opensmile]').
-Time: minutes on a CPU.
-Score: majority has UAR 0.125 on RAVDESS.
+Time: functionals on RAVDESS, 10 CPU seconds once the features are kept.
+Score: UAR on RAVDESS 0.568 (functionals), 0.425 (logmel), 0.125 (majority); see
+docs/results/baselines.md.
 """
 
 from ml_collections import ConfigDict

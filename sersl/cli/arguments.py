@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any, NoReturn
 
-from sersl.cli.console.study_arguments import add_benchmark, add_compare
+from sersl.cli.console.study_arguments import add_benchmark, add_compare, add_sweep
 from sersl.cli.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
 from sersl.cli.model_arguments import add_embed, add_evaluate, add_export, add_import, add_predict
 from sersl.cli.verbs import Verbs, add_verb, number
@@ -168,6 +168,7 @@ VERBS = {
     "cluster": add_cluster,
     "pretrain": _pretrain,
     "finetune": _finetune,
+    "sweep": add_sweep,
     "evaluate": add_evaluate,
     "compare": add_compare,
     "benchmark": add_benchmark,

@@ -22,7 +22,7 @@ from sersl.eval.workdir_files import (
     read_results,
     read_trained,
 )
-from sersl.finetuning.baseline_trainer import NONE
+from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
 from sersl.release.folder import Finish, read_model, write_encoder, write_model

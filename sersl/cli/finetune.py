@@ -21,7 +21,7 @@ from sersl.eval.report import write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
 from sersl.eval.workdir_files import RESULTS, read_folds, read_trained
-from sersl.finetuning.baseline_trainer import NONE
+from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.finetuning.folds import FINAL
 from sersl.finetuning.run import check_settings, finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs, write_command

@@ -18,8 +18,8 @@ from sersl.core.memory import keep_freed_memory, share_one_heap
 
 FILES = {"import": "import_model"}  # import is a keyword of Python
 DONE, USER_CAN_FIX, INTERRUPTED = 0, 2, 130
-_CONFIGURED = ("annotate", "pretrain", "finetune", "benchmark", "plan")
-_TRAINING = ("pretrain", "finetune", "benchmark")
+_CONFIGURED = ("annotate", "pretrain", "finetune", "sweep", "benchmark", "plan")
+_TRAINING = ("pretrain", "finetune", "sweep", "benchmark")
 _PRINTING = ("predict", "doctor", "plan")  # print their result, without --output nowhere else
 
 

@@ -45,10 +45,7 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
       UserError: missing file, a file that fails, no `get_config`, unknown preset, or see
         `from_mapping`.
     """
-    # The path may have colons too.
-    path, preset = (spec, "") if Path(spec).is_file() else spec.rpartition(":")[::2]
-    if not path:
-        path, preset = spec, ""
+    path, preset = _split_preset(spec)
     with _sentence_for_failure(path, preset):
         module = _run_file(path)
         if not hasattr(module, "get_config"):
@@ -66,6 +63,35 @@ def load_config(cls: type[C], spec: str, overrides: Sequence[str] = ()) -> C:
         )
     values = given.to_dict() if isinstance(given, ConfigDict) else dict(given)
     return from_overrides(cls, overrides, values)
+
+
+def load_sweep(spec: str) -> Any:
+    """Gives what `get_sweep()` of a config file returns, or `get_sweep(preset)`.
+
+    Args:
+      spec: "FILE.py" or "FILE.py:PRESET".
+
+    Raises:
+      UserError: missing file, a file that fails, or no `get_sweep`.
+    """
+    path, preset = _split_preset(spec)
+    with _sentence_for_failure(path, preset):
+        module = _run_file(path)
+        if not hasattr(module, "get_sweep"):
+            raise UserError(
+                f"config file {path} defines no get_sweep(): add one that returns a list of "
+                "{setting: value}, or a grid {setting: list of values}"
+            )
+        takes_preset = bool(inspect.signature(module.get_sweep).parameters)
+        return module.get_sweep(preset) if preset and takes_preset else module.get_sweep()
+
+
+def _split_preset(spec: str) -> tuple[str, str]:
+    """Splits "FILE.py:PRESET"; the path may have colons too."""
+    if Path(spec).is_file():
+        return spec, ""
+    path, _, preset = spec.rpartition(":")
+    return (path, preset) if path else (spec, "")
 
 
 def from_overrides(

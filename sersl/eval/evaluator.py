@@ -1,5 +1,6 @@
 """From a model's answers to scores and to predictions.csv, every column by name."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, order_dimensions
 from sersl.eval import metrics, multi_label
 from sersl.eval.answers import Answers
-from sersl.eval.predictions import TEXT_COLUMNS, Predictions, write_predictions
+from sersl.eval.predictions import GROUP_COLUMNS, TEXT_COLUMNS, Predictions, write_predictions
 
 
 def validation_scores(answers: Answers) -> dict[str, float]:
@@ -50,6 +51,22 @@ def validation_scores(answers: Answers) -> dict[str, float]:
     return scores | ccc
 
 
+def age_group(extra: str) -> str:
+    """Gives the group of a speaker's age: "under 30", "30 to 49", "50 and over", or a word.
+
+    Args:
+      extra: the column of an index: a JSON object that may have "age", or "".
+    """
+    age = json.loads(extra).get("age", "") if extra else ""
+    try:
+        years = float(age)
+    except (TypeError, ValueError):
+        return str(age or "")
+    if not 0 < years < 130:
+        return ""
+    return "under 30" if years < 30 else "30 to 49" if years < 50 else "50 and over"
+
+
 def collect_predictions(
     workdir: str | Path,
     folds: Sequence[tuple[str, Answers]],
@@ -70,11 +87,12 @@ def collect_predictions(
     """
     columns = {
         name: np.concatenate([index.column(name) for index in indexes])
-        for name in ("utterance_id", "speaker", "corpus", "gender")
+        for name in ("utterance_id", "speaker", "corpus", "gender", "language", "extra")
     }
     rows = np.concatenate([answers.rows for _, answers in folds])
     scores = np.concatenate([answers.scores for _, answers in folds]).astype(np.float64)
     text = {name: columns[name][rows] for name in columns}
+    text["age_group"] = np.array([age_group(extra) for extra in text.pop("extra")], str)
     text["fold"] = np.concatenate([np.full(len(a.rows), name) for name, a in folds])
     labelled = None
     if folds[0][1].multi:
@@ -101,7 +119,7 @@ def collect_predictions(
     write_predictions(
         path,
         Predictions(
-            text={name: text[name].astype(str) for name in TEXT_COLUMNS},
+            text={name: text[name].astype(str) for name in (*TEXT_COLUMNS, *GROUP_COLUMNS)},
             names=tuple(names),
             scores=scores,
             labelled=labelled,

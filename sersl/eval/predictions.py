@@ -16,6 +16,8 @@ from sersl.core.files import whole_file
 from sersl.corpora.labels import DIMENSIONS, order_dimensions
 
 TEXT_COLUMNS = ("utterance_id", "fold", "speaker", "corpus", "gender", "category", "predicted")
+# Of later versions; a file may lack them.
+GROUP_COLUMNS = ("language", "age_group")
 _REMEDY = "rerun `sersl finetune`, which writes the file again"
 _LABELLED = "labelled"  # column of a file in which several categories may apply
 _ROUNDING = 1e-5  # probabilities have six digits in the file
@@ -26,7 +28,8 @@ class Predictions:
     """Truth and prediction of N utterances, each tested once.
 
     Attributes:
-      text: {column: str [N]} for every name of `TEXT_COLUMNS`; "" where there is none.
+      text: {column: str [N]} for every name of `TEXT_COLUMNS`, and of `GROUP_COLUMNS`
+        where the file has them; "" where there is none.
       names: C category names, in the order of `scores`.
       scores: float64 [N, C], probabilities.
       rated: names of E dimensions, arousal, dominance and valence among them.
@@ -102,7 +105,11 @@ def read_predictions(path: str | Path) -> Predictions:
         if column in header and any(row[column] for row in rows):
             predicted[:, i] = _numbers(path, rows, [column], empty=False)[:, 0]
     result = Predictions(
-        text={name: np.array([from_cell(row[name]) for row in rows]) for name in TEXT_COLUMNS},
+        text={
+            name: np.array([from_cell(row[name]) for row in rows])
+            for name in (*TEXT_COLUMNS, *GROUP_COLUMNS)
+            if name in header
+        },
         names=names,
         scores=_numbers(path, rows, [f"score_{name}" for name in names], empty=False),
         labelled=np.array([bool(row[_LABELLED]) for row in rows]) if _LABELLED in header else None,
@@ -127,7 +134,9 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """
     _check_finite(predictions)
     columns: dict[str, Sequence[str]] = {
-        name: [to_cell(str(text)) for text in predictions.text[name]] for name in TEXT_COLUMNS
+        name: [to_cell(str(text)) for text in predictions.text[name]]
+        for name in (*TEXT_COLUMNS, *GROUP_COLUMNS)
+        if name in TEXT_COLUMNS or name in predictions.text
     }
     for i, name in enumerate(predictions.names):
         columns[f"score_{name}"] = _texts(predictions.scores[:, i])
@@ -145,7 +154,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 def _is_rating(column: str) -> bool:
     """Tells whether a column of the file is the truth of a dimension."""
-    other = (*TEXT_COLUMNS, _LABELLED)
+    other = (*TEXT_COLUMNS, *GROUP_COLUMNS, _LABELLED)
     return column not in other and not column.startswith(("score_", "predicted_"))
 
 

@@ -18,6 +18,9 @@ from sersl.core.errors import UserError
 from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
+from sersl.eval.answers import VALIDATION, Answers
+from sersl.eval.calibration import calibration_of
+from sersl.eval.fairness import by_group
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.scorer import Scorer, nested_scores, without_nan
@@ -40,6 +43,7 @@ def score(
     protocol: Mapping[str, Any],
     init_from: str,
     seed: int,
+    validation: Mapping[str, Answers] | None = None,
 ) -> dict[str, Any]:
     """Scores predictions, over all folds together and in each.
 
@@ -50,6 +54,7 @@ def score(
       protocol: at least {"name"}; kept as it is.
       init_from: the weights that training started from; "" for scratch.
       seed: of the run, and of the bootstrap.
+      validation: answers on the validation side of the folds that have one, for the temperature.
 
     Returns:
       The content of `results.json`. A score that is not defined is None, and "undefined" beside it
@@ -100,6 +105,11 @@ def score(
             **nested_scores(intervals),
         },
         "baseline": scorer.baseline(),
+        "calibration": calibration_of(predictions, validation or {}),
+        "groups": {
+            name: by_group(scorer, groups, predictions.groups, seed=seed)
+            for name, groups in _attributes(predictions).items()
+        },
         "init_from": init_from,
         "seed": seed,
         "versions": versions(),
@@ -147,10 +157,22 @@ def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> 
         },
         init_from=config.init_from,
         seed=config.train.seed,
+        validation={
+            fold["fold"]: Answers.load(path)
+            for fold in folds
+            if (path := workdir / "folds" / fold["fold"] / VALIDATION).is_file()
+        },
     )
     if trained.parameters:
         result["parameters"] = trained.parameters
     return write_results(workdir, result)
+
+
+def _attributes(predictions: Predictions) -> dict[str, np.ndarray]:
+    """Gives the attributes of speakers that are scored by group, each with two values or more."""
+    text = {**predictions.text, "speaker": predictions.groups}
+    names = ("gender", "age_group", "language", "corpus", "speaker")
+    return {name: text[name] for name in names if len(set(text.get(name, ())) - {""}) > 1}
 
 
 def _check_folds(predictions: Predictions, folds: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
-from sersl.finetuning.baseline_trainer import NONE, BaselineTrainer
+from sersl.finetuning.baselines.baseline_trainer import NONE, BaselineTrainer
 from sersl.finetuning.best import Score
 from sersl.finetuning.folds import (
     choose_folds,

@@ -15,6 +15,7 @@ WRITING = {
     "finetune": ["--config", "c.py", "--workdir"],
     "evaluate": ["--workdir"],
     "compare": ["w", "--output"],
+    "sweep": ["--config", "c.py", "--workdir"],
     "import": ["--source", "s", "--output"],
     "export": ["--workdir", "w", "--output"],
     "predict": ["--model", "m", "a.wav", "--output"],

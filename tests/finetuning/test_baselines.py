@@ -15,8 +15,8 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.baseline_features import logmel_statistics, read_features
-from sersl.finetuning.estimators import Standardizer, classify, regress, speaker_groups
+from sersl.finetuning.baselines.baseline_features import logmel_statistics, read_features
+from sersl.finetuning.baselines.estimators import Standardizer, classify, regress, speaker_groups
 from sersl.finetuning.run import finetune
 from tests.tiny_runs import ROOT
 from tests.tolerances import FP32
@@ -37,8 +37,8 @@ def points():
 @pytest.mark.parametrize(
     ("kind", "model"),
     [
-        ("logistic", LogisticRegression(C=0.1, class_weight="balanced", max_iter=5000)),
-        ("svm_linear", LinearSVC(C=0.1, class_weight="balanced", max_iter=5000, random_state=0)),
+        ("logistic", LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)),
+        ("svm_linear", LinearSVC(C=0.1, class_weight="balanced", max_iter=1000, random_state=0)),
         ("svm_rbf", SVC(C=0.1, class_weight="balanced")),
     ],
 )
@@ -77,7 +77,7 @@ def test_logistic_scores_when_there_are_two_classes_then_those_of_scikit_learn(p
     train, labels, test = points
     train, labels = train[labels < 2], labels[labels < 2]
     scores = classify("logistic", train, labels, test, num_categories=2, penalty=1.0, seed=0)
-    peer = LogisticRegression(C=1.0, class_weight="balanced", max_iter=5000).fit(train, labels)
+    peer = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(train, labels)
     np.testing.assert_allclose(scores, peer.predict_proba(test), **FP32)
 
 

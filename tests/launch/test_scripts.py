@@ -267,6 +267,25 @@ def test_folds_when_submitted_then_an_array_and_a_job_that_waits_for_it(tmp_path
     assert done.returncode == 2 and "--folds is missing" in done.stderr
 
 
+def test_sweep_when_submitted_then_an_array_of_jobs_and_one_that_chooses(tmp_path):
+    write_script(
+        tmp_path / "sbatch", f'echo "$SERSL_JOBS|$SERSL_WORKDIR $*" >>"{tmp_path}/jobs"; echo 41'
+    )
+    script = ROOT / "launch" / "slurm" / "sweep.sh"
+    done = run(
+        *(script, "--jobs=3", "--workdir", "w", "--sbatch", "--partition=gpu"),
+        *("--config", "c.py:nano"),
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    array, gather = (tmp_path / "jobs").read_text().splitlines()
+    last = "--partition=gpu launch/slurm/trials.sbatch --config c.py:nano"
+    assert array == f"3|w --parsable --array=0-2 {last}"
+    assert gather == f"|w --parsable --dependency=afterok:41 {last}"
+    done = run(script, "--jobs", "0", "--workdir", "w")
+    assert done.returncode == 2 and "--jobs is missing" in done.stderr
+
+
 def test_prepare_array_when_run_then_every_job_has_its_share(tree):
     write_script(tree / ".venv" / "bin" / "python", 'echo "$*"')
     slurm = {"SLURM_SUBMIT_DIR": str(tree), "SLURM_CPUS_PER_TASK": "8"}

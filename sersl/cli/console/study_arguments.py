@@ -78,3 +78,33 @@ def _seeds(text: str) -> tuple[int, ...]:
     if len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"takes each seed once, not {text[:40]!r}")
     return found
+
+
+def add_sweep(verbs: Verbs) -> None:
+    """Adds `sersl sweep`."""
+    parser = add_verb(
+        verbs, "sweep", "fine-tune with several settings and choose by validation only"
+    )
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE[:PRESET]",
+        help="config file with get_config() and get_sweep()",
+    )
+    parser.add_argument(
+        "--config.KEY=VALUE",
+        dest="overrides",
+        metavar="",
+        help="change one setting of all trials; can be repeated",
+    )
+    parser.add_argument(
+        "--workdir",
+        required=True,
+        metavar="DIR",
+        help="folder of the sweep; an interrupted sweep in it is resumed",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="I/N",
+        help="run only every N-th trial, from trial I on, e.g. in job I of a Slurm array",
+    )

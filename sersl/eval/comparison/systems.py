@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.eval.over_seeds import seed_folders
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.workdir_files import (
     PREDICTIONS,
@@ -18,7 +19,6 @@ from sersl.eval.workdir_files import (
     read_results,
 )
 
-SEEDS = "seeds"  # folder of a workdir with one run per seed
 _LISTED = 3  # names in a sentence
 
 
@@ -147,17 +147,8 @@ def _split(word: str) -> tuple[str, Path]:
 def _read_runs(workdir: Path) -> tuple[Run, ...]:
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a fine-tuning run")
-    seeds = workdir / SEEDS
-    if not seeds.is_dir():
-        return (_read_run(workdir),)
-    folders = sorted((folder for folder in seeds.iterdir() if folder.is_dir()), key=_by_number)
-    if not folders:
-        raise UserError(f"{seeds} has no run: rerun `sersl finetune` to train the seeds")
-    return tuple(_read_run(folder) for folder in folders)
-
-
-def _by_number(folder: Path) -> tuple[int, str]:
-    return (int(folder.name) if folder.name.isdecimal() else -1), folder.name
+    folders = seed_folders(workdir)
+    return tuple(_read_run(folder) for folder in (folders.values() if folders else [workdir]))
 
 
 def _read_run(workdir: Path) -> Run:

@@ -11,11 +11,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
 _LARGEST = 5.0  # deviations
-_ITERATIONS = 5000
+_ITERATIONS = 1000
 # Inverse penalties to choose from.
 PENALTIES: Mapping[str, tuple[float, ...]] = {
     "majority": (1.0,),
-    "logistic": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0),
+    "logistic": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "svm_linear": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2),
     "svm_rbf": (0.3, 1.0, 3.0, 10.0, 30.0),
 }

@@ -19,15 +19,15 @@ from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import ANSWERS, VALIDATION, Answers, answers_beside
 from sersl.eval.multi_label import best_thresholds
-from sersl.finetuning.baseline_features import read_features
-from sersl.finetuning.best import SELECTION, Score
-from sersl.finetuning.estimators import (
+from sersl.finetuning.baselines.baseline_features import read_features
+from sersl.finetuning.baselines.estimators import (
     PENALTIES,
     Standardizer,
     classify,
     regress,
     speaker_groups,
 )
+from sersl.finetuning.best import SELECTION, Score
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trained_parts import Counts
 from sersl.parallel.agreement import of_first

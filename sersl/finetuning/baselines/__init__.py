@@ -1,0 +1,1 @@
+"""Classifiers on statistics of the audio, in the workdir of a fine-tuning run."""
