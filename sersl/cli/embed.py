@@ -5,7 +5,13 @@ from argparse import Namespace
 from pathlib import Path
 
 import sersl
-from sersl.cli.audio_files import find_audio, of_share, progress, read_share, share_of_output
+from sersl.cli.console.audio_files import (
+    find_audio,
+    of_share,
+    progress,
+    read_share,
+    share_of_output,
+)
 from sersl.cli.predict import digest, opened
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name

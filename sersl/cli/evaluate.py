@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sersl.audio.flac import encode_flac
-from sersl.cli.audio_files import progress
+from sersl.cli.console.audio_files import progress
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json

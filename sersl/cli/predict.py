@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import sersl
-from sersl.cli.audio_files import (
+from sersl.cli.console.audio_files import (
     STDIN,
     Inputs,
     find_audio,

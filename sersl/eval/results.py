@@ -18,9 +18,9 @@ from sersl.core.errors import UserError
 from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
+from sersl.eval.analysis.calibration import calibration_of
+from sersl.eval.analysis.fairness import by_group
 from sersl.eval.answers import VALIDATION, Answers
-from sersl.eval.calibration import calibration_of
-from sersl.eval.fairness import by_group
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.scorer import Scorer, nested_scores, without_nan

@@ -3,10 +3,10 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
-from sersl.eval import calibration
+from sersl.eval.analysis import calibration
+from sersl.eval.analysis.fairness import by_group
 from sersl.eval.answers import VALIDATION, Answers
 from sersl.eval.evaluator import age_group
-from sersl.eval.fairness import by_group
 from sersl.eval.metrics import accuracy, confusion_matrix
 from sersl.eval.predictions import read_predictions
 from sersl.eval.results import score_workdir

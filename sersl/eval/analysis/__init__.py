@@ -1,0 +1,1 @@
+"""What is measured beside the scores: calibration, selective prediction, groups of speakers."""
