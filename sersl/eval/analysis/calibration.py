@@ -92,6 +92,10 @@ def risk_coverage(truth: Array, scores: Array) -> tuple[Array, Array]:
 def area_under_risk(truth: Array, scores: Array) -> float:
     """Computes the area under the risk-coverage curve (AURC): the mean risk over all coverages.
 
+    Args:
+      truth: integers [N] in 0..C-1.
+      scores: probabilities [N, C].
+
     Source: Geifman & El-Yaniv, "Selective classification for deep neural networks", 2017; the mean
     over N coverages as Geifman et al., "Bias-reduced uncertainty estimation", 2019.
     """
