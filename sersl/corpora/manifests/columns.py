@@ -32,7 +32,7 @@ _SCALED = ("intensity", *DIMENSIONS)
 _NOT_SCALED = {
     *(name for name in COLUMNS if name not in _SCALED),
     *(*_ALIASES, *_CORPUS, *SAMPLES, *PATH_COLUMNS),
-    *("predicted", "labelled", "status", "scores", "frames", "applies", "embedding"),
+    *("predicted", "labelled", "status", "scores", "frames", "applies", "embedding", "error"),
 }
 _MOST_PLANS = 1000  # sets of columns kept
 
