@@ -10,8 +10,9 @@ Command: sersl import --source whisper-base --output runs/whisper-base
     --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess \
     --config.protocol.name=emobox
 Presets: nano (tests), base. The sizes of the encoder come from init_from.
-Time: Whisper base on RAVDESS, see docs/results/adapted.md.
-Score: see docs/results/adapted.md.
+Time: Whisper base on RAVDESS, 159 CPU seconds a fold once the output of the frozen layers is kept.
+Score: UAR 0.764 there, on the first two of EmoBox's six folds, where the frozen preset has 0.768
+(docs/results/adapted.md).
 """
 
 from ml_collections import ConfigDict
@@ -49,7 +50,6 @@ def get_config(preset: str = "base") -> ConfigDict:
         "label_smoothing": 0.1,
         "output_deviation": 0.0,
     }
-    # Clipped by the global norm, most gradients are smaller than the default epsilon of 1e-6.
     config.optimizer = {
         "learning_rate": 2e-4,
         "warmup_fraction": 0.1,
