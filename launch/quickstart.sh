@@ -16,8 +16,8 @@ Without options, it uses the embedded corpus and takes a few minutes on a CPU. R
   --audio_dir DIR   folder of the corpus as downloaded, e.g. with Actor_01/*.wav
   --workdir DIR     folder for runs, scores and the model; default: runs/quickstart-NAME
   --data_dir DIR    folder for prepared corpora; default: runs/data
-  --preset NAME     model: nano (seconds, learns little), light (convolutions on acoustic
-                    features), tiny (default, Transformer), small (Transformer for a GPU);
+  --preset NAME     model: nano (seconds, learns little), light (default: convolutions on acoustic
+                    features), tiny (Transformer), small (Transformer for a GPU);
                     with --init_from: nano (seconds) or base (default)
   --seed N          random seed; default: 0
 USAGE
@@ -46,7 +46,7 @@ if [[ -n $init_from ]]; then
     [[ -d $init_from ]] || stop "--init_from $init_from does not exist: give the folder of an encoder"
     preset=${preset:-base}
 fi
-preset=${preset:-tiny}
+preset=${preset:-light}
 if [[ $corpus == synthetic ]]; then
     [[ -z $audio_dir ]] || stop "the synthetic corpus takes no --audio_dir: name your corpus with --corpus"
 else
