@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from sersl.eval.workdir_files import (
     PREDICTIONS,
     RESULTS,
     check_predictions,
-    read_json,
     read_results,
 )
 
@@ -162,18 +161,6 @@ def _read_run(workdir: Path) -> Run:
     return Run(workdir, read_results(workdir), read_predictions(workdir / PREDICTIONS))
 
 
-def config_of(run: Run) -> Mapping[str, Any]:
-    """Reads the settings of a run.
-
-    Raises:
-      UserError: the file is missing or damaged.
-    """
-    config = read_json(run.workdir / "config.json")
-    if not isinstance(config, dict):
-        raise UserError(f"{run.workdir / 'config.json'} must be an object: restore it from a copy")
-    return config
-
-
 def _keys(predictions: Predictions) -> np.ndarray:
     """Names every row by corpus and utterance: str [N], all different."""
     text = predictions.text
@@ -196,15 +183,10 @@ def _take(predictions: Predictions, rows: np.ndarray) -> Predictions:
 
 def _check_same_setup(first: Run, run: Run) -> None:
     """Compares protocol, corpora and categories."""
-    shots = [one.results["protocol"].get("shots") for one in (first, run)]
-    if (first.protocol, shots[0]) != (run.protocol, shots[1]):
-        texts = [
-            f"{one.protocol!r}" + (f" with {count} shots" if count else "")
-            for one, count in zip((first, run), shots, strict=True)
-        ]
+    if first.protocol != run.protocol:
         raise UserError(
-            f"{first.workdir} was tested under protocol {texts[0]} and {run.workdir} under "
-            f"{texts[1]}: compare runs of one protocol"
+            f"{first.workdir} was tested under protocol {first.protocol!r} and {run.workdir} under "
+            f"{run.protocol!r}: compare runs of one protocol"
         )
     prints = [
         {corpus["corpus"]: corpus["fingerprint"] for corpus in one.results["corpus"]["corpora"]}
