@@ -5,6 +5,7 @@ python tools/benchmark.py conv --core 0
 python tools/benchmark.py objectives
 python tools/benchmark.py save --data_dir runs/data
 python tools/benchmark.py train --core 0       needs the extra: pip install 'sersl[bench]'
+python tools/benchmark.py predict --core 0 --audio_dir ravdess   needs the same extra
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import conv, loader, objectives, save, train
+from benchmarks import conv, loader, objectives, predict, save, train
 from benchmarks.timing import machine
 
 from sersl.core.errors import UserError
@@ -26,6 +27,7 @@ MEASURES = {
     "objectives": objectives,
     "save": save,
     "train": train,
+    "predict": predict,
 }
 
 

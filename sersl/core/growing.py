@@ -49,8 +49,11 @@ class GrowingFile:
             size = os.lseek(self._descriptor, 0, os.SEEK_CUR)
             state = json.dumps({"work": self._work, "done": done, "bytes": size})
             # One write of the same block: a kill leaves the old or the new state.
-            with open(self._state, "ab", buffering=0) as file:
-                os.pwrite(file.fileno(), f"{state:<200}\n".encode(), 0)
+            descriptor = os.open(self._state, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                os.pwrite(descriptor, f"{state:<200}\n".encode(), 0)
+            finally:
+                os.close(descriptor)
 
     def drop(self) -> None:
         """Removes both files."""
