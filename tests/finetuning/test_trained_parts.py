@@ -134,6 +134,7 @@ def test_scales_when_the_learning_rate_decays_then_by_layer():
     assert scales["encoder/mask_embedding"] == 0.25 and scales["category/output/bias"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [(), ("pooling.layers=last",)])
 def test_finetune_when_lower_layers_are_kept_then_as_with_the_encoder_in_every_step(
     own_data, tmp_path, settings
@@ -154,6 +155,7 @@ def test_finetune_when_lower_layers_are_kept_then_as_with_the_encoder_in_every_s
         assert np.array_equal(*kernels) != changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lora", "extension"])
 def test_finetune_when_on_eight_devices_then_as_on_one(own_data, tmp_path, method):
     config = config_of(
@@ -201,6 +203,7 @@ def test_finetune_when_frames_are_drawn_without_kept_outputs_then_user_error(own
         run(config, tmp_path / "run", data_dir=own_data)
 
 
+@pytest.mark.slow
 def test_finetune_when_stopped_and_resumed_then_every_parameter_is_the_same(own_data, tmp_path):
     settings = ("adaptation.method=bottleneck", "encoder.dropout=0.1", "train.num_steps=6")
     config = config_of(*settings)
@@ -214,6 +217,7 @@ def test_finetune_when_stopped_and_resumed_then_every_parameter_is_the_same(own_
     np.testing.assert_array_equal(answers.scores, whole_answers.scores)
 
 
+@pytest.mark.slow
 def test_finetune_when_heads_train_first_then_they_begin_better_and_the_encoder_as_it_was(
     own_data, tmp_path
 ):
