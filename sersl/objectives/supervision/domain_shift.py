@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import entr
 
 from sersl.objectives.mean import Mean, at_least_float32
 from sersl.objectives.whole_batch import need_whole_batch, over_batch, over_batch_constant
@@ -166,8 +165,9 @@ def information_maximization(
     weights = rows.astype(logs.dtype)
     num = over_batch_constant(weights.sum())
     mean = over_batch(weights @ probabilities) / jnp.maximum(num, 1.0)
-    spread = jnp.where(num > 0, entr(mean).sum(), 0.0)
-    sure = Mean.of(entr(probabilities).sum(-1), rows)
+    # 0 log 0 = 0, without its infinite gradient: no row is counted, or a probability underflows.
+    spread = -(mean * jnp.log(jnp.maximum(mean, 1e-30))).sum()
+    sure = Mean.of(-(probabilities * logs).sum(-1), rows)
     label = jax.lax.stop_gradient(probabilities.argmax(-1))
     chosen = rows & (jax.lax.stop_gradient(probabilities.max(-1)) >= confidence)
     own = Mean.of(-jnp.take_along_axis(logs, label[:, None], axis=1)[:, 0], chosen)

@@ -123,6 +123,19 @@ def test_information_maximization_when_compared_with_numpy_then_equal():
     np.testing.assert_allclose(metrics["pseudo_labelled"].value(), sure.mean(), **FP32)
 
 
+@pytest.mark.parametrize("num_rows", [0, 2])
+def test_information_maximization_when_a_probability_is_zero_or_no_row_counts_then_finite(num_rows):
+    scores = np.array([[200.0, 0.0, -200.0], [0.0, 200.0, -200.0]], np.float32)
+
+    def loss(x):
+        rows = np.arange(2) < num_rows
+        return domain_shift.information_maximization(x, rows, confidence=0.5)[0]
+
+    value, gradient = jax.value_and_grad(loss)(scores)
+    np.testing.assert_allclose(value, 0.0 if num_rows == 0 else -np.log(2), **FP32)
+    assert np.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize(
     "loss_of",
     [
