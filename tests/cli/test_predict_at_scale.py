@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -233,3 +234,9 @@ def test_model_when_the_precision_is_unknown_then_said_before_it_is_read(capsys)
     assert "unknown precision 'int9'" in said
     with pytest.raises(UserError, match="unknown precision"):
         sersl.load("nowhere", precision="int9")
+
+
+@pytest.mark.parametrize("verb", ["predict", "embed"])
+def test_arguments_when_checked_then_jax_is_not_loaded(verb):
+    code = f"import sys, sersl.cli.{verb}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.predict.outputs import OK, SILENT, TOO_SHORT, UNREADABLE, Answer
-from sersl.release.predict.programs import Network
 from sersl.release.predict.source_runs import Piece, Run, runs
 from sersl.release.predict.windows import Cutting, Source
+
+if TYPE_CHECKING:  # a command line is checked before jax is imported
+    from sersl.release.predict.programs import Network
 
 NOT_FINITE = (
     "the scores of the model are NaN or infinite: its weights are damaged or have diverged, export "
@@ -39,7 +42,7 @@ class Embedding:
 
 
 def embeddings(
-    network: Network,
+    network: "Network",
     sources: Iterable[Source],
     *,
     sample_rate: object,
@@ -69,7 +72,7 @@ def embeddings(
 
 
 def _outputs(
-    network: Network, run: Run, *, layers: tuple[int, ...] | None, frames: bool
+    network: "Network", run: Run, *, layers: tuple[int, ...] | None, frames: bool
 ) -> dict[int, np.ndarray]:
     """Computes {index of a piece: vectors}; silence has none, but frames."""
     wanted = [
