@@ -20,7 +20,7 @@ from sersl.core.files import check_writable, read_json, whole_file, write_json
 from sersl.eval.answers import ANSWERS, VALIDATION, Answers
 from sersl.eval.comparison.tables import as_markdown, as_text
 from sersl.eval.evaluator import validation_scores
-from sersl.eval.workdir_files import read_folds
+from sersl.eval.workdir_files import read_folds, read_results
 from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.finetuning.best import SELECTION
 from sersl.finetuning.run import check_settings, finetune
@@ -191,7 +191,7 @@ def _finish(
     print(f"best on validation: trial {best}, {', '.join(_words(trials[best]))}")
     if not (workdir / _WINNER).exists():
         report(configs[best], folder)
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = read_results(folder)
         write_json(workdir / _WINNER, _winner(best, trials[best], found[best], folder, results))
     winner = read_json(workdir / _WINNER, what="winner of a sweep", remedy=f"remove {_WINNER}")
     print(f"its test scores, of {winner['workdir']}: {json.dumps(winner['test'])}")

@@ -1,12 +1,12 @@
 """From a model's answers to scores and to predictions.csv, every column by name."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sersl.core.files import parse_value
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, order_dimensions
 from sersl.eval import metrics, multi_label
@@ -57,7 +57,7 @@ def age_group(extra: str) -> str:
     Args:
       extra: the column of an index: a JSON object that may have "age", or "".
     """
-    age = json.loads(extra).get("age", "") if extra else ""
+    age = parse_value(extra, allow_infinite=True).get("age", "") if extra else ""
     try:
         years = float(age)
     except (TypeError, ValueError):

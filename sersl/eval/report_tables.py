@@ -35,10 +35,10 @@ def score_table(results: Results) -> str:
     rows = _score_rows(results)
     if rows:
         titles = score_titles(results["metrics"]).values()
-        lines.append(f"{'':<14}" + "".join(f"{title + 5 * ' ':>22}" for title in titles).rstrip())
+        lines.append(f"{'':<13}" + "".join(f"{title + 5 * ' ':>21}" for title in titles).rstrip())
         for row in rows:
             cells = [f"{value} {note:<14}" for value, note in row["cells"]]
-            lines.append(f"{row['name']:<14}" + "".join(f"{cell:>22}" for cell in cells).rstrip())
+            lines.append(f"{row['name']:<13}" + "".join(f"{cell:>21}" for cell in cells).rstrip())
     for row in _dimension_rows(results):
         rest = ", ".join(f"{title} {row[kind]}" for kind, title in _OTHERS.items())
         lines.append(f"CCC {row['name']:<10}{row['value']:>10} {row['interval']:<14}  {rest}")

@@ -91,7 +91,7 @@ def test_wav2vec2_when_imported_then_pretrains_finetunes_and_goes_back_to_transf
     assert (model / "onnx" / "model.onnx").is_file()
 
     file = sorted((tmp_path / "audio").iterdir())[0]
-    answer = package.load(model).predict(file)["category"]
+    answer = package.load(model).predict(file)["scores"]
     waveform, rate = soundfile.read(file, dtype="float32")
     stock = transformers.AutoModelForAudioClassification.from_pretrained(model).eval()
     preprocess = transformers.AutoFeatureExtractor.from_pretrained(model)

@@ -133,7 +133,7 @@ def test_baselines_when_run_then_their_workdirs_are_scored_reported_and_compared
     majority = json.loads((tmp_path / "majority" / "results.json").read_text())
     assert majority["metrics"]["uar"] <= 1 / len(majority["categories"]) + 1e-9
     assert (tmp_path / "logmel" / "report.html").is_file()
-    choice = json.loads((tmp_path / "logmel" / "folds" / "01" / "choice.json").read_text())
+    choice = json.loads((tmp_path / "logmel" / "folds" / "speaker-01" / "choice.json").read_text())
     assert choice["num_groups"] == 3 and f"{choice['penalty']:g}" in choice["selection"]
     assert main(["compare", *(str(tmp_path / n) for n in ("majority", "logmel"))]) == 0
     assert "majority" in capsys.readouterr().out
@@ -142,11 +142,11 @@ def test_baselines_when_run_then_their_workdirs_are_scored_reported_and_compared
     assert "the run of a baseline, which has no model to export" in capsys.readouterr().err
     # Resumed: folds that are done stay, and one that is lost comes back the same.
     before = (tmp_path / "logmel" / "predictions.csv").read_bytes()
-    (tmp_path / "logmel" / "folds" / "02" / "answers.npz").unlink()
+    (tmp_path / "logmel" / "folds" / "speaker-02" / "answers.npz").unlink()
     _finetune(data_dir, tmp_path / "logmel", "logmel")
     assert (tmp_path / "logmel" / "predictions.csv").read_bytes() == before
     with open(tmp_path / "logmel" / "predictions.csv", newline="") as file:
-        assert {row["fold"] for row in csv.DictReader(file)} == {"01", "02", "03", "04"}
+        assert {row["fold"] for row in csv.DictReader(file)} == {f"speaker-0{n}" for n in range(4)}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
+from sersl.corpora.labels import DIMENSIONS
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.best import BestKeeper
@@ -21,6 +22,9 @@ def answers_of(*, scores=None, dimensions=None, category=None, ratings=None, nam
         dimension_names=np.array(names, str),
         true_category=np.full(n, -1, np.int32) if category is None else np.array(category),
         true_dimensions=np.full((n, 3), np.nan) if ratings is None else ratings,
+        true_dimension_names=np.array(DIMENSIONS),
+        true_categories=np.zeros((n, 0), np.float32),
+        thresholds=np.zeros(0),
     )
 
 
@@ -115,7 +119,8 @@ def test_answers_when_the_file_is_damaged_then_one_sentence(tmp_path, damage):
 
 def test_answers_when_written_by_an_earlier_version_then_the_dimensions_are_all_three(tmp_path):
     found = answers_of(names=("arousal", "dominance", "valence"))
-    arrays = {k: v for k, v in vars(found).items() if k != "dimension_names"}
+    later = ("dimension_names", "true_dimension_names", "true_categories", "thresholds")
+    arrays = {k: v for k, v in vars(found).items() if k not in later}
     np.savez(tmp_path / "answers.npz", **arrays)
     names = Answers.load(tmp_path / "answers.npz").dimension_names
     assert names.tolist() == ["arousal", "dominance", "valence"]

@@ -148,8 +148,8 @@ def test_categories_when_exported_then_stock_transformers_gives_the_same_probabi
     with torch.no_grad():
         expected = model.eval()(inputs).logits[0].softmax(-1).numpy()
     answer = predictor.load(folder).predict(waveform, sample_rate=16_000)
-    assert list(answer["category"]) == list(model.config.id2label.values())
-    assert np.abs(np.array(list(answer["category"].values())) - expected).max() < MOST
+    assert list(answer["scores"]) == list(model.config.id2label.values())
+    assert np.abs(np.array(list(answer["scores"].values())) - expected).max() < MOST
     assert set(answer["dimensions"]) == {"arousal", "dominance", "valence"}
     # The encoder alone loads from the same folder.
     assert type(transformers.AutoModel.from_pretrained(folder)).__name__ == "Wav2Vec2Model"

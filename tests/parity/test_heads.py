@@ -102,8 +102,8 @@ def test_categories_when_imported_then_probabilities_equal_transformers(tmp_path
         return  # the graphs are cheap, a program of JAX is not
     answers = predictor.load(tmp_path / "model").predict(speech, sample_rate=16_000)
     for answer, row in zip(answers, expected, strict=True):
-        assert list(answer["category"]) == list(LABELS.values())
-        assert np.abs(np.array(list(answer["category"].values())) - row).max() < MOST
+        assert list(answer["scores"]) == list(LABELS.values())
+        assert np.abs(np.array(list(answer["scores"].values())) - row).max() < MOST
 
 
 def test_dimensions_when_imported_in_audeerings_layout_then_equal_by_name(tmp_path):

@@ -77,7 +77,7 @@ def test_starts_when_one_was_cut_off_by_a_kill_then_the_next_has_a_line_of_its_o
     [
         {},
         {"corpora": [{}], "categories": []},
-        {"corpora": [CORPUS], "categories": [], "dimensions": ["x"]},
+        {"corpora": [CORPUS], "categories": [], "dimensions": [3]},
         {"corpora": 3, "categories": []},
         {"corpora": [3], "categories": []},
     ],

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow.parquet
 
 from sersl.core.cells import to_cell
 from sersl.core.display import json_line, one_line
+from sersl.core.files import parse_json
 from sersl.release.predict.outputs import SCORED, UNREADABLE, Answer, Scores, file_name
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -106,7 +106,7 @@ class Columns:
         ):
             rows: list[dict[str, Any]] = []
             for line in lines:
-                rows.append(self._flat(json.loads(line)))
+                rows.append(self._flat(parse_json(line)))
                 if len(rows) == _ROW_GROUP:
                     writer.write_table(pyarrow.Table.from_pylist(rows, schema))
                     rows = []

@@ -16,7 +16,7 @@ import pyarrow.parquet
 
 from sersl.core.display import json_line
 from sersl.core.errors import UserError
-from sersl.core.files import whole_folder
+from sersl.core.files import parse_json, whole_folder
 from sersl.release.predict.embedding import Embedding
 from sersl.release.predict.outputs import file_name
 
@@ -96,7 +96,7 @@ class Vectors:
     def _records(self, *, skip: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
         with open(self._part, "rb") as file:
             while line := file.readline(_MOST_LINE):
-                head = json.loads(line)
+                head = parse_json(line)
                 shape = head["shape"]
                 size = 4 * int(np.prod(shape)) if any(shape) else 0
                 content = b""

@@ -25,6 +25,7 @@ def index_of(speakers, *, corpus="own", audio=None, texts=None) -> CorpusIndex:
         "speaker": speakers,
         "sha256": np.array(audio, dtype=object),
         "text": np.array(texts if texts is not None else [""] * n, dtype=object),
+        "extra": np.array([""] * n, dtype=object),
     }
     return CorpusIndex(corpus, "1.0.0", Path(), "f", n, _columns=columns)
 

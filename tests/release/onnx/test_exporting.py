@@ -38,16 +38,14 @@ def compare(folder, path):
     names = [output.name for output in session.get_outputs()]
     model = predictor.load(folder)
     waveforms = speech()
-    batch, valid = padded_batch(waveforms, rows=3, length=max(map(len, waveforms)) + 700)
+    batch, _ = padded_batch(waveforms, rows=3, length=max(map(len, waveforms)) + 700)
     if released.architecture.heads is None:
-        states = model._hidden(
-            model._params, batch, valid, layers=(model.num_layers,), frames=False
-        )
-        expected = {"embedding": np.asarray(states[0])}
+        layers = (model.num_layers,)
+        outputs = dict(model.network.hidden(waveforms, layers=layers, frames=False))
+        expected = {"embedding": np.stack([outputs[i]["states"][0] for i in range(3)])}
     else:
-        expected = {
-            k: np.asarray(v) for k, v in model._compiled[False](model._params, batch, valid).items()
-        }
+        outputs = dict(model.network.scores(waveforms, frames=False))
+        expected = {name: np.stack([outputs[i][name] for i in range(3)]) for name in outputs[0]}
     worst = 0.0
     inputs = [(batch, [len(w) for w in waveforms], slice(None))]
     inputs += [(w[None], [len(w)], slice(i, i + 1)) for i, w in enumerate(waveforms)]
