@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from sersl.annotation import descriptors as d
 from sersl.audio.decode import read_audio
 from sersl.audio.features import mel_filters
 from sersl.audio.prosody import log_rms, pitch
 from sersl.core.lengths import num_frames
+from sersl.models.acoustic import descriptors as d
 from tests.tolerances import FP32, FP32_DEEP
 
 FREQUENCIES = np.arange(257) * 16000 / 512
