@@ -1,7 +1,8 @@
 """Settings of the networks: frontend, encoder, pooling and heads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sersl.config.frame_network import NetworkConfig
 from sersl.config.setting import Settings, setting
 
 
@@ -11,14 +12,22 @@ class FrontendConfig(Settings):
 
     kind: str = setting(
         "log_mel",
-        "log_mel, descriptors (log-mel features, pitch, voice quality, spectral shape), waveform "
-        "(the conv stack of wav2vec 2.0) or whisper.",
+        "log_mel, mfcc, descriptors (log-mel features, pitch, voice quality, spectral shape), "
+        "waveform (the conv stack of wav2vec 2.0) or whisper.",
     )
     num_mels: int = setting(
         80,
         "Mel filters between 20 and 8000 Hz (HTK scale); Whisper has 80 or 128 of its own.",
         at_least=1,
         at_most=1024,
+    )
+    num_coefficients: int = setting(
+        40, "mfcc: cepstral coefficients, at most num_mels.", at_least=1, at_most=1024
+    )
+    projection: bool = setting(
+        True,
+        "log_mel, mfcc, descriptors: a linear map of the features to encoder.width, with "
+        "LayerNorm; false: the features themselves, whose number must be encoder.width.",
     )
     normalize: str = setting(
         "fixed",
@@ -59,7 +68,8 @@ class EncoderConfig(Settings):
 
     kind: str = setting(
         "transformer",
-        "transformer, gru (causal), masked_conv (NPC) or convolution (residual, dilated).",
+        "transformer, gru (causal), masked_conv (NPC), convolution (residual, dilated) or features "
+        "(no layers: the pooling reads the frontend).",
     )
     num_layers: int = setting(4, "Number of layers.", at_least=1, at_most=1000)
     width: int = setting(128, "Channels of a frame.", at_least=1, at_most=65_536)
@@ -187,6 +197,7 @@ class PoolingConfig(Settings):
         at_most=1024,
     )
     num_tokens: int = setting(4, "Learned queries of tokens.", at_least=1, at_most=1024)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

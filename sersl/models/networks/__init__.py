@@ -1,0 +1,1 @@
+"""Published networks over spectrograms and over the frames of an encoder."""
