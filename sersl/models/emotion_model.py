@@ -131,7 +131,7 @@ class EmotionModel(nnx.Module):
         """
         encoder_key = None if key is None else jax.random.split(key, 3)[0]
         encoded = self.encoder(waveform, valid, key=encoder_key)
-        embedding, local = self.pooling(encoded.hidden_states, encoded.valid)
+        embedding, local = self.pooling(encoded.hidden_states, encoded.valid, key=_network_key(key))
         output = self._predict(embedding, key)
         if self.num_categories and local is not None:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
@@ -161,7 +161,7 @@ class EmotionModel(nnx.Module):
         Returns:
           EmotionOutput without frames, [B, 0, C].
         """
-        embedding = self.pooling.of_outputs(outputs, valid_frames(valid))
+        embedding = self.pooling.of_outputs(outputs, valid_frames(valid), key=_network_key(key))
         output = self._predict(embedding, key)
         if self.pooling.count_vectors:
             return output
@@ -192,7 +192,7 @@ class EmotionModel(nnx.Module):
         hidden_states, frame_valid = self.states_of(
             states, valid, first=first, frame_share=frame_share, key=key
         )
-        embedding, _ = self.pooling(hidden_states, frame_valid)
+        embedding, _ = self.pooling(hidden_states, frame_valid, key=_network_key(key))
         output = self._predict(embedding, key)
         return output._replace(states=self.pooling.mix(hidden_states))
 
@@ -260,3 +260,8 @@ class EmotionModel(nnx.Module):
         return EmotionOutput(
             category, dimensions, embedding, frames, by_annotator, evidence, shared
         )
+
+
+def _network_key(key: jax.Array | None) -> jax.Array | None:
+    """Derives the key of `pooling.network` from that of a call."""
+    return None if key is None else jax.random.fold_in(key, 3)

@@ -16,6 +16,7 @@ from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.acoustic.descriptor_frontend import DescriptorFrontend
+from sersl.models.acoustic.mfcc_frontend import MfccFrontend
 from sersl.models.frontend import (
     Frontend,
     LogMelFrontend,
@@ -23,13 +24,14 @@ from sersl.models.frontend import (
     augment_waveform,
     time_mask,
 )
-from sersl.models.layers import LayerNorm, dropout, shard_rows, truncated_normal
+from sersl.models.layers import LayerNorm, dropout, fit_frames, shard_rows, truncated_normal
 from sersl.models.masked_conv import MaskedConvolution
 from sersl.models.positions import ADDED, POSITIONS
 from sersl.models.present import on_present
 from sersl.models.recurrent import Recurrent
 from sersl.models.residual_conv import ResidualConvolution
 from sersl.models.transformer import Transformer
+from sersl.models.unchanged import Unchanged
 from sersl.models.waveform import WaveformFrontend
 from sersl.models.whisper import WhisperFrontend
 
@@ -47,18 +49,25 @@ class ContextNetwork(Protocol):
 # Each is made as `Frontend(config, width=, dtype=, key=)`.
 FRONTENDS: dict[str, type[LogMelFrontend] | type[WaveformFrontend] | type[WhisperFrontend]] = {
     "log_mel": LogMelFrontend,
+    "mfcc": MfccFrontend,
     "descriptors": DescriptorFrontend,
     "waveform": WaveformFrontend,
     "whisper": WhisperFrontend,
 }
 # Each is made as `Network(config, key=)`.
 CONTEXT: dict[
-    str, type[Transformer] | type[Recurrent] | type[MaskedConvolution] | type[ResidualConvolution]
+    str,
+    type[Transformer]
+    | type[Recurrent]
+    | type[MaskedConvolution]
+    | type[ResidualConvolution]
+    | type[Unchanged],
 ] = {
     "transformer": Transformer,
     "gru": Recurrent,
     "masked_conv": MaskedConvolution,
     "convolution": ResidualConvolution,
+    "features": Unchanged,
 }
 # Kinds in which no frame depends on a later one.
 CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)
@@ -294,14 +303,6 @@ class SpeechEncoder(nnx.Module):
         )
 
 
-def fit_frames(x: jax.Array, num_frames: int, *, axis: int) -> jax.Array:
-    """Cuts an array [..., T, ...] to `num_frames` frames along an axis, or pads it with zeros."""
-    missing = num_frames - x.shape[axis]
-    if missing <= 0:
-        return jax.lax.slice_in_dim(x, 0, num_frames, axis=axis)
-    return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])
-
-
 class _Keys(NamedTuple):
     """The keys of one call, by purpose."""
 
@@ -325,6 +326,11 @@ def _check(frontend: FrontendConfig, encoder: EncoderConfig, augment: AugmentCon
     ):
         if name not in known:
             raise unknown_name(setting, name, known)
+    if not frontend.projection and not issubclass(FRONTENDS[frontend.kind], LogMelFrontend):
+        raise UserError(
+            f"frontend.kind={frontend.kind!r} always projects its features: set "
+            "frontend.projection to True"
+        )
     masks_bands = augment is not None and augment.band_mask_width
     if masks_bands and not FRONTENDS[frontend.kind].has_mels:
         raise UserError(

@@ -10,6 +10,7 @@ from flax import nnx
 from sersl.audio.features import WINDOWS_PER_FRAME, log_mel
 from sersl.config.schema import AugmentConfig, FrontendConfig
 from sersl.core import lengths
+from sersl.core.errors import UserError
 from sersl.models.layers import LayerNorm, Linear
 
 # Mean and population standard deviation of log mel power over all filters and real frames:
@@ -66,13 +67,21 @@ class LogMelFrontend(nnx.Module):
     has_mels = True
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
-        """Makes the projection.
+        """Makes the projection, if `config.projection`.
 
         Raises:
-          UserError: unknown normalisation.
+          UserError: without a projection, another width than the number of features.
         """
         self.config = config
+        self.dtype = dtype
         num_features = self.count_features(config)
+        if not config.projection:
+            if width != num_features:
+                raise UserError(
+                    f"without frontend.projection a frame has {num_features} features, and "
+                    f"encoder.width={width}: set encoder.width to {num_features}"
+                )
+            return
         # Features have unit variance; 1 / sqrt(inputs) keeps it (LeCun et al. 1998).
         self.projection = Linear(
             num_features,
@@ -107,6 +116,8 @@ class LogMelFrontend(nnx.Module):
 
     def project(self, features: jax.Array) -> jax.Array:
         """Maps features [B, T, F] to the encoder's width [B, T, D]."""
+        if not self.config.projection:
+            return features.astype(self.dtype)
         return self.norm(self.projection(features))
 
 

@@ -139,3 +139,11 @@ def shard_rows(x: jax.Array) -> jax.Array:
         return x
     rows = PartitionSpec(("data", "fsdp"), *[None] * (x.ndim - 1))
     return jax.lax.with_sharding_constraint(x, rows)
+
+
+def fit_frames(x: jax.Array, num_frames: int, *, axis: int) -> jax.Array:
+    """Cuts an array [..., T, ...] to `num_frames` frames along an axis, or pads it with zeros."""
+    missing = num_frames - x.shape[axis]
+    if missing <= 0:
+        return jax.lax.slice_in_dim(x, 0, num_frames, axis=axis)
+    return jnp.pad(x, [(0, missing if i == axis else 0) for i in range(x.ndim)])

@@ -11,7 +11,8 @@ from sersl.config.schema import AlterationConfig, MaskingConfig, PretrainConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
 from sersl.data.batch import SECOND
-from sersl.models.encoder import EncoderInput, SpeechEncoder, fit_frames
+from sersl.models.encoder import EncoderInput, SpeechEncoder
+from sersl.models.layers import fit_frames
 from sersl.models.transformer import Transformer
 from sersl.parallel.random import fold
 from sersl.pretraining.alteration import alter_features

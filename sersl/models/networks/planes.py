@@ -128,9 +128,7 @@ def pool_2d(
 
     def areas(array):
         rows, frames, bands, channels = array.shape
-        return array.reshape(
-            rows, frames // size[0], size[0], bands // size[1], size[1], channels
-        )
+        return array.reshape(rows, frames // size[0], size[0], bands // size[1], size[1], channels)
 
     count = areas(shown).sum((2, 4))
     if maximum:

@@ -39,10 +39,7 @@ class Blstm(nnx.Module):
         keys = jax.random.split(key, depth + 1)
         sizes = [num_inputs, *[self.hidden * width] * depth]
         self.dense = nnx.List(
-            [
-                Linear(sizes[i], sizes[i + 1], axes=(None, None), key=keys[i])
-                for i in range(depth)
-            ]
+            [Linear(sizes[i], sizes[i + 1], axes=(None, None), key=keys[i]) for i in range(depth)]
         )
         self.lstm = BidirectionalLstm(sizes[-1], width, key=keys[-1])
         self.num_outputs = 2 * width

@@ -1,9 +1,10 @@
-"""Layers over frames [B, T, D] that padding at the end never changes: LSTM, convolution, attention."""
+"""Layers over frames [B, T, D] that padding at the end never changes."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.core.errors import UserError
 from sersl.models.layers import LayerNorm, Linear, dropout, truncated_normal
 
 NEVER = -1e30  # the score of a frame that must have no weight
@@ -131,3 +132,17 @@ def reverse_real(x: jax.Array, real: jax.Array) -> jax.Array:
 def keys_of(key: jax.Array | None, count: int) -> list[jax.Array | None]:
     """Splits the key of a call into `count` keys; None where there is none."""
     return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def check_heads(width: int, num_heads: int) -> int:
+    """Returns `num_heads`.
+
+    Raises:
+      UserError: they do not divide the width.
+    """
+    if width % num_heads:
+        raise UserError(
+            f"the {num_heads} attention heads of pooling.network do not divide the {width} "
+            f"channels of a frame: set pooling.network.num_heads to a divisor of {width}"
+        )
+    return num_heads

@@ -205,9 +205,7 @@ class GatedBlock(nnx.Module):
         """Maps [B, T, D] to (input of the next block, output of this one), both [B, T, D]."""
         keys, y = keys_of(key, 4), x
         for pair in (0, 2):
-            value, gate = (
-                self.layers[i](y, rate=rate, key=keys[i]) for i in (pair, pair + 1)
-            )
+            value, gate = (self.layers[i](y, rate=rate, key=keys[i]) for i in (pair, pair + 1))
             y = value * jax.nn.sigmoid(gate)
         return x + y, y
 

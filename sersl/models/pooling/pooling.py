@@ -9,6 +9,7 @@ from flax import nnx
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.layers import Linear, standardize
+from sersl.models.networks.registry import FrameNetwork, make_network
 from sersl.models.pooling.frame_weights import WEIGHTS
 from sersl.models.pooling.moments import (
     MIN_VARIANCE,
@@ -55,7 +56,8 @@ class Pooling(nnx.Module):
 
     The weighted sum of layers uses a softmax that starts uniform. With
     `pooling.standardize_layers`, each layer is standardized first, since the norm of frames grows
-    with depth in a pre-norm Transformer. An optional projection maps each frame before pooling.
+    with depth in a pre-norm Transformer. An optional projection maps each frame before pooling,
+    and an optional network (`pooling.network`) runs over the frames behind it.
     Where frames have equal weights and are not projected, each layer is pooled first; then the
     layers are summed, or lined up, so that what this needs of an utterance is one or two vectors
     per layer. With `pooling.standardize_outputs`, `center` and `scale` are those of the training
@@ -91,6 +93,10 @@ class Pooling(nnx.Module):
                 width, config.projection, axes=("embed", None), key=jax.random.fold_in(key, 2)
             )
             width = config.projection
+        if self._has_network:
+            own = jax.random.fold_in(key, 3)
+            self.network: FrameNetwork = make_network(width, config.network, key=own)
+            width = self.network.num_outputs
         self.num_outputs = _num_outputs(kind, width, config)
         if config.layers == "all":
             self.num_outputs *= num_layers + 1
@@ -107,13 +113,14 @@ class Pooling(nnx.Module):
             self.weights = WEIGHTS[kind.weights](width, config, key=key)
 
     def __call__(
-        self, hidden_states: jax.Array, valid: jax.Array
+        self, hidden_states: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None]:
         """Pools a batch.
 
         Args:
           hidden_states: [L + 1, B, T, D].
           valid: bool [B, T].
+          key: PRNG key of the network's dropout; None: no dropout.
 
         Returns:
           (float32 [B, E] over the real frames of each utterance, a finite vector without meaning
@@ -127,8 +134,12 @@ class Pooling(nnx.Module):
         x = self.mix(hidden_states)
         if self.config.projection:
             x = self.projection(x)
+        if self._has_network:
+            x = self.network(x, valid, key=key)
         if self._kind.statistic == "correlation":
             return correlations(x, self._attention(x, valid)), None
+        if self._kind.statistic == "maximum":
+            return whole_maximum(x, valid), local_maximum(x, valid)
         values, weights = self._weigh(x, valid)
         found = [whole_mean(values, weights)]
         deviation = self._kind.statistic == "deviation"
@@ -146,7 +157,7 @@ class Pooling(nnx.Module):
         Returns:
           [B, L', F, D], with the layers that are read: mean, maximum, or mean and standard
           deviation over the real frames of each layer (F = 1 or 2, float32), or all frames (F = T)
-          for attention.
+          for attention or a network.
         """
         states = hidden_states[-1:] if self.config.layers == "last" else hidden_states
         if not self.count_vectors:
@@ -161,18 +172,21 @@ class Pooling(nnx.Module):
         variance = jnp.einsum("bt,lbtd->lbd", share, jnp.square(states - mean[:, :, None]))
         return jnp.stack([mean, jnp.sqrt(variance + MIN_VARIANCE)], axis=2).swapaxes(0, 1)
 
-    def of_outputs(self, outputs: jax.Array, valid: jax.Array) -> jax.Array:
+    def of_outputs(
+        self, outputs: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+    ) -> jax.Array:
         """Pools what `outputs` gave.
 
         Args:
           outputs: [B, L', F, D].
           valid: bool [B, T].
+          key: PRNG key of the network's dropout; None: no dropout.
 
         Returns:
           float32 [B, E], as the first result of a call on the hidden states.
         """
         if not self.count_vectors:
-            return self(jnp.moveaxis(outputs, 1, 0), valid)[0]
+            return self(jnp.moveaxis(outputs, 1, 0), valid, key=key)[0]
         outputs = outputs.astype(jnp.float32)
         if self.config.standardize_outputs:
             outputs = (outputs - self.center[...]) / self.scale[...]
@@ -194,11 +208,17 @@ class Pooling(nnx.Module):
     @property
     def count_vectors(self) -> int:
         """Number of vectors that `outputs` gives of each layer; 0: one for each frame."""
-        return _NUM_VECTORS[self._kind.statistic] if self._kind.weights == "equal" else 0
+        if self._has_network or self._kind.weights != "equal":
+            return 0
+        return _NUM_VECTORS[self._kind.statistic]
 
     @property
     def _kind(self) -> Kind:
         return KINDS[self.config.kind]
+
+    @property
+    def _has_network(self) -> bool:
+        return self.config.network.kind != "none"
 
     @property
     def _layers_first(self) -> bool:
@@ -251,7 +271,7 @@ class Pooling(nnx.Module):
 
     def _check(self) -> None:
         config = self.config
-        if config.projection and config.kind in ("max", "statistics"):
+        if config.projection and config.kind in ("max", "statistics") and not self._has_network:
             raise UserError(
                 f"pooling.projection={config.projection} maps frames, and pooling.kind="
                 f"{config.kind} pools them first: set it to 0, or take another kind"
@@ -259,10 +279,12 @@ class Pooling(nnx.Module):
         if self._layers_first or (config.layers != "all" and not config.standardize_outputs):
             return
         projected = " and a projection" if config.projection else ""
+        if self._has_network:
+            projected = " and a network"
         raise UserError(
             f"pooling.layers='all' and pooling.standardize_outputs do not go with pooling.kind="
             f"{config.kind!r}{projected}, which pools the sum of layers: set pooling.kind to "
-            "'mean', 'max' or 'statistics', without pooling.projection"
+            "'mean', 'max' or 'statistics', without pooling.projection and pooling.network"
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from sersl.audio import features
 from sersl.config.schema import FrontendConfig
 from sersl.core import lengths
+from sersl.core.errors import UserError
 from sersl.models import frontend as log_mel_frontend
 from sersl.models import waveform as waveform_frontend
 from sersl.models import whisper
@@ -53,6 +54,10 @@ def frames_of(
     real = graph.first(num_samples, graph.size(waveform, 1))
     waveform = graph.zero_unless(real, waveform)
     frontend = implemented("frontend.kind", config.kind, FRONTENDS)
+    if config.kind == "log_mel" and not config.projection:
+        raise UserError(
+            "frontend.projection=False cannot be exported to ONNX: export without --onnx"
+        )
     return frontend(graph, waveform, real, num_samples, config, params)
 
 

@@ -31,8 +31,9 @@ def pooled(
       float32 [B, E].
 
     Raises:
-      UserError: a kind or mix of layers that cannot be exported.
+      UserError: a kind, network or mix of layers that cannot be exported.
     """
+    implemented("pooling.network.kind", config.network.kind, {"none": None})
     mix = implemented("pooling.layers", config.layers, LAYERS)
     pool = implemented("pooling.kind", config.kind, POOLINGS)
     if KINDS[config.kind].weights == "equal" and not config.projection:
