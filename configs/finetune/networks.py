@@ -1,0 +1,83 @@
+"""Published networks over spectral features, from scratch: one preset for each system.
+
+The systems are presets of one file, since they differ only in the rows of SYSTEMS below: features,
+network, pooling and head. Data, optimizer and protocol are the same for all, so that their scores
+can be compared. What is as published and what differs is in docs/systems.md and in the docstring of
+each network.
+
+Papers: light_sernet (2110.03435), tim_net (2211.08233), ms_senet (2312.11974), gm_tcnet
+(2210.15834), blstm (Mirsamadi et al. 2017), cnn_blstm with VTLP (1802.05630), cnn_blstm_attention
+with gender (Li et al. 2019), acrnn, the 3-D network (Chen et al. 2018), acnn (1706.00612).
+Command: sersl finetune --config configs/finetune/networks.py:tim_net --workdir runs/tim_net \
+    --config.data.data_dir=data --config.data.corpora=ravdess --config.protocol.name=emobox
+Presets: the systems, and nano (tests), which is light_sernet with 4 channels.
+Time: not measured.
+Score: not measured (docs/systems.md).
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# Frontend, kind of features, number of windows in a frame, pooling, what else differs.
+_MFCC_40 = {"kind": "mfcc", "num_coefficients": 40, "num_mels": 80}
+_MFCC_39 = {"kind": "mfcc", "num_coefficients": 39, "num_mels": 80}
+_ONE_QUERY = {"kind": "multi_head_attention", "num_heads": 1}
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "light_sernet": {"frontend": _MFCC_40, "dropout": 0.3},
+    "tim_net": {"frontend": _MFCC_39},
+    "ms_senet": {"frontend": _MFCC_39},
+    "gm_tcnet": {"frontend": _MFCC_39},
+    "blstm": {
+        "frontend": {"kind": "descriptors", "num_mels": 20},
+        "pooling": _ONE_QUERY,
+        "network": {"dropout": 0.5, "windows_per_frame": 1},
+    },
+    "cnn_blstm": {"frontend": {"num_mels": 40}, "distortion": {"vtlp_probability": 1.0}},
+    "cnn_blstm_attention": {"frontend": {"num_mels": 40}, "tasks": {"gender_weight": 1.0}},
+    "acrnn": {
+        "frontend": {"num_mels": 40},
+        "pooling": {"kind": "attention", "hidden": 256},
+        "heads": {"kind": "gelu", "hidden": 64},
+    },
+    "acnn": {"frontend": {"num_mels": 26}, "pooling": {"kind": "attention", "hidden": 64}},
+}
+PRESETS = ("nano", *SYSTEMS)
+DESCRIPTORS = 17  # beside two windows of mel filters in frontend.kind descriptors
+
+
+def get_config(preset: str = "light_sernet") -> ConfigDict:
+    kind = "light_sernet" if preset == "nano" else preset
+    system = SYSTEMS[kind]
+    config = ConfigDict()
+    config.name = f"networks_{preset}"
+    config.frontend = {"kind": "log_mel", "projection": False} | system["frontend"]
+    num_windows = config.frontend.get("num_coefficients", config.frontend.num_mels)
+    width = 2 * num_windows + (DESCRIPTORS if config.frontend.kind == "descriptors" else 0)
+    config.encoder = {
+        "kind": "features",
+        "num_layers": 1,
+        "width": width,
+        "positions": "none",
+        "dropout": 0.0,
+    }
+    network = {"kind": kind, "windows_per_frame": 2} | system.get("network", {})
+    config.pooling = {"kind": "mean", "layers": "last"} | system.get("pooling", {})
+    config.pooling.network = network
+    heads = {"kind": "linear", "dropout": system.get("dropout", 0.0)}
+    config.heads = heads | system.get("heads", {})
+    for group in ("distortion", "tasks"):
+        if group in system:
+            config[group] = system[group]
+    config.train = {"num_steps": 600, "log_every_steps": 50}
+    config.data = {"seconds_per_batch": 96.0, "max_seconds": 3.0, "num_buckets": 1}
+    config.optimizer = {"learning_rate": 1e-3, "beta2": 0.999}
+    config.augment = {"gain_db": 6.0}
+    config.evaluate_every_steps = 50
+    config.checkpoint = {"every_steps": 200}
+    if preset == "nano":
+        config.pooling.network.width = 4
+        config.train = {"num_steps": 20}
+        config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 3}
+        config.evaluate_every_steps = 10
+    return config

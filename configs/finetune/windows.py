@@ -1,0 +1,42 @@
+"""Transformers and graphs over the frames of a frozen encoder: one preset for each system.
+
+The frames of the last layer are computed once and kept beside the corpus; the network, the pooling
+and a linear head train. The systems are presets of one file, since they differ in
+`pooling.network.kind` alone. What is as published and what differs is in docs/systems.md.
+
+Papers: dst (2302.13638), dwformer (2303.01694), shiftformer (2302.13277), shifted_windows (Speech
+Swin, 2401.10536), frame_graph (compact graph, 2008.02063), frame_selection (DropFormer, frame
+selection).
+Command: sersl import --source whisper-base --output runs/whisper-base
+    sersl finetune --config configs/finetune/windows.py:dwformer --workdir runs/dwformer \
+    --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess \
+    --config.protocol.name=emobox
+Presets: the systems. The sizes of the encoder come from init_from.
+Time: not measured.
+Score: not measured (docs/systems.md).
+"""
+
+from ml_collections import ConfigDict
+
+PRESETS = (
+    "dst",
+    "dwformer",
+    "shiftformer",
+    "shifted_windows",
+    "frame_selection",
+    "frame_graph",
+)
+
+
+def get_config(preset: str = "dwformer") -> ConfigDict:
+    config = ConfigDict()
+    config.name = f"windows_{preset}"
+    config.unfreeze = (("encoder/.*", -1), (".*", 0))
+    config.pooling = {"kind": "mean", "layers": "last", "network": {"kind": preset}}
+    config.heads = {"kind": "linear", "dropout": 0.2}
+    config.train = {"num_steps": 600, "log_every_steps": 50}
+    config.data = {"seconds_per_batch": 128.0, "max_seconds": 7.5, "num_buckets": 1}
+    config.optimizer = {"learning_rate": 5e-4, "weight_decay": 0.05}
+    config.evaluate_every_steps = 50
+    config.checkpoint = {"every_steps": 200}
+    return config
