@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from sersl.config.frame_network import NetworkConfig
 from sersl.core.errors import UserError
 from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
@@ -148,6 +149,13 @@ def test_onnx_when_a_kind_is_new_then_refused_and_never_taken_for_another(
 ):
     planted = with_kind(released, part, field, "brand_new")
     with pytest.raises(UserError, match=rf"{part}.{field}=brand_new cannot be exported to ONNX"):
+        write_onnx(planted, tmp_path / "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_when_the_pooling_has_a_network_then_refused(released, tmp_path):
+    planted = with_kind(released, "pooling", "network", NetworkConfig(kind="dwformer"))
+    with pytest.raises(UserError, match=r"pooling.network.kind=dwformer cannot be exported"):
         write_onnx(planted, tmp_path / "onnx")
     assert not list(tmp_path.iterdir())
 
