@@ -4,7 +4,7 @@ The frames of the last layer are computed once and kept beside the corpus; the n
 and a linear head train. The systems are presets of one file, since they differ in
 `pooling.network.kind` alone. What is as published and what differs is in docs/systems.md.
 
-Papers: dst (2302.13638), dwformer (2303.01694), shiftformer (2302.13277), shifted_windows (Speech
+Papers: dst (2302.13729), dwformer (2303.01694), shiftformer (2302.13277), shifted_windows (Speech
 Swin, 2401.10536), frame_graph (compact graph, 2008.02063), frame_selection (DropFormer, frame
 selection).
 Command: sersl import --source whisper-base --output runs/whisper-base

@@ -15,8 +15,9 @@ class AttentiveConvolution(nnx.Module):
 
     With pooling.kind attention, its attention layer.
 
-    Source: Neumann & Vu 2017 (1706.00612), sec. 2: 200 kernels over 26 bands and 10 spectra, stride
-    3, max pooling, attention. Differs: the maximum is over 10 steps, 0.3 s.
+    Source: Neumann & Vu 2017 (1706.00612): convolution over all bands, max pooling, attention.
+    Differs: the sizes (200 kernels of 10 spectra, stride 3, maximum over 10 steps) are not checked
+    against the paper.
     """
 
     width = 200

@@ -86,10 +86,10 @@ class FrameGraph(nnx.Module):
     Every frame is a node with an edge to the frames before and after it; the last real frame is a
     neighbour of the first.
 
-    Source: compact graph, Shirian & Guha 2021 (2008.02063): 2 layers of 64 channels, each a
-    weighted sum over the neighbours, a two-layer perceptron and ReLU; nodes are then summed.
-    Differs: the weights of the frame and of its neighbours are learned instead of a filter for each
-    frequency of the graph, which needs a fixed number of nodes.
+    Source: compact graph, Shirian & Guha 2021 (2008.02063): graph convolutions over a cycle or
+    line of frames, whose nodes are then pooled. Differs: the weights of the frame and of its
+    neighbours are learned instead of a filter for each frequency of the graph, which needs a fixed
+    number of nodes; the sizes (2 layers of 64) are not checked against the paper.
     """
 
     width, depth = 64, 2

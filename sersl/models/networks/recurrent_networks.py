@@ -25,9 +25,10 @@ class Blstm(nnx.Module):
     With pooling.kind multi_head_attention and one head, this is the network with local attention:
     the weight of a frame is the softmax of its product with a learned vector.
 
-    Source: Mirsamadi et al. 2017, sec. 3-4: 32 descriptors per frame, dense layers of 512 with
-    ReLU, LSTM of 128 in each direction, dropout 0.5. Differs: the product is divided by the square
-    root of its width.
+    Source: Mirsamadi et al. 2017: descriptors per frame, dense layers, bidirectional LSTM, softmax
+    of the product with a learned vector. Differs: the sizes (dense layers of 512, LSTM of 128 in
+    each direction, dropout 0.5) are not checked against the paper; the product is divided by the
+    square root of its width.
     """
 
     width, depth, hidden = 128, 2, 4  # hidden: units of the dense layers, in LSTM widths

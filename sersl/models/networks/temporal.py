@@ -213,9 +213,9 @@ class GatedBlock(nnx.Module):
 class GmTcNet(nnx.Module):
     """Blocks of gated causal convolutions with growing dilation; the sum of their outputs.
 
-    Source: Ye et al. 2022 (2210.15834), sec. 3: gated dilated causal convolutions at several
-    scales with skip connections, 39 MFCC, 7 blocks. Differs: LayerNorm for BatchNorm; the order of
-    the layers in a block follows the text of its abstract and of TIM-Net, by the same authors.
+    Source: Ye et al. 2022 (2210.15834), abstract: gated dilated causal convolutions at several
+    scales with skip connections between blocks, over MFCC. Differs: the layers of a block and the
+    number of blocks are guesses from TIM-Net, by the same authors; LayerNorm for BatchNorm.
     """
 
     depth = 7

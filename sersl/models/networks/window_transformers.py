@@ -26,7 +26,7 @@ class DeformableAttention(nnx.Module):
     Scores are scaled up near the centre of the window and scaled down at its ends, in proportion to
     how far these are from whole frames, which is how the gradient reaches place and length.
 
-    Source: Chen et al. 2023 (2302.13638), sec. 2.2, and its public code.
+    Source: Chen et al. 2023 (2302.13729), sec. 2.2, and its public code.
     """
 
     def __init__(self, width: int, num_heads: int, *, key: jax.Array):
@@ -59,7 +59,7 @@ class DeformableAttention(nnx.Module):
 class Dst(nnx.Module):
     """Layers of deformable attention and feed-forward blocks, both post-norm.
 
-    Source: Chen et al. 2023 (2302.13638): 4 layers, 8 heads, feed-forward blocks of half the width
+    Source: Chen et al. 2023 (2302.13729): 4 layers, 8 heads, feed-forward blocks of half the width
     (512 of WavLM Large's 1024). Differs: 326 frames are the unit of places and lengths for every
     input, where the public code pads every utterance to 326.
     """
