@@ -17,6 +17,7 @@ from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.acoustic.descriptor_frontend import DescriptorFrontend
 from sersl.models.acoustic.mfcc_frontend import MfccFrontend
+from sersl.models.acoustic.unchanged import Unchanged
 from sersl.models.frontend import (
     Frontend,
     LogMelFrontend,
@@ -31,7 +32,6 @@ from sersl.models.present import on_present
 from sersl.models.recurrent import Recurrent
 from sersl.models.residual_conv import ResidualConvolution
 from sersl.models.transformer import Transformer
-from sersl.models.unchanged import Unchanged
 from sersl.models.waveform import WaveformFrontend
 from sersl.models.whisper import WhisperFrontend
 

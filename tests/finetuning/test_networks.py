@@ -15,7 +15,7 @@ from sersl.core.errors import UserError
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.run import finetune
-from sersl.models.networks.registry import NETWORKS, SPECTRAL
+from sersl.models.networks.all_networks import NETWORKS, SPECTRAL
 from sersl.models.pooling.pooling import Pooling
 from tests.models.small import compiled
 from tests.tiny_runs import ROOT, never, values_of

@@ -9,7 +9,7 @@ from flax import nnx
 from sersl.config.schema import PoolingConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.layers import Linear, standardize
-from sersl.models.networks.registry import FrameNetwork, make_network
+from sersl.models.networks.all_networks import FrameNetwork, make_network
 from sersl.models.pooling.frame_weights import WEIGHTS
 from sersl.models.pooling.moments import (
     MIN_VARIANCE,

@@ -9,7 +9,7 @@ from flax import nnx
 
 from sersl.config.frame_network import NetworkConfig
 from sersl.core.errors import UserError
-from sersl.models.networks.registry import NETWORKS, SPECTRAL, make_network
+from sersl.models.networks.all_networks import NETWORKS, SPECTRAL, make_network
 from tests.models.small import compiled
 from tests.tolerances import FP32_DEEP
 
