@@ -118,7 +118,8 @@ def why_not(
         return "its weights are random"
     if not whole and config.frontend.kind == "whisper" and config.frontend.window_seconds:
         return "its layers attend to the silence of the window (frontend.window_seconds)"
-    if config.tasks.transcript_weight and KINDS[config.pooling.kind].weights == "equal":
+    equal = KINDS[config.pooling.kind].weights == "equal" and config.pooling.network.kind == "none"
+    if config.tasks.transcript_weight and equal:
         return f"tasks.transcript_weight needs frames, and pooling.kind={config.pooling.kind} none"
     for name, value, plain in (
         ("augment", config.augment, AugmentConfig()),
