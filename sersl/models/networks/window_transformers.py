@@ -153,7 +153,9 @@ class DynamicWindowBlock(nnx.Module):
         seen = together | ~valid[:, :, None]
         y, found = self.local(self.first_norm(x), seen, valid, rate=rate, key=first)
         scores = jnp.where(together, found[:, None], NEVER)
-        share = jnp.where(valid, jnp.exp(found - jax.nn.logsumexp(scores, axis=-1)), 0.0)
+        # Zero before exp at padding, where its gradient would not be finite.
+        relative = jnp.where(valid, found - jax.nn.logsumexp(scores, axis=-1), 0.0)
+        share = jnp.where(valid, jnp.exp(relative), 0.0)
         y = y * jnp.where(high, 1.0, LAMBDA)[..., None]
         # One row for each window: there are at most T.
         members = jax.nn.one_hot(jnp.where(valid, window, -1), x.shape[1], axis=1)
