@@ -10,7 +10,8 @@ Papers: light_sernet (2110.03435), tim_net (2211.08233), ms_senet (2312.11974), 
 with gender (Li et al. 2019), acrnn, the 3-D network (Chen et al. 2018), acnn (1706.00612).
 Command: sersl finetune --config configs/finetune/networks.py:tim_net --workdir runs/tim_net \
     --config.data.data_dir=data --config.data.corpora=ravdess --config.protocol.name=emobox
-Presets: the systems, and nano (tests), which is light_sernet with 4 channels.
+Presets: nano (tests), which is light_sernet with 4 channels, light_sernet, tim_net, ms_senet,
+gm_tcnet, blstm, cnn_blstm, cnn_blstm_attention, acrnn and acnn.
 Time: not measured.
 Score: not measured (docs/systems.md).
 """

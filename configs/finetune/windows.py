@@ -11,7 +11,8 @@ Command: sersl import --source whisper-base --output runs/whisper-base
     sersl finetune --config configs/finetune/windows.py:dwformer --workdir runs/dwformer \
     --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess \
     --config.protocol.name=emobox
-Presets: the systems. The sizes of the encoder come from init_from.
+Presets: dst, dwformer, shiftformer, shifted_windows, frame_selection and frame_graph. The sizes of
+the encoder come from init_from.
 Time: not measured.
 Score: not measured (docs/systems.md).
 """
