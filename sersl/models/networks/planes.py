@@ -34,7 +34,9 @@ class Convolution2d(nnx.Module):
         self.kernel = nnx.Param(
             truncated_normal(key, (*kernel, num_inputs, num_outputs), std=std), axes=(None,) * 4
         )
-        self.bias = nnx.Param(jnp.zeros(num_outputs), axes=(None,)) if bias else nnx.data(None)
+        self.has_bias = bias
+        if bias:
+            self.bias = nnx.Param(jnp.zeros(num_outputs), axes=(None,))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, F, C] to [B, ceil(T / stride), ceil(F / stride), C']."""
@@ -44,7 +46,7 @@ class Convolution2d(nnx.Module):
         y = jax.lax.conv_general_dilated(
             x, kernel, self.stride, around, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return y if self.bias is None else y + self.bias[...]
+        return y + self.bias[...] if self.has_bias else y
 
 
 class MaskedGroupNorm(nnx.Module):
