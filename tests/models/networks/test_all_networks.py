@@ -28,9 +28,9 @@ PUBLISHED = {
 }
 
 
-def config_of(kind, **changes):
-    windows = 2 if kind in SPECTRAL else 1
-    small = NetworkConfig(kind=kind, windows_per_frame=windows, width=4, depth=2, num_heads=2)
+def config_of(name, **changes):
+    windows = 2 if name in SPECTRAL else 1
+    small = NetworkConfig(kind=name, windows_per_frame=windows, width=4, depth=2, num_heads=2)
     return dataclasses.replace(small, **changes)
 
 
