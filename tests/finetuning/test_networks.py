@@ -26,10 +26,10 @@ T, D = 20, 24
 CONFIGS = ROOT / "configs" / "finetune"
 
 
-def pooling_of(kind, **changes):
+def pooling_of(name, **changes):
     network = NetworkConfig(
-        kind=kind,
-        windows_per_frame=2 if kind in SPECTRAL else 1,
+        kind=name,
+        windows_per_frame=2 if name in SPECTRAL else 1,
         width=8,
         depth=2,
         num_heads=2,
