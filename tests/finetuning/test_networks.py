@@ -1,5 +1,6 @@
 """Published networks over features and over the frames of an encoder, trained."""
 
+import csv
 import dataclasses
 
 import jax
@@ -12,6 +13,7 @@ from sersl.config.frame_network import NetworkConfig
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig, PoolingConfig
 from sersl.core.errors import UserError
+from sersl.corpora.prepare import prepare
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.run import finetune
@@ -118,3 +120,34 @@ def test_finetune_when_a_network_is_trained_for_twenty_steps_then_scored(
         losses = [line["loss"] for line in values_of(fold) if "loss" in line]
         assert len(losses) >= 4 and np.isfinite(losses).all()
         assert np.isfinite(Answers.load(fold / "answers.npz").scores).all()
+
+
+@pytest.mark.slow
+@pytest.mark.corpora
+def test_finetune_when_a_network_reads_real_speech_for_twenty_steps_then_the_loss_falls(
+    corpora_dir, tmp_path
+):
+    folder = corpora_dir / "ravdess"
+    with open(folder / "manifest.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["emotion"] in ("angry", "sad")]
+    with open(tmp_path / "few.csv", "w") as file:
+        file.write("path,speaker,emotion\n")
+        file.writelines(
+            f"{folder / row['path']},{row['speaker']},{row['emotion']}\n"
+            for row in rows
+            if row["speaker"] in ("01", "02", "03", "04")
+        )
+    data = tmp_path / "data"
+    prepare(data_dir=data, manifest=tmp_path / "few.csv", name="few", allow_outside_paths=True)
+    settings = (
+        *(f"data.data_dir={data}", "data.corpora=few", "data.max_seconds=2.4"),
+        *("data.num_buckets=1", "data.seconds_per_batch=38.4", "train.log_every_steps=1"),
+        *("protocol.num_folds=2", "protocol.final_model=false"),
+    )
+    config = load_config(FinetuneConfig, f"{CONFIGS}/networks.py:nano", settings)
+    workdir = tmp_path / "run"
+    one = jax.devices()[:1]
+    finetune(config, workdir, score=validation_scores, preempted=never, devices=one)
+    for fold in sorted((workdir / "folds").iterdir()):
+        losses = [line["loss"] for line in values_of(fold) if "loss" in line]
+        assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:3])
