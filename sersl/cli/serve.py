@@ -1,0 +1,44 @@
+"""`sersl serve`: a model as a service on HTTP and WebSocket, with a page."""
+
+import dataclasses
+from argparse import Namespace
+from pathlib import Path
+
+from sersl.core.errors import UserError
+from sersl.core.extras import install_hint
+from sersl.release.predict.precision import check_precision
+from sersl.release.serve.service_limits import Limits
+
+
+def run(arguments: Namespace) -> int:
+    """Serves a model until SIGTERM or Ctrl-C.
+
+    Args:
+      arguments: `model`, `host`, `port`, `precision`, `no_verify`, and the fields of `Limits`.
+
+    Returns:
+      The exit code, 0: everything that was taken is answered.
+
+    Raises:
+      UserError: `sersl[serve]` is not installed, the port is in use, or there is no such model.
+    """
+    check_precision(arguments.precision)
+    model_folder = Path(arguments.model)
+    if not (model_folder / "sersl.json").is_file():
+        raise UserError(
+            f"--model {model_folder} is not a model folder: give one that `sersl export` wrote"
+        )
+    names = [field.name for field in dataclasses.fields(Limits)]
+    limits = Limits(**{name: getattr(arguments, name) for name in names})
+    try:
+        from sersl.release.serve import server
+    except ImportError as error:
+        raise UserError(f"serving needs Starlette and uvicorn: {install_hint('serve')}") from error
+    with server.bind(arguments.host, arguments.port) as bound:
+        model = server.load(
+            arguments.model,
+            verify_weights=not arguments.no_verify,
+            precision=arguments.precision,
+        )
+        server.serve(model, bound, limits, name=model_folder.resolve().name)
+    return 0

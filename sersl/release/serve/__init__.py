@@ -1,0 +1,1 @@
+"""A model as a service: HTTP, WebSocket and a page."""

@@ -1,0 +1,80 @@
+"""What a request asks for: the parameters of its URL."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from sersl.core.errors import UserError, unknown_name
+from sersl.release.predict.windows import Cutting
+from sersl.release.serve.batcher import Wanted
+from sersl.release.serve.service_limits import RefusedError
+
+_NUMBERS = ("window", "hop")
+_FLAGS = ("speech", "frames", "embedding")
+_MOST_OVERLAP = 20  # windows over each moment of audio
+
+
+def read_wanted(query: Mapping[str, str], *, others: Iterable[str] = ()) -> Wanted:
+    """Reads what a request wants.
+
+    Args:
+      query: {parameter: text}.
+      others: parameters that are read elsewhere.
+
+    Raises:
+      RefusedError: an unknown parameter, or a wrong value.
+    """
+    known = (*_NUMBERS, *_FLAGS, *others)
+    try:
+        for name in query:
+            if name not in known:
+                raise unknown_name("parameter", name[:40], known)
+        numbers = {name: _number(name, query[name]) for name in _NUMBERS if name in query}
+        flags = {name: _flag(name, query[name]) for name in _FLAGS if name in query}
+        cutting = Cutting(**numbers, speech=flags.get("speech", False))
+        if cutting.window and cutting.hop and cutting.window > _MOST_OVERLAP * cutting.hop:
+            raise UserError(
+                f"hop={cutting.hop:g} is small for windows of {cutting.window:g} s: give at least "
+                f"{cutting.window / _MOST_OVERLAP:g}"
+            )
+        return Wanted(**numbers, **flags)
+    except UserError as error:
+        raise RefusedError(400, str(error)) from error
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{name}={text[:40]!r} is not a number: give seconds") from None
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in ("0", "1", "false", "true", ""):
+        raise UserError(f"{name}={text[:40]!r} is neither 1 nor 0")
+    return text not in ("0", "false")
+
+
+def as_json(value: Any) -> bytes:
+    """Writes rows of `Answer.dicts` as JSON, with 6 decimals."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False).encode()
+
+
+def without_unwanted(row: dict[str, Any], *, embedding: bool, file: str | None) -> dict[str, Any]:
+    """Leaves out the embedding unless it is wanted, and names the file."""
+    kept = {name: value for name, value in row.items() if embedding or name != "embedding"}
+    if file is not None:
+        kept["file"] = file
+    return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return [round(float(one), 6) for one in value]
+    return round(value, 6) if isinstance(value, float) else value
