@@ -4,10 +4,16 @@ import argparse
 import re
 from typing import Any, NoReturn
 
+from sersl.cli.console.model_arguments import (
+    add_embed,
+    add_evaluate,
+    add_export,
+    add_import,
+    add_predict,
+)
+from sersl.cli.console.serve_arguments import add_serve
 from sersl.cli.console.study_arguments import add_benchmark, add_compare, add_sweep
 from sersl.cli.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
-from sersl.cli.model_arguments import add_embed, add_evaluate, add_export, add_import, add_predict
-from sersl.cli.serve_arguments import add_serve
 from sersl.cli.verbs import Verbs, add_verb, number
 from sersl.core.errors import UserError
 from sersl.core.version import __version__

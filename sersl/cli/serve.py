@@ -23,11 +23,6 @@ def run(arguments: Namespace) -> int:
       UserError: `sersl[serve]` is not installed, the port is in use, or there is no such model.
     """
     check_precision(arguments.precision)
-    model_folder = Path(arguments.model)
-    if not (model_folder / "sersl.json").is_file():
-        raise UserError(
-            f"--model {model_folder} is not a model folder: give one that `sersl export` wrote"
-        )
     names = [field.name for field in dataclasses.fields(Limits)]
     limits = Limits(**{name: getattr(arguments, name) for name in names})
     try:
@@ -40,5 +35,5 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
         )
-        server.serve(model, bound, limits, name=model_folder.resolve().name)
+        server.serve(model, bound, limits, name=Path(arguments.model).resolve().name)
     return 0

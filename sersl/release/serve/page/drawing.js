@@ -1,0 +1,164 @@
+// Draws the waveform, the emotion of each window, and arousal and valence over time.
+
+const COLOURS = {
+  angry: "#c9372c", happy: "#e2a400", sad: "#3b6fb6", neutral: "#8a939b", fear: "#7a4fb0",
+  disgust: "#4f8a3a", surprise: "#dd6b20", contempt: "#a0526a", calm: "#2f9e9e",
+  boredom: "#9b8262", excited: "#e0559b", frustrated: "#8f2d56", other: "#5b6770",
+};
+const SPARE = ["#14867a", "#b0741a", "#5d61c9", "#a83c8a", "#6b8e23", "#356d8c"];
+const LINES = { arousal: [], valence: [6, 4], dominance: [2, 3] };
+const LEFT = 34;
+const RIGHT = 8;
+
+export function colourOf(name, names) {
+  if (name in COLOURS) return COLOURS[name];
+  return SPARE[Math.max(0, names.indexOf(name)) % SPARE.length];
+}
+
+export function bestOf(row) {
+  return Array.isArray(row.category) ? row.category.join(", ") : row.category || row.status;
+}
+
+export function colourOfRow(row, names) {
+  const scores = Object.entries(row.scores || {});
+  if (!scores.length) return "transparent";
+  return colourOf(scores.reduce((a, b) => (b[1] > a[1] ? b : a))[0], names);
+}
+
+// The largest magnitude in each of `count` parts of the samples of all chunks.
+export function peaksOf(chunks, count) {
+  const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  const peaks = new Float32Array(count);
+  let at = 0;
+  for (const chunk of chunks) {
+    for (let i = 0; i < chunk.length; i++, at++) {
+      const part = Math.min(count - 1, Math.floor((at * count) / total));
+      const size = Math.abs(chunk[i]);
+      if (size > peaks[part]) peaks[part] = size;
+    }
+  }
+  return peaks;
+}
+
+// Each window stands for the hop around its middle; the first and last reach to the ends.
+export function spansOf(rows, seconds) {
+  const middles = rows.map((row) => (row.start + row.end) / 2);
+  return rows.map((row, i) => ({
+    from: i ? (middles[i - 1] + middles[i]) / 2 : 0,
+    to: i + 1 < rows.length ? (middles[i] + middles[i + 1]) / 2 : seconds,
+    middle: middles[i],
+    row,
+  }));
+}
+
+export function timeAt(canvas, x, seconds) {
+  const width = canvas.clientWidth - LEFT - RIGHT;
+  return Math.min(seconds, Math.max(0, ((x - LEFT) / width) * seconds));
+}
+
+export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment }) {
+  const scale = window.devicePixelRatio || 1;
+  const width = canvas.clientWidth;
+  const height = canvas.clientHeight;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  const paint = canvas.getContext("2d");
+  paint.scale(scale, scale);
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+  paint.font = "12px system-ui, sans-serif";
+  const plot = width - LEFT - RIGHT;
+  const x = (time) => LEFT + (seconds ? (time / seconds) * plot : 0);
+  const bottom = height - 20;
+  const waveBottom = dimensions.length ? bottom * 0.45 : bottom * 0.8;
+  const bandTop = waveBottom + 6;
+  const bandBottom = bandTop + 26;
+  const lineTop = bandBottom + 14;
+
+  const middle = waveBottom / 2;
+  paint.fillStyle = colour("wave");
+  if (chunks.length) {
+    const peaks = peaksOf(chunks, Math.max(1, Math.round(plot)));
+    const largest = Math.max(0.05, peaks.reduce((a, b) => Math.max(a, b), 0));
+    peaks.forEach((peak, i) => {
+      const half = Math.max(0.5, (peak / largest) * (middle - 6));
+      paint.fillRect(LEFT + i, middle - half, 1, 2 * half);
+    });
+  } else {
+    paint.fillText("The browser cannot draw this format.", LEFT, middle);
+  }
+
+  const spans = spansOf(rows, seconds);
+  paint.textBaseline = "middle";
+  for (const span of spans) {
+    paint.fillStyle = colourOfRow(span.row, names);
+    const left = x(span.from);
+    paint.fillRect(left, bandTop, Math.max(1, x(span.to) - left - 0.5), bandBottom - bandTop);
+  }
+  labelRuns(paint, spans, x, (bandTop + bandBottom) / 2);
+
+  paint.fillStyle = colour("faint");
+  paint.strokeStyle = colour("line");
+  paint.textAlign = "right";
+  if (dimensions.length) {
+    for (const value of [0, 0.5, 1]) {
+      const y = bottom - value * (bottom - lineTop);
+      paint.beginPath();
+      paint.moveTo(LEFT, y);
+      paint.lineTo(width - RIGHT, y);
+      paint.stroke();
+      paint.fillText(String(value), LEFT - 6, y);
+    }
+  }
+  paint.textAlign = "center";
+  const step = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300].find((s) => (seconds / s) * 44 < plot) || 600;
+  for (let time = 0; time <= seconds + 1e-6; time += step) {
+    paint.fillText(`${+time.toFixed(1)} s`, Math.min(x(time), width - 16), height - 9);
+  }
+  for (const name of dimensions) {
+    paint.strokeStyle = colour(name === "dominance" ? "faint" : name);
+    paint.lineWidth = 2;
+    paint.setLineDash(LINES[name] || [1, 2]);
+    paint.beginPath();
+    let started = false;
+    for (const span of spans) {
+      const value = span.row.dimensions && span.row.dimensions[name];
+      if (value === undefined) { started = false; continue; }
+      const y = bottom - Math.min(1, Math.max(0, value)) * (bottom - lineTop);
+      if (started) paint.lineTo(x(span.middle), y);
+      else { paint.moveTo(x(span.middle), y); paint.lineTo(x(span.middle) + 0.1, y); }
+      started = true;
+    }
+    paint.stroke();
+  }
+  paint.setLineDash([]);
+  if (moment !== null) {
+    paint.strokeStyle = colour("text");
+    paint.lineWidth = 1;
+    paint.beginPath();
+    paint.moveTo(x(moment), 0);
+    paint.lineTo(x(moment), bottom);
+    paint.stroke();
+  }
+  paint.textAlign = "left";
+}
+
+// Writes the name of an emotion where it holds long enough for its letters.
+function labelRuns(paint, spans, x, y) {
+  paint.textAlign = "center";
+  paint.fillStyle = "#fff";
+  paint.strokeStyle = "rgba(0, 0, 0, .65)";
+  paint.lineWidth = 3;
+  for (let i = 0; i < spans.length;) {
+    let end = i;
+    const name = bestOf(spans[i].row);
+    while (end + 1 < spans.length && bestOf(spans[end + 1].row) === name) end++;
+    const left = x(spans[i].from);
+    const right = x(spans[end].to);
+    if (paint.measureText(name).width + 8 < right - left) {
+      paint.strokeText(name, (left + right) / 2, y);
+      paint.fillText(name, (left + right) / 2, y);
+    }
+    i = end + 1;
+  }
+}
