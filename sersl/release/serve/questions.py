@@ -41,7 +41,8 @@ def read_wanted(query: Mapping[str, str], *, others: Iterable[str] = ()) -> Want
             )
         return Wanted(**numbers, **flags)
     except UserError as error:
-        raise RefusedError(400, str(error)) from error
+        sentence = str(error).replace("--window", "window")
+        raise RefusedError(400, sentence) from error
 
 
 def _number(name: str, text: str) -> float:

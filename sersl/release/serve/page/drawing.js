@@ -99,6 +99,7 @@ export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment 
 
   paint.fillStyle = colour("faint");
   paint.strokeStyle = colour("line");
+  paint.lineWidth = 1;
   paint.textAlign = "right";
   if (dimensions.length) {
     for (const value of [0, 0.5, 1]) {

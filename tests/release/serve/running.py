@@ -1,0 +1,90 @@
+"""A service in a process of its own, and requests to it."""
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+
+from tests.release import fake_model
+from tests.tiny_runs import ROOT
+
+
+@dataclasses.dataclass
+class Served:
+    """A running service."""
+
+    process: subprocess.Popen
+    port: int
+    log: str
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method, path, body=None, headers=None):
+        """Sends a request; returns the status and the JSON, or text, of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.headers["Content-Type"].startswith("application/json"):
+            return answer.status, json.loads(content)
+        return answer.status, content.decode()
+
+    def post(self, body, **query):
+        """Posts audio."""
+        return self.ask("POST", f"/predict?{urllib.parse.urlencode(query)}", body)
+
+    def number(self, name):
+        """Reads a number of /metrics."""
+        text = self.ask("GET", "/metrics")[1]
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)[1])
+
+    def stop(self, number=signal.SIGTERM):
+        """Sends a signal and returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+def command(folder, *options):
+    """The command that serves the model in a folder."""
+    return [sys.executable, "-m", "sersl", "serve", "--model", str(folder / "model"), *options]
+
+
+@contextlib.contextmanager
+def running(folder, *options):
+    """Serves a tiny model and waits until it is ready."""
+    if not (folder / "model").exists():
+        fake_model.write_fake(folder / "model")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    log = folder / "log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            command(folder, "--port", "0", *options), stderr=file, env=environment
+        )
+    try:
+        served = Served(process, 0, str(log))
+        deadline = time.monotonic() + 300
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            found = re.search(r"serving http://127\.0\.0\.1:(\d+)", log.read_text())
+            if found:
+                served.port = int(found[1])
+                if served.ask("GET", "/readyz")[0] == 200:
+                    break
+            time.sleep(0.1)
+        yield served
+    finally:
+        process.kill()
+        process.wait()
+        assert "Traceback" not in log.read_text(), log.read_text()
