@@ -6,6 +6,7 @@ python tools/benchmark.py objectives
 python tools/benchmark.py save --data_dir runs/data
 python tools/benchmark.py train --core 0       needs the extra: pip install 'sersl[bench]'
 python tools/benchmark.py predict --core 0 --audio_dir ravdess   needs the same extra
+python tools/benchmark.py serve --model model --audio_dir ravdess   needs sersl[serve]
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import conv, loader, objectives, predict, save, train
+from benchmarks import conv, loader, objectives, predict, save, serve, train
 from benchmarks.timing import machine
 
 from sersl.core.errors import UserError
@@ -28,6 +29,7 @@ MEASURES = {
     "save": save,
     "train": train,
     "predict": predict,
+    "serve": serve,
 }
 
 

@@ -83,7 +83,7 @@ ROOMS = (
     ),
     Room(
         "release",
-        "model folders, model card, `huggingface/`, `onnx/`, `predict/`",
+        "model folders, model card, `huggingface/`, `onnx/`, `predict/`, `serve/`",
         (*_ENGINE, "runs", "pretraining", "finetuning", "planning"),
     ),
     Room(

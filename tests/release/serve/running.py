@@ -77,7 +77,7 @@ def running(folder, *options):
         deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            found = re.search(r"serving http://127\.0\.0\.1:(\d+)", log.read_text())
+            found = re.search(r"serving http://[0-9.]+:(\d+)", log.read_text())
             if found:
                 served.port = int(found[1])
                 if served.ask("GET", "/readyz")[0] == 200:
