@@ -83,7 +83,9 @@ async def _serve(model: Model, bound: socket.socket, limits: Limits, name: str) 
         http=_Connection,
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
-        ws_max_queue=4,
+        ws_per_message_deflate=False,
+        # A client that waits for a slow model would miss a ping; streams have their own times.
+        ws_ping_interval=None,
         h11_max_incomplete_event_size=_HEADER_BYTES,
         log_config=None,
         log_level="critical",

@@ -150,6 +150,8 @@ def shown_name(name: str) -> str:
 
 async def _drain(request: Request, most: int) -> None:
     """Reads on for a moment: a client that is still writing would not see the answer."""
+    if "expect" in request.headers:
+        return  # it has not begun to write
     left = most
     with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
         async with asyncio.timeout(_DRAIN_SECONDS):

@@ -1,4 +1,7 @@
-"""The page in Chromium, at the width of a phone and of a desktop. By hand: see CONTRIBUTING.md."""
+"""The page in Chromium, at the width of a phone and of a desktop.
+
+SERSL_SCREENSHOTS=FOLDER keeps the screenshots.
+"""
 
 import os
 import time
