@@ -18,7 +18,7 @@ from sersl.core.errors import UserError
 
 VERBS = (
     *("prepare", "annotate", "cluster", "pretrain", "finetune", "evaluate", "import", "export"),
-    *("compare", "sweep", "benchmark", "predict", "embed", "doctor", "plan"),
+    *("compare", "sweep", "benchmark", "predict", "embed", "serve", "doctor", "plan"),
 )
 HEAVY = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow_datasets", "torch", "numpy", "scipy")
 CONSOLE_COMMAND = Path(sys.executable).parent / "sersl"

@@ -86,7 +86,7 @@ def main() -> int:
     try:
         work(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads: nothing to flush at exit
+        sys.stdout = None  # nobody reads: nothing to flush at exit
     return 0
 
 

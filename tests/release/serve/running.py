@@ -74,7 +74,7 @@ def running(folder, *options):
         )
     try:
         served = Served(process, 0, str(log))
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900  # on a busy machine
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             found = re.search(r"serving http://[0-9.]+:(\d+)", log.read_text())
