@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -61,7 +61,15 @@ class Batcher:
     the oldest request, so that none starves, and those that are the most like it in length.
     """
 
-    def __init__(self, model: Answering, *, most: int, batch_seconds: float, delay: float):
+    def __init__(
+        self,
+        model: Answering,
+        *,
+        most: int,
+        batch_seconds: float,
+        delay: float,
+        observe: Callable[[int], object],
+    ):
         """Starts the thread.
 
         Args:
@@ -69,14 +77,14 @@ class Batcher:
           most: jobs that wait.
           batch_seconds: of audio in a batch, padding included; one job may be longer.
           delay: seconds that a job waits for others.
+          observe: called with the size of each batch.
         """
         self._model = model
-        self._most, self._delay = most, delay
+        self._most, self._delay, self._observe = most, delay, observe
         self._samples = round(batch_seconds * SAMPLE_RATE)
         self._waiting: list[_Job] = []
         self._changed = threading.Condition()
         self._closed = False
-        self.batches: list[int] = []  # sizes since the last `take_sizes`
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -99,12 +107,6 @@ class Batcher:
     def length(self) -> int:
         """Jobs that wait."""
         return len(self._waiting)
-
-    def take_sizes(self) -> list[int]:
-        """Gives the sizes of the batches since the last call."""
-        with self._changed:
-            sizes, self.batches = self.batches, []
-        return sizes
 
     def close(self) -> None:
         """Answers what waits, and ends the thread."""
@@ -149,7 +151,7 @@ class Batcher:
                 jobs = self._taken()
                 running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
                 if running:
-                    self.batches.append(len(running))
+                    self._observe(len(running))
                     return running
 
     def _wait_for_more(self) -> None:

@@ -62,6 +62,7 @@ class Service:
             most=limits.queue,
             batch_seconds=limits.batch_seconds,
             delay=limits.batch_delay,
+            observe=self.counters.batches.observe,
         )
         self._decoders = Decoders(limits.decoders, most_seconds=limits.audio_seconds)
         self._memory = Memory(round(limits.memory_mb * 1e6))
@@ -113,9 +114,10 @@ class Service:
         for seconds in _WARM_UP_SECONDS:
             if self.stopping.is_set():
                 return
-            # The queue is empty at this time, and refuses only once the service stops.
-            with contextlib.suppress(RefusedError):
+            try:
                 self.batcher.submit(random[: seconds * SAMPLE_RATE], Wanted()).result()
+            except RefusedError:  # it stops, or the model fails: never ready
+                return
         self._warm = True
 
     async def _predict(self, request: Request) -> Response:
@@ -124,8 +126,6 @@ class Service:
         response = await self._answered(request)
         self.counters.requests.labels(str(response.status_code)).inc()
         self.counters.seconds.observe(time.monotonic() - started)
-        for size in self.batcher.take_sizes():
-            self.counters.batches.observe(size)
         return response
 
     async def _answered(self, request: Request) -> Response:

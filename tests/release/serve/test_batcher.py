@@ -17,7 +17,7 @@ class Model:
     """Answers with the length of each waveform, and records its batches."""
 
     def __init__(self):
-        self.batches = []
+        self.batches, self.sizes = [], []
         self.go = threading.Event()
         self.go.set()
 
@@ -36,7 +36,12 @@ def model():
 
 
 def make(model, **options):
-    settings = {"most": 100, "batch_seconds": 10.0, "delay": 0.05} | options
+    settings = {
+        "most": 100,
+        "batch_seconds": 10.0,
+        "delay": 0.05,
+        "observe": model.sizes.append,
+    } | options
     return Batcher(model, **settings)
 
 
@@ -60,7 +65,7 @@ def test_batcher_when_requests_come_together_then_they_share_batches_by_length(m
     assert sizes[1] == [1, 1, 1, 1, 2] and sizes[2] == [5, 5]
     # Padded to the longest, none is over 10 s.
     assert all(max(batch) * len(batch) <= 10 for batch in sizes)
-    assert batcher.take_sizes() == [1, 5, 2]
+    assert model.sizes == [1, 5, 2]
 
 
 def test_batcher_when_one_request_comes_then_it_waits_no_longer_than_the_delay(model):
