@@ -42,7 +42,7 @@ def make(model, **options):
         "delay": 0.05,
         "observe": model.sizes.append,
     } | options
-    return Batcher(model, **settings)
+    return Batcher(model, observe=model.sizes.append, **settings)
 
 
 def seconds(count):
