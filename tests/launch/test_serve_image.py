@@ -45,7 +45,7 @@ def test_image_when_it_is_read_then_it_is_locked_and_runs_without_root():
         "ENTRYPOINT",
         "CMD",
     ]
-    assert set(names) <= set(known.split())
+    assert set(names) <= set(known)
     for rest in (rest for name, rest in instructions() if name == "COPY"):
         for source in rest.split()[:-1]:
             assert (ROOT / source).exists(), source
