@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.release.predict.outputs import Answer
 from sersl.release.serve.service_limits import RefusedError
@@ -132,6 +133,9 @@ class Batcher:
                 for job, answer in zip(jobs, answers, strict=True):
                     unanswered.remove(job)
                     job.future.set_result(answer)
+            except UserError as error:  # such as frames of a model that has none
+                for job in unanswered:
+                    job.future.set_exception(RefusedError(400, str(error)))
             except Exception as error:  # the thread serves other requests: it must not end
                 _LOG.exception("the model failed")
                 for job in unanswered:

@@ -111,13 +111,15 @@ class Service:
 
     def _warm_up(self) -> None:
         random = _noise(max(_WARM_UP_SECONDS))
-        for seconds in _WARM_UP_SECONDS:
+        wanted = [(Wanted(frames=frames), s) for frames in (False, True) for s in _WARM_UP_SECONDS]
+        for one, seconds in wanted:
             if self.stopping.is_set():
                 return
             try:
-                self.batcher.submit(random[: seconds * SAMPLE_RATE], Wanted()).result()
-            except RefusedError:  # it stops, or the model fails: never ready
-                return
+                self.batcher.submit(random[: seconds * SAMPLE_RATE], one).result()
+            except RefusedError as refusal:
+                if refusal.status != 400:  # it stops, or the model fails: never ready
+                    return
         self._warm = True
 
     async def _predict(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from sersl.core.errors import UserError
 from sersl.release.predict.outputs import OK, Answer
 from sersl.release.serve.batcher import Batcher, Wanted
 from sersl.release.serve.service_limits import Memory, RefusedError
@@ -27,6 +28,8 @@ class Model:
         for source in sources:
             if len(source) == 7 * RATE:
                 raise ValueError("a defect")
+            if wanted["frames"]:
+                raise UserError("no frames")
             yield Answer(source="-", status=OK, end=len(source) / RATE, rows=[])
 
 
@@ -114,6 +117,9 @@ def test_batcher_when_the_model_fails_then_only_that_batch_fails(model, caplog):
     batcher = make(model)
     with pytest.raises(RefusedError, match="the model failed"):
         batcher.submit(seconds(7), Wanted()).result(10)
+    with pytest.raises(RefusedError, match="no frames") as refused:
+        batcher.submit(seconds(1), Wanted(frames=True)).result(10)
+    assert refused.value.status == 400
     assert batcher.submit(seconds(1), Wanted()).result(10).end == 1.0
     assert "a defect" in caplog.text
     batcher.close()

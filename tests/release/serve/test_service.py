@@ -293,6 +293,7 @@ def test_service_when_its_port_is_in_use_then_one_sentence_and_exit_code_2(serve
 def test_serve_when_the_extra_is_not_installed_then_the_error_names_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.delitem(sys.modules, "sersl.release.serve.server", raising=False)
+    monkeypatch.delattr("sersl.release.serve.server", raising=False)
     assert main(["serve", "--model", "anything"]) == 2
     assert "sersl[serve]" in capsys.readouterr().err
 
@@ -307,7 +308,9 @@ def test_service_when_it_is_terminated_then_what_it_took_is_answered(folder):
                     time.sleep(0.01)
                 service.process.send_signal(signal.SIGTERM)
                 assert [one.result()[0] for one in taken] == [200, 200]
-            assert [json.loads(text)["status"] for text in socket_] == ["silent"]
+            assert json.loads(socket_.recv(timeout=60))["status"] == "silent"
+            with pytest.raises(ConnectionClosed):
+                socket_.recv(timeout=60)
             assert socket_.protocol.close_code == 1012
         with pytest.raises(ConnectionError):
             service.ask("GET", "/healthz")
