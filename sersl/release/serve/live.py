@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -128,7 +129,7 @@ async def _answer_all(
             if len(data) % width:
                 raise UserError(f"a message of {len(data)} bytes has no whole number of samples")
             samples = np.frombuffer(data, encoding).astype(encoding[1:])
-            await send(lambda samples=samples: stream.add(samples))
+            await send(functools.partial(stream.add, samples))
     finally:
         stopping.cancel()
 

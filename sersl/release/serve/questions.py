@@ -31,21 +31,23 @@ def read_wanted(query: Mapping[str, str], *, others: Iterable[str] = ()) -> Want
         for name in query:
             if name not in known:
                 raise unknown_name("parameter", name[:40], known)
-        numbers = {name: _number(name, query[name]) for name in _NUMBERS if name in query}
-        flags = {name: _flag(name, query[name]) for name in _FLAGS if name in query}
-        cutting = Cutting(**numbers, speech=flags.get("speech", False))
+        window, hop = (_number(name, query.get(name)) for name in _NUMBERS)
+        speech, frames, embedding = (_flag(name, query.get(name, "0")) for name in _FLAGS)
+        cutting = Cutting(window=window, hop=hop, speech=speech)
         if cutting.window and cutting.hop and cutting.window > _MOST_OVERLAP * cutting.hop:
             raise UserError(
                 f"hop={cutting.hop:g} is small for windows of {cutting.window:g} s: give at least "
                 f"{cutting.window / _MOST_OVERLAP:g}"
             )
-        return Wanted(**numbers, **flags)
+        return Wanted(window=window, hop=hop, speech=speech, frames=frames, embedding=embedding)
     except UserError as error:
         sentence = str(error).replace("--window", "window")
         raise RefusedError(400, sentence) from error
 
 
-def _number(name: str, text: str) -> float:
+def _number(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
         return float(text)
     except ValueError:

@@ -43,7 +43,6 @@ def make(model, **options):
         "most": 100,
         "batch_seconds": 10.0,
         "delay": 0.05,
-        "observe": model.sizes.append,
     } | options
     return Batcher(model, observe=model.sizes.append, **settings)
 

@@ -40,12 +40,12 @@ export function peaksOf(chunks, count) {
   return peaks;
 }
 
-// Each window stands for the hop around its middle; the first and last reach to the ends.
+// Each window stands for the hop around its middle; the first and last reach to theirs.
 export function spansOf(rows, seconds) {
   const middles = rows.map((row) => (row.start + row.end) / 2);
   return rows.map((row, i) => ({
     from: i ? (middles[i - 1] + middles[i]) / 2 : 0,
-    to: i + 1 < rows.length ? (middles[i] + middles[i + 1]) / 2 : seconds,
+    to: i + 1 < rows.length ? (middles[i] + middles[i + 1]) / 2 : Math.min(seconds, rows[i].end),
     middle: middles[i],
     row,
   }));

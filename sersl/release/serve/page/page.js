@@ -256,6 +256,10 @@ function endRecording() {
   close(parts);
   get("record").textContent = "Record";
   get("record").setAttribute("aria-pressed", "false");
+  const answered = state.rows.length ? state.rows[state.rows.length - 1].end : 0;
+  if (state.seconds - answered > 1 && !get("error").textContent) {
+    fail(`The service was too slow: only the first ${answered.toFixed(1)} s were answered.`);
+  }
   if (!get("error").textContent) say(`Recorded ${state.seconds.toFixed(1)} s.`);
 }
 
@@ -266,7 +270,7 @@ async function stopRecording() {
   parts.recorder.stop();
   const closed = new Promise((resolve) => parts.socket.addEventListener("close", resolve));
   parts.node.port.postMessage("last");
-  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 15000))]);
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 60000))]);
   if (state.recording === parts) endRecording();
   get("record").disabled = false;
 }
