@@ -60,7 +60,7 @@ class Tab:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=240))
             if message.get("id") == number:
                 assert "error" not in message, message
                 return message["result"]
@@ -86,7 +86,7 @@ class Tab:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def until(self, expression, seconds=60):
+    def until(self, expression, seconds=240):
         """Waits until an expression is true."""
         return _wait(lambda: self.value(expression) or _fail(expression), AssertionError, seconds)
 
@@ -129,7 +129,7 @@ def _fail(expression):
     raise AssertionError(f"not true in time: {expression}")
 
 
-def _wait(get, error, seconds=60):
+def _wait(get, error, seconds=240):
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -1,6 +1,7 @@
 import { bestOf, colourOf, colourOfRow, draw, spansOf, timeAt } from "./drawing.js";
 
 const SHOWN = ["arousal", "valence"];
+const SILENT_MS = 60000;  // without an answer, after which the page waits no longer
 const get = (id) => document.getElementById(id);
 const state = {
   about: { categories: [], dimensions: [], limits: {} },
@@ -232,6 +233,7 @@ function record(parts, rate) {
     planDrawing();
   };
   parts.socket.onmessage = (event) => {
+    parts.answered = Date.now();
     const row = JSON.parse(event.data);
     if (row.error) fail(row.error);
     else addRows([row]);
@@ -268,10 +270,12 @@ async function stopRecording() {
   get("record").disabled = true;
   say("Waiting for the last answers…");
   parts.recorder.stop();
-  const closed = new Promise((resolve) => parts.socket.addEventListener("close", resolve));
   parts.node.port.postMessage("last");
-  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 60000))]);
-  if (state.recording === parts) endRecording();
+  parts.answered = Date.now();
+  while (state.recording === parts) {  // until the service closes the stream, or is silent
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (Date.now() - parts.answered > SILENT_MS) endRecording();
+  }
   get("record").disabled = false;
 }
 
