@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import http.client
+import io
 import json
 import os
 import re
@@ -12,6 +13,9 @@ import sys
 import time
 import urllib.parse
 
+import soundfile
+
+from tests.fake_speech import RATE
 from tests.release import fake_model
 from tests.tiny_runs import ROOT
 
@@ -50,10 +54,26 @@ class Served:
         text = self.ask("GET", "/metrics")[1]
         return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)[1])
 
+    def check_idle(self):
+        """Fails unless the service lives and holds nothing of a request any more."""
+        assert self.process.poll() is None
+        assert self.ask("GET", "/healthz") == (200, {"status": "ok"})
+        deadline = time.monotonic() + 60
+        while self.number("sersl_held_bytes") or self.number("sersl_requests_in_progress"):
+            assert time.monotonic() < deadline, "what a request held was not given back"
+            time.sleep(0.05)
+
     def stop(self, number=signal.SIGTERM):
         """Sends a signal and returns the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=60)
+
+
+def wav(waveform, rate=RATE, kind="WAV"):
+    """Encodes a waveform as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, waveform, rate, format=kind)
+    return file.getvalue()
 
 
 def command(folder, *options):
