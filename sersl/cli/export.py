@@ -13,6 +13,7 @@ from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import check_name
 from sersl.corpora.labels import DIMENSIONS
+from sersl.eval.analysis.calibration import temperature_of_fold
 from sersl.eval.answers import Answers
 from sersl.eval.over_seeds import refuse_seeds
 from sersl.eval.workdir_files import (
@@ -146,12 +147,9 @@ def _export_model(
         )
     scored = (workdir / "results.json").is_file()
     if not scored:
-        print(
-            one_line(
-                f"sersl: {workdir} is not scored, so the model card has no scores: run "
-                f"`sersl evaluate --workdir {workdir}` and export again"
-            ),
-            file=sys.stderr,
+        _say(
+            f"{workdir} is not scored, so the model card has no scores: run "
+            f"`sersl evaluate --workdir {workdir}` and export again"
         )
     write_model(
         output,
@@ -169,13 +167,23 @@ def _export_model(
 
 
 def _label_facts(fold: Path, trained: Trained) -> LabelFacts:
-    """Gathers what the labels of a model mean, with the thresholds of its fold."""
+    """Gathers what the labels of a model mean, with its thresholds or its temperature."""
     content = {name: value for name, value in trained.labels.items() if value}
     if content.get("multi"):
         thresholds = Answers.load(fold / "answers.npz").thresholds.tolist()
         content["thresholds"] = dict(zip(trained.categories, thresholds, strict=True))
+    elif trained.categories:
+        temperature = temperature_of_fold(fold.parents[1], fold.name)
+        if temperature is None:
+            _say("the run has no validation answers, so the probabilities are not calibrated")
+        else:
+            content["temperature"] = temperature
     fields = Fields(content, where=str(fold.parents[1] / "corpora.json"), remedy=_REMEDY)
     return read_facts(fields, trained.categories)
+
+
+def _say(text: str) -> None:
+    print(one_line(f"sersl: {text}"), file=sys.stderr)
 
 
 def predicted_dimensions(trained: Trained, config: FinetuneConfig) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from sersl.core.errors import UserError, unknown_name
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 MOST_CHARACTERS = 10_000
 _KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
 
@@ -54,6 +55,14 @@ class Fields:
             name,
             f"an integer from {at_least} to {at_most}",
             lambda value: _within(_of(int, value), at_least, at_most),
+        )
+
+    def number(self, name: str, *, at_least: float, at_most: float) -> float:
+        """Takes a number of a range."""
+        return self._take(
+            name,
+            f"a number from {at_least:g} to {at_most:g}",
+            lambda value: float(_within(_number(value), at_least, at_most)),
         )
 
     def names(self, name: str) -> tuple[str, ...]:
@@ -126,7 +135,7 @@ def _text(value: object) -> str:
     return text
 
 
-def _within(value: int, at_least: int, at_most: int) -> int:
+def _within(value: N, at_least: N, at_most: N) -> N:
     if not at_least <= value <= at_most:
         raise ValueError(value)
     return value
@@ -142,9 +151,13 @@ def _names(value: object) -> tuple[str, ...]:
 def _numbers(value: object) -> dict[str, float]:
     found = {}
     for key, number in _of(dict, value).items():
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TypeError(type(number))
-        if not math.isfinite(number):
-            raise ValueError(number)
-        found[key] = number
+        found[key] = _number(number)
     return found
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(type(value))
+    if not math.isfinite(value):
+        raise ValueError(value)
+    return value

@@ -88,6 +88,11 @@ Categories, by name: {{ about.categories | join(", ") }}. Several may apply: eac
 {% else %}
 Categories, by name: {{ about.categories | join(", ") }}. Scores are probabilities that sum to 1.
 {% endif %}
+{% if labels.temperature %}
+They are calibrated: a temperature of {{ "%.3f" | format(labels.temperature) }}, which divides the logits, was fitted on answers for validation speakers.
+{% elif not labels.multi and not about.imported %}
+They are not calibrated: there are no validation answers to fit a temperature on.
+{% endif %}
 {% if labels.classes %}
 Categories of the training data that were renamed or merged: {{ classes }}.
 {% endif %}
@@ -248,6 +253,7 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
         and results["protocol"]["allow_speaker_overlap"]
     )
     labels: dict[str, Any] = {"multi": False, "classes": [], "scales": {}, "thresholds": {}}
+    labels["temperature"] = None
     labels |= about.get("labels", {})
     return environment.from_string(TEMPLATE).render(
         about=about,

@@ -7,6 +7,9 @@ from typing import Any
 from sersl.core.fields import Fields
 from sersl.corpora.labels import LabelView
 
+_TEMPERATURE = "temperature"
+_LEAST, _MOST = 0.01, 100.0  # temperatures are fitted between 0.05 and 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts:
@@ -19,6 +22,8 @@ class LabelFacts:
       classes: (category of the training data, category of the model) where they were renamed or
         merged.
       raw: whether categories are the words as the training data spells them.
+      temperature: what the logits of the categories are divided by, fitted on validation answers;
+        None for a model that was not calibrated.
     """
 
     multi: bool = False
@@ -26,6 +31,7 @@ class LabelFacts:
     scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     classes: tuple[tuple[str, str], ...] = ()
     raw: bool = False
+    temperature: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Gives the fields that are not those of plain labels; {} for those."""
@@ -35,6 +41,7 @@ class LabelFacts:
             "scales": {name: list(scale) for name, scale in self.scales.items()},
             "classes": [list(pair) for pair in self.classes],
             "raw": self.raw,
+            "temperature": self.temperature,
         }
         return {name: value for name, value in content.items() if value}
 
@@ -54,7 +61,7 @@ def read_facts(fields: Fields, categories: tuple[str, ...]) -> LabelFacts:
     Raises:
       UserError: a field has another form.
     """
-    fields.check_names((), ("multi", "thresholds", "scales", "classes", "raw"))
+    fields.check_names((), ("multi", "thresholds", "scales", "classes", "raw", _TEMPERATURE))
     multi = fields.flag("multi") if fields.has("multi") else False
     thresholds = fields.numbers("thresholds") if fields.has("thresholds") else {}
     if set(thresholds) != (set(categories) if multi else set()):
@@ -76,7 +83,16 @@ def read_facts(fields: Fields, categories: tuple[str, ...]) -> LabelFacts:
         scales=scales,
         classes=tuple(classes),
         raw=fields.flag("raw") if fields.has("raw") else False,
+        temperature=_temperature(fields, categories, multi=multi),
     )
+
+
+def _temperature(fields: Fields, categories: tuple[str, ...], *, multi: bool) -> float | None:
+    if not fields.has(_TEMPERATURE):
+        return None
+    if multi or not categories:
+        raise fields.wrong(_TEMPERATURE, "a number only where one of several categories applies")
+    return fields.number(_TEMPERATURE, at_least=_LEAST, at_most=_MOST)
 
 
 def _is_scale(pair: object) -> bool:

@@ -66,6 +66,10 @@ def test_facts_when_labels_are_plain_then_sersl_json_has_no_such_field(tmp_path)
         {"scales": {"warmth": 7}},
         {"classes": [["a"]]},
         {"colour": 1},
+        {"temperature": "hot"},
+        {"temperature": 0},
+        {"temperature": True},
+        {"multi": True, "thresholds": dict.fromkeys(NAMES, 0.5), "temperature": 2.0},
     ],
 )
 def test_facts_when_damaged_then_one_sentence_names_the_field(tmp_path, wrong):
@@ -93,6 +97,54 @@ def test_model_when_several_apply_then_the_graph_and_the_predictor_agree_by_name
     assert list(answer["dimensions"]) == list(DIMENSIONS)
     applies = [n for n in NAMES if answer["scores"][n] >= FACTS.thresholds[n]]
     assert answer["applies"] == applies and sum(answer["scores"].values()) != pytest.approx(1)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "evidential", "ordinal"])
+def test_model_when_it_has_a_temperature_then_predictor_frames_and_graph_use_it(tmp_path, loss):
+    config = fake_model.make_config(heads={"category_loss": loss})
+    folders = {}
+    for temperature in (None, 2.5):
+        folders[temperature] = write_model(
+            tmp_path / f"model{temperature}",
+            params=fake_model.make_params(config, num_categories=3, num_dimensions=0),
+            config=config,
+            categories=NAMES,
+            dimensions=(),
+            results=None,
+            corpora=fake_model.CORPORA,
+            labels=LabelFacts(temperature=temperature),
+        )
+    waveform = (0.1 * np.random.default_rng(0).normal(size=16_000)).astype(np.float32)
+    plain, calibrated = (
+        predictor.load(folder).predict(waveform, sample_rate=16_000, frames=True)
+        for folder in folders.values()
+    )
+    for before, after in (
+        (plain["scores"], calibrated["scores"]),
+        ({n: plain["frames"][n] for n in NAMES}, {n: calibrated["frames"][n] for n in NAMES}),
+    ):
+        powers = np.stack([np.asarray(before[name], np.float64) ** (1 / 2.5) for name in NAMES])
+        found = np.stack([after[name] for name in NAMES])
+        np.testing.assert_allclose(found, powers / powers.sum(0), atol=1e-5)
+    assert calibrated.get("uncertainty") == plain.get("uncertainty")
+    assert max(calibrated["scores"].values()) < max(plain["scores"].values())
+    released = read_model(folders[2.5])
+    assert released.about["labels"] == {"temperature": 2.5}
+    session = onnxruntime.InferenceSession(
+        write_onnx(released, folders[2.5] / "onnx"), providers=["CPUExecutionProvider"]
+    )
+    given = {"waveform": waveform[None], "num_samples": np.array([16_000], np.int64)}
+    category = session.run(["category"], given)[0][0]
+    np.testing.assert_allclose(category, list(calibrated["scores"].values()), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "sentence"),
+    [(1.25, "a temperature of 1.250"), (None, "They are not calibrated: there are no validation")],
+)
+def test_card_when_there_is_a_temperature_or_none_then_it_says_so(tmp_path, temperature, sentence):
+    folder = write(tmp_path / "model", LabelFacts(temperature=temperature))
+    assert sentence in (folder / "README.md").read_text()
 
 
 def test_card_when_labels_are_of_ones_own_then_it_names_scales_and_thresholds(tmp_path):

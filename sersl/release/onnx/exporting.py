@@ -64,8 +64,15 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         embedding = pooled(graph, states, frames.valid, pooling, pool_params, width)
         if architecture.categories:
             num = len(architecture.categories)
-            multi = architecture.multi
-            add_categories(graph, embedding, heads, params["category"], num, multi=multi)
+            add_categories(
+                graph,
+                embedding,
+                heads,
+                params["category"],
+                num,
+                multi=architecture.multi,
+                temperature=released.labels.temperature,
+            )
         if architecture.dimensions:
             num = len(architecture.dimensions)
             add_dimensions(graph, embedding, heads, params["dimensions"], num)

@@ -9,6 +9,7 @@ from sersl.release.onnx.graph import Graph, Params, implemented
 
 # Probabilities [B, C], and scores [B] by name.
 Scores = tuple[str, dict[str, str]]
+_LEAST = 1e-37  # probability that has a logarithm in float32
 
 
 def add_categories(
@@ -19,6 +20,7 @@ def add_categories(
     num: int,
     *,
     multi: bool,
+    temperature: float | None = None,
 ) -> None:
     """Adds the outputs of categories: `category`, and `vacuity` or `open_set` of some losses.
 
@@ -29,6 +31,7 @@ def add_categories(
       params: of the head, nested.
       num: C.
       multi: whether several categories may apply.
+      temperature: that divides the logits, see `sersl.release.label_facts`; None: none does.
 
     Raises:
       UserError: a kind or loss that cannot be exported.
@@ -38,6 +41,9 @@ def add_categories(
     probabilities, others = scores(graph, outputs, heads, params)
     if multi:  # whose loss is that of logits
         probabilities = graph.op("Sigmoid", outputs)
+    if temperature is not None:
+        logits = graph.op("Log", graph.op("Max", probabilities, _LEAST))
+        probabilities = graph.op("Softmax", graph.op("Div", logits, temperature), axis=-1)
     graph.output("category", probabilities, ("batch", num))
     for name, value in others.items():
         graph.output(name, value, ("batch",))
