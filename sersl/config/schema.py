@@ -140,6 +140,13 @@ class ProtocolConfig(Settings):
         "few-shot: training utterances per class, and at most as many to validate.",
         at_least=1,
     )
+    train_share: float = setting(
+        1.0,
+        "Share of each fold's training and validation utterances to use, the same of each class "
+        "and speaker; at least one per class.",
+        above=0,
+        at_most=1,
+    )
     test_corpora: tuple[str, ...] = setting(
         (), "cross-corpus: corpora that are tested and never trained on; empty: each in turn."
     )

@@ -11,8 +11,10 @@ from sersl.core.errors import unknown_name
 from sersl.core.files import write_json
 from sersl.corpora.label_columns import applying, scales, words
 from sersl.corpora.labels import LabelView
+from sersl.corpora.protocols.division import name_speakers
 from sersl.corpora.protocols.file import write_protocol
 from sersl.corpora.protocols.protocol import Fold, final_fold, make_folds
+from sersl.corpora.protocols.train_share import with_train_share
 from sersl.corpora.ratings import describe_view, view_report
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.targets import Targets
@@ -61,11 +63,30 @@ def choose_folds(
                 allow_speaker_overlap=protocol.allow_speaker_overlap,
             )
         )
+    classes = _classes(sources, view)
+    folds = [
+        with_train_share(
+            fold,
+            protocol.train_share,
+            classes=classes,
+            speakers=name_speakers(indexes),
+            seed=config.train.seed,
+        )
+        for fold in folds
+    ]
     names = [fold.name for fold in folds]
     for name in protocol.folds:
         if name not in names:
             raise unknown_name("fold in protocol.folds", name, names)
     return [fold for fold in folds if not protocol.folds or fold.name in protocol.folds]
+
+
+def _classes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
+    """Names the class of every row of the run; "" for none, or where several may apply."""
+    given = np.concatenate([words(source.index, raw=view.raw) for source in sources])
+    if view.multi:
+        return np.full(len(given), "", object)
+    return np.array([*view.names, ""], object)[view.indices(given)]
 
 
 def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
