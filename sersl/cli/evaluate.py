@@ -2,10 +2,9 @@
 
 import sys
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,24 +14,28 @@ from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
-from sersl.corpora.index import CorpusIndex, read_summary
-from sersl.corpora.label_columns import applying, ratings, words
-from sersl.corpora.labels import DIMENSIONS, VIEWS, LabelView, make_view, order_dimensions
+from sersl.corpora.index import read_summary
+from sersl.corpora.label_columns import ratings
 from sersl.data.sources import CorpusSource
-from sersl.eval.multi_label import joined
+from sersl.eval.analysis.degradation import degradation_rows
+from sersl.eval.analysis.embedding_map import save_embeddings
+from sersl.eval.comparison.tables import as_text
 from sersl.eval.over_seeds import score_run
-from sersl.eval.predictions import Predictions, write_predictions
+from sersl.eval.predictions import read_predictions, write_predictions
 from sersl.eval.report import Recording, write_report
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score
+from sersl.eval.scorer import without_nan
 from sersl.eval.workdir_files import write_results
-from sersl.release.predict.outputs import Answer
+from sersl.release.doubts import Doubts, check_ensemble, measure_doubts
+from sersl.release.predict.dropout import check_dropout
 from sersl.release.predict.predictor import Model, load
+from sersl.release.robustness import Robustness, check_setup, measure, write_tables
+from sersl.release.scoring import FOLD, CorpusTruth, predict_corpus, truth_of, view_of
 from sersl.release.starting_weights import corpora_of_model
 from sersl.runs.leaks import seen_of
 
 LISTEN_SECONDS = 15  # of a recording in a report
-FOLD = "all"  # a released model is tested on everything at once
 
 
 def run(arguments: Namespace) -> int:
@@ -51,9 +54,16 @@ def run(arguments: Namespace) -> int:
         raise UserError(
             "--listen needs the recordings: give --data_dir DIR, the folder of the prepared corpora"
         )
+    options = vars(arguments)
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
+        for name in ("robustness", "dropout_passes", "ensemble"):
+            if options.get(name):
+                raise UserError(
+                    f"--{name} needs a model to run: write one with `sersl export --workdir DIR "
+                    "--fold NAME`, and give it as --model"
+                )
         workdir = Path(arguments.workdir)
         if workdir.is_dir():
             check_writable(workdir, option="--workdir")
@@ -69,8 +79,12 @@ def run(arguments: Namespace) -> int:
         workdir = Path(arguments.output)
         _check_output(workdir)
         source = CorpusSource(arguments.data_dir, arguments.corpus)
+        test = _robustness(options, source) if options.get("robustness") else None
         model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
-        results = _score_released(model, source, workdir, model_name=arguments.model)
+        doubts = _doubts(options, model)
+        results = _score_released(
+            model, source, workdir, model_name=arguments.model, test=test, doubts=doubts
+        )
     recording = _recordings(arguments.data_dir) if arguments.listen else None
     report = write_report(workdir, recording=recording)
     print(score_table(results))
@@ -109,10 +123,63 @@ def _check_output(folder: Path) -> None:
     check_writable(folder, option="--output")
 
 
-def _score_released(model: Model, source: CorpusSource, output: Path, *, model_name: str) -> dict:
+def _robustness(options: Mapping[str, Any], source: CorpusSource) -> Robustness:
+    """Checks the options of --robustness before the model is loaded."""
+    noise = [CorpusSource(options["data_dir"], name) for name in options["noise_corpora"] or ()]
+    return Robustness(
+        source,
+        names=options["conditions"] or (),
+        noise=noise,
+        seed=options["seed"],
+        say=_say,
+    )
+
+
+def _doubts(options: Mapping[str, Any], model: Model) -> Doubts:
+    """Loads the models of --ensemble, and checks what uncertainty can be measured."""
+    verify = not options.get("no_verify")
+    others = [load(one, verify_weights=verify) for one in options.get("ensemble") or ()]
+    check_ensemble(model, others)
+    passes = options.get("dropout_passes") or 0
+    if passes:
+        check_dropout(model)
+    return Doubts(num_passes=passes, ensemble=others, seed=options.get("seed") or 0)
+
+
+def _add_robustness(
+    results: dict[str, Any], test: Robustness, model: Model, truth: CorpusTruth, output: Path
+) -> dict[str, Any]:
+    """Measures the conditions, and writes them into results.json and tables."""
+    _say(f"{len(test.conditions)} conditions; rerun an interrupted command to resume it")
+
+    def bar(title: str, total: int) -> Callable[[], object]:
+        _say(f"condition {title}")
+        return progress(total, unit="utterance").update
+
+    clean = read_predictions(output / "predictions.csv")
+    found = measure(test, model, truth, output, clean=clean, progress=bar)
+    write_tables(output, found)
+    header, rows = degradation_rows(found["conditions"])
+    print(as_text(header, rows))
+    return write_results(output, {**_unsealed(results), "robustness": found})
+
+
+def _unsealed(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in results.items() if not key.endswith("sha256")}
+
+
+def _score_released(
+    model: Model,
+    source: CorpusSource,
+    output: Path,
+    *,
+    model_name: str,
+    test: Robustness | None,
+    doubts: Doubts,
+) -> dict[str, Any]:
     index = source.index
     view = view_of(model)
-    truth = _truth(index, view)
+    truth = truth_of(index, view)
     shared, only_corpus, merged = truth.shared, truth.only_corpus, truth.merged
     only_model = [name for name in view.names if name not in shared]
     rated = np.isfinite(ratings(index, model.dimensions)).any()
@@ -121,6 +188,8 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
             f"the model knows {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
+    if test is not None:
+        check_setup(output, test.setup(model))
     seen = seen_of(index, corpora_of_model(model.about))
     if seen.labels:
         _say(
@@ -137,7 +206,9 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
         _say(f"left out, as the model does not know them: {listed} utterances")
     if only_model:
         _say(f"not to be chosen, as the corpus does not have them: {', '.join(only_model)}")
-    predictions, failed = _predict(model, source, truth)
+    with progress(len(index), unit="utterance") as bar:
+        answers = predict_corpus(model, source, truth, after_each=bar.update)
+    predictions, failed = answers.predictions, answers.failed
     if failed:
         _say(f"{sum(failed.values())} utterances were not scored: {dict(failed)}")
     corpus = {
@@ -164,6 +235,7 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
             "name": "released-model",
             "trained_on_this_corpus": seen.audio,
             "labels_of_this_corpus_used": seen.labels,
+            "temperature": model.labels.temperature,
             "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,
@@ -172,129 +244,26 @@ def _score_released(model: Model, source: CorpusSource, output: Path, *, model_n
         init_from=model_name,
         seed=0,
     )
+    if model.categories and shared:
+        more = len(answers.rows) * (len(doubts.ensemble) + bool(doubts.num_passes))
+        with progress(more, unit="utterance") as bar:
+            results["uncertainty"] = measure_doubts(
+                model,
+                source,
+                truth,
+                answers,
+                doubts=doubts,
+                after_each=bar.update,
+            )
     settings = {"name": f"{Path(model_name).name} on {index.corpus}", "model": dict(model.about)}
     output.mkdir(parents=True, exist_ok=True)
     write_predictions(output / "predictions.csv", predictions)
     write_json(output / "config.json", settings)
-    write_results(output, results)
+    save_embeddings(output, predictions.text["utterance_id"], answers.embeddings)
+    results = write_results(output, without_nan(results))
+    if test is not None:
+        results = _add_robustness(results, test, model, truth, output)
     return results
-
-
-def view_of(model: Model) -> LabelView:
-    """Gives the classes of a model, and which categories it was trained to merge into them."""
-    if model.labels.to_json():
-        return model.labels.view(model.categories)
-    results = model.about.get("results") or {}
-    name = model.about.get("view") or results.get("protocol", {}).get("view", "")
-    view = make_view(name, ()) if name in VIEWS else LabelView(())
-    # An imported model, and one of an own set of categories, merges none.
-    return view if view.names == model.categories else LabelView(model.categories)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Truth:
-    """The labels of a corpus in the categories of a model.
-
-    Attributes:
-      classes: str [n]; where several may apply, joined by ";".
-      shared: categories that both have, in the order of the model.
-      only_corpus: words that are no category of the model, and their number.
-      merged: words that the model was trained to take for another, and their number.
-      labelled: bool [n], where several may apply: whether it is known which do; else None.
-    """
-
-    classes: np.ndarray
-    shared: tuple[str, ...]
-    only_corpus: Counter[str]
-    merged: Counter[str]
-    labelled: np.ndarray | None = None
-
-
-def _truth(index: CorpusIndex, view: LabelView) -> _Truth:
-    categories = words(index, raw=view.raw).astype(str)
-    single = np.array([*view.names, ""])[view.indices(categories)]
-    merged = Counter(
-        f"{category} as {name}"
-        for category, name in zip(categories.tolist(), single.tolist(), strict=True)
-        if name and name != category
-    )
-    only_corpus = Counter(categories[(categories != "") & (single == "")].tolist())
-    if not view.multi:
-        shared = tuple(name for name in view.names if name in single)
-        return _Truth(classes=single, shared=shared, only_corpus=only_corpus, merged=merged)
-    table = applying(index, view)
-    there = (table == 1).any(axis=0)
-    shared = tuple(name for name, found in zip(view.names, there, strict=True) if found)
-    return _Truth(
-        classes=joined((table == 1)[:, there], shared),
-        shared=shared,
-        only_corpus=only_corpus,
-        merged=merged,
-        labelled=~np.isnan(table).any(axis=1),
-    )
-
-
-def _predict(model: Model, source: CorpusSource, truth: _Truth) -> tuple[Predictions, Counter]:
-    shared = truth.shared
-    index, kept, answers = source.index, [], []
-    failed: Counter[str] = Counter()
-    waveforms = (source.waveform(row) for row in range(len(index)))
-    with progress(len(index), unit="utterance") as bar:
-        for row, answer in enumerate(model.answers(waveforms, sample_rate=SAMPLE_RATE)):
-            if answer.scored:
-                kept.append(row)
-                answers.append(answer)
-            else:
-                failed[answer.status] += 1
-            bar.update()
-    if not kept:
-        raise UserError(f"no utterance of {index.corpus!r} could be scored: {dict(failed)}")
-    scores = np.array([[answer.rows[0].category[name] for name in shared] for answer in answers])
-    scores = scores.reshape(len(kept), len(shared))
-    if truth.labelled is None:
-        # Among the shared categories only, so that they sum to 1 again.
-        scores = scores / np.maximum(scores.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return _table(model, index, np.array(kept), truth, scores=scores, answers=answers), failed
-
-
-def _table(
-    model: Model,
-    index: CorpusIndex,
-    rows: np.ndarray,
-    truth: _Truth,
-    *,
-    scores: np.ndarray,
-    answers: Sequence[Answer],
-) -> Predictions:
-    rated = order_dimensions((*DIMENSIONS, *model.dimensions))
-    shared = truth.shared
-    best = np.array(shared)[scores.argmax(axis=1)] if shared else np.full(len(rows), "")
-    if truth.labelled is not None:
-        least = np.array([model.labels.thresholds[name] for name in shared])
-        best = joined(scores >= least, shared)
-    predicted = None
-    if model.dimensions:
-        predicted = np.full((len(answers), len(rated)), np.nan)
-        for name in model.dimensions:
-            values = [answer.rows[0].dimensions[name] for answer in answers]
-            predicted[:, rated.index(name)] = values
-    return Predictions(
-        text={
-            "utterance_id": index.column("utterance_id")[rows].astype(str),
-            "fold": np.full(len(rows), FOLD),
-            "speaker": index.column("speaker")[rows].astype(str),
-            "corpus": np.full(len(rows), index.corpus),
-            "gender": index.column("gender")[rows].astype(str),
-            "category": truth.classes[rows],
-            "predicted": best,
-        },
-        names=shared,
-        labelled=None if truth.labelled is None else truth.labelled[rows],
-        scores=scores,
-        rated=rated,
-        truth=ratings(index, rated)[rows],
-        predicted=predicted,
-    )
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,7 @@
 """How far probabilities can be trusted: calibration, and the most confident mistakes."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +63,16 @@ def reliability(scores: np.ndarray, truth: np.ndarray, *, num_bins: int = NUM_BI
     gaps = np.abs(np.nan_to_num(mean - accuracy))
     error = float((count * gaps).sum() / len(truth)) if len(truth) else float("nan")
     return Reliability(mean, accuracy, count, error)
+
+
+def bins_of(calibration: Mapping[str, Any]) -> Reliability:
+    """Makes the bins of what `calibration_scores` wrote into results.json."""
+    bins = calibration["reliability"]
+    mean, accuracy = (
+        np.array([np.nan if value is None else value for value in bins[name]], np.float64)
+        for name in ("confidence", "accuracy")
+    )
+    return Reliability(mean, accuracy, np.array(bins["count"]), float(calibration["ece"]))
 
 
 def reliability_of(predictions: Predictions) -> Reliability:

@@ -17,6 +17,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.eval import bootstrap, metrics
+from sersl.eval.analysis.uncertainty import uncertainty_of
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.results import mean_over_folds, score_workdir
@@ -96,6 +97,7 @@ def score_seeds(workdir: str | Path, seeds: Sequence[int]) -> dict[str, Any]:
             **nested_scores(intervals),
         },
         "mean_over_folds": mean_over_folds([fold["metrics"] for fold in folds]),
+        "uncertainty": _uncertainty(seeds, predictions),
         "seed": seeds[0],
         "seeds": list(seeds),
         "over_seeds": _over_seeds([result["metrics"] for result in results]),
@@ -181,6 +183,16 @@ def _mean(values: Sequence[Any]) -> Any:
         whole = all(isinstance(value, int) and value == first for value in values)
         return first if whole else float(np.mean(values))
     return first
+
+
+def _uncertainty(seeds: Sequence[int], predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """Judges the uncertainty of each seed, and that of their ensemble."""
+    found = {
+        f"seed {seed}": uncertainty_of(one) for seed, one in zip(seeds, predictions, strict=True)
+    }
+    members = np.stack([one.scores for one in predictions])
+    own = uncertainty_of(predictions[0], members=members)
+    return {**found, f"ensemble of {len(seeds)} seeds": own}
 
 
 def _over_seeds(per_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -158,6 +158,31 @@ is no such utterance</p>{% endif %}
 <p class="note">On the dashed line, a probability is as often right as it says; bars below it are
 overconfident. The expected calibration error is the mean distance from it, weighted by the
 utterances of each bin.</p>
+{% if calibration_rows %}
+<h3>Calibration{{ of_seed }}</h3>
+<div class="scroll"><table><thead><tr><th>probabilities</th>
+{% for name in calibration_columns %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in calibration_rows %}<tr><th>{{ row.name }}</th>
+{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table></div>
+{{ figure("reliability_temperature", "Reliability diagram with temperature") }}
+<p class="note">{% if temperatures %}Temperature{{ "s of the folds" if folds | length > 1 }}:
+{{ temperatures }}; fitted on validation speakers alone, and part of a released model.{% else %}
+There is no temperature: the folds have no validation answers.{% endif %} ECE: expected calibration
+error; NLL: negative log-likelihood; AURC: mean error over all shares of the most confident
+answers. Lower is better.</p>
+{% endif %}
+{% if uncertainty_rows %}
+<h3>Uncertainty</h3>
+<div class="scroll"><table><thead><tr><th>answers</th><th>measure</th>
+<th class="num">AUROC of errors</th><th class="num">AURC</th><th class="num">mean</th></tr></thead>
+<tbody>{% for row in uncertainty_rows %}<tr class="{{ "own" if row.best }}">
+<th>{{ row.name }} <small>UAR {{ row.uar }}</small></th><td>{{ row.measure }}</td>
+{% for value in row.cells %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table></div>
+<p class="note">AUROC: how often a wrong answer is more uncertain than a right one, 0.5 by chance.
+</p>
+{% endif %}
 {% if mistakes %}
 <h3>Most confident mistakes</h3>
 <div class="scroll"><table>
@@ -191,7 +216,7 @@ utterances of each bin.</p>
 {% for note in fold_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {{ figure("speakers", "UAR of every speaker") }}
 {% if speaker_note %}<p class="note">{{ speaker_note }}</p>{% endif %}
-{% if gender_rows %}
+{% if gender_rows and not group_rows %}
 <h3>By gender</h3>
 <div class="scroll"><table>
 <thead><tr><th>gender</th><th class="num">utterances</th>
@@ -202,6 +227,45 @@ utterances of each bin.</p>
 {% for note in gender_notes %}<p class="note">{{ note }}</p>{% endfor %}
 {% endif %}
 </section>
+
+{% if group_rows %}
+<section>
+<h2>Groups of speakers{{ of_seed }}</h2>
+<div class="scroll"><table>
+<thead><tr><th>group</th><th class="num">utterances</th><th class="num">speakers</th>
+{% for name in group_columns %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>{% for row in group_rows %}<tr class="{{ "own" if row.gap }}"><th>{{ row.name }}</th>
+{% for value in row.sizes %}<td class="num">{{ value }}</td>{% endfor %}
+{% for value, note in row.cells %}<td class="num">{{ value }} <small>{{ note }}</small></td>
+{% endfor %}</tr>{% endfor %}</tbody></table></div>
+<p class="note">A gap is the highest minus the lowest score of the groups; 95 % intervals draw
+speakers. A gap is never negative, and with many small groups large by chance.</p>
+</section>
+{% endif %}
+
+{% if robustness_rows %}
+<section>
+<h2>Robustness</h2>
+{{ figure("robustness", "Scores under noise, in rooms and through codecs") }}
+<div class="scroll"><table>
+<thead><tr>{% for name in robustness_header %}<th class="{{ "num" if loop.index0 }}">{{ name }}</th>
+{% endfor %}</tr></thead>
+<tbody>{% for row in robustness_rows %}<tr class="{{ "own" if loop.first }}"><th>{{ row[0] }}</th>
+{% for value in row[1:] %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table></div>
+<p class="note">The model was not trained anew; only the test recordings were changed. Noise is as
+loud as the SNR over the whole recording says.</p>
+</section>
+{% endif %}
+
+{% if "embeddings" in figures %}
+<section>
+<h2>Embeddings</h2>
+{{ figure("embeddings", "Map of the embeddings") }}
+<p class="note">The first two principal components of the vectors that the heads read, once coloured
+by category and once by speaker or gender.</p>
+</section>
+{% endif %}
 
 {% if "layers" in figures %}
 <section>

@@ -14,10 +14,12 @@ from sersl.core.errors import UserError
 from sersl.core.files import check_name, whole_file
 from sersl.core.json_lines import read_json_lines
 from sersl.eval import diagrams, metrics, page, plots
-from sersl.eval.confidence import reliability_of, worst_mistakes
+from sersl.eval.analysis.embedding_map import principal_components, read_embeddings
+from sersl.eval.confidence import bins_of, reliability_of, worst_mistakes
 from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions
+from sersl.eval.report_sections import section_tables
 from sersl.eval.report_tables import page_tables, plain
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
 
@@ -52,6 +54,7 @@ def write_report(workdir: str | Path, *, recording: Recording | None = None) -> 
         predictions = read_predictions(workdir / PREDICTIONS)
         logs = {fold["fold"]: _read_log(workdir, fold["fold"]) for fold in results["folds"]}
     figures = _draw(workdir / "plots", results, predictions, logs)
+    _draw_sections(workdir, figures, results, predictions)
     layers = read_layer_weights(workdir, list(logs))
     if layers:
         figures["layers"] = workdir / "plots" / "layers.png"
@@ -80,6 +83,7 @@ def write_report(workdir: str | Path, *, recording: Recording | None = None) -> 
         config_rows=[(name, plain(value)) for name, value in _flat(config)],
         **{"seeds": (), **results},
         **page_tables(results),
+        **section_tables(results),
     )
     path = workdir / "report.html"
     with whole_file(path) as file:
@@ -123,6 +127,33 @@ def _draw(
     if any(logs.values()):
         plots.training(target("training"), logs={fold: log for fold, log in logs.items() if log})
     return figures
+
+
+def _draw_sections(
+    workdir: Path, figures: dict[str, Path], results: Mapping[str, Any], predictions: Predictions
+) -> None:
+    """Draws what only some results have: temperature, robustness, embeddings."""
+    folder = workdir / "plots"
+    after = (results.get("calibration") or {}).get("with_temperature")
+    if after and "confusion" in results["metrics"]:
+        figures["reliability_temperature"] = folder / "reliability_temperature.png"
+        diagrams.reliability(figures["reliability_temperature"], bins=bins_of(after))
+    if results.get("robustness"):
+        figures["robustness"] = folder / "robustness.png"
+        diagrams.robustness(figures["robustness"], conditions=results["robustness"]["conditions"])
+    vectors = read_embeddings(workdir, predictions.text["utterance_id"])
+    if vectors is not None and len(vectors) > 2:
+        places, shares = principal_components(vectors)
+        text = predictions.text
+        speakers = len(set(text["speaker"].tolist())) <= len(plots.FOLD_COLOURS)
+        by = "speaker" if speakers else "gender"
+        figures["embeddings"] = folder / "embeddings.png"
+        diagrams.embeddings(
+            figures["embeddings"],
+            places=places,
+            shares=shares,
+            colours={"category": text["category"], by: text[by]},
+        )
 
 
 def _uar_by_speaker(predictions: Predictions) -> tuple[list[str], np.ndarray]:

@@ -63,7 +63,7 @@ def page_tables(results: Results) -> dict[str, Any]:
 
     def cells(entry: Results) -> list[str]:
         values = [entry[key] for key in columns]
-        return [_number(value) for value in [*values, *(entry["ccc"][d] for d in dimensions)]]
+        return [number_text(value) for value in [*values, *(entry["ccc"][d] for d in dimensions)]]
 
     fold_rows = [
         {
@@ -144,15 +144,15 @@ def _cards(results: Results) -> list[dict[str, str]]:
     scores, confidence = results["metrics"], results["confidence"]
     cards = []
     cards += [
-        {"name": title, "value": _number(scores[key]), "note": _interval(confidence[key])}
+        {"name": title, "value": number_text(scores[key]), "note": interval_text(confidence[key])}
         for key, title in score_titles(scores).items()
     ]
     if "chance" in results["baseline"]:
-        chance = _number(results["baseline"]["chance"]["uar"])
+        chance = number_text(results["baseline"]["chance"]["uar"])
         cards.append({"name": "chance UAR", "value": chance, "note": "guessing"})
     known = {name: value for name, value in scores["ccc"].items() if value is not None}
     if known:
-        value = _number(sum(known.values()) / len(known))
+        value = number_text(sum(known.values()) / len(known))
         cards.append({"name": "mean CCC", "value": value, "note": "over " + ", ".join(known)})
     return cards
 
@@ -162,15 +162,17 @@ def _score_rows(results: Results) -> list[dict[str, Any]]:
     titles = score_titles(scores)
     if not titles:
         return []
-    own = [(_number(scores[key]), _interval(confidence[key])) for key in titles]
+    own = [(number_text(scores[key]), interval_text(confidence[key])) for key in titles]
     rows: list[dict[str, Any]] = [{"name": "this model", "own": True, "cells": own}]
     rows += _seed_rows(results)
     if _has_spread(results):
         mean = results["mean_over_folds"]
-        spread = [(_number(mean[key]["mean"]), f"± {_number(mean[key]['std'])}") for key in titles]
+        spread = [
+            (number_text(mean[key]["mean"]), f"± {number_text(mean[key]['std'])}") for key in titles
+        ]
         rows.append({"name": "mean of folds", "own": False, "cells": spread})
     for name, entry in results["baseline"].items():
-        cells = [(_number(entry[key]), "") for key in titles]
+        cells = [(number_text(entry[key]), "") for key in titles]
         rows.append({"name": name, "own": False, "cells": cells})
     return rows
 
@@ -180,10 +182,12 @@ def _seed_rows(results: Results) -> list[dict[str, Any]]:
     found, titles = results.get("over_seeds"), score_titles(results["metrics"])
     if not found or not all(key in found for key in titles):
         return []
-    spread = [(_number(found[key]["mean"]), f"± {_number(found[key]['std'])}") for key in titles]
+    spread = [
+        (number_text(found[key]["mean"]), f"± {number_text(found[key]['std'])}") for key in titles
+    ]
     rows = [{"name": "mean of seeds", "own": False, "cells": spread}]
     for number, seed in enumerate(results["seeds"]):
-        cells = [(_number(found[key]["values"][number]), "") for key in titles]
+        cells = [(number_text(found[key]["values"][number]), "") for key in titles]
         rows.append({"name": f"seed {seed}", "own": False, "cells": cells})
     return rows
 
@@ -199,9 +203,9 @@ def _dimension_rows(results: Results) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": _number(value) + _seed_deviation(results, name),
-            "interval": _interval(intervals[name]),
-            **{kind: _number(results["metrics"][kind][name]) for kind in _OTHERS},
+            "value": number_text(value) + _seed_deviation(results, name),
+            "interval": interval_text(intervals[name]),
+            **{kind: number_text(results["metrics"][kind][name]) for kind in _OTHERS},
         }
         for name, value in scores.items()
     ]
@@ -209,7 +213,7 @@ def _dimension_rows(results: Results) -> list[dict[str, str]]:
 
 def _seed_deviation(results: Results, dimension: str) -> str:
     found = results.get("over_seeds", {}).get("ccc", {}).get(dimension)
-    return f" ± {_number(found['std'])}" if found else ""
+    return f" ± {number_text(found['std'])}" if found else ""
 
 
 def _class_rows(scores: Results) -> list[dict[str, Any]]:
@@ -221,7 +225,7 @@ def _class_rows(scores: Results) -> list[dict[str, Any]]:
             "name": name,
             "total": sum(row),
             "found": row[i],
-            **{kind: _number(scores[kind][name]) for kind in ("recall", "precision", "f1")},
+            **{kind: number_text(scores[kind][name]) for kind in ("recall", "precision", "f1")},
             "percent": round(100 * (scores["recall"][name] or 0)),
         }
         for i, (name, row) in enumerate(zip(confusion["names"], confusion["counts"], strict=True))
@@ -235,8 +239,8 @@ def _label_rows(scores: Results) -> list[dict[str, Any]]:
             "name": name,
             "total": entry["num_utterances"],
             "predicted": entry["num_predicted"],
-            "f1": _number(entry["f1"]),
-            "average_precision": _number(entry["average_precision"]),
+            "f1": number_text(entry["f1"]),
+            "average_precision": number_text(entry["average_precision"]),
         }
         for name, entry in scores.get("labels", {}).items()
     ]
@@ -308,9 +312,11 @@ def _shortened(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """Formats a score with three digits; "-" where it is not defined."""
     return NONE if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def _interval(interval: Sequence[float] | None) -> str:
+def interval_text(interval: Sequence[float] | None) -> str:
+    """Formats the ends of an interval; "-" for none."""
     return f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else NONE

@@ -20,6 +20,7 @@ from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.analysis.calibration import calibration_of
 from sersl.eval.analysis.fairness import by_group
+from sersl.eval.analysis.uncertainty import uncertainty_of
 from sersl.eval.answers import VALIDATION, Answers
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
@@ -106,6 +107,7 @@ def score(
         },
         "baseline": scorer.baseline(),
         "calibration": calibration_of(predictions, validation or {}),
+        "uncertainty": {"this model": uncertainty_of(predictions)},
         "groups": {
             name: by_group(scorer, groups, predictions.groups, seed=seed)
             for name, groups in _attributes(predictions).items()

@@ -104,6 +104,27 @@ def test_results_when_folds_have_validation_answers_then_temperatures_come_from_
     assert score_workdir(tmp_path)["calibration"]["with_temperature"] is None
 
 
+def test_release_when_a_fold_has_validation_answers_then_its_temperature_and_else_that_of_all(
+    tmp_path,
+):
+    for name in "12":
+        folder = tmp_path / "folds" / name
+        folder.mkdir(parents=True)
+        _validation(name, sharpness=float(name), seed=int(name)).save(folder / VALIDATION)
+    parts = [Answers.load(tmp_path / "folds" / name / VALIDATION) for name in "12"]
+    own = [calibration.fit_temperature(one.true_category, one.scores) for one in parts]
+    for name, expected in zip("12", own, strict=True):
+        assert calibration.temperature_of_fold(tmp_path, name) == pytest.approx(expected)
+    truth = np.concatenate([one.true_category for one in parts])
+    logs = np.log(np.concatenate([one.scores for one in parts]).astype(np.float64))
+    grid = np.exp(np.linspace(-1, 2, 3001))
+    losses = [log_loss(truth, softmax(logs / t, axis=1)) for t in grid]
+    found = calibration.temperature_of_fold(tmp_path, "final")
+    assert found == pytest.approx(grid[np.argmin(losses)], rel=2e-3)
+    assert min(own) < found < max(own)
+    assert calibration.temperature_of_fold(tmp_path / "nothing", "final") is None
+
+
 def test_groups_when_scored_then_gaps_and_their_intervals_match_a_plain_bootstrap():
     random = np.random.default_rng(0)
     speakers = np.repeat([f"s{i:02d}" for i in range(12)], 10)

@@ -25,6 +25,46 @@ def add_evaluate(verbs: Verbs) -> None:
         help="embed the recordings of the most confident mistakes in the report, the first 15 s of "
         "each; whoever has the report then has them",
     )
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="with --model: also score the recordings with noise (white, pink, babble of other "
+        "speakers; SNR 20 to -5 dB), in rooms, by telephone and through codecs; rerun an "
+        "interrupted command to resume it",
+    )
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        metavar="NAME",
+        help="with --robustness: only these, e.g. babble, room, telephone, pink_0dB; default: all",
+    )
+    parser.add_argument(
+        "--noise_corpora",
+        nargs="+",
+        metavar="NAME",
+        help="with --robustness: prepared corpora of recorded noise, a noise of their own",
+    )
+    parser.add_argument(
+        "--seed",
+        type=number(int, at_least=0),
+        default=0,
+        metavar="N",
+        help="with --robustness and --dropout_passes: of noise, rooms and dropout; default: 0",
+    )
+    parser.add_argument(
+        "--dropout_passes",
+        type=number(int, at_least=2, at_most=1000),
+        metavar="K",
+        help="with --model: also predict K times with dropout, and report how well their "
+        "spread tells errors",
+    )
+    parser.add_argument(
+        "--ensemble",
+        nargs="+",
+        metavar="DIR",
+        help="with --model: other model folders, e.g. of other folds or seeds, to average with it, "
+        "and report how well their disagreement tells errors",
+    )
     _add_verification(parser)
 
 

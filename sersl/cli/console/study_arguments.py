@@ -32,6 +32,18 @@ def add_compare(verbs: Verbs) -> None:
         metavar="N",
         help="draws of the bootstrap over speakers and seeds; default: 1000",
     )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--matrix",
+        action="store_true",
+        help="scores across corpora: a row per corpora of training, a column per tested corpus",
+    )
+    form.add_argument(
+        "--curve",
+        action="store_true",
+        help="scores over the number of training utterances, of runs with other protocol.shots or "
+        "protocol.train_share; names such as whisper:5=DIR and hubert:5=DIR make two curves",
+    )
 
 
 def add_benchmark(verbs: Verbs) -> None:

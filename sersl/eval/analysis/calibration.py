@@ -5,12 +5,13 @@ It is fitted on answers of the validation side, never on those it is then measur
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from sersl.eval.answers import Answers
+from sersl.eval.answers import VALIDATION, Answers
 from sersl.eval.confidence import NUM_BINS, reliability
 from sersl.eval.metrics import indices
 from sersl.eval.predictions import Predictions
@@ -80,13 +81,24 @@ def risk_coverage(truth: Array, scores: Array) -> tuple[Array, Array]:
       (coverage, risk): float64 [N]; share answered, and share of those that is wrong. Utterances of
       the same confidence share the mean of their errors, so that their order does not matter.
     """
-    confidence = scores.max(axis=1)
-    wrong = (scores.argmax(axis=1) != truth).astype(np.float64)
-    _, which, count = np.unique(-confidence, return_inverse=True, return_counts=True)
-    mean = np.bincount(which, wrong) / count
+    return risk_by(scores.argmax(axis=1) != truth, -scores.max(axis=1))
+
+
+def risk_by(wrong: Array, uncertainty: Array) -> tuple[Array, Array]:
+    """Computes the error when only the least uncertain utterances are answered.
+
+    Args:
+      wrong: bool [N].
+      uncertainty: [N], higher is less certain.
+
+    Returns:
+      As `risk_coverage`.
+    """
+    _, which, count = np.unique(uncertainty, return_inverse=True, return_counts=True)
+    mean = np.bincount(which, wrong.astype(np.float64)) / count
     order = np.sort(which)
-    number = np.arange(1, len(truth) + 1)
-    return number / len(truth), np.cumsum(mean[order]) / number
+    number = np.arange(1, len(wrong) + 1)
+    return number / len(wrong), np.cumsum(mean[order]) / number
 
 
 def area_under_risk(truth: Array, scores: Array) -> float:
@@ -162,9 +174,43 @@ def calibration_of(
     }
 
 
+def temperature_of_fold(workdir: str | Path, fold: str) -> float | None:
+    """Fits the temperature of the model of a fold, for its release.
+
+    It comes from the validation answers of the fold. A model that was trained on all speakers has
+    none of its own: it gets the temperature that is best for the validation answers of all folds
+    together, each of which their own model gave.
+
+    Args:
+      workdir: of a fine-tuning run.
+      fold: the name of its folder.
+
+    Returns:
+      A number in 0.05..20; None where several categories may apply, or there are no validation
+      answers with a category.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    folders = Path(workdir) / "folds"
+    own = folders / fold / VALIDATION
+    paths = [own] if own.is_file() else sorted(folders.glob(f"*/{VALIDATION}"))
+    parts = [answers for path in paths if _has_categories(answers := Answers.load(path))]
+    if not parts:
+        return None
+    truth = np.concatenate([answers.true_category for answers in parts])
+    scores = np.concatenate([answers.scores for answers in parts])
+    return fit_temperature(truth[truth >= 0], scores[truth >= 0])
+
+
+def _has_categories(answers: Answers) -> bool:
+    found = not answers.multi and answers.scores.shape[1] and (answers.true_category >= 0).any()
+    return bool(found)
+
+
 def temperature_of(answers: Answers) -> float | None:
     """Fits the temperature of answers on a validation side; None without a labelled utterance."""
-    known = answers.true_category >= 0
-    if answers.multi or not answers.scores.shape[1] or not known.any():
+    if not _has_categories(answers):
         return None
+    known = answers.true_category >= 0
     return fit_temperature(answers.true_category[known], answers.scores[known])

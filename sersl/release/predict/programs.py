@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -45,6 +46,7 @@ class Network:
         check_precision(precision)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
         self._multi = released.labels.multi
+        self._temperature = released.labels.temperature or 1.0
         self.has_heads = architecture.heads is not None
         params = released.params if self.has_heads else released.params["encoder"]
         devices = jax.local_devices()
@@ -66,6 +68,8 @@ class Network:
             frames: jax.jit(functools.partial(self._forward, frames=frames))
             for frames in (False, True)
         }
+        self.has_dropout = _has_dropout(architecture)
+        self._with_dropout = jax.jit(self._dropout_passes)
         self._hidden = jax.jit(self._hidden_states, static_argnames=("layers", "frames"))
 
     def scores(
@@ -83,6 +87,34 @@ class Network:
           and "frames" [T, C], with padding}), in any order.
         """
         yield from self._batches(frames, self._scores[frames], waveforms, share)
+
+    def passes(
+        self,
+        waveforms: Sequence[np.ndarray],
+        *,
+        num_passes: int,
+        address: tuple[int, int],
+        share: float = 1.0,
+    ) -> Iterator[tuple[int, Arrays]]:
+        """Computes probabilities several times with dropout.
+
+        Args:
+          waveforms: as `scores`.
+          num_passes: K.
+          address: seed, and number of this call, for the units that are dropped.
+          share: as `scores`.
+
+        Yields:
+          (index of a waveform, {"category": [K, C]}).
+        """
+        key = jax.random.fold_in(jax.random.key(address[0]), address[1])
+        count = itertools.count()
+
+        def program(params: dict[str, Any], waveform: Any, valid: Any) -> dict[str, jax.Array]:
+            keys = jax.random.split(jax.random.fold_in(key, next(count)), num_passes)
+            return self._with_dropout(params, waveform, valid, keys)
+
+        yield from self._batches(("passes", num_passes), program, waveforms, share)
 
     def hidden(
         self,
@@ -148,15 +180,30 @@ class Network:
         model = self._merged(params)
         output = model(waveform, valid)
         result = {
-            "category": probabilities(output.category, multi=self._multi),
+            "category": self._calibrated(output.category),
             "dimensions": output.dimensions,
             "embedding": output.embedding,
             **model.uncertainty(output),
         }
         # What is not returned is not computed.
         if frames:
-            result["frames"] = probabilities(output.frames, multi=self._multi)
+            result["frames"] = self._calibrated(output.frames)
         return result
+
+    def _dropout_passes(
+        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, keys: jax.Array
+    ) -> dict[str, jax.Array]:
+        model = self._merged(params)
+
+        def one(key: jax.Array) -> jax.Array:
+            return self._calibrated(model(waveform, valid, key=key).category)
+
+        # One pass after the other, so that they need the memory of one.
+        return {"category": jax.lax.map(one, keys).swapaxes(0, 1)}
+
+    def _calibrated(self, logits: jax.Array) -> jax.Array:
+        """Turns logits [..., C] into probabilities, at the temperature of the model."""
+        return probabilities(logits / self._temperature, multi=self._multi)
 
     def _hidden_states(
         self,
@@ -209,6 +256,18 @@ def _dense(leaf: Any) -> jax.Array:
     if isinstance(leaf, _Quantized):
         return leaf.values.astype(jnp.float32) * leaf.scale
     return leaf
+
+
+def _has_dropout(architecture: Architecture) -> bool:
+    parts = (architecture.encoder, architecture.heads)
+    found = [
+        getattr(part, name)
+        for part in parts
+        if part is not None
+        for name in (field.name for field in dataclasses.fields(part))
+        if "drop" in name
+    ]
+    return any(found)
 
 
 def _in_precision(architecture: Architecture, precision: str | None) -> Architecture:
