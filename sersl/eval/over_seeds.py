@@ -17,7 +17,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.eval import bootstrap, metrics
-from sersl.eval.analysis.uncertainty import uncertainty_of
+from sersl.eval.analysis.error_detection import uncertainty_of
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.results import mean_over_folds, score_workdir

@@ -19,8 +19,8 @@ from sersl.core.files import parse_json
 from sersl.core.version import __version__
 from sersl.eval import bootstrap, metrics
 from sersl.eval.analysis.calibration import calibration_of
+from sersl.eval.analysis.error_detection import uncertainty_of
 from sersl.eval.analysis.fairness import by_group
-from sersl.eval.analysis.uncertainty import uncertainty_of
 from sersl.eval.answers import VALIDATION, Answers
 from sersl.eval.multi_label import LABEL_SCORES
 from sersl.eval.predictions import Predictions, read_predictions

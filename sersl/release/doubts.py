@@ -9,7 +9,7 @@ import numpy as np
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.sources import CorpusSource
-from sersl.eval.analysis.uncertainty import uncertainty_of
+from sersl.eval.analysis.error_detection import uncertainty_of
 from sersl.release.predict.dropout import dropout_passes
 from sersl.release.predict.predictor import Model
 from sersl.release.scoring import CorpusAnswers, CorpusTruth, predict_corpus
@@ -50,7 +50,7 @@ def measure_doubts(
     doubts: Doubts,
     after_each: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Judges how well measures of uncertainty tell errors, see `sersl.eval.analysis.uncertainty`.
+    """Judges how well measures of uncertainty tell errors, see `sersl.eval.analysis.error_detection`.
 
     Args:
       model: that gave the answers.

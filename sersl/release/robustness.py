@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from sersl.audio.conditions import (
+from sersl.core.errors import UserError
+from sersl.core.files import read_json, whole_file, write_json
+from sersl.core.seeds import generator
+from sersl.data.conditions import (
     BABBLE,
     RECORDED,
     Condition,
@@ -14,9 +17,6 @@ from sersl.audio.conditions import (
     apply_condition,
     chosen_conditions,
 )
-from sersl.core.errors import UserError
-from sersl.core.files import read_json, whole_file, write_json
-from sersl.core.seeds import generator
 from sersl.data.recordings import Recordings
 from sersl.data.sources import CorpusSource
 from sersl.eval.analysis.degradation import (

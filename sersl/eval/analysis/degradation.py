@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sersl.audio.conditions import CONDITIONS
+from sersl.data.conditions import CONDITIONS
 from sersl.eval import bootstrap
 from sersl.eval.comparison.tables import as_markdown, title
 from sersl.eval.predictions import Predictions

@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from sersl.core.errors import UserError
-from sersl.eval.analysis import embedding_map, uncertainty
+from sersl.eval.analysis import embedding_map, error_detection
 from sersl.eval.over_seeds import SEEDS, score_seeds
 from sersl.eval.results import score_workdir
 from tests.eval.fake_run import write_run
@@ -27,14 +27,16 @@ def members():
 
 def test_entropies_when_compared_with_scipy_then_equal(members):
     _, each = members
-    np.testing.assert_allclose(uncertainty.entropy(each), scipy_entropy(each, axis=-1), **METRIC)
+    np.testing.assert_allclose(
+        error_detection.entropy(each), scipy_entropy(each, axis=-1), **METRIC
+    )
     mean = each.mean(axis=0)
     # Mutual information as the mean Kullback-Leibler divergence from the mean.
     expected = np.mean([scipy_entropy(one, mean, axis=-1) for one in each], axis=0)
-    np.testing.assert_allclose(uncertainty.mutual_information(each), expected, **METRIC)
-    assert (uncertainty.mutual_information(np.stack([mean] * 3)) < 1e-12).all()
+    np.testing.assert_allclose(error_detection.mutual_information(each), expected, **METRIC)
+    assert (error_detection.mutual_information(np.stack([mean] * 3)) < 1e-12).all()
     certain = np.eye(4)[[0, 1]]
-    np.testing.assert_array_equal(uncertainty.entropy(certain), 0)
+    np.testing.assert_array_equal(error_detection.entropy(certain), 0)
 
 
 def test_auroc_of_errors_when_compared_with_scikit_learn_then_equal_with_ties(members):
@@ -43,15 +45,15 @@ def test_auroc_of_errors_when_compared_with_scikit_learn_then_equal_with_ties(me
     wrong = scores.argmax(1) != truth
     for measure in (1 - scores.max(1), np.round(1 - scores.max(1), 1)):
         expected = roc_auc_score(wrong, measure)
-        np.testing.assert_allclose(uncertainty.error_auroc(wrong, measure), expected, **METRIC)
-    assert np.isnan(uncertainty.error_auroc(np.zeros(3, bool), np.arange(3)))
+        np.testing.assert_allclose(error_detection.error_auroc(wrong, measure), expected, **METRIC)
+    assert np.isnan(error_detection.error_auroc(np.zeros(3, bool), np.arange(3)))
 
 
 def test_judged_when_members_are_given_then_each_measure_as_a_plain_loop(members):
     truth, each = members
     scores = each.mean(axis=0)
     own = np.random.default_rng(1).random(300)
-    found = uncertainty.judged(truth, scores, members=each, others={"vacuity": own})
+    found = error_detection.judged(truth, scores, members=each, others={"vacuity": own})
     wrong = scores.argmax(1) != truth
     assert found["accuracy"] == pytest.approx(1 - wrong.mean())
     assert list(found["measures"]) == [

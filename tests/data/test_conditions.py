@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sersl.audio import conditions
-from sersl.audio.conditions import CONDITIONS, apply_condition, chosen_conditions
 from sersl.core.errors import UserError
+from sersl.data import conditions
+from sersl.data.conditions import CONDITIONS, apply_condition, chosen_conditions
 
 RATE = 16_000
 
