@@ -50,7 +50,7 @@ def measure_doubts(
     doubts: Doubts,
     after_each: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Judges how well measures of uncertainty tell errors, see `sersl.eval.analysis.error_detection`.
+    """Judges how well measures of uncertainty tell errors, see `error_detection.judged`.
 
     Args:
       model: that gave the answers.
