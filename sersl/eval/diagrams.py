@@ -66,7 +66,7 @@ def robustness(path: Path, *, conditions: Mapping[str, Mapping[str, Any]]) -> No
             axes.set(xlabel="SNR, dB", ylim=(min(0, axes.get_ylim()[0]), None))
             axes.set_title(f"{title_of(metric)} in noise")
             axes.grid(True)
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="lower left")
         if others:
             axes = panels.pop(0)
             axes.barh(range(len(others)), [values[name] for name in others], color="#93b4f5")
@@ -107,7 +107,7 @@ def embeddings(
             axes.set_ylabel(f"component 2, {100 * shares[1]:.0f} %")
             axes.grid(True)
             if known:
-                axes.legend(fontsize=8, ncols=1 + len(known) // 9, loc="best")
+                axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
 def _or_nan(value: float | None) -> float:
@@ -200,4 +200,4 @@ def learning_curves(
         axes.set_title(title)
         axes.grid(True)
         if any(curves):
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, loc="lower right")

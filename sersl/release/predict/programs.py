@@ -259,7 +259,7 @@ def _dense(leaf: Any) -> jax.Array:
 
 
 def _has_dropout(architecture: Architecture) -> bool:
-    parts = (architecture.encoder, architecture.heads)
+    parts = (architecture.frontend, architecture.encoder, architecture.heads)
     found = [
         getattr(part, name)
         for part in parts

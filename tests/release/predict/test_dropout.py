@@ -1,9 +1,12 @@
 """Passes with dropout: seeded, different, around the prediction, and refused without dropout."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
+from sersl.release.folder import write_model
 from sersl.release.predict.dropout import check_dropout, dropout_passes
 from sersl.release.predict.predictor import load
 from tests.release import fake_model
@@ -36,6 +39,27 @@ def test_passes_when_seeded_then_equal_again_and_spread_around_the_prediction(tm
 
 
 def test_passes_when_the_model_has_no_dropout_then_refused(tmp_path):
-    model = load(fake_model.write_fake(tmp_path / "model", heads={"dropout": 0.0}))
+    config = fake_model.make_config()
+    without = {
+        part: dataclasses.replace(
+            getattr(config, part),
+            **{
+                field.name: 0.0
+                for field in dataclasses.fields(getattr(config, part))
+                if "drop" in field.name
+            },
+        )
+        for part in ("frontend", "encoder", "heads")
+    }
+    config = dataclasses.replace(config, **without)
+    folder = write_model(
+        tmp_path / "model",
+        params=fake_model.make_params(config),
+        config=config,
+        categories=fake_model.NAMES,
+        dimensions=fake_model.DIMENSIONS,
+        results=None,
+        corpora=fake_model.CORPORA,
+    )
     with pytest.raises(UserError, match="trained without dropout"):
-        check_dropout(model)
+        check_dropout(load(folder))
