@@ -26,7 +26,7 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
          vertical-align:top; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
-td.wide { min-width:190px; } th.long { overflow-wrap:anywhere; min-width:130px; }
+td.wide { min-width:190px; } th.name { white-space:nowrap; } th.long { overflow-wrap:anywhere; min-width:130px; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
 tr.own > * { background:#eff6ff; font-weight:600; }
 .num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
@@ -234,7 +234,8 @@ answers. Lower is better.</p>
 <div class="scroll"><table>
 <thead><tr><th>group</th><th class="num">utterances</th><th class="num">speakers</th>
 {% for name in group_columns %}<th class="num">{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>{% for row in group_rows %}<tr class="{{ "own" if row.gap }}"><th>{{ row.name }}</th>
+<tbody>{% for row in group_rows %}<tr class="{{ "own" if row.gap }}">
+<th class="name">{{ row.name }}</th>
 {% for value in row.sizes %}<td class="num">{{ value }}</td>{% endfor %}
 {% for value, note in row.cells %}<td class="num">{{ value }} <small>{{ note }}</small></td>
 {% endfor %}</tr>{% endfor %}</tbody></table></div>
@@ -250,7 +251,8 @@ speakers. A gap is never negative, and with many small groups large by chance.</
 <div class="scroll"><table>
 <thead><tr>{% for name in robustness_header %}<th class="{{ "num" if loop.index0 }}">{{ name }}</th>
 {% endfor %}</tr></thead>
-<tbody>{% for row in robustness_rows %}<tr class="{{ "own" if loop.first }}"><th>{{ row[0] }}</th>
+<tbody>{% for row in robustness_rows %}<tr class="{{ "own" if loop.first }}">
+<th class="name">{{ row[0] }}</th>
 {% for value in row[1:] %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
 </table></div>
 <p class="note">The model was not trained anew; only the test recordings were changed. Noise is as
