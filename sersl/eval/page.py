@@ -26,7 +26,8 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
          vertical-align:top; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
-td.wide { min-width:190px; } th.name { white-space:nowrap; } th.long { overflow-wrap:anywhere; min-width:130px; }
+td.wide { min-width:190px; } th.name { white-space:nowrap; }
+th.long { overflow-wrap:anywhere; min-width:130px; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
 tr.own > * { background:#eff6ff; font-weight:600; }
 .num { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
