@@ -59,11 +59,12 @@ def _uncertainty_rows(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def _group_scores(results: Results) -> list[str]:
-    """Names the scores of the groups: UAR or macro F1, accuracy, and the CCC of dimensions."""
+    """Names the scores that a group has: UAR or macro F1, accuracy, and CCC of dimensions."""
     names: dict[str, None] = {}
     for found in (results.get("groups") or {}).values():
         for group in found["groups"].values():
-            names |= dict.fromkeys(group["scores"])
+            scores = group["scores"]
+            names |= dict.fromkeys(name for name, value in scores.items() if value is not None)
     wanted = ("uar", "accuracy") if "uar" in names else ("macro_f1",)
     kept = [name for name in wanted if name in names]
     kept += [name for name in names if name.startswith("ccc.")]
