@@ -55,6 +55,9 @@ def run(arguments: Namespace) -> int:
             "--listen needs the recordings: give --data_dir DIR, the folder of the prepared corpora"
         )
     options = vars(arguments)
+    for name in ("conditions", "noise_corpora"):
+        if options.get(name) and not options.get("robustness"):
+            raise UserError(f"--{name} belongs to --robustness: give that too")
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")

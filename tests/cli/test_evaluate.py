@@ -12,7 +12,11 @@ from sersl.config import load, schema
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.prepare import prepare
+from sersl.eval.analysis.calibration import fit_temperature
+from sersl.eval.answers import VALIDATION, Answers
 from sersl.release.folder import read_model, write_model
+from sersl.release.label_facts import LabelFacts
+from sersl.release.predict import predictor
 from sersl.runs.checkpoint import Checkpoints
 from tests.eval.fake_run import write_run
 from tests.release import fake_model
@@ -76,6 +80,7 @@ def _model(
     dimensions=fake_model.DIMENSIONS,
     corpora=None,
     view="corpus",
+    labels=None,
 ):
     config = dataclasses.replace(fake_model.make_config(), labels=schema.LabelsConfig(view=view))
     return write_model(
@@ -88,6 +93,7 @@ def _model(
         dimensions=dimensions,
         results=None,
         corpora=corpora or [{**fake_model.CORPORA[0], "fingerprint": fingerprint}],
+        labels=labels,
     )
 
 
@@ -145,8 +151,10 @@ def test_evaluate_when_a_known_corpus_was_prepared_otherwise_then_it_is_the_same
     assert protocol["trained_on_this_corpus"] and protocol["labels_of_this_corpus_used"] is labels
 
 
+# A model of an earlier version has no pairs of merged categories; a temperature changes nothing.
+@pytest.mark.parametrize("labels", [None, LabelFacts(temperature=2.0)])
 def test_evaluate_when_the_model_merges_categories_then_those_of_the_corpus_are_merged(
-    tmp_path, capsys
+    tmp_path, capsys, labels
 ):
     time = np.arange(RATE) / RATE
     rows = [["path", "speaker", "category"]]
@@ -157,7 +165,7 @@ def test_evaluate_when_the_model_merges_categories_then_those_of_the_corpus_are_
         csv.writer(file).writerows(rows)
     prepare(data_dir=tmp_path / "data", manifest=tmp_path / "mine.csv", name="mine")
     names = ("angry", "happy", "sad", "neutral")
-    model = _model(tmp_path / "model", categories=names, view="4class")
+    model = _model(tmp_path / "model", categories=names, view="4class", labels=labels)
     output = tmp_path / "scores"
     _run(model=str(model), corpus="mine", data_dir=str(tmp_path / "data"), output=str(output))
     told = capsys.readouterr().err
@@ -248,6 +256,44 @@ def test_export_when_not_scored_then_it_says_so(finished, tmp_path, capsys):
     card = (tmp_path / "model" / "README.md").read_text()
     assert "Not scored." in card
     assert "No licence is stated" in card
+
+
+def test_export_when_there_are_validation_answers_then_scores_are_tempered_powers_of_the_runs(
+    finished, tmp_path, capsys
+):
+    # The rule of docs/evaluation.md: p ** (1 / T), to sum 1; the predicted category is the same.
+    workdir = finished[0]
+    _export(workdir, tmp_path / "plain")
+    assert "the probabilities are not calibrated" in capsys.readouterr().err
+    random = np.random.default_rng(3)
+    truth = random.integers(0, 5, 60)
+    logits = 4 * random.normal(size=(60, 5)) + 3 * np.eye(5)[truth]
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    empty = np.zeros((60, 0))
+    Answers(
+        rows=np.arange(60),
+        scores=scores.astype(np.float32),
+        dimensions=empty,
+        dimension_names=np.array([], str),
+        true_category=truth.astype(np.int32),
+        true_dimensions=empty,
+        true_dimension_names=np.array([], str),
+        true_categories=empty,
+        thresholds=np.zeros(0),
+    ).save(workdir / "folds" / "1" / VALIDATION)
+    _export(workdir, tmp_path / "tempered")
+    assert "not calibrated" not in capsys.readouterr().err
+    temperature = read_model(tmp_path / "tempered").labels.temperature
+    assert temperature == pytest.approx(fit_temperature(truth, scores), rel=1e-3)
+    assert abs(temperature - 1) > 0.1
+    waveform = (0.1 * np.sin(np.arange(RATE) / 10)).astype(np.float32)
+    plain, tempered = (
+        predictor.load(tmp_path / name).predict(waveform, sample_rate=RATE)["scores"]
+        for name in ("plain", "tempered")
+    )
+    powers = np.array(list(plain.values())) ** (1 / temperature)
+    np.testing.assert_allclose(list(tempered.values()), powers / powers.sum(), atol=1e-5)
+    assert list(plain) == list(tempered)
 
 
 def test_export_when_the_fold_or_run_is_missing_then_said(finished, tmp_path):

@@ -104,6 +104,8 @@ def test_robustness_when_arguments_are_wrong_then_one_sentence_before_the_work(
     assert not (tmp_path / "x").exists()
     assert main(["evaluate", "--workdir", str(tmp_path), "--robustness"]) == 2
     assert "--robustness needs a model" in capsys.readouterr().err
+    assert main(["evaluate", "--workdir", str(tmp_path), "--conditions", "room"]) == 2
+    assert "--conditions belongs to --robustness" in capsys.readouterr().err
 
 
 def test_babble_when_made_then_it_is_a_sum_of_other_speakers_at_one_level(data_dir):
