@@ -12,13 +12,13 @@ from sersl.annotation.annotator_folder import is_annotator
 from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.fit import Portion, fit_annotator
 from sersl.annotation.fitted import open_fitted
-from sersl.cli.arguments import read_shard
 from sersl.cli.console.progress import Progress
 from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.files import check_writable
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.share import read_share
 from sersl.corpora.index import load_index
 from sersl.corpora.sidecar import annotation_folder
 from sersl.data.sources import CorpusSource
@@ -90,7 +90,7 @@ def open_annotator(name: str, *, measure: str | None = None) -> Annotator:
 def _annotate(annotator: Annotator, arguments) -> bool:
     """Writes the sidecar; returns whether it is complete."""
     index = load_index(arguments.data_dir, arguments.corpus)
-    shard = read_shard(arguments.shard)
+    shard = read_share(arguments.shard, option="--shard")
     if find_sidecar(annotator, index) is not None:
         folder = annotation_folder(index, annotator.name)
         print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")

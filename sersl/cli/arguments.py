@@ -1,7 +1,6 @@
 """The options of every verb. Nothing heavy is imported here, so that --help answers at once."""
 
 import argparse
-import re
 from typing import Any, NoReturn
 
 from sersl.cli.console.model_arguments import (
@@ -44,24 +43,6 @@ def make_parser() -> argparse.ArgumentParser:
     for add in VERBS.values():
         add(verbs)
     return parser
-
-
-def read_shard(text: str) -> tuple[int, int]:
-    """Reads which part of some work to do.
-
-    Args:
-      text: I/N, such as 0/4.
-
-    Returns:
-      I and N.
-
-    Raises:
-      UserError: anything else.
-    """
-    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    if found is None:
-        raise UserError(f"--shard {text[:40]} is not I/N, such as 0/4")
-    return int(found[1]), int(found[2])
 
 
 def _pretrain(verbs: Verbs) -> None:

@@ -9,13 +9,13 @@ from sersl.cli.console.audio_files import (
     find_audio,
     of_share,
     progress,
-    read_share,
     share_of_output,
 )
 from sersl.cli.predict import digest, opened
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import GrowingFile
+from sersl.core.share import read_share
 from sersl.corpora.remote import is_remote
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.vectors import (
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> int:
     if suffix not in FORMATS:
         raise unknown_name("output format", suffix, [".npz", ".parquet", "a folder without ending"])
     check_precision(arguments.precision)
-    share = read_share(arguments.shard)
+    share = None if arguments.shard is None else read_share(arguments.shard, option="--shard")
     output = share_of_output(arguments.output, share)
     if not suffix and is_remote(output):
         raise UserError(f"{output} is a folder of a bucket: give a .npz or .parquet file there")

@@ -18,12 +18,12 @@ from sersl.cli.console.audio_files import (
     find_audio,
     of_share,
     progress,
-    read_share,
     share_of_output,
 )
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import Convert, GrowingFile, growing_file
+from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
     cutting = Cutting(window=arguments.window, hop=arguments.hop, speech=arguments.speech)
     if arguments.rttm and not cutting.whole:
         raise UserError("--rttm goes with neither --window nor --speech: give one of them")
-    share = read_share(arguments.shard)
+    share = None if arguments.shard is None else read_share(arguments.shard, option="--shard")
     found = of_share(find_audio(arguments.inputs, arguments.list), share)
     turns = turns_of(found.sources, arguments.rttm) if arguments.rttm else None
     output = share_of_output(arguments.output, share) if arguments.output else None

@@ -4,10 +4,10 @@ import collections
 import functools
 from typing import Any
 
-from sersl.cli.arguments import read_shard
 from sersl.cli.console.progress import Progress
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
+from sersl.core.share import read_share
 from sersl.corpora.download import choose_parts, download
 from sersl.corpora.prepare import Prepared, prepare
 from sersl.corpora.utterance import short_reason
@@ -27,7 +27,7 @@ def run(arguments) -> int:
     Returns:
       The exit code, 0.
     """
-    shard = None if arguments.shard is None else read_shard(arguments.shard)
+    shard = None if arguments.shard is None else read_share(arguments.shard, option="--shard")
     if arguments.download:
         if shard is not None:
             raise UserError("--download is for one process: run it first, without --shard")

@@ -17,6 +17,7 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, read_json, whole_file, write_json
+from sersl.core.share import read_share
 from sersl.eval.answers import ANSWERS, VALIDATION, Answers
 from sersl.eval.comparison.tables import as_markdown, as_text
 from sersl.eval.evaluator import validation_scores
@@ -24,7 +25,7 @@ from sersl.eval.workdir_files import read_folds, read_results
 from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.finetuning.best import SELECTION
 from sersl.finetuning.run import check_settings, finetune
-from sersl.finetuning.sweep_plan import read_jobs, read_trials
+from sersl.finetuning.sweep_plan import read_trials
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
 from sersl.release.starting_weights import read_weights
@@ -49,7 +50,7 @@ def run(arguments: Namespace) -> int:
       UserError: the sweep has no validation side, or differs from that of the workdir.
     """
     trials = read_trials(arguments.config)
-    job, num_jobs = read_jobs(arguments.jobs or "0/1")
+    job, num_jobs = read_share(arguments.jobs or "0/1", option="--jobs")
     workdir = Path(arguments.workdir)
     check_writable(workdir, option="--workdir")
     configs = [

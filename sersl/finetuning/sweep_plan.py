@@ -1,7 +1,6 @@
 """What a sweep tries: the trials of `get_sweep()` in a config file, and their part in one job."""
 
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,24 +52,6 @@ def read_trials(spec: str) -> list[dict[str, str]]:
         if trial in trials[:number]:
             raise UserError(f"get_sweep of config file {spec} gives {trial} twice: leave one")
     return trials
-
-
-def read_jobs(text: str) -> tuple[int, int]:
-    """Reads which part of the trials to run.
-
-    Args:
-      text: I/N, such as 0/4.
-
-    Returns:
-      I and N.
-
-    Raises:
-      UserError: anything else.
-    """
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-    if found is None or not int(found[1]) < int(found[2]):
-        raise UserError(f"--jobs {text[:40]} is not I/N with I below N, such as 0/4")
-    return int(found[1]), int(found[2])
 
 
 def _values(key: Any, values: Any) -> Sequence[Any]:

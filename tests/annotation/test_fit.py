@@ -124,7 +124,7 @@ def test_fit_of_a_strength_network_learns_from_a_ranker_or_from_the_corpus(
         ("--annotator signal --measure arousal", "--measure is for released models"),
         ("--measure arouse", "did you mean 'arousal'"),
         ("--shard 4", "is not I/N"),
-        ("--annotator energy --shard 4/4", "shard 4/4 is none"),
+        ("--annotator energy --shard 4/4", "--shard 4/4 is not I/N"),
     ],
 )
 def test_annotate_command_with_a_mistake_answers_in_one_sentence(

@@ -6,7 +6,7 @@ import pytest
 from sersl.cli import sweep
 from sersl.cli.arguments import make_parser
 from sersl.core.errors import UserError
-from sersl.finetuning.sweep_plan import read_jobs, read_trials
+from sersl.finetuning.sweep_plan import read_trials
 
 HEAD = "from ml_collections import ConfigDict\n"
 
@@ -45,13 +45,6 @@ def test_trials_when_given_as_a_grid_then_every_combination_as_on_the_command_li
 def test_trials_when_the_config_file_is_wrong_then_one_sentence(tmp_path, body, sentence):
     with pytest.raises(UserError, match=sentence):
         read_trials(_config(tmp_path, body))
-
-
-@pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "a/b"])
-def test_jobs_when_not_a_part_of_a_whole_then_one_sentence(text):
-    assert read_jobs("1/4") == (1, 4)
-    with pytest.raises(UserError, match="is not I/N with I below N"):
-        read_jobs(text)
 
 
 @pytest.fixture

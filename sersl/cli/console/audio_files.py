@@ -1,7 +1,6 @@
 """The audio that a command line names: files, folders, lists, standard input, buckets."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,22 +80,6 @@ def find_audio(inputs: Sequence[str], list_file: str | None = None) -> Inputs:
     if not found.sources:
         raise UserError("there is no audio: give files, folders, '-' or --list FILE")
     return found
-
-
-def read_share(text: str | None) -> tuple[int, int] | None:
-    """Reads I of --shard I/N, and checks that it is a part of N.
-
-    Raises:
-      UserError: it is not.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
-    if found is None or not int(found[1]) < int(found[2]):
-        raise UserError(
-            f"--shard {text[:40]} is not I/N with I from 0 to N - 1, such as 0/4 to 3/4"
-        )
-    return int(found[1]), int(found[2])
 
 
 def of_share(found: Inputs, share: tuple[int, int] | None) -> Inputs:
