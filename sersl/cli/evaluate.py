@@ -89,7 +89,7 @@ def run(arguments: Namespace) -> int:
             model, source, workdir, model_name=arguments.model, test=test, doubts=doubts
         )
     recording = _recordings(arguments.data_dir) if arguments.listen else None
-    report = write_report(workdir, recording=recording)
+    report = write_report(workdir, recording=recording, compared=options.get("compare") or ())
     print(score_table(results))
     print(f"report: {report}")
     return 0

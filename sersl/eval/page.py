@@ -49,7 +49,14 @@ footer { color:var(--muted); font-size:.85rem; text-align:center; }
 @media print { body { background:#fff; } section, .card { break-inside:avoid; } }
 """
 
-TEMPLATE = """<!doctype html>
+TEMPLATE = """{% macro table(header, rows) %}
+<div class="scroll"><table>
+<thead><tr>{% for name in header %}<th class="{{ "num" if loop.index0 }}">{{ name }}</th>
+{% endfor %}</tr></thead>
+<tbody>{% for row in rows %}<tr class="{{ "own" if loop.first }}"><th class="name">{{ row[0] }}</th>
+{% for value in row[1:] %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
+</table></div>
+{% endmacro %}<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -249,13 +256,7 @@ speakers. A gap is never negative, and with many small groups large by chance.</
 <section>
 <h2>Robustness</h2>
 {{ figure("robustness", "Scores under noise, in rooms and through codecs") }}
-<div class="scroll"><table>
-<thead><tr>{% for name in robustness_header %}<th class="{{ "num" if loop.index0 }}">{{ name }}</th>
-{% endfor %}</tr></thead>
-<tbody>{% for row in robustness_rows %}<tr class="{{ "own" if loop.first }}">
-<th class="name">{{ row[0] }}</th>
-{% for value in row[1:] %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
-</table></div>
+{{ table(robustness_header, robustness_rows) }}
 <p class="note">The model was not trained anew; only the test recordings were changed. Noise is as
 loud as the SNR over the whole recording says.</p>
 </section>
@@ -278,11 +279,20 @@ by category and once by speaker or gender.</p>
 </section>
 {% endif %}
 
+{% if comparison %}
+<section>
+<h2>Comparison</h2>
+{{ table(comparison.header, comparison.rows) }}
+{% for note in comparison.notes %}<p class="note">{{ note }}</p>{% endfor %}
+</section>
+{% endif %}
+
 {% if "training" in figures %}
 <section>
 <h2>Training</h2>
 {{ figure("training", "Training loss and validation scores") }}
-<p class="note">Validation speakers come from the training side; nothing is chosen on the test fold.
+<p class="note">{{ "Mean over the folds of each seed. " if seeds }}Validation speakers come from the
+training side; nothing is chosen on the test fold.
 {% if no_curves %}No curve was found for {{ no_curves | join(", ") }}.{% endif %}</p>
 </section>
 {% endif %}

@@ -114,13 +114,14 @@ def dimensions(
         panels[0].set_ylabel("predicted")
 
 
-def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
-    """Draws training loss and validation scores over the steps, one colour per fold.
+def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]], of: str = "fold") -> None:
+    """Draws training loss and validation scores over the steps, one colour per fold or seed.
 
     Args:
       path: the PNG to write.
-      logs: {fold: records with "step" and any of "loss", "validation_uar" and keys that start
+      logs: {name: records with "step" and any of "loss", "validation_uar" and keys that start
         with "validation_ccc", which are averaged}.
+      of: what the names are of, above the legend.
     """
     wanted = {
         "loss": "training loss",
@@ -158,7 +159,7 @@ def training(path: Path, *, logs: Mapping[str, Sequence[Mapping]]) -> None:
                 loc="outside lower center",
                 ncols=min(len(lines), 8),
                 fontsize=8,
-                title="fold",
+                title=of,
             )
 
 

@@ -11,35 +11,41 @@ from markupsafe import Markup
 
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
-from sersl.core.files import check_name, whole_file
-from sersl.core.json_lines import read_json_lines
+from sersl.core.files import whole_file
 from sersl.eval import diagrams, metrics, page, plots
 from sersl.eval.analysis.embedding_map import principal_components, read_embeddings
 from sersl.eval.confidence import bins_of, reliability_of, worst_mistakes
 from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions
-from sersl.eval.report_sections import section_tables
+from sersl.eval.report_sections import comparison_table, section_tables
 from sersl.eval.report_tables import page_tables, plain
+from sersl.eval.training_logs import read_logs
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
 
 # Given a corpus and an utterance_id, the bytes of a FLAC file.
 Recording = Callable[[str, str], bytes]
 
 
-def write_report(workdir: str | Path, *, recording: Recording | None = None) -> Path:
+def write_report(
+    workdir: str | Path,
+    *,
+    recording: Recording | None = None,
+    compared: Sequence[str] = (),
+) -> Path:
     """Draws `plots/*.png` and writes `report.html` from a scored run.
 
     Args:
       workdir: with results.json (see `sersl.eval.results.score_workdir`), predictions.csv and
         config.json.
       recording: reads the recordings of mistakes, which are embedded; None embeds none.
+      compared: workdirs of other runs on the same test utterances, DIR or NAME=DIR each.
 
     Returns:
       The path of the page.
 
     Raises:
-      UserError: a file is missing or damaged.
+      UserError: a file is missing or damaged, or a run cannot be compared.
     """
     workdir = Path(workdir)
     results = read_results(workdir)
@@ -47,15 +53,15 @@ def write_report(workdir: str | Path, *, recording: Recording | None = None) -> 
     if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise UserError(f"{workdir / 'config.json'} has no 'name': restore it from a copy")
     if seeds := results.get("seeds"):
-        # The log of each fold is in the report of its seed.
         folders = [workdir / SEEDS / str(seed) for seed in seeds]
-        predictions, logs = pooled_predictions(aligned_predictions(folders)), {}
+        predictions = pooled_predictions(aligned_predictions(folders))
     else:
         predictions = read_predictions(workdir / PREDICTIONS)
-        logs = {fold["fold"]: _read_log(workdir, fold["fold"]) for fold in results["folds"]}
+    logs = read_logs(workdir, results)
+    comparison = comparison_table(workdir, compared) if compared else {}
     figures = _draw(workdir / "plots", results, predictions, logs)
     _draw_sections(workdir, figures, results, predictions)
-    layers = read_layer_weights(workdir, list(logs))
+    layers = None if seeds else read_layer_weights(workdir, list(logs))
     if layers:
         figures["layers"] = workdir / "plots" / "layers.png"
         diagrams.layers(figures["layers"], weights=layers)
@@ -76,7 +82,8 @@ def write_report(workdir: str | Path, *, recording: Recording | None = None) -> 
         title=config["name"],
         figure=figure,
         figures=figures,
-        no_curves=[fold for fold, log in logs.items() if not log],
+        no_curves=[name for name, log in logs.items() if not log],
+        comparison=comparison,
         speaker_note=_speaker_note(predictions) if "speakers" in figures else "",
         mistakes=_mistakes(predictions, recording) if "confusion" in figures else [],
         listen=recording is not None,
@@ -125,7 +132,8 @@ def _draw(
             predicted=predictions.predicted[:, columns],
         )
     if any(logs.values()):
-        plots.training(target("training"), logs={fold: log for fold, log in logs.items() if log})
+        kept = {name: log for name, log in logs.items() if log}
+        plots.training(target("training"), logs=kept, of="seed" if results.get("seeds") else "fold")
     return figures
 
 
@@ -209,15 +217,6 @@ def _mistakes(predictions: Predictions, recording: Recording | None) -> list[dic
         }
         for mistake in worst_mistakes(predictions)
     ]
-
-
-def _read_log(workdir: Path, fold: str) -> list[dict[str, Any]]:
-    path = workdir / "folds" / check_name(fold, what="fold") / "metrics.jsonl"
-    return read_json_lines(
-        path,
-        what="log of a run",
-        remedy="restore it from a copy, or remove it to report without it",
-    )
 
 
 def _visible(value: object) -> object:

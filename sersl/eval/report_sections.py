@@ -1,10 +1,13 @@
 """Tables of a report beside the scores: calibration, uncertainty, groups, robustness."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sersl.eval.analysis.degradation import degradation_rows
-from sersl.eval.comparison.tables import title
+from sersl.eval.comparison.paired import compare
+from sersl.eval.comparison.systems import read_systems
+from sersl.eval.comparison.tables import main_metric, notes, table_rows, title
 from sersl.eval.report_tables import DIMENSION_SCORES, LABEL_SCORES, SCORES, interval_text
 from sersl.eval.report_tables import number_text as shown
 
@@ -26,6 +29,25 @@ def section_tables(results: Results) -> dict[str, Any]:
         "robustness_rows": _robustness(results)[1],
         "of_seed": f" of seed {results['seeds'][0]}" if results.get("seeds") else "",
     }
+
+
+def comparison_table(workdir: Path, others: Sequence[str]) -> dict[str, Any]:
+    """Compares a run with others by a paired bootstrap, see `sersl.eval.comparison.paired`.
+
+    Args:
+      workdir: of the run.
+      others: DIR or NAME=DIR each.
+
+    Returns:
+      "header", "rows" and "notes" of the table; the first row is the run.
+
+    Raises:
+      UserError: a run cannot be read, or does not test the same utterances.
+    """
+    comparison = compare(read_systems([f"this run={workdir}", *others]))
+    main = main_metric(comparison)
+    header, rows = table_rows(comparison, main)
+    return {"header": header, "rows": rows, "notes": notes(comparison)}
 
 
 def _calibration_rows(results: Results) -> Iterator[dict[str, Any]]:

@@ -72,6 +72,8 @@ def test_run_of_seeds_when_reported_then_table_and_page_have_each_seed(tmp_path)
     assert "mean of seeds" in table and "seed 7" in table
     page = write_report(tmp_path).read_text()
     assert "seeds 0, 5, 7" in page and "seed 5" in page
+    assert "Mean over the folds of each seed." in page
+    assert (tmp_path / "plots" / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_run_of_seeds_when_a_seed_has_other_utterances_then_one_sentence(tmp_path):

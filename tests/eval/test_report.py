@@ -1,14 +1,20 @@
 import base64
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from sersl.core.errors import UserError
 from sersl.eval import plots, report
+from sersl.eval.comparison.paired import compare
+from sersl.eval.comparison.systems import read_systems
+from sersl.eval.comparison.tables import table_rows
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
+from sersl.eval.training_logs import mean_log
 from tests.eval.fake_run import make_predictions, write_run
 
 
@@ -239,3 +245,36 @@ def test_plot_of_dimensions_when_a_score_is_not_defined_then_the_reason_is_drawn
         tmp_path / "d.png", names=["a", "b", "c"], truth=truth, predicted=np.full((4, 3), 0.2)
     )
     assert (tmp_path / "d.png").stat().st_size > 1000
+
+
+def test_report_when_compared_then_it_has_the_table_of_sersl_compare(tmp_path):
+    for name, seed in (("a", 0), ("b", 4)):
+        made = make_predictions()
+        scores = make_predictions(seed=seed).scores
+        made = dataclasses.replace(made, scores=scores)
+        made.text["predicted"] = np.array(made.names)[scores.argmax(axis=1)]
+        write_run(tmp_path / name, made)
+        score_workdir(tmp_path / name)
+    text = report.write_report(tmp_path / "a", compared=[f"other={tmp_path / 'b'}"]).read_text()
+    section = text.partition("<h2>Comparison</h2>")[2].partition("</section>")[0]
+    systems = read_systems([f"this run={tmp_path / 'a'}", f"other={tmp_path / 'b'}"])
+    _, rows = table_rows(compare(systems), "uar")
+    assert len(rows) == 2 and rows[1][2] != rows[0][2]
+    for cell in (cell for row in rows for cell in row):
+        assert str(escape(cell)) in section
+    assert "<h2>Comparison</h2>" not in report.write_report(tmp_path / "a").read_text()
+    with pytest.raises(UserError, match="does not exist"):
+        report.write_report(tmp_path / "a", compared=[str(tmp_path / "c")])
+
+
+def test_logs_when_folds_are_averaged_then_each_number_where_it_is():
+    logs = [
+        [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "validation_uar": 0.5}],
+        [{"step": 1, "loss": 4.0}, {"step": 3, "loss": 6.0}],
+        [],
+    ]
+    assert mean_log(logs) == [
+        {"step": 1, "loss": 3.0},
+        {"step": 2, "loss": 1.0, "validation_uar": 0.5},
+        {"step": 3, "loss": 6.0},
+    ]

@@ -26,6 +26,13 @@ def add_evaluate(verbs: Verbs) -> None:
         "each; whoever has the report then has them",
     )
     parser.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="RUN",
+        help="add a comparison with these runs on the same test utterances to the report, DIR or "
+        "NAME=DIR, as `sersl compare`",
+    )
+    parser.add_argument(
         "--robustness",
         action="store_true",
         help="with --model: also score the recordings with noise (white, pink, babble of other "
