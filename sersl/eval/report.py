@@ -14,13 +14,13 @@ from sersl.core.errors import UserError
 from sersl.core.files import whole_file
 from sersl.eval import diagrams, metrics, page, plots
 from sersl.eval.analysis.embedding_map import principal_components, read_embeddings
+from sersl.eval.analysis.training_logs import read_logs
 from sersl.eval.confidence import bins_of, reliability_of, worst_mistakes
 from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions
 from sersl.eval.report_sections import comparison_table, section_tables
 from sersl.eval.report_tables import page_tables, plain
-from sersl.eval.training_logs import read_logs
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
 
 # Given a corpus and an utterance_id, the bytes of a FLAC file.
