@@ -167,8 +167,8 @@ class PoolingConfig(Settings):
     layers: str = setting(
         "weighted",
         "weighted: learned weighted sum of all layers. last: the last layer alone. all: the "
-        "vectors of all layers one after the other, with kind mean, max or statistics.",
-        choices=("weighted", "last", "all"),
+        "vectors of all layers one after the other, with kind mean, max or statistics. 4 or 2-6: "
+        "those of one or several hidden states, where 0 is the input of the first layer.",
     )
     standardize_layers: bool = setting(
         True, "Standardize each layer before the sum; false as in transformers."

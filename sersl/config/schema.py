@@ -23,6 +23,7 @@ from sersl.config.optimization import (
     TrainConfig,
 )
 from sersl.config.setting import Settings, setting
+from sersl.config.solver import SolverConfig, ViewsConfig
 from sersl.config.student_input import (
     AlterationConfig,
     KnowledgeConfig,
@@ -208,6 +209,8 @@ class FinetuneConfig(Settings):
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     domain: DomainConfig = field(default_factory=DomainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

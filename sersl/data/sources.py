@@ -63,8 +63,11 @@ class CorpusSource:
       books: readers of the codes that batches hold.
       outputs: reader of the encoder outputs that batches hold instead of waveforms, or None.
       num_samples: int64 [n], lengths of the utterances at 16 kHz.
+      speed: at which the utterances are read, see `sersl.data.speed_view`.
       damaged: row to reason, of the records that training in this process replaced.
     """
+
+    speed = 1.0
 
     def __init__(
         self,

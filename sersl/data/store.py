@@ -30,13 +30,21 @@ class OutputReader:
       shape: of the outputs of an utterance.
     """
 
-    def __init__(self, index: CorpusIndex, folder: Path, *, expected: Mapping[str, Any]):
+    def __init__(
+        self,
+        index: CorpusIndex,
+        folder: Path,
+        *,
+        expected: Mapping[str, Any],
+        num_samples: np.ndarray | None = None,
+    ):
         """Checks that the outputs are those that are expected; opens no record yet.
 
         Args:
           index: of the corpus.
           folder: with the records.
           expected: summary that the store must have.
+          num_samples: int [n], lengths of what went through the encoder; None: those of the index.
 
         Raises:
           UserError: there is no store, or it was made from other weights, settings or records.
@@ -50,6 +58,8 @@ class OutputReader:
                     f"{self._remedy()}"
                 )
         self.shape = OutputShape(**expected["shape"])
+        lengths = index.column("num_samples") if num_samples is None else num_samples
+        self._num_samples = lengths
         self._records: ArrayRecordDataSource | None = None
         self._lock = threading.Lock()
         # int [n] group of each row; mean and deviation of each group, float32 [G, L, F, D].
@@ -76,7 +86,7 @@ class OutputReader:
         Raises:
           UserError: they cannot be read, or have another size.
         """
-        frames = num_frames(int(self._index.column("num_samples")[row]))
+        frames = num_frames(int(self._num_samples[row]))
         try:
             with self._lock:
                 if self._records is None:

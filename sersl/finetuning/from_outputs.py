@@ -68,6 +68,11 @@ def choose_store(
             "pooling.standardize_outputs needs the kept outputs of a frozen encoder, and there are "
             f"none ({reason}): set it to False, or use configs/finetune/frozen.py with init_from"
         )
+    if config.views.speeds:
+        raise UserError(
+            "views.speeds needs the kept outputs of a frozen encoder, and there are none "
+            f"({reason}): leave it empty, or use configs/finetune/frozen.py with init_from"
+        )
     if config.domain.normalize != "none":
         raise UserError(
             "domain.normalize needs the kept outputs of a frozen encoder, and there are none "

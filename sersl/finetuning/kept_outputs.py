@@ -26,7 +26,6 @@ from sersl.config.schema import (
 )
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE, num_frames
-from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import LabelView
 from sersl.corpora.sidecar import is_finished, outputs_folder
 from sersl.data.batch import OutputShape
@@ -137,9 +136,11 @@ class OutputStore:
         Raises:
           UserError: no room to write, or a record is damaged.
         """
-        index = source.index
-        folder = outputs_folder(index, fingerprint(self._identity))
-        summary = self._identity | {
+        index, identity = source.index, dict[str, Any](self._identity)
+        if source.speed != 1.0:
+            identity["speed"] = source.speed
+        folder = outputs_folder(index, fingerprint(identity))
+        summary = identity | {
             "corpus_fingerprint": index.fingerprint,
             "num_utterances": len(index),
             "utterance_ids_sha256": hashlib.sha256(
@@ -149,8 +150,8 @@ class OutputStore:
         if not all_agree(is_finished(folder, summary)):
             self._make(source, folder, summary, say)
         else:
-            say(f"encoder outputs of {index.corpus}: found in {folder}")
-        return OutputReader(index, folder, expected=summary)
+            say(f"encoder outputs of {_name(source)}: found in {folder}")
+        return OutputReader(index, folder, expected=summary, num_samples=source.num_samples)
 
     def _make(
         self,
@@ -168,9 +169,9 @@ class OutputStore:
             options=_OPTIONS,
         )
         parts.prepare()
-        size = self._bytes(source.index)
+        size = self._bytes(source)
         say(
-            f"encoder outputs of {source.index.corpus}: {len(source)} utterances, "
+            f"encoder outputs of {_name(source)}: {len(source)} utterances, "
             f"{size / 1e6:,.1f} MB, kept in {folder}"
         )
         _check_room(parts.folder, 2 * size)  # the parts, then the whole of them
@@ -178,7 +179,7 @@ class OutputStore:
         # Each process does its share; then whoever cannot see those of the others does the rest.
         for shard in ((jax.process_index(), jax.process_count()), (0, 1)):
             share = parts.share(shard)
-            progress = Progress(f"{source.index.corpus} through the encoder", total=share.total,
+            progress = Progress(f"{_name(source)} through the encoder", total=share.total,
                                 start=share.done, enabled=jax.process_index() == 0)  # fmt: skip
             try:
                 with jax.set_mesh(mesh):
@@ -192,9 +193,9 @@ class OutputStore:
         parts.join()
         all_agree(True)
 
-    def _bytes(self, index: CorpusIndex) -> int:
-        frames = num_frames(index.column("num_samples"))
-        vectors = self.shape.vectors * len(index) or int(frames.sum())
+    def _bytes(self, source: CorpusSource) -> int:
+        frames = num_frames(source.num_samples)
+        vectors = self.shape.vectors * len(source) or int(frames.sum())
         return OUTPUT_DTYPE.itemsize * self.shape.layers * vectors * self.shape.width
 
     def _records(self, source: CorpusSource, rows: range, mesh: Mesh) -> Iterator[bytes]:
@@ -238,6 +239,11 @@ class OutputStore:
             return self._pooling.outputs(encoded.hidden_states, encoded.valid)
         first = self.num_frozen + 1 - self.shape.layers
         return jnp.moveaxis(encoded.hidden_states[first : self.num_frozen + 1], 0, 1)
+
+
+def _name(source: CorpusSource) -> str:
+    at = "" if source.speed == 1.0 else f" at speed {source.speed:g}"
+    return f"{source.index.corpus}{at}"
 
 
 def _digest(params: Any) -> str:

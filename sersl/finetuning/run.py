@@ -22,6 +22,7 @@ from sersl.finetuning.folds import (
 )
 from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
 from sersl.finetuning.loss_checks import marked, settle
+from sersl.finetuning.ridge.ridge_trainer import RIDGE, RidgeTrainer
 from sersl.finetuning.seed_runs import SeedRun
 from sersl.finetuning.targets import Targets, choose_targets, describe_targets
 from sersl.finetuning.trainer import Trainer
@@ -73,7 +74,8 @@ def finetune(
     with jax.set_mesh(mesh), contextlib.ExitStack() as held:
         trainer: Trainer | BaselineTrainer
         if run.config.baseline.kind == NONE:
-            trainer = Trainer(
+            kind = RidgeTrainer if run.config.solver.kind == RIDGE else Trainer
+            trainer = kind(
                 run.config,
                 run.sources,
                 run.targets,

@@ -21,6 +21,7 @@ from sersl.finetuning.beside import (
     weighted_losses,
 )
 from sersl.finetuning.loss_checks import check_losses
+from sersl.finetuning.targets import Targets
 from sersl.models.combine import combine_rows
 from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
 from sersl.models.frontend import valid_frames
@@ -293,3 +294,23 @@ class FinetuneTask:
         if self.stored:
             return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
         return model(batch["waveform"], batch["valid"], key=key)
+
+
+def make_task(
+    config: FinetuneConfig,
+    *,
+    targets: Targets,
+    sizes: Mapping[str, int],
+    stored: bool = False,
+    first_layer: int | None = None,
+) -> FinetuneTask:
+    """Makes the task of a run with these targets; `sizes` are its `other_sizes`."""
+    return FinetuneTask(
+        config,
+        num_categories=len(targets.view.names),
+        dimensions=targets.dimensions,
+        multi=targets.view.multi,
+        stored=stored,
+        first_layer=first_layer,
+        other_sizes=sizes,
+    )

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch import LabelSizes
+from sersl.data.batch_plan import shortest_trained
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
@@ -30,7 +31,7 @@ from sersl.finetuning.heads_first import HeadsFirst
 from sersl.finetuning.other_labels import collect_other_labels, placed, with_annotators
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.targets import Targets
-from sersl.finetuning.task import FinetuneTask
+from sersl.finetuning.task import FinetuneTask, make_task
 from sersl.finetuning.trained_parts import (
     Counts,
     check_weights,
@@ -38,6 +39,7 @@ from sersl.finetuning.trained_parts import (
     starts_of,
     with_copies,
 )
+from sersl.finetuning.views import Views
 from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.sharding import local_rows
@@ -95,17 +97,18 @@ class Trainer:
         self._other = collect_other_labels(
             config, indexes, targets.view, folds, targets.long_enough
         )
-        make_task = functools.partial(_task, targets=targets, sizes=self._other.sizes)
-        shapes = param_shapes(make_task(config))
+        make = functools.partial(make_task, targets=targets, sizes=self._other.sizes)
+        shapes = param_shapes(make(config))
         starts = starts_of(config, shapes)
         check_frozen(starts, shapes, weights)
         self.config = config = without_dropout(config, starts, say=say)
         self._sources, self._targets, self._mesh = sources, targets, mesh
+        self._views = Views(sources, config.views, shortest=shortest_trained(config.data))
         self._weights = None if weights is None else with_copies(weights, config)
         self._say = say
         self._first = is_first_process()
-        self._store = choose_store(config, starts, sources, weights, say)
-        self._task = make_task(
+        self._store = choose_store(config, starts, self._views.sources, weights, say)
+        self._task = make(
             config,
             stored=self._store is not None,
             first_layer=None if self._store is None else self._store.num_frozen,
@@ -117,9 +120,12 @@ class Trainer:
         say(table(shapes, self._optimizer))
         self.counts = Counts.of(shapes, starts)
         say(str(self.counts))
+        self._plans, self._buckets = plan_folds(
+            config,
+            self._views,
+            {fold.name: self._views.with_copies(self._train_rows(fold)) for fold in folds},
+        )
         lengths = [source.num_samples for source in sources]
-        rows = {fold.name: self._train_rows(fold) for fold in folds}
-        self._plans, self._buckets = plan_folds(config, lengths, rows)
         buckets = evaluation_buckets(
             np.concatenate(lengths),
             num_buckets=config.data.num_buckets,
@@ -140,7 +146,7 @@ class Trainer:
         )
         self._heads_first = None
         if config.adaptation.head_steps:
-            heads_task = make_task(config, stored=True)
+            heads_task = make(config, stored=True)
             self._heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
         self._program: Program | None = None
 
@@ -152,10 +158,10 @@ class Trainer:
         """
         if self._store is None:
             return
-        for source in self._sources:
+        for source in self._views.sources:
             source.outputs = self._store.open(source, self._say)
         if self.config.domain.normalize != "none":
-            standardize_groups(self._sources, self.config.domain.normalize)
+            standardize_groups(self._views.sources, self.config.domain.normalize)
 
     def train(
         self,
@@ -188,18 +194,7 @@ class Trainer:
         progress = Progress(title, total=config.train.num_steps, enabled=self._first)
         checkpoints = Checkpoints.of(folder / "checkpoints", config.checkpoint)
         best = Checkpoints(folder / "best", keep_last=1)
-        state, start_step = start(
-            self._task,
-            self._optimizer,
-            self._abstract,
-            checkpoints=checkpoints,
-            keep_last=config.checkpoint.keep_last,
-            resume_from="",
-            weights=self._weights,
-            say=progress.say,
-        )
-        if start_step == 0:
-            state = self._prepared(state, fold, say=progress.say)
+        state, start_step = self._start(fold, checkpoints, say=progress.say)
         if self._program is None:
             progress.say(f"model: {sizes(state.params, self._mesh)}")
             self._program = self._build(progress.say)
@@ -233,19 +228,38 @@ class Trainer:
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
             for line in damage(self._sources):
                 progress.say(line)
-            params = keeper.params(state)
-            answers = self._answer(params, rows=fold.test)
-            validation = self._answer(params, rows=fold.validation)
-            if self._targets.view.multi:
-                answers = dataclasses.replace(answers, thresholds=best_thresholds(validation))
-            if self._first:
-                write_layer_weights(folder, params)
-                if len(validation.rows):
-                    validation.save(folder / VALIDATION)
-                answers.save(folder / ANSWERS)  # the last file: the fold is done
+            self._test(keeper.params(state), fold, folder)
         if self._first:
             # The best parameters are kept; the state to resume from is not needed any more.
             shutil.rmtree(folder / "checkpoints")
+
+    def _start(
+        self, fold: Fold, checkpoints: Checkpoints, *, say: Callable[[str], None]
+    ) -> tuple[TrainState, int]:
+        """Makes the state that a fold starts from, and counts the updates done."""
+        state, start_step = start(
+            self._task,
+            self._optimizer,
+            self._abstract,
+            checkpoints=checkpoints,
+            keep_last=self.config.checkpoint.keep_last,
+            resume_from="",
+            weights=self._weights,
+            say=say,
+        )
+        return (self._prepared(state, fold, say=say) if start_step == 0 else state), start_step
+
+    def _test(self, params: dict[str, Any], fold: Fold, folder: Path) -> None:
+        """Writes the answers of a model on the validation and the test side; the fold is done."""
+        answers = self._answer(params, rows=fold.test)
+        validation = self._answer(params, rows=fold.validation)
+        if self._targets.view.multi:
+            answers = dataclasses.replace(answers, thresholds=best_thresholds(validation))
+        if self._first:
+            write_layer_weights(folder, params)
+            if len(validation.rows):
+                validation.save(folder / VALIDATION)
+            answers.save(folder / ANSWERS)  # the last file
 
     def _prepared(self, state: TrainState, fold: Fold, *, say: Callable[[str], None]) -> TrainState:
         """Sets what comes from the training side of a fold before step 0."""
@@ -280,7 +294,7 @@ class Trainer:
 
     def _batches(self, fold: Fold, start_step: int) -> Iterator[dict[str, np.ndarray]]:
         return training_batches(
-            self._sources,
+            self._views.sources,
             self._plans[fold.name],
             self._targets.view,
             start_step=start_step,
@@ -296,7 +310,12 @@ class Trainer:
         weights = self._targets.class_weights(fold.train)
         if not self.config.heads.class_weighting:
             weights = np.ones_like(weights)
-        return placed({"class_weights": weights, **self._other.constants(fold)}, self._mesh)
+        tables = {"class_weights": weights, **self._tables(fold)}
+        return placed(tables, self._mesh)
+
+    def _tables(self, fold: Fold | None) -> dict[str, np.ndarray]:
+        tables = self._other.constants(fold)
+        return {name: self._views.of_all(table) for name, table in tables.items()}
 
     def _train_rows(self, fold: Fold) -> np.ndarray:
         return self._other.rows(fold, self._targets.labelled(fold.train))
@@ -311,31 +330,12 @@ class Trainer:
             outputs=None if self._store is None else self._store.shape,
             constants={
                 "class_weights": np.ones(num_categories, np.float32),
-                **self._other.constants(None),
+                **self._tables(None),
             },
         )
         return build_program(
             self._task, self._optimizer, self._abstract, layout, train=self.config.train, say=say
         )
-
-
-def _task(
-    config: FinetuneConfig,
-    *,
-    targets: Targets,
-    sizes: Mapping[str, int],
-    stored: bool = False,
-    first_layer: int | None = None,
-) -> FinetuneTask:
-    return FinetuneTask(
-        config,
-        num_categories=len(targets.view.names),
-        dimensions=targets.dimensions,
-        multi=targets.view.multi,
-        stored=stored,
-        first_layer=first_layer,
-        other_sizes=sizes,
-    )
 
 
 def _optimizer(config: FinetuneConfig, task: FinetuneTask, starts) -> Optimizer:

@@ -7,6 +7,7 @@ collective operations would no longer match: the run would hang, or train on gar
 import json
 import socket
 from collections.abc import Mapping
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -14,6 +15,8 @@ from jax.experimental import multihost_utils
 
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json
+
+Arrays = TypeVar("Arrays")  # nested arrays
 
 
 def all_agree(holds: bool) -> bool:
@@ -28,6 +31,16 @@ def of_first(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number))[0])
+
+
+def arrays_of_first(arrays: Arrays) -> Arrays:
+    """Returns the arrays of process 0, same shapes, in every process; all of them must call this.
+
+    Processes on different hardware may compute slightly different numbers.
+    """
+    if jax.process_count() == 1:
+        return arrays
+    return multihost_utils.broadcast_one_to_all(arrays)
 
 
 def check_same(values: Mapping[str, object]) -> None:

@@ -1,5 +1,6 @@
 """Frames of all layers to one vector per utterance, and to one per moment of it."""
 
+import re
 from typing import Literal, NamedTuple
 
 import jax
@@ -98,8 +99,9 @@ class Pooling(nnx.Module):
             self.network: FrameNetwork = make_network(width, config.network, key=own)
             width = self.network.num_outputs
         self.num_outputs = _num_outputs(kind, width, config)
-        if config.layers == "all":
-            self.num_outputs *= num_layers + 1
+        self._lined_up = lined_up(config.layers, num_layers)
+        if self._lined_up is not None:
+            self.num_outputs *= len(self._lined_up)
         if config.standardize_outputs:
             shape = (1 if config.layers == "last" else num_layers + 1, self.count_vectors, width)
             self.center = nnx.Param(jnp.zeros(shape), axes=(None, None, "embed"))
@@ -190,19 +192,21 @@ class Pooling(nnx.Module):
         outputs = outputs.astype(jnp.float32)
         if self.config.standardize_outputs:
             outputs = (outputs - self.center[...]) / self.scale[...]
-        if self.config.layers != "all":
+        if self._lined_up is None:
             outputs = jnp.einsum("l,blfd->bfd", self._layer_shares(), outputs)
+        else:
+            outputs = outputs[:, self._lined_up.start : self._lined_up.stop]
         if self.config.projection:
             outputs = self.projection(outputs)
         return outputs.reshape(len(outputs), -1)
 
     def mix(self, hidden_states: jax.Array) -> jax.Array:
-        """Mixes the layers [L', B, T, D] to float32 [B, T, D]; of layers="all" by their mean."""
+        """Mixes the layers [L', B, T, D] to float32 [B, T, D]; those lined up by their mean."""
         if self.config.layers == "last":
             return hidden_states[-1].astype(jnp.float32)
         states = self._standardized(hidden_states)
-        if self.config.layers == "all":
-            return states.mean(0)
+        if self._lined_up is not None:
+            return states[self._lined_up.start : self._lined_up.stop].mean(0)
         return jnp.einsum("l,lbtd->btd", self._layer_shares(), states)
 
     @property
@@ -276,16 +280,47 @@ class Pooling(nnx.Module):
                 f"pooling.projection={config.projection} maps frames, and pooling.kind="
                 f"{config.kind} pools them first: set it to 0, or take another kind"
             )
-        if self._layers_first or (config.layers != "all" and not config.standardize_outputs):
+        by_sum = config.layers in ("weighted", "last")
+        if self._layers_first or (by_sum and not config.standardize_outputs):
             return
         projected = " and a projection" if config.projection else ""
         if self._has_network:
             projected = " and a network"
         raise UserError(
-            f"pooling.layers='all' and pooling.standardize_outputs do not go with pooling.kind="
-            f"{config.kind!r}{projected}, which pools the sum of layers: set pooling.kind to "
-            "'mean', 'max' or 'statistics', without pooling.projection and pooling.network"
+            "pooling.layers='all' or a range, and pooling.standardize_outputs, do not go with "
+            f"pooling.kind={config.kind!r}{projected}, which pools the sum of layers: set "
+            "pooling.kind to 'mean', 'max' or 'statistics', without pooling.projection and "
+            "pooling.network"
         )
+
+
+def lined_up(layers: str, num_layers: int) -> range | None:
+    """Reads the hidden states whose vectors are lined up, from 0 (input of the first layer) on.
+
+    Args:
+      layers: of `PoolingConfig`.
+      num_layers: L of the encoder, which hands over L + 1 hidden states.
+
+    Returns:
+      Their indexes; None for "weighted" and "last".
+
+    Raises:
+      UserError: neither a name nor a range of hidden states.
+    """
+    if layers in ("weighted", "last"):
+        return None
+    if layers == "all":
+        return range(num_layers + 1)
+    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", layers)
+    first = int(found[1]) if found else 1
+    last = int(found[2] or first) if found else 0
+    if not first <= last <= num_layers:
+        raise UserError(
+            f"pooling.layers={layers!r} is neither weighted, last nor all, nor hidden states of "
+            f"this encoder: write one of 0 to {num_layers}, such as {num_layers}, or a range such "
+            f"as 0-{num_layers}"
+        )
+    return range(first, last + 1)
 
 
 def gives_frames(config: PoolingConfig) -> bool:

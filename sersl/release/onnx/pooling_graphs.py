@@ -7,7 +7,7 @@ import numpy as np
 
 from sersl.config.schema import PoolingConfig
 from sersl.models.pooling.moments import MIN_VARIANCE
-from sersl.models.pooling.pooling import KINDS
+from sersl.models.pooling.pooling import KINDS, lined_up
 from sersl.release.onnx.graph import NEVER, Graph, Params, implemented
 
 # Graph, frames [B, T, D], valid [B, T], config, parameters of the pooling.
@@ -34,14 +34,17 @@ def pooled(
       UserError: a kind, network or mix of layers that cannot be exported.
     """
     implemented("pooling.network.kind", config.network.kind, {"none": None})
-    mix = implemented("pooling.layers", config.layers, LAYERS)
+    chosen = lined_up(config.layers, len(states) - 1)
+    mix = LAYERS["all" if chosen is not None else config.layers]
+    if chosen is not None:
+        states = states[chosen.start : chosen.stop]
     pool = implemented("pooling.kind", config.kind, POOLINGS)
     if KINDS[config.kind].weights == "equal" and not config.projection:
         if config.standardize_layers and config.layers != "last":
             states = [graph.standardize(state, width) for state in states]
         states = [pool(graph, state, valid, config, params) for state in states]
         if config.standardize_outputs:
-            states = _standardize_outputs(graph, states, params)
+            states = _standardize_outputs(graph, states, params, chosen)
         return mix(graph, states, dataclasses.replace(config, standardize_layers=False), params, 0)
     mixed = mix(graph, states, config, params, width)
     if config.projection:
@@ -146,14 +149,17 @@ def _moments(graph: Graph, share: str, x: str) -> str:
     return graph.op("Concat", mean, deviation, axis=1)
 
 
-def _standardize_outputs(graph: Graph, states: list[str], params: Params) -> list[str]:
-    """Standardizes the pooled vectors [B, F D] of every layer; of layers="last" of that one."""
-    layers = len(params["center"])
+def _standardize_outputs(
+    graph: Graph, states: list[str], params: Params, chosen: range | None
+) -> list[str]:
+    """Standardizes the pooled vectors [B, F D] of chosen layers, or of all; of "last" that one."""
+    layers = range(len(params["center"])) if chosen is None else chosen
     found = list(states)
-    for i, (center, scale) in enumerate(zip(params["center"], params["scale"], strict=True)):
-        place = len(states) - layers + i
-        centred = graph.op("Sub", states[place], center.reshape(1, -1))
-        found[place] = graph.op("Div", centred, scale.reshape(1, -1))
+    for i, layer in enumerate(layers):
+        place = len(states) - len(layers) + i
+        center, scale = (params[name][layer].reshape(1, -1) for name in ("center", "scale"))
+        centred = graph.op("Sub", states[place], center)
+        found[place] = graph.op("Div", centred, scale)
     return found
 
 

@@ -1,0 +1,44 @@
+"""Settings of heads in closed form, and of changed copies of the utterances to train on."""
+
+from dataclasses import dataclass
+
+from sersl.config.setting import Settings, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverConfig(Settings):
+    """How the heads of a frozen encoder get their weights."""
+
+    kind: str = setting(
+        "gradient",
+        "gradient: by the optimizer, in train.num_steps updates. ridge: linear heads on the kept "
+        "outputs of a frozen encoder by ridge regression in closed form, which uses no setting of "
+        "optimizer, no dropout and no label smoothing, and is the same for every seed.",
+        choices=("gradient", "ridge"),
+    )
+    penalties: tuple[float, ...] = setting(
+        (0.1, 0.3, 1.0, 3.0, 10.0),
+        "ridge: penalties to choose from on training speakers that are left out in turn; the "
+        "squared weights are summed over features and multiplied by the number of features.",
+        above=0,
+    )
+    inner_folds: int = setting(
+        4,
+        "ridge: groups of training speakers, each left out once to choose the penalty and the "
+        "scale of the outputs.",
+        at_least=2,
+        at_most=100,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewsConfig(Settings):
+    """Changed copies of every training utterance, whose encoder outputs are kept as well."""
+
+    speeds: tuple[float, ...] = setting(
+        (),
+        "Speeds of further copies, such as 0.9,1.1, in which pitch and formants move; each costs "
+        "the encoder once more. Validation and test use the plain utterances.",
+        at_least=0.5,
+        at_most=2.0,
+    )

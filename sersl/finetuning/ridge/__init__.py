@@ -1,0 +1,1 @@
+"""Linear heads of a frozen encoder in closed form."""

@@ -1,0 +1,192 @@
+"""Linear heads for categories and dimensions by ridge regression.
+
+The penalty of each regression, and the scale of its outputs, are chosen by the answers for training
+speakers that were left out of the regression in turn; neither a test nor a validation side is used.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from sersl.eval.analysis.calibration import fit_temperature
+from sersl.eval.metrics import confusion_matrix, pearson, uar
+from sersl.finetuning.ridge.regression import Regression, Weights
+
+# The answers of a regression on 0 and 1 are about a tenth as far apart as logits.
+_LOGITS = 10.0
+_SMALLEST = 1e-6  # deviation below which answers say nothing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a head is solved from.
+
+    Attributes:
+      features: float32 [n, F], pooled vectors.
+      group: int [n] from 0, of speakers that are left out together; all 0: nobody can be left out.
+      plain: bool [n], utterances that are no changed copies, by which is chosen.
+    """
+
+    features: np.ndarray
+    group: np.ndarray
+    plain: np.ndarray
+
+    def take(self, known: np.ndarray) -> "Rows":
+        """Selects bool [n] rows."""
+        group = np.unique(self.group[known], return_inverse=True)[1].reshape(-1)
+        return Rows(features=self.features[known], group=group, plain=self.plain[known])
+
+
+@dataclasses.dataclass(frozen=True)
+class Solved:
+    """A head, and how its penalty was chosen.
+
+    Attributes:
+      weights: of the output layer.
+      choice: JSON-able: penalty, and its score on left-out speakers for each that was tried.
+    """
+
+    weights: Weights
+    choice: dict[str, Any]
+
+
+def solve_categories(
+    rows: Rows, category: np.ndarray, class_weights: np.ndarray, penalties: Sequence[float]
+) -> Solved:
+    """Solves a head whose softmax is the probability of each of C categories.
+
+    The targets are 1 for the category and 0 for the others. The penalty has the largest UAR, and
+    one temperature makes the probabilities of left-out speakers as likely as possible.
+
+    Args:
+      rows: [n].
+      category: int [n] in 0..C-1.
+      class_weights: [C], weights of the rows of each category.
+      penalties: to choose from.
+    """
+    count = len(class_weights)
+    targets = np.eye(count)[category]
+    truth = category[rows.plain]
+
+    def score(answers: np.ndarray) -> float:
+        return uar(confusion_matrix(truth, answers.argmax(1), count))
+
+    weights = class_weights[category].astype(np.float64)
+    found, answers, choice = _choose(rows, targets, weights, penalties, score)
+    scale = _LOGITS
+    if answers is not None:
+        temperature = fit_temperature(truth, _softmax(_LOGITS * answers))
+        scale = _LOGITS / (temperature or 1.0)
+    return Solved(_scaled(found, scale, 0.0), {**choice, "scale": scale})
+
+
+def solve_applying(
+    rows: Rows, applies: np.ndarray, penalties: Sequence[float], *, balanced: bool
+) -> Solved:
+    """Solves a head whose sigmoid is the probability that one category applies.
+
+    Scale and shift of its output make the labels of left-out speakers as likely as possible
+    (Platt 1999).
+
+    Args:
+      rows: [n].
+      applies: [n], 1 applies, 0 does not.
+      penalties: to choose from.
+      balanced: whether both answers weigh the same.
+    """
+    counts = np.maximum(np.bincount(applies.astype(int), minlength=2), 1)
+    weights = len(applies) / (2 * counts) if balanced else np.ones(2)
+    truth = applies[rows.plain].astype(int)
+
+    def score(answers: np.ndarray) -> float:
+        return uar(confusion_matrix(truth, (answers[:, 0] > 0.5).astype(int), 2))
+
+    found, answers, choice = _choose(
+        rows, applies[:, None], weights[applies.astype(int)], penalties, score
+    )
+    scale, shift = _LOGITS, -_LOGITS / 2
+    if answers is not None and len(np.unique(truth)) == 2:
+        scale, shift = _platt(answers[:, 0], truth)
+    return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
+
+
+def solve_dimension(rows: Rows, ratings: np.ndarray, penalties: Sequence[float]) -> Solved:
+    """Solves a head for the values of one dimension.
+
+    The penalty has the largest correlation. Ridge regression answers too near to the mean: the
+    outputs are scaled such that the answers for left-out speakers have the mean and the variance of
+    their ratings, which maximizes the concordance for this correlation (Lin 1989, eq. 4).
+
+    Args:
+      rows: [n].
+      ratings: [n] in 0..1.
+      penalties: to choose from.
+    """
+    truth = ratings[rows.plain]
+
+    def score(answers: np.ndarray) -> float:
+        return pearson(truth, answers[:, 0])
+
+    found, answers, choice = _choose(
+        rows, ratings[:, None], np.ones(len(ratings)), penalties, score
+    )
+    scale, shift = 1.0, 0.0
+    if answers is not None and answers.std() > _SMALLEST and score(answers) > 0:
+        scale = float(truth.std() / answers.std())
+        shift = float(truth.mean() - scale * answers.mean())
+    return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
+
+
+def _choose(
+    rows: Rows,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    penalties: Sequence[float],
+    score: Callable[[np.ndarray], float],
+) -> tuple[Weights, np.ndarray | None, dict[str, Any]]:
+    """Fits the penalty with the best score of left-out answers, the largest of equal ones.
+
+    Returns:
+      (weights of all rows; left-out answers [plain rows, M] of this penalty, or None where nobody
+      can be left out; choice).
+    """
+    regression = Regression(rows.features, targets, weights)
+    penalties = sorted(penalties)
+    if not rows.group.any() or not rows.plain.any():
+        penalty = penalties[len(penalties) // 2]
+        return regression.solve(penalty), None, {"penalty": penalty, "selection": {}}
+    answers = regression.left_out(rows.group, penalties)[:, rows.plain]
+    scores = [score(one) for one in answers]
+    known = [value if np.isfinite(value) else -np.inf for value in scores]
+    best = max(range(len(known)), key=lambda i: (known[i], i))
+    selection = {
+        f"{penalty:g}": value if np.isfinite(value) else None
+        for penalty, value in zip(penalties, scores, strict=True)
+    }
+    choice = {"penalty": penalties[best], "selection": selection}
+    return regression.solve(penalties[best]), answers[best], choice
+
+
+def _scaled(weights: Weights, scale: float, shift: float) -> Weights:
+    return Weights(weights.kernel * scale, weights.bias * scale + shift)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return odds / odds.sum(1, keepdims=True)
+
+
+def _platt(answers: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Finds scale and shift of answers [n] with the most likely labels [n], 0 or 1."""
+    sign = 1.0 - 2.0 * truth
+
+    def loss(point: np.ndarray) -> float:
+        margins = sign * (point[0] * answers + point[1])
+        # A little of the square, without which labels that a line separates have no best scale.
+        return float(np.logaddexp(0.0, margins).mean() + 1e-6 * np.square(point).sum())
+
+    found = minimize(loss, np.array([_LOGITS, -_LOGITS / 2]), method="L-BFGS-B")
+    return float(found.x[0]), float(found.x[1])

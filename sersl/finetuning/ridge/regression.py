@@ -1,0 +1,175 @@
+"""Weighted ridge regression of several targets, and its answers for groups that are left out.
+
+It minimizes, with weights w_i of the rows and F features,
+    sum_i w_i |y_i - x_i W - b|^2 + penalty F |W|^2,
+so that a penalty means the same for any number of standardized features. The intercept b is not
+penalized. With fewer rows than features the dual (kernel) form is solved, otherwise the primal one.
+
+Source: Hoerl and Kennard 1970; the dual form as in Saunders et al. 1998.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import scipy.linalg
+
+_BLOCK = 4096  # rows in float64 at once
+
+
+class Weights(NamedTuple):
+    """A linear map x W + b: kernel float64 [F, M], bias float64 [M]."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+class _Form(Protocol):
+    def solve(self, penalty: float) -> Weights:
+        """Fits all rows."""
+
+    def left_out(self, held: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
+        """Fits all but bool [n] rows and answers those: [penalties, held, M]."""
+
+
+class Regression:
+    """A regression whose penalty is still to be chosen."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray):
+        """Computes what all penalties share.
+
+        Args:
+          x: float32 [n, F], standardized.
+          y: [n, M].
+          weights: [n], above 0.
+        """
+        self._form: _Form = (_Dual if len(x) <= x.shape[1] else _Primal)(x, y, weights)
+        self._shape = y.shape
+
+    def solve(self, penalty: float) -> Weights:
+        """Fits all rows, for a penalty above 0."""
+        return self._form.solve(penalty)
+
+    def left_out(self, group: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
+        """Answers every row by a regression on the rows of other groups.
+
+        Args:
+          group: int [n] from 0, at least two groups.
+          penalties: to try.
+
+        Returns:
+          float64 [penalties, n, M].
+        """
+        found = np.zeros((len(penalties), *self._shape))
+        for number in np.unique(group):
+            held = group == number
+            found[:, held] = self._form.left_out(held, penalties)
+        return found
+
+
+class _Dual:
+    """With K = X X^T / F of centred rows: (K + penalty diag(1 / w)) A = Y, W = X^T A / F."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray):
+        self._x, self._y = x, y.astype(np.float64)
+        self._weights = weights.astype(np.float64)
+        self._kernel = (x @ x.T).astype(np.float64) / x.shape[1]
+
+    def solve(self, penalty: float) -> Weights:
+        share = self._weights / self._weights.sum()
+        kernel, _ = _centred(self._kernel, self._kernel, share)
+        mean = share @ self._y
+        dual = _solve_symmetric(kernel, self._y - mean, penalty / self._weights)
+        # X^T A of centred rows: the columns of A sum to 0 after this.
+        centred = dual - share[:, None] * dual.sum(0)
+        found = (self._x.T @ centred) / self._x.shape[1]
+        return Weights(found, mean - (share @ self._x) @ found)
+
+    def left_out(self, held: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
+        fit = np.flatnonzero(~held)
+        weights = self._weights[fit]
+        share = weights / weights.sum()
+        columns = self._kernel[:, fit]
+        inside, asked = _centred(columns[fit], columns[held], share)
+        mean = share @ self._y[fit]
+        target = self._y[fit] - mean
+        return np.stack(
+            [mean + asked @ _solve_symmetric(inside, target, one / weights) for one in penalties]
+        )
+
+
+class _Primal:
+    """(X^T diag(w) X + penalty F I) W = X^T diag(w) Y, of centred rows."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray):
+        self._x, self._y = x, y.astype(np.float64)
+        self._weights = weights.astype(np.float64)
+        self._sums = self._sums_of(np.arange(len(x)))
+
+    def solve(self, penalty: float) -> Weights:
+        (found,) = self._fits(self._sums, [penalty])
+        return found
+
+    def left_out(self, held: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
+        own = self._sums_of(np.flatnonzero(held))
+        rest = tuple(whole - part for whole, part in zip(self._sums, own, strict=True))
+        asked = self._x[held]
+        return np.stack([asked @ one.kernel + one.bias for one in self._fits(rest, penalties)])
+
+    def _sums_of(self, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Sums over rows of w, w x, w y, w x x^T and w x y^T."""
+        width, targets = self._x.shape[1], self._y.shape[1]
+        sums: tuple[np.ndarray, ...] = (
+            np.zeros(()),
+            np.zeros(width),
+            np.zeros(targets),
+            np.zeros((width, width)),
+            np.zeros((width, targets)),
+        )
+        for start in range(0, len(rows), _BLOCK):
+            part = rows[start : start + _BLOCK]
+            x, y = self._x[part].astype(np.float64), self._y[part]
+            weighted = x * self._weights[part][:, None]
+            found = (
+                self._weights[part].sum(),
+                weighted.sum(0),
+                self._weights[part] @ y,
+                weighted.T @ x,
+                weighted.T @ y,
+            )
+            sums = tuple(old + new for old, new in zip(sums, found, strict=True))
+        return sums
+
+    def _fits(self, sums: Sequence[np.ndarray], penalties: Sequence[float]) -> list[Weights]:
+        total, x, y, xx, xy = sums
+        center, mean = x / total, y / total
+        square = xx - np.outer(x, center)
+        product = xy - np.outer(x, mean)
+        found = []
+        for penalty in penalties:
+            kernel = _solve_symmetric(square, product, penalty * len(center) * np.ones(len(center)))
+            found.append(Weights(kernel, mean - center @ kernel))
+        return found
+
+
+def _centred(
+    inside: np.ndarray, asked: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres products of rows around the weighted mean of the fitted ones.
+
+    Args:
+      inside: [n, n], among fitted rows.
+      asked: [m, n], of other rows with them.
+      share: [n], weights of the fitted rows, which sum to 1.
+    """
+    mean = inside @ share
+    middle = share @ mean
+    centred = [part - mean - (part @ share)[:, None] + middle for part in (inside, asked)]
+    return centred[0], centred[1]
+
+
+def _solve_symmetric(square: np.ndarray, right: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
+    """Solves (square + diag(diagonal)) Z = right by Cholesky's method."""
+    matrix = square.copy()
+    matrix[np.diag_indices_from(matrix)] += diagonal
+    return scipy.linalg.solve(matrix, right, assume_a="pos", overwrite_a=True)
