@@ -34,10 +34,11 @@ def pooled(
       UserError: a kind, network or mix of layers that cannot be exported.
     """
     implemented("pooling.network.kind", config.network.kind, {"none": None})
-    chosen = lined_up(config.layers, len(states) - 1)
-    mix = LAYERS["all" if chosen is not None else config.layers]
-    if chosen is not None:
-        states = states[chosen.start : chosen.stop]
+    chosen = None
+    if config.layers == "all" or config.layers[:1].isdigit():
+        chosen = lined_up(config.layers, len(states) - 1)
+        states = states[chosen.start : chosen.stop] if chosen is not None else states
+    mix = implemented("pooling.layers", config.layers if chosen is None else "all", LAYERS)
     pool = implemented("pooling.kind", config.kind, POOLINGS)
     if KINDS[config.kind].weights == "equal" and not config.projection:
         if config.standardize_layers and config.layers != "last":

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +107,12 @@ def test_pooling_when_it_pools_what_outputs_gave_then_as_on_the_hidden_states(ki
         ({"kind": "attention", "standardize_outputs": True}, "set pooling.kind to 'mean', 'max'"),
         ({"kind": "mean", "layers": "all", "projection": 4}, "'mean' and a projection, which"),
         ({"kind": "multi_head_attention"}, r"num_heads=4 does not divide the 6 channels"),
+        ({"kind": "mean", "layers": "2-1"}, r"pooling.layers='2-1' is neither weighted, last nor"),
+        (
+            {"kind": "mean", "layers": "9"},
+            r"write one of 0 to 2, such as 2, or a range such as 0-2",
+        ),
+        ({"kind": "attention", "layers": "1"}, "set pooling.kind to 'mean', 'max'"),
         ({"kind": "tokens"}, r"num_heads=4 does not divide the 6 channels"),
         ({"kind": "attentive_correlation", "projection": 1}, r"projection=1 leaves one"),
     ],
@@ -162,6 +170,23 @@ def test_pooling_when_padding_changes_then_no_vector_does(kind):
         if found is not None:
             real = VALID if found.ndim == 3 else slice(None)
             np.testing.assert_array_equal(found[real], expected[real])
+
+
+@pytest.mark.parametrize(("layers", "first", "last"), [("1", 1, 1), ("1-2", 1, 2)])
+def test_pooling_when_layers_are_chosen_then_their_part_of_all(layers, first, last):
+    config = PoolingConfig(kind="statistics", layers=layers, standardize_outputs=True)
+    params, pool = compiled(Pooling(L, D, config, key=jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    params["center"], params["scale"] = rng.uniform(0.5, 2, (2, L + 1, 2, D)).astype(np.float32)
+    every, whole = compiled(
+        Pooling(L, D, dataclasses.replace(config, layers="all"), key=jax.random.key(0))
+    )
+    every = {name: params[name] for name in every}
+    part = slice(first * 2 * D, (last + 1) * 2 * D)
+    for found, expected in zip(
+        pool(params, STATES, VALID), whole(every, STATES, VALID), strict=True
+    ):
+        np.testing.assert_allclose(found, expected[..., part], **FP32)
 
 
 @pytest.mark.parametrize("kind", ["mean", "max"])

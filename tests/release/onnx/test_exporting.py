@@ -67,6 +67,7 @@ def compare(folder, path):
         {"kind": "mean", "layers": "weighted", "head": "tanh", "projection": 6},
         {"kind": "statistics", "layers": "weighted", "head": "linear"},
         {"kind": "max", "layers": "all"},
+        {"kind": "statistics", "layers": "1-2", "standardize_outputs": True},
         {"kind": "attention", "layers": "last"},
         {"kind": "multi_head_attention"},
         {"kind": "attentive_correlation", "projection": 6},

@@ -1,0 +1,112 @@
+"""Heads by ridge regression: penalties and scales by the answers for left-out speakers."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from sersl.eval.metrics import ccc
+from sersl.finetuning.ridge.head_solver import (
+    Rows,
+    solve_applying,
+    solve_categories,
+    solve_dimension,
+)
+
+PENALTIES = (0.01, 0.3, 3.0)
+CLOSE = 1e-3
+
+
+def drawn(num_rows=120, num_features=10):
+    """Rows of three groups; every third is a copy."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(num_rows, num_features)).astype(np.float32)
+    rows = Rows(features=x, group=np.arange(num_rows) // 4 % 3, plain=np.arange(num_rows) % 3 < 2)
+    return rows, x @ rng.normal(size=(num_features, 3)) + 2.0 * rng.normal(size=(num_rows, 3))
+
+
+def left_out(rows, targets, weights, penalty):
+    found = np.zeros(targets.shape)
+    x = rows.features.astype(np.float64)
+    for number in np.unique(rows.group):
+        held = rows.group == number
+        fitted = Ridge(alpha=penalty * x.shape[1])
+        fitted.fit(x[~held], targets[~held], sample_weight=weights[~held])
+        found[held] = fitted.predict(x[held]).reshape(held.sum(), -1)
+    return found[rows.plain]
+
+
+def softmax(logits):
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return odds / odds.sum(1, keepdims=True)
+
+
+def test_categories_when_solved_then_penalty_and_temperature_are_best_on_left_out_speakers():
+    rows, values = drawn()
+    category = values.argmax(1)
+    class_weights = len(category) / (3 * np.bincount(category))
+    solved = solve_categories(rows, category, class_weights, PENALTIES)
+    truth, targets, weights = category[rows.plain], np.eye(3)[category], class_weights[category]
+    answers = [left_out(rows, targets, weights, penalty) for penalty in PENALTIES]
+    expected = [balanced_accuracy_score(truth, one.argmax(1)) for one in answers]
+    assert list(solved.choice["selection"].values()) == pytest.approx(expected)
+    best = max(range(3), key=lambda i: (expected[i], i))
+    assert solved.choice["penalty"] == PENALTIES[best]
+    scale = solved.choice["scale"]
+    losses = [
+        log_loss(truth, softmax(own * answers[best])) for own in (0.9 * scale, scale, 1.1 * scale)
+    ]
+    assert losses[1] < min(losses[0], losses[2])
+    fitted = Ridge(alpha=PENALTIES[best] * 10).fit(rows.features, targets, sample_weight=weights)
+    np.testing.assert_allclose(solved.weights.kernel, scale * fitted.coef_.T, atol=CLOSE)
+    np.testing.assert_allclose(solved.weights.bias, scale * fitted.intercept_, atol=CLOSE)
+
+
+def test_applying_when_solved_then_its_margin_is_best_for_left_out_speakers():
+    rows, values = drawn()
+    applies = (values[:, 0] > 1.0).astype(np.float32)
+    solved = solve_applying(rows, applies, PENALTIES, balanced=True)
+    weights = len(applies) / (2 * np.bincount(applies.astype(int)))[applies.astype(int)]
+    answers = left_out(rows, applies[:, None], weights, solved.choice["penalty"])[:, 0]
+    truth = applies[rows.plain]
+
+    def loss(scale, shift):
+        return log_loss(truth, 1 / (1 + np.exp(-(scale * answers + shift))))
+
+    scale, shift = solved.choice["scale"], solved.choice["shift"]
+    around = [
+        (1.1 * scale, shift),
+        (0.9 * scale, shift),
+        (scale, shift - 0.3),
+        (scale, shift + 0.3),
+    ]
+    assert loss(scale, shift) < min(loss(*point) for point in around)
+
+
+def test_dimension_when_solved_then_left_out_answers_have_the_variance_with_the_best_ccc():
+    rows, values = drawn()
+    ratings = 0.5 + values[:, 0] / 20
+    solved = solve_dimension(rows, ratings, PENALTIES)
+    answers = left_out(rows, ratings[:, None], np.ones(len(ratings)), solved.choice["penalty"])
+    truth, scale, shift = ratings[rows.plain], solved.choice["scale"], solved.choice["shift"]
+
+    def concordance(scale, shift):
+        return ccc(truth, scale * answers[:, 0] + shift)
+
+    best = concordance(scale, shift)
+    around = [
+        (1.1 * scale, shift),
+        (0.9 * scale, shift),
+        (scale, shift + 0.02),
+        (scale, shift - 0.02),
+    ]
+    assert best > max(concordance(*point) for point in around)
+    assert best > ccc(truth, answers[:, 0])
+
+
+def test_categories_when_there_is_one_speaker_then_the_middle_penalty():
+    rows, values = drawn()
+    alone = Rows(features=rows.features, group=np.zeros(len(values), int), plain=rows.plain)
+    solved = solve_categories(alone, values.argmax(1), np.ones(3), PENALTIES)
+    assert solved.choice["penalty"] == 0.3 and solved.choice["selection"] == {}
+    assert np.isfinite(solved.weights.kernel).all()

@@ -1,0 +1,44 @@
+"""Ridge regression in both forms against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from sersl.finetuning.ridge.regression import Regression
+
+FORMS = pytest.mark.parametrize(("rows", "features"), [(30, 50), (90, 20)], ids=["dual", "primal"])
+FLOAT32 = 1e-5  # products of features are summed in float32
+
+
+def drawn(rows, features):
+    rng = np.random.default_rng(rows)
+    x = (rng.normal(size=(rows, features)) + 0.3).astype(np.float32)
+    y = rng.normal(size=(rows, 3)) + x[:, :3]
+    return x, y, rng.uniform(0.3, 3.0, rows), rng.integers(3, size=rows)
+
+
+def reference(x, y, weights, penalty):
+    fitted = Ridge(alpha=penalty * x.shape[1])
+    return fitted.fit(x.astype(np.float64), y, sample_weight=weights)
+
+
+@FORMS
+def test_regression_when_solved_then_as_scikit_learn(rows, features):
+    x, y, weights, _ = drawn(rows, features)
+    found, expected = Regression(x, y, weights).solve(0.3), reference(x, y, weights, 0.3)
+    np.testing.assert_allclose(found.kernel, expected.coef_.T, atol=FLOAT32)
+    np.testing.assert_allclose(found.bias, expected.intercept_, atol=FLOAT32)
+
+
+@FORMS
+def test_regression_when_groups_are_left_out_then_as_fitted_without_each(rows, features):
+    x, y, weights, group = drawn(rows, features)
+    penalties = (0.1, 2.0)
+    found = Regression(x, y, weights).left_out(group, penalties)
+    assert found.shape == (2, rows, 3)
+    for answers, penalty in zip(found, penalties, strict=True):
+        for number in range(3):
+            held = group == number
+            fitted = reference(x[~held], y[~held], weights[~held], penalty)
+            expected = fitted.predict(x[held].astype(np.float64))
+            np.testing.assert_allclose(answers[held], expected, atol=FLOAT32)

@@ -1,0 +1,119 @@
+"""Runs whose heads are solved in closed form, with speed-changed copies."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from sersl.core.errors import UserError
+from sersl.data.sources import CorpusSource
+from sersl.data.speed_view import SpeedView
+from sersl.eval.answers import Answers
+from sersl.eval.evaluator import validation_scores
+from sersl.finetuning.kept_outputs import OutputStore
+from sersl.finetuning.run import finetune
+from sersl.runs.checkpoint import load_params
+from sersl.runs.initial_weights import with_sizes
+from tests.finetuning.test_kept_outputs import config_of, weights_of
+from tests.tiny_runs import never
+
+RIDGE = ("solver.kind=ridge", "heads.bounded=false", "views.speeds=0.9")
+CLOSE = 5e-3  # of logits: kept outputs are float16
+
+
+def solved(config, workdir):
+    finetune(
+        config,
+        workdir,
+        score=validation_scores,
+        preempted=never,
+        weights=weights_of(),
+        devices=jax.devices()[:1],
+    )
+    return workdir / "folds" / "fold1"
+
+
+def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(own_data, tmp_path):
+    config = config_of(own_data, "protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE)
+    folder = solved(config, tmp_path / "run")
+    source = CorpusSource(own_data, "synthetic")
+    store = OutputStore(with_sizes(config, weights_of()), weights_of())
+    kept = [store.open(one, [].append) for one in (source, SpeedView(source, 0.9))]
+    assert len(list(own_data.glob("synthetic/*/outputs/*"))) == 2
+    tested = json.loads((tmp_path / "run" / "folds.json").read_text())[0]["test_speakers"]
+    train = np.flatnonzero(~np.isin(source.index.column("speaker"), tested))
+    plain, copies = (
+        np.stack([reader.read(row) for row in train]).astype(np.float64).reshape(len(train), -1)
+        for reader in kept
+    )
+    center, scale = plain.mean(0), np.maximum(plain.std(0), 1e-3)
+    x = (np.concatenate([plain, copies]) - center) / scale
+    names = json.loads((tmp_path / "run" / "corpora.json").read_text())["categories"]
+    category = np.array([names.index(word) for word in source.index.column("category")[train]])
+    weights = len(train) / (len(names) * np.bincount(category))
+    category = np.tile(category, 2)
+    fitted = Ridge(alpha=0.5 * x.shape[1])
+    fitted.fit(x, np.eye(len(names))[category], sample_weight=weights[category])
+    choice = json.loads((folder / "choice.json").read_text())
+    assert choice["num_rows"] == 2 * len(train)
+    params = load_params(folder)
+    expected = choice["category"]["scale"] * fitted.coef_.T
+    np.testing.assert_allclose(params["category"]["output"]["kernel"], expected, atol=CLOSE)
+    answers = Answers.load(folder / "answers.npz")
+    assert set(answers.rows) == set(np.setdiff1d(np.arange(len(source)), train))
+    np.testing.assert_allclose(answers.scores.sum(1), 1.0, atol=1e-5)
+    for name in answers.dimension_names:
+        assert choice[f"dimensions/{name}"]["penalty"] == 0.5
+
+    # Another seed gives the same heads.
+    again = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=7))
+    other = load_params(solved(again, tmp_path / "seed7"))
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(
+            other["category"]["output"][name], params["category"]["output"][name]
+        )
+
+
+def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
+    config = config_of(own_data, "protocol.folds=('fold1',)", "views.speeds=0.9,1.1")
+    folder = solved(config, tmp_path / "run")
+    plain = dataclasses.replace(config, views=dataclasses.replace(config.views, speeds=()))
+    other = load_params(solved(plain, tmp_path / "plain"))
+    found = load_params(folder)
+    # Standardized by the plain utterances, trained on other rows.
+    np.testing.assert_array_equal(found["pooling"]["center"], other["pooling"]["center"])
+    assert (
+        np.abs(found["category"]["output"]["kernel"] - other["category"]["output"]["kernel"]).max()
+        > 1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("heads.kind=gelu",), "heads.kind='gelu' has a hidden layer"),
+        (("pooling.layers=weighted",), "pooling.layers='weighted' has weights"),
+        (("pooling.kind=attention", "pooling.layers=last", "pooling.standardize_outputs=false"),
+         "pooling.kind='attention'"),
+        (("heads.category_loss=focal",), "heads.category_loss='focal' is trained by gradient"),
+        (("heads.bounded=true",), "heads.bounded bends the values"),
+        (("tasks.gender_weight=0.1",), "tasks is for training by gradient"),
+    ],
+)  # fmt: skip
+def test_ridge_when_a_setting_needs_gradients_then_user_error(
+    data_dir, tmp_path, settings, message
+):
+    with pytest.raises(UserError, match=message):
+        solved(config_of(data_dir, *RIDGE, *settings), tmp_path / "run")
+
+
+def test_copies_when_outputs_are_not_kept_then_user_error(data_dir, tmp_path):
+    config = config_of(data_dir, "views.speeds=0.9", "store=off")
+    config = dataclasses.replace(
+        config, pooling=dataclasses.replace(config.pooling, standardize_outputs=False)
+    )
+    with pytest.raises(UserError, match=r"views\.speeds needs the kept outputs .*store=off"):
+        solved(config, tmp_path / "run")
