@@ -34,6 +34,7 @@ def make_config(
     normalize="fixed",
     head="gelu",
     projection=0,
+    standardize_outputs=False,
     heads=None,
 ):
     return schema.FinetuneConfig(
@@ -42,7 +43,13 @@ def make_config(
             num_layers=2, width=16, num_heads=2, mlp_width=32, scan_layers=scan
         ),
         frontend=schema.FrontendConfig(num_mels=40, normalize=normalize),
-        pooling=schema.PoolingConfig(kind=kind, layers=layers, hidden=8, projection=projection),
+        pooling=schema.PoolingConfig(
+            kind=kind,
+            layers=layers,
+            hidden=8,
+            projection=projection,
+            standardize_outputs=standardize_outputs,
+        ),
         heads=schema.HeadsConfig(kind=head, hidden=16, **(heads or {})),
     )
 
@@ -62,6 +69,9 @@ def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
     for head in ("category", "dimensions"):
         if head in params:
             params[head]["output"] = jax.tree.map(lambda x: 40 * x, params[head]["output"])
+    if config.pooling.standardize_outputs:
+        values = np.random.default_rng(seed).uniform(0.5, 2.0, params["pooling"]["scale"].shape)
+        params["pooling"]["center"] = params["pooling"]["scale"] = values.astype(np.float32)
     return params
 
 
