@@ -237,6 +237,11 @@ def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
             f"pooling.kind={pooling.kind!r} with pooling.projection={pooling.projection} has "
             "weights of its own: set them to 'statistics', 'mean' or 'max', and 0"
         )
+    elif pooling.network.kind != "none":
+        wrong = (
+            f"pooling.network.kind={pooling.network.kind!r} is trained by gradient: set it to "
+            "'none'"
+        )
     elif pooling.layers == "weighted":
         wrong = "pooling.layers='weighted' has weights of its own: set it to 'all'"
     elif targets.view.names and heads.category_loss != "cross_entropy":

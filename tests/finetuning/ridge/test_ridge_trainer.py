@@ -98,6 +98,8 @@ def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
         (("pooling.layers=weighted",), "pooling.layers='weighted' has weights"),
         (("pooling.kind=attention", "pooling.layers=last", "pooling.standardize_outputs=false"),
          "pooling.kind='attention'"),
+        (("pooling.network.kind=blstm", "pooling.layers=last", "pooling.standardize_outputs=false"),
+         "pooling.network.kind='blstm' is trained by gradient"),
         (("heads.category_loss=focal",), "heads.category_loss='focal' is trained by gradient"),
         (("heads.bounded=true",), "heads.bounded bends the values"),
         (("tasks.gender_weight=0.1",), "tasks is for training by gradient"),
