@@ -14,7 +14,7 @@ class SpeedView(CorpusSource):
     """
 
     def __init__(self, source: CorpusSource, speed: float):
-        """Copies what the source knows of its files; opens none of them.
+        """Takes the files and the index of the source; opens none of them.
 
         Args:
           source: the corpus.
@@ -37,7 +37,20 @@ class SpeedView(CorpusSource):
         num_samples: int | None = None,
         out: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Decodes an utterance or a part of it, at the speed; see `CorpusSource.waveform`."""
+        """Decodes an utterance or a part of it, at the speed.
+
+        Args:
+          row: of the index.
+          start: first sample.
+          num_samples: None takes all that follow `start`.
+          out: float32 [num_samples] to write to; None: a new array.
+
+        Returns:
+          float32 [num_samples]; `out` where it was given.
+
+        Raises:
+          DamagedRecordError: it cannot be read.
+        """
         changed = change_speed(super().waveform(row), self.speed)
         end = len(changed) if num_samples is None else start + num_samples
         if out is None:

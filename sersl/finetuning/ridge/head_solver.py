@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from sersl.eval.analysis.calibration import fit_temperature
 from sersl.eval.metrics import confusion_matrix, pearson, uar
-from sersl.finetuning.ridge.regression import Regression, Weights
+from sersl.finetuning.ridge.closed_form import Regression, Weights
 
 # The answers of a regression on 0 and 1 are about a tenth as far apart as logits.
 _LOGITS = 10.0

@@ -24,6 +24,7 @@ from sersl.data.sources import CorpusSource
 from sersl.eval.answers import ANSWERS
 from sersl.finetuning.baselines.estimators import speaker_groups
 from sersl.finetuning.best import SELECTION, BestKeeper, Score
+from sersl.finetuning.ridge.closed_form import Weights
 from sersl.finetuning.ridge.head_solver import (
     Rows,
     Solved,
@@ -31,7 +32,6 @@ from sersl.finetuning.ridge.head_solver import (
     solve_categories,
     solve_dimension,
 )
-from sersl.finetuning.ridge.regression import Weights
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
 from sersl.models.pooling.pooling import KINDS

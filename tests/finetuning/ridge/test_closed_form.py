@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from sersl.finetuning.ridge.regression import Regression
+from sersl.finetuning.ridge.closed_form import Regression
 
 FORMS = pytest.mark.parametrize(("rows", "features"), [(30, 50), (90, 20)], ids=["dual", "primal"])
 FLOAT32 = 1e-5  # products of features are summed in float32
