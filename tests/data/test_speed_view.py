@@ -12,7 +12,7 @@ from sersl.data.speed_view import SpeedView
 
 @pytest.mark.parametrize("speed", [0.9, 1.1])
 def test_speed_view_when_read_then_the_utterance_at_that_speed(data_dir, speed):
-    source = CorpusSource(data_dir, "synthetic")
+    source = CorpusSource(data_dir, "alpha")
     view = pickle.loads(pickle.dumps(SpeedView(source, speed)))
     assert len(view) == len(source) and view.index.corpus == source.index.corpus
     for row in range(3):
