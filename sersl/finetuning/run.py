@@ -9,6 +9,7 @@ import jax
 
 from sersl.audio.augment import check_distortion
 from sersl.config.schema import FinetuneConfig
+from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
@@ -124,7 +125,12 @@ def finetune_seeds(
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
 ) -> None:
-    """Trains and tests runs of several seeds one after the other, see `finetune`."""
+    """Trains and tests runs of several seeds one after the other, see `finetune`.
+
+    Raises:
+      UserError: also where every seed would give the same result.
+    """
+    _check_seeds([one.config for one in runs], weights)
     for one in runs:
         finetune(one.config, one.workdir, score=score, preempted=preempted, weights=weights)
 
@@ -161,6 +167,24 @@ def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
         labels = dataclasses.replace(config.labels, dimensions=False)
         config = dataclasses.replace(config, labels=labels)
     return _Run(config=config, sources=sources, folds=folds, targets=targets, notes=notes)
+
+
+def _check_seeds(configs: Sequence[FinetuneConfig], weights: InitialWeights | None) -> None:
+    """Refuses seeds that repeat one run: heads in closed form depend on the folds alone."""
+    config = configs[0]
+    if len(configs) == 1 or config.solver.kind != RIDGE or config.baseline.kind != NONE:
+        return
+    first, *others = ([_rows(fold) for fold in _prepare(own, weights).folds] for own in configs)
+    if all(own == first for own in others):
+        raise UserError(
+            "solver.kind='ridge' gives the same heads for every seed, and these train.seeds choose "
+            "the same folds and validation speakers: give one train.seed, or set "
+            "protocol.validation_fraction above 0"
+        )
+
+
+def _rows(fold: Fold) -> tuple[list[int], ...]:
+    return tuple(part.tolist() for part in (fold.train, fold.validation, fold.test))
 
 
 def check_settings(config: FinetuneConfig) -> None:
