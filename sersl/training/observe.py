@@ -1,7 +1,6 @@
 """What a run reports: metrics.jsonl, TensorBoard, and lines or a progress bar."""
 
 import contextlib
-import json
 import logging
 import math
 import os
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file
-from sersl.core.json_lines import read_json_lines
+from sersl.core.json_lines import json_line, read_json_lines
 from sersl.training.events import EventFile
 
 _log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Metrics:
         kept = [line for line in read_metrics(path) if line["step"] <= start_step]
         _warn_of_lost_lines(path, [line["step"] for line in kept], start_step, every_steps)
         with whole_file(path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in kept))
+            file.write("".join(map(json_line, kept)))
         self._file = path.open("a")
         self._events = EventFile(folder, purge_step=start_step + 1 if kept else None)
 
@@ -82,7 +81,7 @@ class Metrics:
         finite = {name: v if math.isfinite(v) else None for name, v in values.items()}
         known = {name: value for name, value in finite.items() if value is not None}
         try:
-            self._file.write(json.dumps({"step": step, **finite}) + "\n")
+            self._file.write(json_line({"step": step, **finite}))
             self._file.flush()
             self._events.add(step, known)
             there = os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._file.name))
@@ -128,12 +127,17 @@ def read_metrics(path: str | Path) -> list[dict]:
     """Reads metrics.jsonl; leaves out a last line that a kill has cut off, [] if it is missing.
 
     Raises:
-      UserError: another line is damaged.
+      UserError: another line is damaged, see `sersl.core.json_lines`.
     """
     lines = read_json_lines(path, what="log of a run", remedy=_REMEDY)
     for number, line in enumerate(lines, start=1):
         if type(line.get("step")) is not int:
             raise UserError(f"{path} (log of a run), line {number} has no step; {_REMEDY}")
+        bad = [name for name, value in line.items() if not isinstance(value, int | float | None)]
+        if bad:
+            raise UserError(
+                f"{path} (log of a run), line {number}: {bad[0]} is not a number; {_REMEDY}"
+            )
     return lines
 
 
