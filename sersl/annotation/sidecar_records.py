@@ -40,7 +40,7 @@ def make_records(
       The records of one part after the other; they must be taken in order.
 
     Raises:
-      UserError: a damaged record, or a worker process was ended from outside; also while records
+      UserError: a damaged record, or a worker process was killed; also while records
         are taken.
     """
     if annotator.on_device:
@@ -133,7 +133,7 @@ def read_waveform(source: CorpusSource, row: int) -> np.ndarray:
         utterance_id = source.index.column("utterance_id")[row]
         raise UserError(
             f"utterance {utterance_id!r} of corpus {source.index.corpus!r} has "
-            f"{len(waveform)} samples where the index says {expected}: run `sersl prepare` "
+            f"{len(waveform)} samples but {expected} in the index: run `sersl prepare` "
             "for it again"
         )
     return waveform

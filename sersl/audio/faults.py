@@ -4,7 +4,7 @@ from sersl.core.errors import UserError
 
 
 def truncated(name: str, detail: str) -> UserError:
-    """Builds the error for a file whose end is missing; `detail` says what shows it."""
+    """Builds the error for a file whose end is missing; `detail` is the evidence."""
     return UserError(f"{name} is truncated: {detail}; copy it again or leave it out")
 
 

@@ -159,6 +159,6 @@ def _config(
     ]
     if corpus == "iemocap":
         settings.append("labels.view=4class")
-    if leak:  # the row says so
+    if leak:  # the row has a note
         settings.append("protocol.allow_speaker_overlap=true")
     return load_config(FinetuneConfig, arguments.config, settings + list(arguments.overrides))

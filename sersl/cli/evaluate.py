@@ -189,7 +189,7 @@ def _score_released(
     if not shared and not (model.dimensions and rated):
         raise UserError(
             f"model {model_name} and corpus {index.corpus!r} share no category and no dimension: "
-            f"the model knows {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
+            f"the model predicts {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
     if test is not None:
         check_setup(output, test.setup(model))

@@ -1,7 +1,7 @@
 """Standard streams that do not end the work.
 
 Whatever the terminal's encoding is, text that it lacks is escaped. A stream that is closed, whose
-reader has left or whose disk is full is discarded, and the work goes on. Only where standard output
+reader has left or whose disk is full is discarded, and the command continues. Only where standard output
 carries the result does the verb end.
 """
 
@@ -20,7 +20,7 @@ STDOUT, STDERR = 1, 2
 
 
 class ReaderLeftError(BrokenPipeError):
-    """Standard output carries the result and nobody reads it any more, as in `sersl ... | head`."""
+    """Standard output carries the result and is no longer read, as in `sersl ... | head`."""
 
 
 class _Descriptor(io.RawIOBase):
@@ -117,7 +117,7 @@ def _guarded(stream: TextIO | None, number: int, *, closed: bool) -> TextIO:
 
 
 def _open_if_closed(number: int) -> bool:
-    """Opens a closed descriptor on the null device; says whether it was closed.
+    """Opens a closed descriptor on the null device; returns whether it was closed.
 
     The next file that is opened would otherwise take its number, and messages would end in it.
     """

@@ -50,7 +50,7 @@ def unknown_key(key: str, known: Sequence[str]) -> UserError:
 def _freezing(key: str, known: Sequence[str]) -> UserError:
     if UNFREEZE in known:
         remedy = (
-            "unfreeze says from which step parameters train, -1 for never, e.g. "
+            "unfreeze sets the step from which parameters train, -1 for never, e.g. "
             "--config.unfreeze=\"(('encoder/.*', -1), ('.*', 0))\" freezes the encoder"
         )
     elif "frozen_teachers" in known:

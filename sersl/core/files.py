@@ -109,7 +109,7 @@ def writing(what: str, folder: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = first_line(error).split("; ")[0]  # ArrayRecord goes on with where it was
+        reason = first_line(error).split("; ")[0]  # ArrayRecord appends the source location
         raise UserError(
             f"{what} cannot be written in {folder} ({reason}): free some space or check the "
             "folder's permissions, then run again"

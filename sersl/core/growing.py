@@ -1,4 +1,4 @@
-"""A file that grows while the work goes on, appears under its name when complete, and is resumed.
+"""A file that grows during the work, gets its name when complete, and can be resumed.
 
 While `a.csv` grows, its content is in `a.csv.part` beside it, and how far the work is in
 `a.csv.part.json`.
@@ -109,7 +109,7 @@ def growing_file(
                 if not os.fstat(descriptor).st_size:
                     file.drop()
                 raise
-            # Still locked: nobody can take the part for their own.
+            # Still locked, so that no other process can claim the part.
             try:
                 if convert is None:
                     os.replace(part, path)

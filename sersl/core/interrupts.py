@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 _ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "ended by SIGTERM")}
-_FLUSH_SECONDS = 1.0  # for output that is buffered; whoever reads it may have stopped
+_FLUSH_SECONDS = 1.0  # for buffered output; its reader may have stopped
 
 _callbacks: list[Callable[[str], None]] = []
 _sockets: list[socket.socket] = []  # kept open

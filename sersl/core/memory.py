@@ -1,31 +1,31 @@
-"""How the C library keeps memory, for programs that take and free much of it."""
+"""Settings of the C library's malloc, for programs that allocate and free a lot of memory."""
 
 import ctypes
 
-# Of glibc's malloc.h.
+# From malloc.h of glibc.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def keep_freed_memory() -> bool:
-    """Makes malloc keep what is freed instead of giving it back to the system.
+    """Makes malloc keep freed memory instead of returning it to the system.
 
-    JAX's CPU backend takes and frees the activations of every step; fetched from the system anew,
-    each page is faulted in and zeroed again, a fifth of a CPU training step. Kept, the process
-    holds its high-water mark, and all threads share one heap, so that none keeps a copy of its
-    own. Must run before threads are started and libraries that start some are loaded. What is
-    computed does not change.
+    JAX's CPU backend allocates and frees the activations in every step. If the memory goes back to
+    the system in between, each page is faulted in and zeroed again, which takes a fifth of a CPU
+    training step. With these settings the process keeps its largest size, and all threads share
+    one heap, so that freed memory is kept once and not per thread. Results do not change. Call it
+    before any thread starts and before libraries that start threads are loaded.
 
     Returns:
-      Whether the C library took the settings; False where it is not glibc.
+      Whether the C library accepted the settings; False if it is not glibc.
     """
     return _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1})
 
 
 def share_one_heap() -> bool:
-    """Makes all threads take memory from one heap, where what one frees serves the others.
+    """Makes all threads allocate from one heap, so that they reuse each other's freed memory.
 
-    A compiler's threads take and free gigabytes of small things, and each heap of their own keeps
-    its high-water mark. Must run as early as `keep_freed_memory`.
+    The threads of a compiler allocate and free gigabytes of small objects. If each has its own
+    heap, each heap keeps its largest size. Call it as early as `keep_freed_memory`.
 
     Returns:
       As `keep_freed_memory`.

@@ -1,8 +1,8 @@
-"""Shares work between processes of this machine; if one of them is killed, the work ends.
+"""Splits work over processes of this machine; if one of them is killed, the work stops.
 
-`concurrent.futures.ProcessPoolExecutor` reads the results of all its processes from one pipe and
-keeps both ends open: if a process is killed in the middle of a result, it waits forever for the
-rest. Here every process has its own pipe, which closes with it.
+`concurrent.futures.ProcessPoolExecutor` reads the results of all processes from one pipe and keeps
+both ends open. If a process is killed while it sends a result, the executor waits forever for the
+rest. Here every process has its own pipe, which is closed when the process ends.
 """
 
 import collections
@@ -27,21 +27,23 @@ Result = TypeVar("Result")
 def in_processes(
     work: Callable[[Task], Result], tasks: Iterable[Task], *, processes: int, doing: str
 ) -> Generator[Result, None, None]:
-    """Works on tasks in other processes, at most two for each of them ahead of what is taken.
+    """Runs tasks in other processes, at most two per process ahead of the results taken.
+
+    The processes end when the iterator is closed or this process ends.
 
     Args:
-      work: what is done with a task; pickled once to each process, as tasks and results are.
-      tasks: drawn as processes get free.
-      processes: how many.
-      doing: what they do, for messages.
+      work: function of one task; it is pickled once for each process, and tasks and results are
+        pickled too.
+      tasks: read when a process is free.
+      processes: number of processes.
+      doing: what they do, for messages, e.g. "that reads audio".
 
     Yields:
-      What `work` gives for each task, in their order. Processes end with the iterator, and with
-      this process.
+      The result of each task, in the order of the tasks.
 
     Raises:
-      UserError: a process was ended from outside.
-      Exception: whatever `work` raised.
+      UserError: a process was killed.
+      Exception: what `work` raised.
     """
     # Spawned, not forked: this process may have threads (ArrayRecord has).
     context = multiprocessing.get_context("spawn")
@@ -54,23 +56,24 @@ def in_processes(
             connection.send(task)
             good, result = connection.recv()
         except (EOFError, OSError) as error:
-            # Results are taken in order: others would be waited for first.
+            # Results are taken in order, so the error would be raised only after earlier tasks.
             for process in started:
                 process.kill()
             raise UserError(
-                f"a process {doing} was ended from outside, perhaps for want of memory: run again "
-                "with fewer --processes"
+                f"a process {doing} was killed, perhaps because memory ran out: run again with "
+                "fewer --processes"
             ) from error
         finally:
-            free.put(connection)  # of one that has ended too: whoever gets it must not wait
+            # Also that of an ended process: the next task fails at once instead of waiting.
+            free.put(connection)
         if not good:
             raise result
         return result
 
     pipes = [context.Pipe() for _ in range(processes)]
     with contextlib.ExitStack() as stack:
-        # Undone from the last to the first: nothing more is begun, processes end, and with them the
-        # threads that wait for them.
+        # Exits in reverse order: no new tasks, then the processes end, then the threads that wait
+        # for them, then the pipes are closed.
         for connection in itertools.chain.from_iterable(pipes):
             stack.enter_context(connection)
         threads = stack.enter_context(ThreadPoolExecutor(processes))
@@ -79,7 +82,7 @@ def in_processes(
             process = context.Process(target=_serve, args=(theirs, work), daemon=True)
             process.start()
             started.append(process)
-            theirs.close()  # else it would not end with the process
+            theirs.close()  # otherwise the pipe stays open when the process ends
             free.put(ours)
         yield from stack.enter_context(
             contextlib.closing(in_order(threads, ask, tasks, ahead=2 * processes))
@@ -89,16 +92,16 @@ def in_processes(
 def in_order(
     pool: Executor, work: Callable[[Task], Result], tasks: Iterable[Task], *, ahead: int
 ) -> Generator[Result, None, None]:
-    """Works on tasks in a pool, a bounded number ahead of what is taken.
+    """Runs tasks in a pool, a bounded number ahead of the results taken.
 
     Args:
       pool: of threads.
-      work: what is done with a task.
-      tasks: drawn as results are taken.
-      ahead: results that wait, at most.
+      work: function of one task.
+      tasks: read as results are taken.
+      ahead: largest number of results that wait.
 
     Yields:
-      What `work` gives for each task, in their order.
+      The result of each task, in the order of the tasks.
     """
     waiting: collections.deque[Future[Result]] = collections.deque()
     try:
@@ -114,7 +117,7 @@ def in_order(
 
 
 def end_with_parent(*_: object) -> None:
-    """Ends this process when the process that started it has ended, even if that one was killed."""
+    """Ends this process when its parent process has ended, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
@@ -122,11 +125,11 @@ def end_with_parent(*_: object) -> None:
 
 def _exit_after(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
-    os._exit(1)  # other threads may be inside of a library that does not return
+    os._exit(1)  # other threads may be in a library call that does not return
 
 
 def _serve(connection, work) -> None:
-    # Ctrl-C reaches every process of the terminal; this one ends with its parent.
+    # Ctrl-C is sent to every process of the terminal; this one ends with its parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone

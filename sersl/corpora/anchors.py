@@ -1,6 +1,6 @@
 """Positions of categories on the arousal-valence plane, for dimensions learned from categories.
 
-Such dimensions have names of their own: nobody rated them.
+Such dimensions have names of their own, because they were not rated.
 """
 
 import numpy as np

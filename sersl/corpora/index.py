@@ -266,7 +266,7 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     folder = find_corpus(local, corpus) if corpus in known else None
     if not known and is_remote(data_dir):
         raise UserError(
-            f"{data_dir} has nothing that `sersl prepare` wrote, or there is no such bucket: check "
+            f"{data_dir} has no output of `sersl prepare`, or there is no such bucket: check "
             "the address, or copy a prepared folder there"
         )
     if folder is None:

@@ -1,4 +1,4 @@
-"""From the references of a batch to its arrays."""
+"""Makes the arrays of a batch from references to utterances."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -24,10 +24,10 @@ from sersl.data.sources import CorpusSource
 
 
 class BatchMaker:
-    """Makes the arrays of batches; keeps the labels of all corpora in memory as numbers.
+    """Makes the arrays of batches; holds the labels of all corpora in memory as numbers.
 
     Attributes:
-      speakers: names as "corpus/speaker"; `speaker` in a batch is a position in this tuple.
+      speakers: "corpus/speaker" names; `speaker` of a batch is an index into this tuple.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class BatchMaker:
           sources: corpora, in the order of the plan.
           view: names of the categories to predict.
           dimensions: names of the dimensions, in the order of the batches.
-          needs: of the task; those that are labels are collected, see `sersl.data.batch`.
+          needs: arrays that the task needs; the labels among them are collected, see
+            `sersl.data.batch`.
         """
         self._sources = tuple(sources)
         annotated = self._sources[0].annotator is not None
@@ -60,7 +61,7 @@ class BatchMaker:
         indexes = [source.index for source in sources]
         self._offset = np.cumsum([0, *map(len, indexes)])
         self.speakers, speaker = _number_speakers(sources)
-        # By row of the indexes one after the other.
+        # One row per utterance, in the order of the concatenated indexes.
         words = [label_columns.words(index, raw=view.raw) for index in indexes]
         rated = [label_columns.ratings(index, dimensions) for index in indexes]
         self._labels = {
@@ -82,15 +83,15 @@ class BatchMaker:
         """Reads and assembles rows of one batch.
 
         Args:
-          refs: where the rows are found.
-          rows: sorted rows of the batch to make; None: all.
+          refs: the utterance and crop of each row.
+          rows: sorted indices of the rows to make; None for all.
 
         Returns:
-          The arrays of `sersl.data.batch.ARRAYS` that the sources have and the caller asked for,
+          The arrays of `sersl.data.batch.ARRAYS` that the sources have and the task needs,
           [B, ...] with B the number of `rows` and N = `refs.num_samples`.
 
         Raises:
-          DamagedRecordError: one cannot be read.
+          DamagedRecordError: a record cannot be read.
         """
         rows = np.arange(len(refs.row)) if rows is None else np.asarray(rows)
         picked = dataclasses.replace(
@@ -120,8 +121,8 @@ class BatchMaker:
         return batch | self._codes(picked, arrays)
 
     def _audio(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
-        """Valid, and the waveform or the kept outputs of an encoder."""
-        # Not filled first: most is decoded into, and memory is reused.
+        """Makes `valid`, and `waveform` or the kept outputs of an encoder, `hidden_states`."""
+        # Not filled first, because decoding overwrites most of it.
         valid = np.empty(arrays["valid"].shape, arrays["valid"].dtype)
         for i, end in enumerate(refs.length):
             valid[i, :end], valid[i, end:] = True, arrays["valid"].padding
@@ -144,7 +145,9 @@ class BatchMaker:
         for i in np.flatnonzero(refs.corpus >= 0):
             source, row = self._sources[refs.corpus[i]], int(refs.row[i])
             if source.outputs is None or refs.start[i] or refs.length[i] != source.num_samples[row]:
-                raise ValueError("encoder outputs are kept of whole utterances of all corpora")
+                raise ValueError(
+                    "kept encoder outputs need whole utterances of corpora that have them"
+                )
             kept = source.outputs.read(row)
             found[i, :, : kept.shape[1]] = kept
         return found
@@ -174,7 +177,7 @@ class BatchMaker:
 
 
 def _number_speakers(sources: Sequence[CorpusSource]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Numbers speakers in the order in which they first appear; "" is -1."""
+    """Numbers speakers in order of first appearance; "" gets -1."""
     names: list[str] = []
     numbers = []
     for source in sources:

@@ -1,4 +1,4 @@
-"""What a model says of prepared utterances, gathered on the host, each utterance once."""
+"""Outputs of a model for prepared utterances, gathered on the host, each utterance once."""
 
 import dataclasses
 import functools

@@ -27,7 +27,7 @@ class Term(NamedTuple):
     Attributes:
       weight: of the settings.
       loss: scalar.
-      metrics: by name; the first says whether anything was counted.
+      metrics: by name; the weight of the first is 0 if no row counted.
     """
 
     weight: float

@@ -176,7 +176,7 @@ class OutputStore:
         )
         _check_room(parts.folder, 2 * size)  # the parts, then the whole of them
         mesh = make_mesh(MeshConfig(), jax.local_devices())
-        # Each process does its share; then whoever cannot see those of the others does the rest.
+        # Each process computes its share; one that cannot see the others' files computes the rest.
         for shard in ((jax.process_index(), jax.process_count()), (0, 1)):
             share = parts.share(shard)
             progress = Progress(f"{_name(source)} through the encoder", total=share.total,

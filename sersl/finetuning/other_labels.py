@@ -113,7 +113,7 @@ def with_annotators(
     """Names the annotators that are modelled, where the settings leave it to the corpus.
 
     Raises:
-      UserError: nobody labelled enough utterances on the training side of every fold, or a name
+      UserError: too few utterances are labelled on the training side of every fold, or a name
         is unknown.
     """
     heads = config.heads

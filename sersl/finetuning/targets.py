@@ -127,7 +127,7 @@ def choose_targets(
 
     Raises:
       UserError: a fold has nothing to train on, or not of a class that it tests; all labels are the
-        same; or nobody voted where votes are asked for.
+        same; or there are no votes although they are needed.
     """
     indexes = [source.index for source in sources]
     words = [label_columns.words(index, raw=view.raw) for index in indexes]

@@ -1,4 +1,4 @@
-"""Rows made of two rows, mixup and copy-paste, over the whole batch, on the device."""
+"""Mixup and copy-paste: combine rows of the whole batch, on the device."""
 
 from collections.abc import Mapping
 
@@ -8,24 +8,24 @@ import jax.numpy as jnp
 from sersl.config.schema import CombineConfig
 from sersl.parallel.rows import take_rows
 
-_SHARED = ("category_probabilities", "categories")  # labels that mixup shares out
+_SHARED = ("category_probabilities", "categories")  # labels that mixup averages
 
 
 def combine_rows(
     batch: Mapping[str, jax.Array], config: CombineConfig, *, num_categories: int, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """Joins rows of a training batch with others, first by copy-paste, then by mixup.
+    """Combines rows of a training batch, first by copy-paste, then by mixup.
 
     Args:
       batch: waveform [B, N], valid [B, N], category [B] (-1 none), dimensions [B, D] (NaN none),
-        and maybe category_probabilities or categories, both [B, C] (NaN none).
-      config: how likely and how.
+        and optionally category_probabilities or categories, both [B, C] (NaN none).
+      config: probabilities and parameters.
       num_categories: C.
       key: PRNG key; draws do not depend on the mesh.
 
     Returns:
-      The batch with the same shapes, and category_probabilities [B, C] where C is not 0 and there
-      are no categories.
+      The batch with the same shapes. If C is not 0 and the batch has no categories, it also has
+      category_probabilities [B, C].
     """
     batch = dict(batch)
     if num_categories and "categories" not in batch:
@@ -44,17 +44,17 @@ def combine_rows(
 def copy_paste(
     batch: Mapping[str, jax.Array], *, probability: float, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """Puts another utterance of the same category behind an utterance.
+    """Appends another utterance of the same category to an utterance.
 
-    Both keep what fits: of two that are longer than half of the row, each keeps the first half.
+    Both are cut to fit the row: if both are longer than half of it, each keeps its first half.
 
     Args:
       batch: as for `combine_rows`.
-      probability: of a row; rows without such a partner stay as they are.
+      probability: of each row; rows without a partner do not change.
       key: PRNG key.
 
     Returns:
-      The batch; dimensions are averaged by length, where both are known.
+      The batch; dimensions are averaged by length, and NaN if one of them is unknown.
 
     Source: CopyPaste (2010.14602), the same-emotion scheme.
     """
@@ -82,18 +82,19 @@ def copy_paste(
 def mixup(
     batch: Mapping[str, jax.Array], config: CombineConfig, *, key: jax.Array
 ) -> dict[str, jax.Array]:
-    """Adds another utterance to an utterance, and shares out their labels.
+    """Adds another utterance to an utterance and averages their labels.
 
     Args:
-      batch: as `combine_rows` makes it.
-      config: probability, alpha, by_length.
+      batch: with the labels that `combine_rows` adds.
+      config: `mixup_probability`, `mixup_alpha`, `mixup_by_length`.
       key: PRNG key.
 
     Returns:
-      The batch. Rows are mixed with rows that know the same kinds of labels.
+      The batch. A row is mixed only with rows that have the same kinds of labels.
 
-    Source: mixup (1710.09412). Labels by share times length, since a short utterance is silent in
-    most of a long one, follow the idea of label-adaptive mixup (2305.06273), not its formula.
+    Source: mixup (1710.09412). `mixup_by_length` weights labels by share times length, because a
+    short utterance covers only a part of a long one; this follows the idea of label-adaptive mixup
+    (2305.06273), not its formula.
     """
     keys = jax.random.split(key, 3)
     valid, lengths = batch["valid"], batch["valid"].sum(1)
@@ -120,14 +121,14 @@ def mixup(
 
 
 def _partners(allowed: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws another row for each: bool [B, B] to (int32 [B], bool [B]: there is one)."""
+    """Draws another allowed row for each row, [B, B]: its index, int32 [B], and whether one exists."""
     allowed = allowed & ~jnp.eye(len(allowed), dtype=bool)
     drawn = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
     return jnp.argmax(drawn, axis=1).astype(jnp.int32), allowed.any(1)
 
 
 def _share(values: jax.Array, partner: jax.Array, share: jax.Array) -> jax.Array:
-    """share * own + (1 - share) * partner's, [B, ...]; exactly its own where the share is 1."""
+    """Computes share * own + (1 - share) * partner's, [B, ...]; exactly own where share is 1."""
     share = share[:, None]
     other = take_rows(values, partner)
     return jnp.where(share == 1.0, values, share * values + (1.0 - share) * other)

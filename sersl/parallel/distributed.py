@@ -26,7 +26,7 @@ _SHUTDOWN_SECONDS = 3600  # those that are done wait until the first has scored 
 def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) -> None:
     """Joins the other processes of the run, before any device is used.
 
-    The environment says how, see `sersl.parallel.environment`. A run of one process joins too: jax
+    The environment has the addresses, see `sersl.parallel.environment`. A run of one process joins too: jax
     handles SIGTERM only then.
 
     Args:

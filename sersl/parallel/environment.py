@@ -30,7 +30,7 @@ _MPI = {
     # MPICH, Intel MPI and MVAPICH2, all with the process manager Hydra
     "MPI": ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 }
-# With any of these a process sees only its own GPUs, or jax knows which ones to use.
+# With any of these a process sees only its own GPUs, or jax selects them itself.
 _BOUND = ("SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND", "JAX_LOCAL_DEVICE_IDS")
 
 

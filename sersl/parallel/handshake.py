@@ -40,7 +40,7 @@ class StrangerError(Exception):
 
 
 def run_token(environment: Mapping[str, str]) -> bytes:
-    """Derives the token from the variable SERSL_TOKEN, which is empty where nobody set it."""
+    """Derives the token from the variable SERSL_TOKEN, which is empty if it is not set."""
     return hashlib.sha256(f"sersl {environment.get(VARIABLE, '')}".encode()).digest()
 
 
@@ -122,7 +122,7 @@ def connect(host: str, port: int, token: bytes, about: Mapping) -> Channel:
       The channel.
 
     Raises:
-      OSError: nobody listens there.
+      OSError: no process listens there.
       RefusedError: the door is of a run with another token.
       StrangerError: something else listens there.
     """
@@ -225,7 +225,7 @@ class Door:
 
 
 def listen(host: str | None, port: int, *, backlog: int = 128) -> socket.socket:
-    """Opens a port on the interface that a host name stands for.
+    """Opens a port on the interface of a host name.
 
     Args:
       host: of this machine, as the other processes reach it; None: unknown.
@@ -250,7 +250,7 @@ def listen(host: str | None, port: int, *, backlog: int = 128) -> socket.socket:
 
 
 def interface(host: str | None) -> str | None:
-    """Finds the address of this machine that a host name stands for.
+    """Finds the address of this machine for a host name.
 
     Args:
       host: a name or an address; None: unknown.
@@ -265,7 +265,7 @@ def interface(host: str | None) -> str | None:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except OSError:
         return None
-    # IPv4 first: of "localhost" both are tried by whoever connects.
+    # IPv4 first: clients try both addresses of "localhost".
     for family, *_, place in sorted(found, key=lambda info: info[0] != socket.AF_INET):
         address = str(place[0])
         loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback

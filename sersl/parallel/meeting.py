@@ -128,7 +128,7 @@ def unreached(address: str, number: int, count: int, *, timeout_seconds: float) 
 
 
 def _listen(address: str) -> socket.socket:
-    """Opens the port of the coordinator on the interface that its host name stands for."""
+    """Opens the port of the coordinator on the interface of its host name."""
     where, _, port = address.rpartition(":")
     deadline = time.monotonic() + _PORT_SECONDS
     while True:

@@ -94,7 +94,7 @@ def _join(near: socket.socket, host: str, port: int) -> None:
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    """Copies until the source ends; the target is not told."""
+    """Copies until the source ends; the target stays open."""
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             target.sendall(data)

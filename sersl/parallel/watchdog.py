@@ -160,7 +160,7 @@ class Watchdog:
             self._ending.wait(self._timeout + _GRACE_SECONDS)
         error = as_user_error(error) or error
         with self._lock:
-            with contextlib.suppress(OSError):  # nobody reads standard error: it ends all the same
+            with contextlib.suppress(OSError):  # standard error is closed: exit all the same
                 _print(error)
             self.tell(str(error) or type(error).__name__)
             interrupts.end_process(_code(error))

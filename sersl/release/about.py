@@ -190,7 +190,7 @@ def compare_with_sums(folder: Path) -> Iterator[tuple[str, str, bool]]:
       folder: of the model.
 
     Yields:
-      For each file: its name; a clause that says what is wrong, or ""; and whether that changes no
+      For each file: its name; a clause about what is wrong, or ""; and whether that changes no
       answer.
 
     Raises:

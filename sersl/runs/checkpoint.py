@@ -17,7 +17,7 @@ from sersl.config.schema import CheckpointConfig
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.parallel.agreement import all_agree, of_first
-from sersl.runs.integrity import check_same, check_unchanged, checksums, describe
+from sersl.runs.integrity import check_array_list, check_same, check_unchanged, checksums, describe
 from sersl.runs.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -172,6 +172,7 @@ class Checkpoints:
             handler = ocp.StandardCheckpointHandler()
             for name, tree in items.items():
                 arguments = ocp.args.StandardRestore(tree)
+                check_array_list(self.folder / str(step) / name)
                 restored[name] = handler.restore(self.folder / str(step) / name, args=arguments)
         except UserError:
             raise
@@ -255,6 +256,7 @@ def load_params(run: str | Path, item: str = "params") -> dict:
     if not path.is_dir():
         raise UserError(f"{path.parent} has no item {item!r}")
     try:
+        check_array_list(path)
         with ocp.PyTreeCheckpointer() as checkpointer:
             shapes = checkpointer.metadata(path).item_metadata.tree
             restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)

@@ -5,12 +5,14 @@ Orbax detects a missing or short file, but not a flipped byte.
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json
 from sersl.parallel.sharding import path_name
 
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: the element at 0 is mixed too
@@ -78,6 +80,34 @@ def check_same(stored: Mapping, items: Mapping, *, where: str) -> None:
                     f"{where} holds another model: {name} {path} is {a} there and {b} in this "
                     "config: use the config of that run, or another workdir"
                 )
+
+
+def check_array_list(item: str | Path) -> None:
+    """Checks the files in which Orbax lists the arrays of an item, before Orbax reads it.
+
+    Orbax parses them while it reads the arrays. If that fails, the reads that are still running
+    print tracebacks when they end.
+
+    Args:
+      item: folder of one item of a checkpoint.
+
+    Raises:
+      OSError: a file cannot be read.
+      ValueError: a file is damaged.
+    """
+    for path in sorted((Path(item) / "array_metadatas").glob("process_*")):
+        arrays = parse_json(path.read_bytes()).get("array_metadatas")
+        if not isinstance(arrays, list) or not all(map(_is_listed_array, arrays)):
+            raise ValueError(f"{path.name} of array_metadatas does not list arrays")
+
+
+def _is_listed_array(entry: object) -> bool:
+    array = entry.get("array_metadata") if isinstance(entry, dict) else None
+    return (
+        isinstance(array, dict)
+        and isinstance(array.get("param_name"), str)
+        and all(isinstance(array.get(name), list) for name in ("write_shape", "chunk_shape"))
+    )
 
 
 def check_unchanged(tree, stored: Mapping[str, int], *, item: str) -> None:

@@ -57,7 +57,7 @@ def gather_origin(
       FOLDER", "teacher FOLDER" or "resume_from FOLDER".
 
     Raises:
-      UserError: a file that says where one of them comes from is damaged.
+      UserError: a file with the origin of one of them is damaged.
     """
     found: list[Entry] = []
     for name, recorded in recording_sources(config).items():
@@ -77,7 +77,7 @@ def gather_origin(
     for teacher in frozen:
         found += _brought(f"teacher {teacher.source}", teacher.corpora)
     resumed = getattr(config, "resume_from", "")
-    # Where there is no such run, `startup.start` says so, if it still needs it.
+    # A missing run is an error of `startup.start`, if it still needs the run.
     if resumed and (Path(resumed) / "checkpoints").is_dir():
         found += _brought(f"resume_from {resumed}", corpora_of_run(Path(resumed)))
     return list({json.dumps(one, sort_keys=True): one for one in found}.values())

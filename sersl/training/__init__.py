@@ -1,1 +1,1 @@
-"""The training engine: state, step, optimizer and loop; it knows no task."""
+"""The training engine: state, step, optimizer and loop, for any task."""

@@ -128,7 +128,7 @@ def make_step(task: Task, optimizer: Optimizer, *, seed: int, accumulate_steps: 
         schedules = {name: schedule(state.step) for name, schedule in task.schedules.items()}
         schedules["learning_rate"] = optimizer.learning_rate(state.opt_state)
         metrics = {
-            "loss": Mean.of(loss),  # unless the task knows that nothing counted in it
+            "loss": Mean.of(loss),  # unless the task logs none because no row counted
             **metrics,
             "gradient_norm": Mean.of(optimizer.gradient_norm(grads, state.opt_state)),
             "audio_seconds": Mean.of(batch["valid"].sum() / SAMPLE_RATE),

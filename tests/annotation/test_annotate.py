@@ -217,7 +217,7 @@ def _end_process(*_):
 
 def test_annotate_corpus_whose_worker_is_ended_says_so(data_dir):
     deadly = dataclasses.replace(RULES["energy"], rule=_end_process)
-    with pytest.raises(UserError, match="was ended from outside"):
+    with pytest.raises(UserError, match="was killed, perhaps because"):
         annotate_corpus(deadly, "alpha", data_dir=data_dir, processes=2)
 
 

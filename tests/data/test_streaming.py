@@ -241,7 +241,7 @@ def test_bucket_when_it_cannot_be_used_then_a_sentence(data_dir, tmp_path, monke
         UserError, match=r"'ravdess' is not prepared.*--data_dir DIR` with DIR the local .*own"
     ):
         CorpusSource(f"file://{data_dir}", "ravdess")
-    with pytest.raises(UserError, match=r"has nothing that `sersl prepare` wrote, or there is no"):
+    with pytest.raises(UserError, match=r"has no output of `sersl prepare`, or there is no"):
         CorpusSource(f"file://{data_dir}/nowhere", "own")
     with pytest.raises(UserError, match=r"`sersl prepare` writes into --data_dir, which must be a"):
         prepare(data_dir="gs://bucket/data", corpus="synthetic")

@@ -6,6 +6,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -194,6 +195,31 @@ def test_restore_when_any_file_is_damaged_then_is_equal_or_falls_back_and_says_s
                 assert "falling back to the one before it" in caplog.text
         shutil.rmtree(copy)
     assert fallen >= 4  # the arrays of both items, and the config
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"array_metadatas": [{"param_name": 3}]}', None])
+def test_restore_when_the_list_of_arrays_is_damaged_then_orbax_is_not_asked(
+    saved, tmp_path, monkeypatch, content
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(saved[0], folder)
+    (listed,) = (folder / "6" / "optimizer" / "array_metadatas").iterdir()
+    listed.unlink()
+    if content is None:
+        listed.mkdir()
+    else:
+        listed.write_bytes(content)
+    asked, original = [], ocp.StandardCheckpointHandler.restore
+
+    def restore_item(self, directory, **arguments):
+        asked.append(directory.relative_to(folder).as_posix())
+        return original(self, directory, **arguments)
+
+    # It would start to read the arrays, and print tracebacks when it is stopped.
+    monkeypatch.setattr(ocp.StandardCheckpointHandler, "restore", restore_item)
+    step, found = restore(folder, mesh_of())
+    assert step == 3 and "6/optimizer" not in asked
+    equal(found, items_of(3, mesh_of()))
 
 
 def test_restore_when_every_checkpoint_is_damaged_then_one_sentence_says_so(saved, tmp_path):

@@ -23,7 +23,7 @@ def add_evaluate(verbs: Verbs) -> None:
         "--listen",
         action="store_true",
         help="embed the recordings of the most confident mistakes in the report, the first 15 s of "
-        "each; whoever has the report then has them",
+        "each; anyone with the report can play them",
     )
     parser.add_argument(
         "--compare",

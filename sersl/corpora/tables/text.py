@@ -125,9 +125,7 @@ def find_encoding(path: Path) -> Encoding:
     if found.is_utf8():
         return Encoding("utf-8", line_end)
     if found.undefined or found.in_rows > 0.3 * found.high:
-        raise UserError(
-            f"{path} is not UTF-8 text, and its encoding cannot be told: save it as UTF-8"
-        )
+        raise UserError(f"{path} is not UTF-8 text, and its encoding is unknown: save it as UTF-8")
     return Encoding("cp1252", line_end)
 
 

@@ -91,7 +91,7 @@ class AnnotatorsHead(Head):
         """Makes the head.
 
         Raises:
-          UserError: `heads.annotators` names nobody.
+          UserError: `heads.annotators` is empty.
         """
         if not config.annotators:
             raise UserError(

@@ -126,7 +126,7 @@ _NUMBER = pyarrow.float64()
 
 
 def rows_of(answer: Answer) -> Sequence[Scores | None]:
-    """Gives the rows of an answer; None stands for one without scores."""
+    """Gives the rows of an answer; None is an answer without scores."""
     return answer.rows or [None]
 
 

@@ -100,7 +100,7 @@ class Answer:
 
     @property
     def problem(self) -> str:
-        """One sentence that says why there are no scores; "" where there are."""
+        """One sentence with the reason for missing scores; "" where there are."""
         name = source_name(self.source)
         match self.status:
             case "unreadable":

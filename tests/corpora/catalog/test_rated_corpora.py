@@ -400,5 +400,5 @@ def test_tables_when_not_there_or_broken_then_error_says_so(tmp_path):
         part(tmp_path, "lssed")
     name = "\u043f\u0440\u0438\u0432\u0435\u0442".encode("cp1251")
     (tmp_path / "audio/metadata_english_all.csv").write_bytes(b"name,emotion\n" + name + b",sad\n")
-    with pytest.raises(UserError, match="is not UTF-8 text, and its encoding cannot be told"):
+    with pytest.raises(UserError, match="is not UTF-8 text, and its encoding is unknown"):
         part(tmp_path, "lssed")

@@ -355,7 +355,7 @@ def test_processes_when_a_worker_is_killed_then_one_sentence(slow_manifest, tmp_
     os.kill(workers[0].pid, signal.SIGKILL)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2 and out == ""
-    assert "was ended from outside, perhaps for want of memory" in err.splitlines()[-1]
+    assert "was killed, perhaps because memory ran out" in err.splitlines()[-1]
 
 
 @pytest.mark.corpora
