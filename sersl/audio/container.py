@@ -1,7 +1,8 @@
 """Audio in containers that libsndfile cannot open through PyAV: m4a, mp4, webm, wma, amr, avi.
 
 No position is sought: AAC frames overlap and Opus converges, so a part is only exact when decoding
-began at the first sample. Samples that the container marks to be skipped (the encoder's priming) are skipped.
+began at the first sample. Samples that the container marks to be skipped (the encoder's priming)
+are skipped.
 """
 
 import contextlib

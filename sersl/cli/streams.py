@@ -1,8 +1,8 @@
 """Standard streams that do not end the work.
 
-Whatever the terminal's encoding is, text that it lacks is escaped. A stream that is closed, whose
-reader has left or whose disk is full is discarded, and the command continues. Only where standard output
-carries the result does the verb end.
+Characters that the terminal's encoding lacks are escaped. A stream that is closed, whose reader has
+left or whose disk is full is discarded, and the command continues. The command ends only if
+standard output carries the result.
 """
 
 import io

@@ -145,9 +145,7 @@ class BatchMaker:
         for i in np.flatnonzero(refs.corpus >= 0):
             source, row = self._sources[refs.corpus[i]], int(refs.row[i])
             if source.outputs is None or refs.start[i] or refs.length[i] != source.num_samples[row]:
-                raise ValueError(
-                    "kept encoder outputs need whole utterances of corpora that have them"
-                )
+                raise ValueError("kept outputs need whole utterances of corpora that have them")
             kept = source.outputs.read(row)
             found[i, :, : kept.shape[1]] = kept
         return found

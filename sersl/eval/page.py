@@ -163,8 +163,8 @@ is no such utterance</p>{% endif %}
 <section>
 <h2>Confidence</h2>
 {{ figure("reliability", "Reliability diagram, accuracy over confidence") }}
-<p class="note">On the dashed line, a prediction is right as often as its probability; bars below it are
-overconfident. The expected calibration error is the mean distance from it, weighted by the
+<p class="note">On the dashed line, a prediction is right as often as its probability; bars below it
+are overconfident. The expected calibration error is the mean distance from it, weighted by the
 utterances of each bin.</p>
 {% if calibration_rows %}
 <h3>Calibration{{ of_seed }}</h3>

@@ -121,7 +121,7 @@ def mixup(
 
 
 def _partners(allowed: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws another allowed row for each row, [B, B]: its index, int32 [B], and whether one exists."""
+    """Draws another allowed row for each row: its index, int32 [B], and whether there is one."""
     allowed = allowed & ~jnp.eye(len(allowed), dtype=bool)
     drawn = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
     return jnp.argmax(drawn, axis=1).astype(jnp.int32), allowed.any(1)

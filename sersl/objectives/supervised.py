@@ -110,7 +110,7 @@ def concordance(
 ) -> tuple[jax.Array, dict[str, Mean]]:
     """Computes 1 - CCC, the mean over the dimensions that have at least two labels.
 
-    CCC is not a mean over rows: its moments are sums over the rows of the whole batch, also where the
+    CCC is not a mean over rows: its moments are sums over the rows of the whole batch, also if the
     batch comes in parts (`sersl.objectives.whole_batch`).
 
     Args:

@@ -26,8 +26,8 @@ _SHUTDOWN_SECONDS = 3600  # those that are done wait until the first has scored 
 def initialize(*, timeout_seconds: int = 900, host_timeout_seconds: int = 45) -> None:
     """Joins the other processes of the run, before any device is used.
 
-    The environment has the addresses, see `sersl.parallel.environment`. A run of one process joins too: jax
-    handles SIGTERM only then.
+    The addresses come from the environment, see `sersl.parallel.environment`. A run of one process
+    joins too, because jax handles SIGTERM only then.
 
     Args:
       timeout_seconds: how long to wait for the others.

@@ -83,7 +83,7 @@ def corpora_of_model(about: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     Returns:
       {"corpus", "version", "fingerprint", "labels_used", ...} of each.
     """
-    # Earlier versions did not record whether labels were used; a model that predicts them used them.
+    # Earlier versions did not record whether labels were used; models that predict them used them.
     predicts = about["heads"] is not None
     corpora = [{"labels_used": predicts, **corpus} for corpus in about["corpora"]]
     return (*corpora, *about["origin"])
