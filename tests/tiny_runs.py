@@ -86,15 +86,19 @@ def arguments(verb: str, data_dir: Path, workdir: Path, *settings: str) -> list[
 
 # Runs `sersl` and does something to its own process before a step: what a cluster would do.
 _INTERRUPTED = """
-import os, resource, signal, sys, time
+import os, resource, shutil, signal, sys, time
 from sersl.cli.main import main
 from sersl.parallel import distributed
 ask, at = distributed.preempted, int(sys.argv[1])
+def act():
+    {action}
 def preempted(step):
     if step == at:
-        {action}
+        act()
     return ask(step)
 distributed.preempted = preempted
+if at < 0:
+    act()
 sys.exit(main(sys.argv[2:]))
 """
 ACTIONS = {
@@ -106,6 +110,7 @@ ACTIONS = {
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
     ),
+    "remove": "shutil.rmtree(sys.argv[sys.argv.index('--workdir') + 1])",
 }
 
 
@@ -115,7 +120,7 @@ def start(words: list[str], *, action: str = "", at: int = 0, devices: int = 1, 
     Args:
       words: as from `arguments`.
       action: what happens to it, a key of ACTIONS, or "".
-      at: step before which it happens.
+      at: step before which it happens; -1: at once.
       devices: pretend CPU devices.
       environment: more variables.
 

@@ -4,16 +4,17 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-_ROOM = "make room or change the permissions, and run the same command again"
+_ROOM = "make room, and run the same command again"
+_ALLOW = "change its permissions, and run the same command again"
 _PATH = "give another path"
 _LONGEST_NAME = 200  # characters of a name in a message
 # Errors of the operating system whose cause the user can fix, and how.
 _REMEDIES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EROFS: _ROOM,
-    errno.EACCES: _ROOM,
-    errno.EPERM: _ROOM,
+    errno.EROFS: _PATH,
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
     errno.EFBIG: _ROOM,
     errno.EEXIST: _PATH,
     errno.ENAMETOOLONG: _PATH,

@@ -24,19 +24,22 @@ _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Checks that a folder exists.
+    """Checks that a folder exists and can be read.
 
     Args:
       folder: that is needed.
       what: it should hold, for the sentence.
 
     Raises:
-      UserError: it does not exist or is not a folder.
+      UserError: it does not exist, is not a folder, or cannot be read.
     """
     if not folder.exists():
         raise UserError(f"{what}: there is no folder {str(folder)!r}; check --audio_dir")
     if not folder.is_dir():
         raise UserError(f"{what}: {str(folder)!r} is a file, not a folder; check --audio_dir")
+    problem = _entries(os.fspath(folder))[1]
+    if problem:
+        raise UserError(f"{what}: {str(folder)!r}: {problem}; change its permissions")
 
 
 class Found(NamedTuple):
@@ -111,7 +114,7 @@ def _entries(folder: str) -> tuple[Iterator[os.DirEntry[str]], str]:
 
 
 def _is_below(real: str, top: str) -> bool:
-    """Says whether the walk of `top` comes to a folder under its own name."""
+    """Returns whether the walk of `top` reaches a folder under its own name."""
     if os.path.commonpath([real, top]) != top:
         return False
     return not any(part.startswith(".") for part in Path(os.path.relpath(real, top)).parts)

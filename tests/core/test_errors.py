@@ -46,10 +46,18 @@ def test_user_error_when_raised_then_is_no_builtin_kind():
     assert not issubclass(UserError, ValueError | OSError)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_as_user_error_when_the_machine_refuses_then_names_the_file_and_why(number):
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room, and"),
+        (errno.EROFS, "give another path"),
+        (errno.EACCES, "change its permissions, and"),
+    ],
+)
+def test_as_user_error_when_the_machine_refuses_then_names_the_file_and_why(number, remedy):
     error = as_user_error(OSError(number, os.strerror(number), "d/x.bin"))
-    assert str(error).startswith(f"d/x.bin cannot be used ({os.strerror(number)}): make room or")
+    reason = f"d/x.bin cannot be used ({os.strerror(number)}): "
+    assert str(error).startswith(reason + remedy)
     assert str(as_user_error(OSError(number, "no"))).startswith("a file cannot be used (no)")
 
 

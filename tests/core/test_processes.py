@@ -69,7 +69,7 @@ def test_work_when_it_raises_then_raised_in_its_place():
 
 def test_process_when_killed_in_the_middle_of_a_result_then_one_sentence():
     results = run(send_half_and_die, range(10))
-    with pytest.raises(UserError, match=r"^a process doubling was ended .*fewer --processes$"):
+    with pytest.raises(UserError, match=r"^a process doubling was killed, .*fewer --processes$"):
         list(results)
     assert not workers()
 

@@ -122,6 +122,8 @@ def test_walk_when_a_folder_cannot_be_read_then_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     denied = "folder cannot be read: Permission denied"
     assert list(walk(tmp_path, (".wav",))) == [("a", denied), ("b/2.wav", "")]
+    with pytest.raises(UserError, match=r"corpus 'x': .*/a': folder cannot be read: Perm"):
+        check_folder(tmp_path / "a", "corpus 'x'")
 
 
 def test_printable_when_spelled_in_another_unicode_form_then_the_same():

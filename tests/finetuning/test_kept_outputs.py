@@ -23,7 +23,9 @@ from sersl.finetuning.run import finetune
 from sersl.models.encoder import SpeechEncoder
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import InitialWeights, with_sizes
+from tests.release.fake_model import write_fake_encoder
 from tests.tiny_runs import ROOT, never, values_of
+from tests.tiny_runs import run as run_process
 
 NANO = str(ROOT / "configs" / "finetune" / "frozen.py") + ":nano"
 # Scales come from kept outputs; without them there is nothing to compare with.
@@ -245,6 +247,31 @@ def test_store_when_the_disk_is_full_then_one_sentence_and_what_is_done_stays(
     (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
     assert [file.name for file in partial.glob("part-*")] == ["part-000000.array_record"]
     open_store(config, weights, own_data)
+    assert not list(own_data.glob("synthetic/*/outputs/.*"))
+
+
+@pytest.mark.slow
+def test_finetune_when_the_disk_fills_up_with_outputs_then_one_sentence_and_a_rerun_works(
+    own_data, tmp_path
+):
+    write_fake_encoder(tmp_path / "encoder")
+    words = ["finetune", "--config", NANO, "--workdir", str(tmp_path / "run")]
+    settings = (
+        f"data.data_dir={own_data}",
+        f"init_from={tmp_path / 'encoder'}",
+        "protocol.num_folds=2",
+        "protocol.final_model=false",
+        "train.num_steps=2",
+    )
+    words += [f"--config.{setting}" for setting in settings]
+    code, out, err = run_process(words, action="full disk", at=-1)
+    assert code == 2, out + err
+    (sentence,) = [line for line in err.splitlines() if line.startswith("sersl: ")]
+    assert "the encoder outputs cannot be written" in sentence and "Traceback" not in err
+    assert all(folder.name.startswith(".") for folder in stores(own_data))
+    code, out, err = run_process(words)
+    assert code == 0, out + err
+    assert len(stores(own_data)) == 1
     assert not list(own_data.glob("synthetic/*/outputs/.*"))
 
 

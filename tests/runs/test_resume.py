@@ -104,3 +104,16 @@ def test_pretrain_when_the_disk_is_full_then_keeps_the_last_checkpoint_and_says_
     assert "at step 3" in out
     assert values_of(tmp_path) == values_of(unbroken)
     same_params(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_run_when_its_workdir_is_removed_then_one_sentence_and_code_2(data_dir, tmp_path, verb):
+    settings = ("train.num_steps=6", "evaluate_every_steps=6")[: 1 if verb == "pretrain" else 2]
+    words = arguments(verb, data_dir, tmp_path / "run", *settings, "checkpoint.every_steps=100")
+    code, out, err = run(words, action="remove", at=3)
+    assert code == 2, out + err
+    (sentence,) = err.strip().splitlines()
+    assert "was removed or replaced while the run was writing it" in sentence
+    code, out, err = run(words)
+    assert code == 0, out + err
