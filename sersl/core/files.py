@@ -1,6 +1,7 @@
 """Files and folders written whole or not at all, strict JSON, and names that become paths."""
 
 import contextlib
+import fnmatch
 import json
 import math
 import os
@@ -265,6 +266,27 @@ def check_name(name: Any, *, what: str) -> str:
     if len(os.fsencode(name)) > 200:
         raise UserError(f"{what} {name[:40]!r}... is longer than 200 bytes: shorten it")
     return name
+
+
+def find_paths(folder: str | Path, pattern: str) -> list[Path]:
+    """Lists the paths of a folder that match a pattern, sorted; [] if there is no such folder.
+
+    `Path.glob` skips folders that it may not read, as if they were empty.
+
+    Args:
+      folder: to search.
+      pattern: as of `Path.glob`, without `**`.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+    name, _, rest = pattern.partition("/")
+    try:
+        inside = sorted(Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = [path for path in inside if fnmatch.fnmatchcase(path.name, name)]
+    return [below for path in found for below in find_paths(path, rest)] if rest else found
 
 
 def behind_link(path: Path) -> Path:

@@ -5,7 +5,6 @@ opened; `sersl doctor --data_dir` compares the records as well.
 """
 
 import functools
-import glob
 import json
 import logging
 import re
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sersl.core.digests import check_digests
 from sersl.core.errors import UserError, first_line, unknown_name
-from sersl.core.files import check_name, parse_value, read_json
+from sersl.core.files import check_name, find_paths, parse_value, read_json
 from sersl.corpora.remote import forget, is_records, is_remote, local_folder, mirror
 
 logger = logging.getLogger(__name__)
@@ -214,16 +213,15 @@ def read_summary(folder: Path, *, required: Collection[str] = _REQUIRED) -> dict
 
 def find_corpus(data_dir: str | Path, corpus: str) -> Path | None:
     """Finds the folder of the newest finished version of a corpus."""
-    found = Path(data_dir).glob(f"{glob.escape(corpus)}/*/{SUMMARY_FILE}")
+    found = find_paths(Path(data_dir) / corpus, f"*/{SUMMARY_FILE}")
     folders = [path.parent for path in found]
     return max(folders, key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)], default=None)
 
 
 def prepared_corpora(data_dir: str | Path) -> list[str]:
     """Lists the finished corpora of a data folder by name, sorted."""
-    paths = Path(data_dir).glob(f"*/*/{SUMMARY_FILE}")
-    names = {path.parents[1].name for path in paths}
-    return sorted(name for name in names if not name.startswith("."))
+    folders = find_paths(data_dir, "[!.]*")
+    return [path.name for path in folders if find_paths(path, f"*/{SUMMARY_FILE}")]
 
 
 def prepare_command(folder: Path, data_dir: str | Path) -> str:
@@ -262,14 +260,14 @@ def load_index(data_dir: str | Path, corpus: str) -> CorpusIndex:
     """
     check_name(corpus, what="corpus")
     local = mirror(str(data_dir), corpus) if is_remote(data_dir) else data_dir
-    known = prepared_corpora(local)
-    folder = find_corpus(local, corpus) if corpus in known else None
-    if not known and is_remote(data_dir):
-        raise UserError(
-            f"{data_dir} has no output of `sersl prepare`, or there is no such bucket: check "
-            "the address, or copy a prepared folder there"
-        )
+    folder = find_corpus(local, corpus)
     if folder is None:
+        known = prepared_corpora(local)
+        if not known and is_remote(data_dir):
+            raise UserError(
+                f"{data_dir} has no output of `sersl prepare`, or there is no such bucket: check "
+                "the address, or copy a prepared folder there"
+            )
         hint = unknown_name("prepared corpus", corpus, known)
         given, after = local_folder(data_dir)
         raise UserError(

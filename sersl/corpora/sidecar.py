@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sersl.core.digests import check_digests
 from sersl.core.errors import UserError
-from sersl.core.files import check_name, read_json
+from sersl.core.files import check_name, find_paths, read_json
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.remote import is_records
 
@@ -66,7 +66,7 @@ def outputs_folder(index: CorpusIndex, fingerprint: str) -> Path:
 
 def names_beside(folder: Path) -> list[str]:
     """Lists the finished folders beside one of `annotation_folder` or `codes_folder`, by name."""
-    return sorted(path.parent.name for path in folder.parent.glob(f"[!.]*/{SUMMARY_FILE}"))
+    return sorted(path.parent.name for path in find_paths(folder.parent, f"[!.]*/{SUMMARY_FILE}"))
 
 
 def read_sidecar(

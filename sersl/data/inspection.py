@@ -17,6 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from sersl.audio.flac import decode_flac, to_pcm16
 from sersl.core.digests import find_faults, has_digests
 from sersl.core.errors import UserError, first_line
+from sersl.core.files import find_paths
 from sersl.core.lengths import num_frames
 from sersl.corpora.index import (
     INDEX_FILE,
@@ -59,9 +60,8 @@ class Inspection:
 def prepared_folders(data_dir: str | Path) -> list[Path]:
     """Lists the folders `data_dir/<corpus>/<version>` that hold prepared data, whole or not."""
     marks = (SUMMARY_FILE, INDEX_FILE, "dataset_info.json", "digests.json")
-    return sorted(
-        {path.parent for mark in marks for path in Path(data_dir).glob(f"[!.]*/[!.]*/{mark}")}
-    )
+    folders = find_paths(data_dir, "[!.]*/[!.]*")
+    return [folder for folder in folders if any((folder / mark).exists() for mark in marks)]
 
 
 def inspect(folder: Path, *, progress: Progress | None = None) -> Inspection:
@@ -89,7 +89,7 @@ def inspect(folder: Path, *, progress: Progress | None = None) -> Inspection:
     remedy = f"run `{prepare_command(folder, folder.parents[1])}`"
     found.faults = [fault if remedy in fault else f"{fault}: {remedy}" for fault in faults]
     for kind in KINDS:
-        for beside in sorted((folder / kind).glob("[!.]*")):
+        for beside in find_paths(folder / kind, "[!.]*"):
             if beside.is_dir():
                 name = f"{kind}/{beside.name}"
                 found.beside.append(name)

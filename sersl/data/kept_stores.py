@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sersl.core.digests import find_faults, has_digests
 from sersl.core.errors import UserError
+from sersl.core.files import find_paths
 from sersl.corpora.index import read_summary
 from sersl.corpora.sidecar import SUMMARY_FILE, read_sidecar
 
@@ -39,8 +40,7 @@ def kept_stores(folder: Path) -> list[KeptStore]:
     Returns:
       One for each encoder, sorted by folder; parts of interrupted runs included.
     """
-    place = folder / "outputs"
-    found = sorted(path for path in place.glob("*") if path.is_dir()) if place.is_dir() else []
+    found = [path for path in find_paths(folder, "outputs/*") if path.is_dir()]
     return [
         KeptStore(folder=path, num_bytes=_num_bytes(path), reason=_reason(path, folder))
         for path in found

@@ -15,7 +15,7 @@ import numpy as np
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
-from sersl.core.files import write_json
+from sersl.core.files import find_paths, write_json
 from sersl.eval import bootstrap, metrics
 from sersl.eval.analysis.error_detection import uncertainty_of
 from sersl.eval.multi_label import LABEL_SCORES
@@ -30,7 +30,7 @@ _REMEDY = "run the command of the run again"
 
 def seed_folders(workdir: str | Path) -> dict[int, Path]:
     """Lists the runs of a workdir of several seeds, {seed: folder}; {} for a run of one seed."""
-    found = [path for path in (Path(workdir) / SEEDS).glob("*") if path.name.isdecimal()]
+    found = [path for path in find_paths(workdir, f"{SEEDS}/*") if path.name.isdecimal()]
     return {int(path.name): path for path in sorted(found, key=lambda path: int(path.name))}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sersl.core.digests import find_faults, has_digests
 from sersl.core.errors import UserError
+from sersl.core.files import find_paths
 from sersl.corpora.index import INDEX_FILE
 from sersl.data.inspection import inspect
 from sersl.eval.workdir_files import STARTS, check_files, check_predictions
@@ -100,6 +101,6 @@ def _check_workdir(workdir: Path) -> Checked:
 
 
 def _runs(workdir: Path) -> Iterator[Path]:
-    for run in (workdir, *sorted((workdir / "folds").glob("[!.]*"))):
+    for run in (workdir, *find_paths(workdir, "folds/[!.]*")):
         if any((run / name).is_dir() and any((run / name).iterdir()) for name in _SAVED):
             yield run

@@ -53,12 +53,18 @@ def whole_model(folder: Path) -> Iterator[Path]:
 
     Raises:
       UserError: the folder holds something else, or cannot be written.
+      OSError: a file of another folder cannot be read.
     """
+    partial = None
     try:
         _refuse_to_lose(folder)
         with whole_folder(folder) as partial:
             yield partial
     except OSError as error:
+        if partial is not None and error.filename is not None:
+            inside = (partial, folder, folder.absolute(), folder.resolve())
+            if not any(Path(os.fsdecode(error.filename)).is_relative_to(one) for one in inside):
+                raise
         raise UserError(
             f"model folder {folder} cannot be written ({error.strerror or error}): make room, "
             "change its permissions, or give another --output"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sersl.core.errors import UserError
-from sersl.core.files import parse_json
+from sersl.core.files import find_paths, parse_json
 from sersl.parallel.sharding import path_name
 
 _GOLDEN = np.uint32(0x9E3779B9)  # 2^32 / golden ratio: the element at 0 is mixed too
@@ -95,7 +95,7 @@ def check_array_list(item: str | Path) -> None:
       OSError: a file cannot be read.
       ValueError: a file is damaged.
     """
-    for path in sorted((Path(item) / "array_metadatas").glob("process_*")):
+    for path in find_paths(item, "array_metadatas/process_*"):
         arrays = parse_json(path.read_bytes()).get("array_metadatas")
         if not isinstance(arrays, list) or not all(map(_is_listed_array, arrays)):
             raise ValueError(f"{path.name} of array_metadatas does not list arrays")

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from sersl.config.load import load_json, save_json, to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.core.files import find_paths
 from sersl.parallel.sharding import path_name
 from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights, flat_weights
@@ -85,7 +86,7 @@ def open_workdir(
     check_processes(config, data)
     workdir = Path(workdir).absolute()
     path = workdir / "config.json"
-    if path.exists() and any(any(workdir.glob(pattern)) for pattern in SAVED):
+    if path.exists() and any(find_paths(workdir, pattern) for pattern in SAVED):
         try:
             found = load_json(type(config), path)
         except UserError as error:

@@ -152,3 +152,28 @@ def test_name_when_plain_then_is_taken(name):
 def test_name_when_it_could_leave_its_folder_then_is_refused(name):
     with pytest.raises(UserError, match="fold"):
         files.check_name(name, what="fold")
+
+
+def test_find_paths_when_a_folder_cannot_be_read_then_an_error_and_not_nothing(
+    tmp_path, monkeypatch
+):
+    for name in ("a/1/x.json", "b/2/x.json", "b/2/y.json", "c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = [tmp_path / name for name in ("a/1/x.json", "b/2/x.json")]
+    assert files.find_paths(tmp_path, "*/*/x.json") == found
+    assert files.find_paths(tmp_path, "[!a]*") == [tmp_path / "b", tmp_path / "c"]
+    assert (
+        files.find_paths(tmp_path / "nowhere", "*") == files.find_paths(tmp_path / "c", "*") == []
+    )
+    listdir = os.listdir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(PermissionError):
+        files.find_paths(tmp_path, "*/*/x.json")
+    assert files.find_paths(tmp_path, "a/*/x.json") == found[:1]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
+from sersl.core.files import find_paths
 from sersl.corpora.tables.objects import read_objects
 from sersl.corpora.tables.values import Row
 
@@ -59,7 +60,7 @@ def read_emobox_folds(folder: Path, corpus: str) -> dict[str, dict[str, list[tup
       UserError: there are no folds, a fold without train or test, or a broken line.
     """
     places = sorted(
-        (path for path in folder.glob("fold_*") if path.is_dir()),
+        (path for path in find_paths(folder, "fold_*") if path.is_dir()),
         key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)],
     )
     if not places:
@@ -72,7 +73,7 @@ def read_emobox_folds(folder: Path, corpus: str) -> dict[str, dict[str, list[tup
         sides: dict[str, list[tuple[str, ...]]] = {}
         for word, side in _SIDES.items():
             # EMO-DB has each list twice: emodb_test_fold1.jsonl and emodb_test_fold_1.jsonl.
-            files = sorted(place.glob(f"*_{word}_{place.name}.jsonl"))
+            files = find_paths(place, f"*_{word}_{place.name}.jsonl")
             if files:
                 sides[side] = [_names(row) for row in read_objects(files[0])]
         for side in ("train", "test"):
