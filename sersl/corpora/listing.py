@@ -79,9 +79,9 @@ def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
     entries, problem = _entries(os.fspath(folder))
     if problem:
         yield Found(".", problem)
-    waiting = [("", entries)]
+    waiting = [("", top, entries)]
     while waiting:
-        prefix, entries = waiting[-1]
+        prefix, place, entries = waiting[-1]
         entry = next(entries, None)
         if entry is None:
             waiting.pop()
@@ -90,14 +90,17 @@ def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
         if entry.name.startswith("."):
             continue
         if os.path.isdir(entry.path):  # entry.is_dir raises for a link to itself
-            real = os.path.realpath(entry.path)
-            if real in walked or (os.path.islink(entry.path) and _is_below(real, top)):
+            # Only a link has another real path; resolving all of a deep path takes long.
+            real = os.path.join(place, entry.name)
+            if entry.is_symlink():
+                real = os.path.realpath(entry.path)
+            if real in walked or (entry.is_symlink() and _is_below(real, top)):
                 continue
             walked.add(real)
             below, problem = _entries(entry.path)
             if problem:
                 yield Found(path, problem)
-            waiting.append((f"{path}/", below))
+            waiting.append((f"{path}/", real, below))
         elif entry.name.lower().endswith(extensions):
             yield Found(path)
         elif not os.path.exists(entry.path) and not _FILE_NAME.search(entry.name):

@@ -29,6 +29,8 @@ if os.environ.get("WITHOUT_CAPABILITIES") is None:
 """
 _PROGRAM = """
 from sersl.cli.main import main
+from sersl.parallel import distributed
+distributed.initialize = lambda **options: None  # only once per process
 answers = {}
 for name, (path, mode, words) in json.loads(sys.argv[1]).items():
     before = os.stat(path).st_mode
@@ -96,7 +98,7 @@ CASES = {
         "predictions.csv",
     ),
     "evaluate, report": ("run", READ, ["evaluate", "--workdir", "run"], "run"),
-    "compare, run": ("run", NONE, ["compare", "run", "run", "--output", "out/c"], "run"),
+    "compare, run": ("run", NONE, ["compare", "run", "run2", "--output", "out/c"], "run"),
     "export, workdir": ("run", NONE, ["export", "--workdir", "run", "--output", "out/m"], "run"),
     "export, output": ("out", READ, ["export", "--workdir", "model", "--output", "out/m"], "out"),
     "check, weights": (
@@ -107,7 +109,7 @@ CASES = {
     ),
     "import, source": ("source", NONE, IMPORT, "source"),
     "import, weights": ("source/model.safetensors", NONE, IMPORT, "model.safetensors"),
-    "import, output": ("out", READ, IMPORT, "out/m"),
+    "import, output": ("out", READ, IMPORT, "out cannot be written"),
     "doctor, data": ("data", NONE, ["doctor", "--data_dir", "data"], "data"),
     "doctor, corpus": ("data/synthetic", NONE, ["doctor", "--data_dir", "data"], "synthetic"),
     "doctor, index": (INDEX, NONE, ["doctor", "--data_dir", "data"], "index.parquet"),
@@ -138,6 +140,7 @@ def folder(tmp_path_factory, data_dir):
     write_fake(folder / "model")
     write_source(folder / "source")
     write_run(folder / "run")
+    write_run(folder / "run2")
     (folder / "audio").mkdir()
     (folder / "out").mkdir()
     sound = 0.1 * np.sin(np.arange(SAMPLE_RATE) / 20)
