@@ -40,7 +40,7 @@ class CorpusTruth:
     Attributes:
       classes: str [n]; where several may apply, joined by ";".
       shared: categories that both have, in the order of the model.
-      only_corpus: words that are no category of the model, and their number.
+      only_corpus: words that are not categories of the model, with counts.
       merged: words that the model was trained to take for another, and their number.
       labelled: bool [n], where several may apply: whether it is known which do; else None.
     """
