@@ -16,6 +16,7 @@ from sersl.audio.decode import open_audio
 from sersl.audio.source import IN_MEMORY
 from sersl.core.display import one_sentence
 from sersl.core.errors import UserError
+from sersl.core.files import parse_json
 from sersl.core.lengths import SAMPLE_RATE
 
 _MOST_BYTES = 4 << 30  # of addresses; a decoder that wants more fails
@@ -65,7 +66,7 @@ def answer(request: dict[str, float], content: bytes) -> tuple[dict[str, object]
 def work(reading: IO[bytes], writing: IO[bytes]) -> None:
     """Answers requests until there are no more."""
     while line := reading.readline():
-        request = json.loads(line)
+        request = parse_json(line)
         content = reading.read(request["bytes"])
         if len(content) < request["bytes"]:
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sersl.core.files import parse_json
 from sersl.release.serve.decode_worker import TOO_LONG
 from sersl.release.serve.service_limits import RefusedError
 
@@ -74,7 +75,7 @@ class Decoders:
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.write(content)
         await process.stdin.drain()
-        found = json.loads(await process.stdout.readline())
+        found = parse_json(await process.stdout.readline())
         # IncompleteReadError is an EOFError.
         return found, await process.stdout.readexactly(int(found["bytes"]))
 
