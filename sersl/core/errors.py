@@ -48,6 +48,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
         # "lr" for "learning_rate": a dotted key may be right but for its last part.
         last = name.rsplit(".", 1)[-1]
         close = [k for k in known if k.rsplit(".", 1)[-1] == last][:1]
+    name = _shortened(name)
     hint = f"did you mean {close[0]!r}?" if close else ""
     if not close or len(known) <= 12:
         hint = f"{hint} known: {', '.join(known) or 'none'}".strip()
@@ -68,10 +69,12 @@ def as_user_error(error: BaseException) -> UserError | None:
         return error
     if not isinstance(error, OSError) or error.errno not in _REMEDIES:
         return None
-    name = "a file" if error.filename is None else str(error.filename)
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[:_LONGEST_NAME]}..."
+    name = "a file" if error.filename is None else _shortened(str(error.filename))
     return UserError(f"{name} cannot be used ({error.strerror}): {_REMEDIES[error.errno]}")
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 
 def first_line(error: BaseException) -> str:

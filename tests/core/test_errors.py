@@ -40,6 +40,10 @@ def test_unknown_name_when_nothing_is_known_then_says_none():
     assert str(unknown_name("corpus", "x", [])).endswith("known: none")
 
 
+def test_unknown_name_when_it_is_very_long_then_shortened():
+    assert len(str(unknown_name("kind of head", "x" * 5000, ["linear", "gelu"]))) < 300
+
+
 def test_user_error_when_raised_then_is_no_builtin_kind():
     with pytest.raises(UserError):
         raise UserError("a sentence")
