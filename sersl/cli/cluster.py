@@ -63,7 +63,7 @@ def _features(arguments) -> FrameFeatures:
     weights = read_weights(arguments.features)
     if arguments.layer is None:
         raise UserError(
-            f"--layer is missing: choose one of the layers 0..{weights.encoder.num_layers} of "
+            f"--layer is missing: choose one of the layers 0..{weights.encoder.last_layer} of "
             f"{arguments.features} to cluster"
         )
     return layer_features(

@@ -72,6 +72,19 @@ class EncoderConfig(Settings):
         "(no layers: the pooling reads the frontend).",
     )
     num_layers: int = setting(4, "Number of layers.", at_least=1, at_most=1000)
+    side_layers: int = setting(
+        0,
+        "transformer: layers of a side branch (2206.06522). Their outputs follow those of the "
+        "num_layers layers, which they leave unchanged.",
+        at_least=0,
+        at_most=1000,
+    )
+    side_from: int = setting(
+        0,
+        "Layer whose output the side branch reads; 0: the input of the first.",
+        at_least=0,
+        at_most=1000,
+    )
     width: int = setting(128, "Channels of a frame.", at_least=1, at_most=65_536)
     num_heads: int = setting(4, "Attention heads.", at_least=1, at_most=4096)
     mlp_width: int = setting(
@@ -153,6 +166,11 @@ class EncoderConfig(Settings):
         at_least=1,
         at_most=1000,
     )
+
+    @property
+    def last_layer(self) -> int:
+        """Index of the last hidden state; 0 is the input of the first layer."""
+        return self.num_layers + self.side_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from sersl.config.objective import Objective
 from sersl.config.setting import Settings, setting
 from sersl.config.utterance_objectives import (
+    AnchorConfig,
     DenoiseConfig,
+    FunctionalsConfig,
     InformationConfig,
     InstancesConfig,
     LanguageConfig,
@@ -235,3 +237,5 @@ class ObjectivesConfig(Settings):
     layers: LayersConfig = field(default_factory=LayersConfig)
     vesper: VesperConfig = field(default_factory=VesperConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    functionals: FunctionalsConfig = field(default_factory=FunctionalsConfig)
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)

@@ -185,6 +185,17 @@ class PretrainConfig(Settings):
         (), "Workdirs or model folders whose encoders are frozen teachers."
     )
     collapse: CollapseConfig = field(default_factory=CollapseConfig)
+    unfreeze: tuple[tuple[str, int], ...] = setting(
+        ((r".*", 0),),
+        "(pattern, step from which it trains, -1 for never) for every parameter path; the first "
+        "match wins.",
+        at_least=-1,
+    )
+    rate_scales: tuple[tuple[str, float], ...] = setting(
+        ((r".*", 1.0),),
+        "(pattern, factor on the learning rate) for every parameter path; the first match wins.",
+        at_least=0,
+    )
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)

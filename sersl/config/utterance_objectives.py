@@ -118,3 +118,15 @@ class DenoiseConfig(Objective):
     )
     width: int = setting(128, "Width of the compared vectors.", at_least=1, at_most=65_536)
     temperature: float = setting(0.1, "Temperature of the cosine similarity.", above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionalsConfig(Objective):
+    """Regression of the functionals of the utterance: pitch, loudness, spectrum, rhythm."""
+
+    hidden: int = setting(256, "Hidden units of the head.", at_least=1, at_most=65_536)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorConfig(Objective):
+    """Distance of every layer to the start, the first of frozen_teachers (DELTA, 1901.09229)."""

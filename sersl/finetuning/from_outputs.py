@@ -48,6 +48,8 @@ def choose_store(
     reason: str | None = "the encoder trains"
     num_layers = config.encoder.num_layers
     frozen = num_frozen(starts, num_layers)
+    if frozen is not None and frozen < num_layers and config.encoder.side_layers:
+        frozen, reason = None, "a side branch reads lower layers than those that train"
     if frozen:
         whole = frozen == num_layers
         reason = why_not(config, sources, weights, whole=whole)

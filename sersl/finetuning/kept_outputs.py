@@ -101,18 +101,20 @@ class OutputStore:
             )
         pooling = self._config.pooling
         self._pooling = nnx.eval_shape(
-            lambda: Pooling(encoder.num_layers, encoder.width, pooling, key=jax.random.key(0))
+            lambda: Pooling(encoder.last_layer, encoder.width, pooling, key=jax.random.key(0))
         )
-        highest = encoder.num_layers if num_frozen is None else num_frozen
+        highest = encoder.last_layer if num_frozen is None else num_frozen
         layers = 1 if pooling.layers == "last" else highest + 1
         vectors = self._pooling.count_vectors if num_frozen is None else 0
         self.shape = OutputShape(layers, vectors, encoder.width)
         settings = dataclasses.asdict(encoder)
+        # Without a side branch the identity is that of versions before there was one.
+        irrelevant = (*_IRRELEVANT, *(() if encoder.side_layers else ("side_layers", "side_from")))
         self._identity = {
             "schema": SCHEMA,
             "weights": _digest(self._params),
             "frontend": dataclasses.asdict(self._config.frontend),
-            "encoder": {k: v for k, v in settings.items() if k not in _IRRELEVANT},
+            "encoder": {k: v for k, v in settings.items() if k not in irrelevant},
             "layers": "last" if pooling.layers == "last" else "all",
             "standardize_layers": num_frozen is None
             and pooling.standardize_layers

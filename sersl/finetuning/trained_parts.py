@@ -21,6 +21,7 @@ from sersl.runs.initial_weights import InitialWeights
 from sersl.training.optimizer import NEVER, by_pattern
 
 _ADDED = (ADAPTER, PREFIX, EXTENSION)
+_TOP = ("norm", "side", "side_norm")  # of the context network: they train as its top layer does
 
 
 class Place(NamedTuple):
@@ -98,7 +99,7 @@ def scales_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
 
 
 def depth(place: Place, num_layers: int) -> int:
-    """Counts the layers above a parameter of the encoder; the final norm counts as the top layer.
+    """Counts the layers above a parameter; final norm and side branch count as the top layer.
 
     Args:
       place: of the parameter.
@@ -106,7 +107,11 @@ def depth(place: Place, num_layers: int) -> int:
     """
     if place.layer is not None:
         return num_layers - 1 - place.layer
-    return 0 if place.names[1:3] == ("context", "norm") else num_layers
+    return 0 if _is_top(place) else num_layers
+
+
+def _is_top(place: Place) -> bool:
+    return place.names[1] == "context" and place.names[2] in _TOP
 
 
 def num_frozen(starts: Mapping[str, Any], num_layers: int) -> int | None:
@@ -200,6 +205,6 @@ def _trains(place: Place, config: AdaptationConfig, *, first: int) -> bool:
         return place.added
     if config.trained_layers:
         in_reach = place.layer is not None and place.layer >= first
-        if not in_reach and place.names[1:3] != ("context", "norm"):
+        if not in_reach and not _is_top(place):
             return False
     return config.method == "full" or place.names[-1] == "bias"

@@ -106,7 +106,7 @@ class EmotionModel(nnx.Module):
         if adaptation is not None:
             own = jax.random.fold_in(keys[0], 1)
             add_adapters(self.encoder, encoder, adaptation, key=own)
-        self.pooling = Pooling(encoder.num_layers, encoder.width, pooling, key=keys[1])
+        self.pooling = Pooling(encoder.last_layer, encoder.width, pooling, key=keys[1])
         if num_categories:
             self.category = make_category_head(
                 self.pooling.num_outputs, num_categories, heads, key=keys[2]

@@ -72,7 +72,13 @@ CONTEXT: dict[
 # Kinds in which no frame depends on a later one.
 CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)
 # Settings that are off by default and that the other kinds do not have.
-_OF_TRANSFORMER = ("relative_bias", "attention_dropout", "activation_dropout", "layer_drop")
+_OF_TRANSFORMER = (
+    "relative_bias",
+    "attention_dropout",
+    "activation_dropout",
+    "layer_drop",
+    "side_layers",
+)
 
 
 class EncoderOutput(NamedTuple):
@@ -82,7 +88,8 @@ class EncoderOutput(NamedTuple):
       features: float32 [B, T, F], normalised, neither masked nor augmented, 0 at padding.
       hidden_states: [L + 1, B, T, D] in the encoder's dtype. Index 0 is the input of the first
         layer, after masking, positions and dropout; i is the output of layer i; L is that of the
-        last one, pre-norm after the final LayerNorm. Finite but undefined at padding.
+        last one, pre-norm after the final LayerNorm. With a side branch its outputs follow, and L
+        is `EncoderConfig.last_layer`. Finite but undefined at padding.
       valid: bool [B, T], real frames.
     """
 

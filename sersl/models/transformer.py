@@ -87,7 +87,11 @@ class Layer(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A stack of layers and, pre-norm, a final LayerNorm.
+    """A stack of layers and, pre-norm, a final LayerNorm; perhaps a side branch of more layers.
+
+    The side branch (ladder side-tuning, 2206.06522, without gates) reads the output of layer
+    `side_from`, before any final LayerNorm, and leaves the other layers as they are. Its parameters
+    have paths `side/0/...` and, pre-norm, `side_norm/...`.
 
     Initial kernels are truncated normal with standard deviation num_inputs^-1/2, divided by
     sqrt(2 L) if they end a residual branch (GPT-2, sec. 2.3); initial biases are zero.
@@ -120,6 +124,11 @@ class Transformer(nnx.Module):
             self.norm = LayerNorm(config.width, dtype=config.dtype)
         if config.relative_bias:
             self.relative_bias = RelativeBias(config, key=bias_key)
+        if config.side_layers:
+            side_keys = jax.random.split(jax.random.fold_in(key, 1), config.side_layers)
+            self.side = nnx.List([Layer(config, key=k) for k in side_keys])
+            if config.norm == "pre":
+                self.side_norm = LayerNorm(config.width, dtype=config.dtype)
 
     def __call__(
         self, x: jax.Array, valid: jax.Array, *, key: jax.Array | None = None, first: int = 0
@@ -134,8 +143,11 @@ class Transformer(nnx.Module):
 
         Returns:
           hidden_states [L + 1 - first, B, T, D] in the config's dtype: the input, then the output
-          of each layer, pre-norm that of the last one after the final LayerNorm. The output of a
-          dropped layer is its input.
+          of each layer, pre-norm that of the last one after the final LayerNorm, then the same of
+          the side branch. The output of a dropped layer is its input.
+
+        Raises:
+          ValueError: the side branch reads a layer below `first`.
         """
         x = shard_rows(x.astype(self.config.dtype))
         bias = self.relative_bias(x.shape[1]) if self.config.relative_bias else None
@@ -148,15 +160,27 @@ class Transformer(nnx.Module):
             if self.config.layer_drop:
                 kept = jax.random.uniform(drop_key, (num_layers,)) >= self.config.layer_drop
                 kept = kept[first:]
-        inputs, last = (self._scanned if self.config.scan_layers else self._listed)(
-            x, keys, kept, first=first, run=self._runner(valid, bias)
-        )
-        last = self.norm(last) if self.config.norm == "pre" else last
-        return jnp.concatenate([inputs, last[None]])
+        run = self._runner(valid, bias)
+        if self.config.scan_layers:
+            inputs, last = self._scanned(x, keys, kept, first=first, run=run)
+        else:
+            inputs, last = self._listed(list(self.layers)[first:], x, keys, kept, run=run)
+        pre = self.config.norm == "pre"
+        states = [inputs, (self.norm(last) if pre else last)[None]]
+        if self.config.side_layers:
+            read = self.config.side_from - first
+            if read < 0:
+                raise ValueError(f"side_from {self.config.side_from} is below layer {first}")
+            x = inputs[read] if read < len(inputs) else last
+            count = self.config.side_layers
+            keys = None if key is None else jax.random.split(jax.random.fold_in(key, 1), count)
+            inputs, last = self._listed(list(self.side), x, keys, None, run=run)
+            states += [inputs[1:], (self.side_norm(last) if pre else last)[None]]
+        return jnp.concatenate(states)
 
-    def _listed(self, x, keys, kept, *, first, run):
+    def _listed(self, layers, x, keys, kept, *, run):
         inputs = []
-        for i, layer in enumerate(list(self.layers)[first:]):
+        for i, layer in enumerate(layers):
             graph, state = nnx.split(layer)
             inputs.append(x)
             at = [None if each is None else each[i] for each in (keys, kept)]
@@ -251,6 +275,11 @@ def _check(config: EncoderConfig) -> None:
             raise unknown_name(kind, name, known)
     if config.num_layers < 1:
         raise UserError("encoder.num_layers is less than 1: set it to 1 or more")
+    if config.side_layers and config.side_from > config.num_layers:
+        raise UserError(
+            f"encoder.side_from={config.side_from} is above encoder.num_layers="
+            f"{config.num_layers}: choose a layer of the encoder, or 0 for the input of the first"
+        )
     if config.positions == "rotary" and config.width % (2 * config.num_heads):
         raise UserError(
             f"encoder.width {config.width} does not split into {config.num_heads} heads of even "

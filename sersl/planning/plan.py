@@ -22,7 +22,7 @@ from sersl.planning.compilation import Compiled, compile_ahead
 from sersl.planning.replicated import Whole, left_whole
 from sersl.planning.topology import Topology
 from sersl.pretraining.task import PretrainTask
-from sersl.training.optimizer import make_optimizer
+from sersl.pretraining.trained_weights import optimizer_of
 from sersl.training.state import TrainState
 from sersl.training.step import (
     Layout,
@@ -205,9 +205,7 @@ def _prepare(config: PretrainConfig, mesh: Mesh):
             "without them, with --config.frozen_teachers=()"
         )
     task = PretrainTask(config)
-    optimizer = make_optimizer(
-        config.optimizer, param_shapes(task), num_steps=config.train.num_steps
-    )
+    optimizer = optimizer_of(config, task)
     return task, optimizer, abstract_state(task, optimizer, mesh)[0]
 
 

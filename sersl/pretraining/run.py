@@ -28,6 +28,7 @@ from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.all_terms import TERMS
+from sersl.pretraining.trained_weights import optimizer_of
 from sersl.pretraining.utterance_length import check_lengths
 from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights, describe_sizes, with_sizes
@@ -40,10 +41,10 @@ from sersl.runs.startup import open_workdir, sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Guards, Intervals, Loop
 from sersl.training.observe import Progress
-from sersl.training.optimizer import Optimizer, decay_roles, make_optimizer, table
+from sersl.training.optimizer import Optimizer, table
 from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
-from sersl.training.step import Layout, abstract_state, param_shapes
+from sersl.training.step import Layout, abstract_state
 
 SHOWN = ("loss", *TERMS, "code_perplexity", "masked_fraction")
 
@@ -231,12 +232,7 @@ def _lay_out(run: _Run, say: Callable[[str], None]) -> tuple[Optimizer, TrainSta
     say(f"mesh: {describe(run.mesh)}, processes: {jax.process_count()}")
     for line in [*run.notes, run.plan.describe()]:
         say(line)
-    optimizer = make_optimizer(
-        run.config.optimizer,
-        param_shapes(run.task),
-        num_steps=run.config.train.num_steps,
-        roles=decay_roles(run.task.abstract),
-    )
+    optimizer = optimizer_of(run.config, run.task)
     abstract, notes = abstract_state(run.task, optimizer, run.mesh)
     for note in notes:
         say(f"not sharded: {note}")

@@ -19,6 +19,7 @@ _TRAINING = {
     "encoder": ("dropout", "attention_dropout", "activation_dropout", "layer_drop"),
 }
 # ... and how it is computed.
+_SIDE = ("side_layers", "side_from")
 _COMPUTATION = {"frontend": (), "encoder": ("attention", "scan_layers", "remat", "dtype")}
 
 
@@ -59,6 +60,10 @@ def with_sizes(config: Config, weights: InitialWeights) -> Config:
     # The other kinds have no layers to scan.
     scan = config.encoder.scan_layers and weights.encoder.kind == "transformer"
     parts["encoder"] = dataclasses.replace(parts["encoder"], scan_layers=scan)
+    if not weights.encoder.side_layers:
+        # A side branch is new: nothing of it is in the weights.
+        side = {name: getattr(config.encoder, name) for name in _SIDE}
+        parts["encoder"] = dataclasses.replace(parts["encoder"], **side)
     return dataclasses.replace(config, **parts)
 
 
@@ -79,6 +84,8 @@ def describe_sizes(config: FinetuneConfig | PretrainConfig, weights: InitialWeig
         for field in dataclasses.fields(own):
             name, here, there = field.name, getattr(own, field.name), getattr(theirs, field.name)
             if here == there or name in _COMPUTATION[part]:
+                continue
+            if name in _SIDE and not weights.encoder.side_layers:
                 continue
             if name in _TRAINING[part]:
                 other.append(f"{part}.{name}={here!r} (there {there!r})")

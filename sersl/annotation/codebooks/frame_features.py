@@ -60,7 +60,7 @@ def layer_features(
       params: of the encoder, layers as a list.
       frontend: its settings.
       encoder: its settings, however it was trained.
-      layer: 1 for the first, up to encoder.num_layers; 0 for the input of the first.
+      layer: 1 for the first, up to encoder.last_layer; 0 for the input of the first.
       source: where it comes from, for messages.
       labels_of: as in `FrameFeatures`.
 
@@ -70,9 +70,9 @@ def layer_features(
     Raises:
       UserError: it has no such layer.
     """
-    if not 0 <= layer <= encoder.num_layers:
+    if not 0 <= layer <= encoder.last_layer:
         raise UserError(
-            f"--layer {layer} is not in 0..{encoder.num_layers}, the layers of {source}: choose one"
+            f"--layer {layer} is not in 0..{encoder.last_layer}, the layers of {source}: choose one"
         )
     digest = hashlib.sha256()
     for path, array in jax.tree_util.tree_leaves_with_path(params):

@@ -4,6 +4,7 @@ from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.pretraining.masking import NO_RULE
 from sersl.pretraining.terms.codes import BestRq, Clusters
+from sersl.pretraining.terms.continued import Anchor, Functionals
 from sersl.pretraining.terms.contrast import Instances, Multiview, Supervised
 from sersl.pretraining.terms.distill import Distill, Utterance
 from sersl.pretraining.terms.language import Language
@@ -35,6 +36,8 @@ TERMS: dict[str, type[Term]] = {
     "layers": Layers,
     "vesper": Vesper,
     "denoise": Denoise,
+    "functionals": Functionals,
+    "anchor": Anchor,
 }
 
 

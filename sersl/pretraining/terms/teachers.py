@@ -32,10 +32,10 @@ def _need_teachers(name: str, teachers: Sequence[EncoderConfig], layers: Sequenc
         )
     for number, teacher in enumerate(teachers):
         for layer in layers:
-            if not 1 <= layer <= teacher.num_layers:
+            if not 1 <= layer <= teacher.last_layer:
                 raise UserError(
                     f"objectives.{name} uses layer {layer} of frozen teacher {number}, which "
-                    f"has layers 1 to {teacher.num_layers}: choose another layer"
+                    f"has layers 1 to {teacher.last_layer}: choose another layer"
                 )
 
 
@@ -134,6 +134,11 @@ class Vesper(Term[VesperHeads]):
             raise UserError(
                 "objectives.vesper masks frames of the upper half of a Transformer: set "
                 "encoder.kind to 'transformer' and encoder.num_layers to 2 or more"
+            )
+        if config.encoder.side_layers:
+            raise UserError(
+                "objectives.vesper masks frames of the upper half of a Transformer, which an "
+                "encoder with a side branch does not have: set encoder.side_layers to 0"
             )
         if config.frontend.kind == "whisper" and config.frontend.window_seconds:
             raise UserError(

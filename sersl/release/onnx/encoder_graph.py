@@ -50,18 +50,27 @@ def _transformer(graph: Graph, frames: Frames, config: EncoderConfig, params: Pa
         bias = _relative_bias(graph, graph.size(x, 1), config, context["relative_bias"])
     unseen = None if frames.attended is None else _unseen(graph, frames.attended)
     turns = _turns(graph, graph.size(x, 1), config) if config.positions == "rotary" else None
-    states = [x]
-    for i in range(config.num_layers):
-        weights = context["layers"][i]
 
-        def attention(x: str, weights: Params = weights["attention"]) -> str:
-            return _attention(graph, x, config, weights, bias, unseen, turns)
+    def stack(x: str, layers: Params, count: int) -> list[str]:
+        states = [x]
+        for i in range(count):
+            weights = layers[i]
 
-        x = layer(graph, x, weights, attention)
-        states.append(x)
+            def attention(x: str, weights: Params = weights["attention"]) -> str:
+                return _attention(graph, x, config, weights, bias, unseen, turns)
+
+            states.append(layer(graph, states[-1], weights, attention))
+        return states
+
+    states = stack(x, context["layers"], config.num_layers)
+    side: list[str] = []
+    if config.side_layers:
+        side = stack(states[config.side_from], context["side"], config.side_layers)[1:]
     if config.norm == "pre":
-        states[-1] = graph.layer_norm(x, context["norm"])
-    return states
+        states[-1] = graph.layer_norm(states[-1], context["norm"])
+        if side:
+            side[-1] = graph.layer_norm(side[-1], context["side_norm"])
+    return states + side
 
 
 def _add_nothing(graph: Graph, frames: Frames, config: EncoderConfig, params: Params) -> str:

@@ -66,7 +66,7 @@ class Model:
         self.categories = architecture.categories
         self.dimensions = architecture.dimensions
         self.labels = released.labels
-        self.num_layers = architecture.encoder.num_layers
+        self.num_layers = architecture.encoder.last_layer
         self.width = architecture.encoder.width
         pooling, heads = architecture.pooling, architecture.heads
         self.uncertainty: tuple[str, ...] = ()

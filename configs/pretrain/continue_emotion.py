@@ -1,0 +1,57 @@
+"""Continues a published encoder on unlabelled speech, beside itself: a side branch that learns.
+
+The encoder of init_from stays as it is. Two Transformer layers read the output of its third layer
+and learn to give the functionals of an utterance (pitch, loudness, spectrum, rhythm), and to tell
+the utterances of a batch apart by them. Nothing needs labels or annotations. What follows reads the
+layers of the start and those of the branch, so that nothing is forgotten.
+
+Papers: ladder side-tuning (2206.06522) for the branch, eGeMAPS (TAFFC 2016) for functionals,
+multi-view contrast (2406.07900).
+
+Command: sersl pretrain --config configs/pretrain/continue_emotion.py --workdir runs/continue \
+    --config.init_from=models/whisper --config.data.data_dir=data --config.data.corpora=mine
+Presets: side (a frozen start and a branch); anchored (all layers train slowly, and every layer is
+kept near the start by objectives.anchor; give the folder of init_from as frozen_teachers too);
+nano (tests).
+Time: about 2.5 s a step on one core from Whisper base, 48 s of audio.
+Score: no gain from Whisper base on RAVDESS and nEMO, see docs/results/continued.md.
+"""
+
+from ml_collections import ConfigDict
+
+from sersl.config.presets import encoder_preset, frontend_preset
+from sersl.core.errors import unknown_name
+
+PRESETS = ("side", "anchored", "nano")
+
+
+def get_config(preset: str = "side") -> ConfigDict:
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    config = ConfigDict()
+    config.name = f"continue_emotion_{preset}"
+    size = "nano" if preset == "nano" else "tiny"  # replaced by the sizes of init_from
+    config.frontend = frontend_preset(size, frontend="log_mel")
+    config.encoder = encoder_preset(size, frontend="log_mel")
+    config.encoder.dropout = 0.1
+    config.masking = {"rule": "none"}
+    config.objectives = {"functionals": {"weight": 1.0}}
+    config.data = {"seconds_per_batch": 48.0, "max_seconds": 3.2, "num_buckets": 1}
+    config.train = {"num_steps": 400, "log_every_steps": 20}
+    config.optimizer = {"learning_rate": 3e-4}
+    if preset == "anchored":
+        config.objectives.anchor = {"weight": 10.0}
+        config.optimizer.learning_rate = 3e-5
+        config.data.seconds_per_batch = 16.0
+        config.rate_scales = ((r"encoder/.*", 1.0), (r".*", 10.0))
+        return config
+    config.encoder.side_layers = 2
+    config.encoder.side_from = 3
+    config.objectives.multiview = {"weight": 0.3, "views": ("speech", "functionals")}
+    config.unfreeze = ((r"encoder/context/side.*", 0), (r"encoder/.*", -1), (r".*", 0))
+    if preset == "nano":
+        config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 1}
+        config.train.num_steps = 10
+        config.encoder.side_from = 1
+        config.objectives.functionals.hidden = 32
+    return config
