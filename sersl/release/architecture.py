@@ -82,7 +82,7 @@ class Architecture:
           UserError: there are more layers than tensors, found before the network is built, or the
             settings do not fit each other.
         """
-        layers = self.encoder.num_layers
+        layers = self.encoder.last_layer
         if self.encoder.positions == "convolution_stack":
             layers += self.encoder.position_layers
         if layers > num_tensors:

@@ -30,6 +30,7 @@ RECIPES = {
     "noisy_student:nano": ("denoise", "denoise_accuracy"),
     "emotion_clap:nano": ("language",),
     "emotion_clap:nano_acoustics": ("language",),
+    "continue_emotion:nano": ("functionals", "multiview"),
     "emotion2vec_s:nano": ("distill", "utterance", "supervised"),
 }
 TAUGHT = ("vesper", "distilhubert")

@@ -31,6 +31,7 @@ def make_config(
     kind="attentive_statistics",
     layers="weighted",
     scan=False,
+    side=0,
     normalize="fixed",
     head="gelu",
     projection=0,
@@ -40,7 +41,13 @@ def make_config(
     return schema.FinetuneConfig(
         name="fake",
         encoder=schema.EncoderConfig(
-            num_layers=2, width=16, num_heads=2, mlp_width=32, scan_layers=scan
+            num_layers=2,
+            width=16,
+            num_heads=2,
+            mlp_width=32,
+            scan_layers=scan,
+            side_layers=side,
+            side_from=min(side, 1),
         ),
         frontend=schema.FrontendConfig(num_mels=40, normalize=normalize),
         pooling=schema.PoolingConfig(

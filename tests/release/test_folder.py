@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import sersl
 from sersl.core.errors import UserError
 from sersl.release import folder as releases
 from sersl.release.architecture import flatten, unflatten
@@ -43,6 +44,18 @@ def test_model_when_layers_were_stacked_then_the_file_is_the_same(model, tmp_pat
     for name in apart:
         np.testing.assert_array_equal(apart[name], together[name])
     assert not releases.read_model(stacked).architecture.encoder.scan_layers
+
+
+def test_model_when_it_has_a_side_branch_then_read_as_written_and_its_layers_are_given(tmp_path):
+    options = {"kind": "mean", "layers": "all", "side": 2}
+    folder = fake_model.write_fake(tmp_path / "side", **options)
+    released = releases.read_model(folder)
+    _same(released.params, fake_model.make_params(fake_model.make_config(**options)))
+    assert {"side", "side_norm"} < set(released.params["encoder"]["context"])
+    assert released.architecture.encoder.last_layer == 4
+    noise = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    vectors = sersl.load(folder).embed(0.1 * noise, sample_rate=16_000, layers="all")
+    assert vectors.shape == (5, 16)
 
 
 def test_encoder_when_written_then_it_has_no_heads_and_nothing_of_pretraining(tmp_path):

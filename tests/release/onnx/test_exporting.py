@@ -72,6 +72,7 @@ def compare(folder, path):
         {"kind": "multi_head_attention"},
         {"kind": "attentive_correlation", "projection": 6},
         {"kind": "tokens", "layers": "last"},
+        {"kind": "mean", "layers": "all", "side": 2},
     ],
     ids=str,
 )
