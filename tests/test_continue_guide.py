@@ -32,9 +32,8 @@ def test_guide_when_its_commands_are_run_then_the_start_is_kept_beside(tmp_path,
         path = tmp_path / "recordings" / f"{number}.wav"
         soundfile.write(path, make_voice(1.5, number), RATE)
         rows.append(f"{path},{number // 2},{('angry', 'sad')[number % 2]}\n")
-    (tmp_path / "recordings.csv").write_text(
-        "path\n" + "".join(r.split(",")[0] + "\n" for r in rows)
-    )
+    paths = [row.partition(",")[0] for row in rows]
+    (tmp_path / "recordings.csv").write_text("\n".join(["path", *paths]))
     (tmp_path / "labelled.csv").write_text("path,speaker,emotion\n" + "".join(rows))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
