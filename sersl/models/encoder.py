@@ -72,13 +72,8 @@ CONTEXT: dict[
 # Kinds in which no frame depends on a later one.
 CAUSAL = tuple(kind for kind, network in CONTEXT.items() if network.causal)
 # Settings that are off by default and that the other kinds do not have.
-_OF_TRANSFORMER = (
-    "relative_bias",
-    "attention_dropout",
-    "activation_dropout",
-    "layer_drop",
-    "side_layers",
-)
+_DROPOUTS = ("attention_dropout", "activation_dropout", "layer_drop")
+_OF_TRANSFORMER = ("relative_bias", "side_layers", *_DROPOUTS)
 
 
 class EncoderOutput(NamedTuple):
