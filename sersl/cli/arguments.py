@@ -9,6 +9,7 @@ from sersl.cli.console.model_arguments import (
     add_export,
     add_import,
     add_predict,
+    add_push,
 )
 from sersl.cli.console.serve_arguments import add_serve
 from sersl.cli.console.study_arguments import add_benchmark, add_compare, add_sweep
@@ -162,6 +163,7 @@ VERBS = {
     "benchmark": add_benchmark,
     "import": add_import,
     "export": add_export,
+    "push": add_push,
     "predict": add_predict,
     "embed": add_embed,
     "serve": add_serve,

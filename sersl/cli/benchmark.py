@@ -25,6 +25,7 @@ from sersl.eval.workdir_files import RESULTS, read_results
 from sersl.finetuning.run import finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs
 from sersl.parallel import distributed
+from sersl.release.hub.hub_name import hub_name
 from sersl.release.huggingface.importing import import_folder
 from sersl.release.starting_weights import read_weights
 from sersl.runs.initial_weights import InitialWeights
@@ -79,20 +80,29 @@ def run(arguments: Namespace) -> int:
     return 0 if all(cell.results for cell in cells) else 2
 
 
-def _named(folders: Sequence[str]) -> dict[str, Path]:
+def _named(folders: Sequence[str]) -> dict[str, str]:
     """Names the models by their folders."""
-    names = [check_name(Path(folder).resolve().name, what="--model") for folder in folders]
+    names = [_name(folder) for folder in folders]
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise UserError(
             f"--model has several folders named {', '.join(double)}: rename one, since the table "
             "and the output use the names"
         )
-    return dict(zip(names, map(Path, folders), strict=True))
+    return dict(zip(names, folders, strict=True))
 
 
-def _weights(folder: Path, output: Path) -> InitialWeights:
+def _name(model: str) -> str:
+    found = hub_name(model)
+    name = Path(model).resolve().name if found is None else str(found).replace("/", "--")
+    return check_name(name, what="--model")
+
+
+def _weights(model: str, output: Path) -> InitialWeights:
     """Reads the weights of a model; imports a folder of Hugging Face first."""
+    if hub_name(model) is not None:
+        return read_weights(model)
+    folder = Path(model)
     if (folder / "config.json").is_file() and not (folder / "sersl.json").is_file():
         hugging_face = (folder / "model.safetensors").is_file() or any(folder.glob("*.bin"))
         if hugging_face:

@@ -26,14 +26,21 @@ from sersl.eval.workdir_files import (
 from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
-from sersl.release.folder import Finish, read_model, write_encoder, write_model
+from sersl.release.folder import Finish, write_encoder, write_model
 from sersl.release.label_facts import LabelFacts, read_facts
-from sersl.release.layout import ABOUT, ONNX_FOLDER, check_destination
-from sersl.release.onnx.exporting import write_onnx
-from sersl.release.onnx.graph import Graph
+from sersl.release.layout import (
+    ABOUT,
+    ONNX_FOLDER,
+    STABLEHLO_FOLDER,
+    TRITON_FOLDER,
+    check_destination,
+)
+from sersl.release.licences import check_release
+from sersl.release.other_formats import Formats
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.provenance import read_origin
 
+FORMATS = ("onnx", "int8", "triton", "stablehlo")  # options that add one
 _REMEDY = "run `sersl finetune` again, which writes the file"
 
 
@@ -43,15 +50,15 @@ def run(arguments: Namespace) -> int:
     Args:
       arguments: `check`, a folder to compare with its checksums instead; `workdir` of `sersl
         finetune` or `sersl pretrain`, or a model folder; `output`,
-        `fold` ("final" is the model trained on all speakers), `licence`, which may be empty, and
-        `onnx`, whether to write the model as a graph too.
+        `fold` ("final" is the model trained on all speakers), `licence`, and `onnx`, `int8`,
+        `triton` and `stablehlo`, whether to write the model in these formats too.
 
     Returns:
       The exit code, 0.
 
     Raises:
-      UserError: the run is not finished, the output holds something else or cannot be written, or
-        the package that --onnx needs is missing.
+      UserError: the run is not finished, there is no licence, the output holds something else or
+        cannot be written, or a package that a format needs is missing.
     """
     if arguments.check:
         return _check(arguments)
@@ -61,19 +68,20 @@ def run(arguments: Namespace) -> int:
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
     check_destination(output)
-    if arguments.onnx:
-        Graph()  # raises if the package onnx is missing
-    finish = _add_graph if arguments.onnx else None
-    _export(workdir, output, arguments, finish)
+    formats = Formats(name=output.name, **{name: getattr(arguments, name) for name in FORMATS})
+    formats.check()
+    _export(workdir, output, arguments, formats.add if formats.any else None)
     print(f"model written to {one_line(str(output))}")
-    if arguments.onnx:
-        print(f"graph written to {one_line(str(output / ONNX_FOLDER))}")
+    for name in (ONNX_FOLDER, TRITON_FOLDER, STABLEHLO_FOLDER):
+        if formats.any and (output / name).is_dir():
+            print(f"{name} written to {one_line(str(output / name))}")
     return 0
 
 
 def _check(arguments: Namespace) -> int:
     """Prints what a folder holds and each difference; raises UserError where one is a fault."""
-    if arguments.workdir or arguments.output or arguments.onnx:
+    others = ("workdir", "output", "licence", *FORMATS)
+    if any(getattr(arguments, name) for name in others):
         raise UserError("--check compares a folder and writes none: leave out the other options")
     found = check_folder(arguments.check)
     folder = one_line(str(arguments.check))
@@ -96,13 +104,9 @@ def _is_baseline(settings: Mapping[str, Any]) -> bool:
     return isinstance(baseline, dict) and baseline.get("kind", NONE) != NONE
 
 
-def _add_graph(folder: Path) -> None:
-    write_onnx(read_model(folder), folder / ONNX_FOLDER)
-
-
 def _export(workdir: Path, output: Path, arguments: Namespace, finish: Finish | None) -> None:
     if (workdir / ABOUT).is_file():
-        copy_model(workdir, output, finish=finish)
+        copy_model(workdir, output, licence=arguments.licence, finish=finish)
         return
     settings = read_json(workdir / "config.json")
     if not isinstance(settings, dict):
@@ -138,6 +142,8 @@ def _export_model(
             "recordings has no numbers: train with domain.normalize='none' to export"
         )
     trained = read_trained(workdir)
+    origin = read_origin(workdir)
+    check_release(licence, [*trained.corpora, *origin])
     folder = workdir / "folds" / check_name(fold, what="--fold")
     if not folder.is_dir():
         known = sorted(path.name for path in folder.parent.glob("*") if path.is_dir())
@@ -159,7 +165,7 @@ def _export_model(
         dimensions=predicted_dimensions(trained, config),
         results=read_results(workdir) if scored else None,
         corpora=trained.corpora,
-        origin=read_origin(workdir),
+        origin=origin,
         licence=licence,
         labels=_label_facts(folder, trained),
         finish=finish,
@@ -196,7 +202,8 @@ def predicted_dimensions(trained: Trained, config: FinetuneConfig) -> tuple[str,
 def _export_encoder(workdir: Path, output: Path, *, licence: str, finish: Finish | None) -> None:
     config = load_json(PretrainConfig, workdir / "config.json")
     check_files(workdir)
-    corpora = read_trained(workdir).corpora
+    corpora, origin = read_trained(workdir).corpora, read_origin(workdir)
+    check_release(licence, [*corpora, *origin])
     # The teacher is the average over many steps, and what such methods release (data2vec, sec. 3).
     teacher = (workdir / "checkpoints").is_dir() and has_item(workdir, "teacher")
     params = load_params(workdir, "teacher" if teacher else "params")
@@ -205,7 +212,7 @@ def _export_encoder(workdir: Path, output: Path, *, licence: str, finish: Finish
         params=params,
         config=config,
         corpora=corpora,
-        origin=read_origin(workdir),
+        origin=origin,
         licence=licence,
         finish=finish,
     )

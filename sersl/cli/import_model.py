@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from sersl.core.display import one_line
+from sersl.release.hub.finding import find_source
 from sersl.release.huggingface.importing import import_folder
 
 
@@ -11,7 +12,8 @@ def run(arguments: Namespace) -> int:
     """Imports a model, and lists tensors that were left out, converted or missing.
 
     Args:
-      arguments: `source`, `output`, `licence`, which may be empty, and `exact_window`.
+      arguments: `source`, a folder or a name, `output`, `licence`, which may be empty, and
+        `exact_window`.
 
     Returns:
       The exit code, 0.
@@ -19,11 +21,13 @@ def run(arguments: Namespace) -> int:
     Raises:
       UserError: the source is incomplete, damaged or not supported; nothing is written.
     """
+    source, name = find_source(arguments.source)
     report = import_folder(
-        arguments.source,
+        source,
         arguments.output,
         licence=arguments.licence,
         exact_window=arguments.exact_window,
+        name=name,
     )
     architecture = report.architecture
     names = (*architecture.categories, *architecture.dimensions)

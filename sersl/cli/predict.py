@@ -78,6 +78,7 @@ def run(arguments: Namespace) -> int:
             arguments.model,
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
+            needs_heads=True,
         )
         columns.append(
             Columns(

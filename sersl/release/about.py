@@ -149,6 +149,14 @@ def read_about(
     return about, architecture, layout
 
 
+def with_card(about: Mapping[str, Any], card: bytes) -> bytes:
+    """Writes the content of sersl.json for a folder whose card is another."""
+    content = {name: value for name, value in about.items() if name != _SUMS}
+    sums = {**about[_SUMS], CARD: hashlib.sha256(card).hexdigest()}
+    sums[ABOUT] = _own_sum(content, sums)
+    return (json.dumps({**content, _SUMS: sums}, indent=1, allow_nan=False) + "\n").encode()
+
+
 def warn_of_changed_card(folder: Path, about: Mapping[str, Any]) -> None:
     """Warns where the model card is missing, or is not the one that was written.
 

@@ -14,17 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from sersl.core.display import one_line
+from sersl.release.licences import hub_licence, restricted
 
-# Names that the Hugging Face Hub takes in the `license` field of a card.
-_HUB_LICENCES = {
-    "apache-2.0": "apache-2.0",
-    "mit": "mit",
-    "cc by 4.0": "cc-by-4.0",
-    "cc by-sa 4.0": "cc-by-sa-4.0",
-    "cc by-nc 4.0": "cc-by-nc-4.0",
-    "cc by-nc-sa 4.0": "cc-by-nc-sa-4.0",
-    "cc0": "cc0-1.0",
-}
 # Characters that mean something in Markdown or HTML; "_" only at the edge of a word.
 _MARKS = re.compile(r"[\\`*\[\]<>|#~$&]|(?<!\w)_|_(?!\w)")
 
@@ -203,6 +194,9 @@ Data behind its starting weights, annotators and teachers:
 {% endfor %}
 
 {% endif %}
+{% if forbidding %}
+**No commercial use**: the terms of {{ forbidding }} do not allow it, and hold for these weights.
+{% endif %}
 {% if licence %}
 The model is released under {{ licence }}. The terms of the training data still hold.
 {% else %}
@@ -267,7 +261,8 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
         num_parameters=num_parameters,
         results=results,
         licence=licence,
-        hub_licence=_hub_licence(licence),
+        forbidding=", ".join(restricted([*about["corpora"], *about["origin"]])),
+        hub_licence=hub_licence(licence),
         predicts=" and ".join(parts),
         overlap=overlap,
         score=lambda value: "–" if value is None else f"{value:.3f}",
@@ -298,8 +293,3 @@ def _shell(text: str) -> Markup:
 
 def _interval(pair: Sequence[float] | None) -> Markup:
     return Markup(f" [{pair[0]:.3f}, {pair[1]:.3f}]" if pair else "")
-
-
-def _hub_licence(licence: str) -> str:
-    known = [tag for name, tag in _HUB_LICENCES.items() if name == licence.lower()]
-    return known[0] if known else "other"  # what the Hub wants for a licence that it does not list

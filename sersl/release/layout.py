@@ -23,6 +23,8 @@ ABOUT = "sersl.json"
 CARD = "README.md"
 FILES = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT, CARD)
 ONNX_FOLDER = "onnx"
+TRITON_FOLDER = "triton"
+STABLEHLO_FOLDER = "stablehlo"
 PEFT_FOLDER = "adapter"  # transformers would apply files beside config.json to the merged weights
 
 
@@ -82,7 +84,8 @@ def _refuse_to_lose(folder: Path) -> None:
             f"folder {folder} is not empty and does not hold a sersl model: give another folder, "
             "so that nothing is lost"
         )
-    foreign = [name for name in names if name not in (*FILES, ONNX_FOLDER, PEFT_FOLDER)]
+    own = (*FILES, ONNX_FOLDER, TRITON_FOLDER, STABLEHLO_FOLDER, PEFT_FOLDER)
+    foreign = [name for name in names if name not in own]
     if foreign:
         raise UserError(
             f"folder {folder} also holds {foreign[0]!r}, which is not part of a model: move it "

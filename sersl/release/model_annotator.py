@@ -20,6 +20,8 @@ from sersl.data.sources import CorpusSource
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
+from sersl.release.hub.finding import find_model
+from sersl.release.hub.hub_name import hub_name
 from sersl.release.starting_weights import corpora_of_model, labels_of
 
 MODEL_VERSION = 1  # of everything below
@@ -29,8 +31,8 @@ _FILE = "sersl.json"  # by which a released folder is known
 
 
 def is_model(folder: str | Path) -> bool:
-    """Tells whether a folder holds a released model."""
-    return (Path(folder) / _FILE).is_file()
+    """Tells whether this is the folder of a released model, or the name of one on a hub."""
+    return hub_name(folder) is not None or (Path(folder) / _FILE).is_file()
 
 
 class ModelAnnotator:
@@ -55,7 +57,7 @@ class ModelAnnotator:
         """
         if measure not in MEASURES:
             raise unknown_name("measure", measure, MEASURES)
-        released = read_model(folder)
+        released = read_model(find_model(folder))
         categories = released.architecture.categories
         dimensions = released.architecture.dimensions
         missing = {

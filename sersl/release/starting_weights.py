@@ -11,6 +11,7 @@ from sersl.core.fields import Fields
 from sersl.core.files import read_json
 from sersl.models.transformer import unstack_layers
 from sersl.release.folder import read_model
+from sersl.release.hub.finding import find_model
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.provenance import corpora_of_run
@@ -20,8 +21,9 @@ def read_weights(source: str | Path) -> InitialWeights:
     """Reads the weights of a run (its teacher where it has one) or of a model folder.
 
     Args:
-      source: workdir of `sersl pretrain`, or a folder that `sersl export` or `sersl import` wrote;
-        of an imported one the encoder alone, since its heads predict other names.
+      source: workdir of `sersl pretrain`, a folder that `sersl export` or `sersl import` wrote, or
+        a model on a hub, see `find_model`; of an imported one the encoder alone, since its heads
+        predict other names.
 
     Returns:
       The weights and the settings of frontend and encoder.
@@ -29,7 +31,7 @@ def read_weights(source: str | Path) -> InitialWeights:
     Raises:
       UserError: the folder is neither, or is damaged.
     """
-    source = Path(source)
+    given, source = str(source), find_model(source)
     if (source / "model.safetensors").is_file():
         if not (source / "sersl.json").is_file():
             raise UserError(
@@ -51,7 +53,7 @@ def read_weights(source: str | Path) -> InitialWeights:
             params=params,
             frontend=released.architecture.frontend,
             encoder=released.architecture.encoder,
-            source=str(source),
+            source=given,
             corpora=corpora_of_model(released.about),
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():

@@ -1,4 +1,4 @@
-"""The options of the verbs that use models: evaluate, import, export, predict and embed."""
+"""The options of the verbs that use models: evaluate, import, export, push, predict, embed."""
 
 import argparse
 
@@ -11,7 +11,11 @@ def add_evaluate(verbs: Verbs) -> None:
         verbs, "evaluate", "score a fine-tuning run, or a model folder on a prepared corpus"
     )
     parser.add_argument("--workdir", metavar="DIR", help="workdir of `sersl finetune`")
-    parser.add_argument("--model", metavar="DIR", help="model folder of `sersl export`")
+    parser.add_argument(
+        "--model",
+        metavar="DIR|NAME",
+        help="model folder of `sersl export`, or OWNER/NAME on the Hugging Face Hub",
+    )
     parser.add_argument("--corpus", metavar="NAME", help="with --model: a prepared corpus")
     parser.add_argument(
         "--data_dir", metavar="DIR", help="with --model or --listen: folder of the prepared corpora"
@@ -81,8 +85,9 @@ def add_import(verbs: Verbs) -> None:
     parser.add_argument(
         "--source",
         required=True,
-        metavar="DIR",
-        help="downloaded model with config.json, preprocessor_config.json and weights",
+        metavar="DIR|NAME",
+        help="folder with config.json, preprocessor_config.json and weights, or "
+        "OWNER/NAME[@REVISION] on the Hugging Face Hub",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="model folder to write")
     parser.add_argument(
@@ -91,7 +96,12 @@ def add_import(verbs: Verbs) -> None:
         help="Whisper: pad all audio to 30 s, as the original does, which takes several times as "
         "long; default: run on the audio alone, unless the source has heads",
     )
-    _add_licence(parser)
+    parser.add_argument(
+        "--licence",
+        default="",
+        metavar="NAME",
+        help="licence of the model, for its card; default: what the card of the source states",
+    )
 
 
 def add_export(verbs: Verbs) -> None:
@@ -111,18 +121,38 @@ def add_export(verbs: Verbs) -> None:
     )
     parser.add_argument("--onnx", action="store_true", help="also write onnx/model.onnx")
     parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also write onnx/model_int8.onnx, and how far its answers are from float32",
+    )
+    parser.add_argument(
+        "--triton", action="store_true", help="also write triton/, a model repository for Triton"
+    )
+    parser.add_argument(
+        "--stablehlo",
+        action="store_true",
+        help="also write stablehlo/, programs that jax.export runs without sersl",
+    )
+    parser.add_argument(
         "--fold",
         default="final",
         metavar="NAME",
         help="fold of the run whose model is exported; default: final, trained on all speakers",
     )
-    _add_licence(parser)
-
-
-def _add_licence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--licence", default="", metavar="NAME", help="licence of the model, for its model card"
+        "--licence",
+        default="",
+        metavar="NAME",
+        help="licence of the model, e.g. CC-BY-NC-SA-4.0; a model folder that has one keeps it",
     )
+
+
+def add_push(verbs: Verbs) -> None:
+    """Adds `sersl push`."""
+    parser = add_verb(verbs, "push", "upload a model folder to the Hugging Face Hub")
+    parser.add_argument("folder", metavar="DIR", help="model folder of `sersl export`")
+    parser.add_argument("name", metavar="OWNER/NAME", help="of the model on the hub")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
 
 
 def add_predict(verbs: Verbs) -> None:
@@ -182,7 +212,10 @@ def add_embed(verbs: Verbs) -> None:
 
 def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="model folder of `sersl export`"
+        "--model",
+        required=True,
+        metavar="DIR|NAME",
+        help="model folder of `sersl export`, or OWNER/NAME[@REVISION] on the Hugging Face Hub",
     )
     parser.add_argument(
         "inputs",

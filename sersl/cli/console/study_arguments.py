@@ -55,8 +55,9 @@ def add_benchmark(verbs: Verbs) -> None:
         "--model",
         nargs="+",
         required=True,
-        metavar="DIR",
-        help="folders of sersl or of Hugging Face, workdirs of `sersl pretrain`",
+        metavar="DIR|NAME",
+        help="folders of sersl or of Hugging Face, workdirs of `sersl pretrain`, or OWNER/NAME of "
+        "models on the Hugging Face Hub",
     )
     parser.add_argument("--data_dir", required=True, metavar="DIR", help="of `sersl prepare`")
     parser.add_argument(

@@ -34,6 +34,7 @@ from sersl.release.huggingface.tensor_names import (
 )
 from sersl.release.label_facts import LabelFacts
 from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, check_destination, whole_model
+from sersl.release.licences import stated_licence
 from sersl.release.tensors import StoredTensor, as_float32, open_weights
 
 # Parts of published models outside of encoder and classification head: quantizer and projections of
@@ -69,16 +70,22 @@ class ImportReport:
 
 
 def import_folder(
-    source: str | Path, output: str | Path, *, licence: str = "", exact_window: bool = False
+    source: str | Path,
+    output: str | Path,
+    *,
+    licence: str = "",
+    exact_window: bool = False,
+    name: str = "",
 ) -> ImportReport:
     """Imports a Hugging Face speech model.
 
     Args:
       source: folder with config.json, preprocessor_config.json and weights.
       output: folder to write; a released model that is there is replaced.
-      licence: of the model, for its card; "" if it is not known.
+      licence: of the model, for its card; "" takes the one that the card of the source states.
       exact_window: keep the window of 30 s of a Whisper encoder without heads, which otherwise runs
         on the frames of the audio alone. With heads it keeps the window, which they learned with.
+      name: of the source, for the card; "" is the name of its folder.
 
     Returns:
       The report.
@@ -123,7 +130,13 @@ def import_folder(
         initial=tuple(initial),
         num_parameters=sum(int(np.prod(shape)) for shape in shapes.values()),
     )
-    about = _about(source, architecture, layout, report, licence)
+    about = _about(
+        name or source.resolve().name,
+        architecture,
+        layout,
+        report,
+        licence or stated_licence(source),
+    )
     if layout.head != "dense":  # of which transformers has no class
         classified = layout.head == "projector"
         config["architectures"] = [class_name(layout.model_type, classified=classified)]
@@ -274,14 +287,14 @@ def _arrays(
 
 
 def _about(
-    source: Path, architecture: Architecture, layout: Layout, report: ImportReport, licence: str
+    source: str, architecture: Architecture, layout: Layout, report: ImportReport, licence: str
 ) -> dict[str, Any]:
     facts = LabelFacts()
     if architecture.multi:  # transformers has no thresholds of its own
         facts = LabelFacts(multi=True, thresholds=dict.fromkeys(architecture.categories, 0.5))
     labels = facts.to_json()
     return {
-        **describe(architecture, name=source.resolve().name, licence=licence),
+        **describe(architecture, name=source, licence=licence),
         **({"labels": labels} if labels else {}),
         "layout": dataclasses.asdict(layout),
         "results": None,
@@ -289,7 +302,7 @@ def _about(
         "origin": [],
         "init_from": "",
         "imported": {
-            "source": source.resolve().name,
+            "source": source,
             "unused": list(report.unused),
             "converted": list(report.converted),
             "initial": list(report.initial),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -45,22 +46,21 @@ def implemented(setting: str, kind: str, known: Mapping[str, T]) -> T:
     return known[kind]
 
 
+def onnx_package() -> ModuleType:
+    """Imports onnx; raises UserError where it is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise UserError(f"ONNX export needs the package onnx: {install_hint('onnx')}") from error
+    return onnx
+
+
 class Graph:
     """Nodes and constants; a value is the name that a method returned."""
 
     def __init__(self) -> None:
-        """Makes an empty graph.
-
-        Raises:
-          UserError: the package onnx is not installed.
-        """
-        try:
-            import onnx
-        except ImportError as error:
-            raise UserError(
-                f"ONNX export needs the package onnx: {install_hint('onnx')}"
-            ) from error
-        self._onnx = onnx
+        """Makes an empty graph; raises UserError where the package onnx is not installed."""
+        self._onnx = onnx_package()
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes | int], tuple[str, np.ndarray]] = {}
         self._inputs: list[Any] = []

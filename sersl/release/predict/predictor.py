@@ -11,6 +11,7 @@ from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
+from sersl.release.hub.finding import find_model
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
 from sersl.release.predict.outputs import Answer, Recording
 from sersl.release.predict.precision import check_precision
@@ -26,15 +27,21 @@ _loading_process: list[int] = []
 
 
 def load(
-    folder: str | Path, *, verify_weights: bool = True, precision: str | None = None
+    folder: str | Path,
+    *,
+    verify_weights: bool = True,
+    precision: str | None = None,
+    needs_heads: bool = False,
 ) -> "Model":
     """Loads a released model.
 
     Args:
-      folder: that `sersl export` or `sersl import` wrote.
+      folder: that `sersl export` or `sersl import` wrote; or OWNER/NAME[@REVISION] of a model on
+        the Hugging Face Hub, which is downloaded at first use.
       verify_weights: compare the weights with their checksum; False saves time with very large
         models.
       precision: "float32", "bfloat16" or "int8" (weights only); None: as the model was trained.
+      needs_heads: refuse a model on a hub that has no heads, before its weights are downloaded.
 
     Returns:
       The model, ready to predict.
@@ -45,6 +52,7 @@ def load(
     for process in _loading_process:
         check_process(process)
     check_precision(precision)
+    folder = find_model(folder, needs_heads=needs_heads)
     return Model(read_model(folder, verify_weights=verify_weights), precision=precision)
 
 
@@ -294,17 +302,7 @@ class Model:
         return Stream(score, sample_rate, window=window, hop=hop)
 
     def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
-        """Finds the hidden states that "all", "last" or a number means.
-
-        Args:
-          layers: as `embed`.
-
-        Returns:
-          Their numbers, 0 to L.
-
-        Raises:
-          UserError: there is no such layer.
-        """
+        """Finds the numbers, 0 to L, of the hidden states that `layers` of `embed` means."""
         if layers == "all":
             return tuple(range(self.num_layers + 1))
         if layers == "last":

@@ -20,6 +20,7 @@ from sersl.models.emotion_model import probabilities
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
+from sersl.release.label_facts import LabelFacts
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
 
@@ -45,8 +46,7 @@ class Network:
         """
         check_precision(precision)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
-        self._multi = released.labels.multi
-        self._temperature = released.labels.temperature or 1.0
+        self._labels = released.labels
         self.has_heads = architecture.heads is not None
         params = released.params if self.has_heads else released.params["encoder"]
         devices = jax.local_devices()
@@ -178,17 +178,7 @@ class Network:
         self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
     ) -> dict[str, jax.Array]:
         model = self._merged(params)
-        output = model(waveform, valid)
-        result = {
-            "category": self._calibrated(output.category),
-            "dimensions": output.dimensions,
-            "embedding": output.embedding,
-            **model.uncertainty(output),
-        }
-        # What is not returned is not computed.
-        if frames:
-            result["frames"] = self._calibrated(output.frames)
-        return result
+        return outputs_of(model, waveform, valid, labels=self._labels, frames=frames)
 
     def _dropout_passes(
         self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, keys: jax.Array
@@ -196,14 +186,10 @@ class Network:
         model = self._merged(params)
 
         def one(key: jax.Array) -> jax.Array:
-            return self._calibrated(model(waveform, valid, key=key).category)
+            return calibrated(model(waveform, valid, key=key).category, self._labels)
 
         # One pass after the other, so that they need the memory of one.
         return {"category": jax.lax.map(one, keys).swapaxes(0, 1)}
-
-    def _calibrated(self, logits: jax.Array) -> jax.Array:
-        """Turns logits [..., C] into probabilities, at the temperature of the model."""
-        return probabilities(logits / self._temperature, multi=self._multi)
 
     def _hidden_states(
         self,
@@ -226,6 +212,40 @@ class Network:
     def _merged(self, params: dict[str, Any]) -> Any:
         dense = jax.tree.map(_dense, params, is_leaf=lambda leaf: isinstance(leaf, _Quantized))
         return nnx.merge(self._graph, nnx.State(dense))
+
+
+def calibrated(logits: jax.Array, labels: LabelFacts) -> jax.Array:
+    """Turns logits [..., C] into probabilities, at the temperature of the model."""
+    return probabilities(logits / (labels.temperature or 1.0), multi=labels.multi)
+
+
+def outputs_of(
+    model: Any, waveform: jax.Array, valid: jax.Array, *, labels: LabelFacts, frames: bool = False
+) -> dict[str, jax.Array]:
+    """Computes all outputs of an `EmotionModel`.
+
+    Args:
+      model: the network.
+      waveform: float32 [B, N].
+      valid: bool [B, N].
+      labels: whether several categories may apply, and the temperature.
+      frames: also the probabilities of each frame.
+
+    Returns:
+      {"category": [B, C] probabilities, "dimensions": [B, D], "embedding": [B, E]}, uncertainties
+      by name, and "frames" [B, T, C] if asked for.
+    """
+    output = model(waveform, valid)
+    result = {
+        "category": calibrated(output.category, labels),
+        "dimensions": output.dimensions,
+        "embedding": output.embedding,
+        **model.uncertainty(output),
+    }
+    # What is not returned is not computed.
+    if frames:
+        result["frames"] = calibrated(output.frames, labels)
+    return result
 
 
 @jax.tree_util.register_dataclass

@@ -1,0 +1,1 @@
+"""Models by name: download from the Hugging Face Hub or a mirror of it, and upload."""
