@@ -106,7 +106,10 @@ step finetune "$sersl" finetune --config "$root/configs/finetune/$heads.py:$pres
     --config.init_from="$encoder" ${finetune_on[@]+"${finetune_on[@]}"}
 unless_stopped "$workdir/finetune"
 step evaluate "$sersl" evaluate --workdir "$workdir/finetune" | tee "$workdir/scores.txt"
-step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model"
+licence=CC-BY-NC-SA-4.0  # the terms of RAVDESS hold for its models
+[[ $corpus != synthetic ]] || licence=Apache-2.0
+step export "$sersl" export --workdir "$workdir/finetune" --output "$workdir/model" \
+    --licence "$licence"
 step example "$root/.venv/bin/python" "$root/tools/write_wav.py" --corpus "$corpus" \
     --data_dir "$data_dir" --output "$workdir/example.wav" | tee "$workdir/example.txt"
 step predict "$sersl" predict --model "$workdir/model" "$workdir/example.wav" |

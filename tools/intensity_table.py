@@ -209,7 +209,7 @@ class Table:
             folder = self.workdir / f"model-{fold['fold']}"
             if not folder.is_dir():
                 words = ["--workdir", str(run), "--fold", fold["fold"], "--output", str(folder)]
-                if sersl(["export", *words]):
+                if sersl(["export", *words, "--licence", "none, for this table"]):
                     raise SystemExit(f"{run} has no model of {fold['fold']}")
             annotator = ModelAnnotator(folder, measure=measure)
             file = self.workdir / f"{annotator.name}.npy"

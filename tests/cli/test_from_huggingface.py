@@ -87,7 +87,7 @@ def test_wav2vec2_when_imported_then_pretrains_finetunes_and_goes_back_to_transf
         "--config.protocol.num_folds=2",
     )
     assert "0 not used" in said
-    sersl("export", "--workdir", workdir, "--output", model, "--onnx")
+    sersl("export", "--workdir", workdir, "--output", model, "--onnx", "--licence=MIT")
     assert (model / "onnx" / "model.onnx").is_file()
 
     file = sorted((tmp_path / "audio").iterdir())[0]

@@ -95,7 +95,8 @@ def test_pretrain_when_run_from_files_then_annotated_trained_resumed_and_exporte
     assert changed.code == 2 and "optimizer.learning_rate" in changed.err
 
     model = tmp_path / "encoder"
-    assert sersl("export", "--workdir", workdir, "--output", model).code == 0
+    export = sersl("export", "--workdir", workdir, "--output", model, "--licence", "MIT")
+    assert export.code == 0, export.err
     vectors = tmp_path / "vectors.npz"
     assert sersl("embed", "--model", model, tmp_path / "00.wav", "--output", vectors).code == 0
     assert np.load(vectors)["embeddings"].shape == (1, 16)
@@ -132,7 +133,8 @@ def test_finetune_when_given_a_manifest_then_tested_reported_exported_and_predic
     assert sersl("evaluate", "--workdir", workdir).code == 0
 
     model = tmp_path / "model"
-    assert sersl("export", "--workdir", workdir, "--output", model).code == 0
+    export = sersl("export", "--workdir", workdir, "--output", model, "--licence", "MIT")
+    assert export.code == 0, export.err
     said = sersl("predict", "--model", model, tmp_path / "00.wav", tmp_path / "01.wav")
     assert said.code == 0 and "arousal" not in said.out
     assert len(said.out.splitlines()) == 3

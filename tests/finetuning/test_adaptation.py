@@ -43,7 +43,7 @@ def test_run_when_it_adapts_and_learns_more_then_marked_and_released_without_the
     results = score_workdir(workdir, predictions_are_new=True)
     assert any("audio of the test side" in w for w in results["protocol"]["warnings"])
     export = ["export", "--workdir", str(workdir), "--fold", "fold1", "--output", str(output)]
-    assert main(export) == 0
+    assert main([*export, "--licence=MIT"]) == 0
     released = read_model(output)
     assert "training_heads" not in released.params
     assert released.architecture.dimensions == tuple(names)

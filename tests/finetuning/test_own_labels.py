@@ -78,7 +78,8 @@ def test_own_words_and_dimensions_when_trained_then_by_name_up_to_predict(manife
     predictions = read_predictions(tmp_path / "run/predictions.csv")
     assert predictions.dimensions == ("warmth",) and len(predictions) == 24
     model = tmp_path / "model"
-    assert main(["export", "--workdir", str(tmp_path / "run"), "--output", str(model)]) == 0
+    export = ["export", "--workdir", str(tmp_path / "run"), "--output", str(model)]
+    assert main([*export, "--licence=MIT"]) == 0
     card = (model / "README.md").read_text()
     assert "warmth" in card and "stressed" in card and "1 to 7" in card
     loaded = sersl.load(model)
@@ -99,7 +100,8 @@ def test_several_words_when_trained_then_probabilities_thresholds_and_scores_of_
     assert predictions.labelled is not None and predictions.labelled.all()
     assert set(predictions.text["category"]) >= {"happy", "stressed;tired"}
     model = tmp_path / "model"
-    assert main(["export", "--workdir", str(tmp_path / "run"), "--output", str(model)]) == 0
+    export = ["export", "--workdir", str(tmp_path / "run"), "--output", str(model)]
+    assert main([*export, "--licence=MIT"]) == 0
     loaded = sersl.load(model)
     answer = loaded.predict(manifest.parent / "anna0.wav")
     applies = [n for n in names if answer["scores"][n] >= loaded.labels.thresholds[n]]

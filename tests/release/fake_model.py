@@ -82,7 +82,7 @@ def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
     return params
 
 
-def write_fake(folder, *, results=None, licence="", seed=0, **options):
+def write_fake(folder, *, results=None, licence="MIT", seed=0, **options):
     config = make_config(**options)
     return write_model(
         folder,

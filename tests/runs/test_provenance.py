@@ -117,7 +117,8 @@ def test_finetune_when_pretraining_went_by_labels_of_the_tested_then_refused(dat
         "synthetic",
         True,
     )
-    assert main(["export", "--workdir", str(first), "--output", str(tmp_path / "encoder")]) == 0
+    export = ["export", "--workdir", str(first), "--output", str(tmp_path / "encoder")]
+    assert main(export) == 2 and main([*export, "--licence=MIT"]) == 0
     card = (tmp_path / "encoder" / "README.md").read_text()
     assert "| annotator network | synthetic | " in card and " | yes | " in card
 

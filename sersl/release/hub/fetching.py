@@ -153,6 +153,7 @@ def _download(library: Any, name: HubName, wanted: list[str], files: Mapping[str
                 library_name="sersl",
                 library_version=__version__,
                 etag_timeout=_TIMEOUT,
+                max_workers=1,  # with several, the error of one hides behind a closed client
                 tqdm_class=_bar(limit),
             )
         )

@@ -37,7 +37,9 @@ def test_model_when_imported_and_exported_then_each_tensor_is_bit_equal(
     tensors = make_tensors(weight_norm=weight_norm)
     source = write_source(tmp_path / "source", tensors)
     assert run("import", "--source", source, "--output", tmp_path / "model") == 0
-    assert run("export", "--workdir", tmp_path / "model", "--output", tmp_path / "again") == 0
+    export = ("export", "--workdir", tmp_path / "model", "--output", tmp_path / "again")
+    assert run(*export) == 2 and "needs a licence" in capsys.readouterr().err
+    assert run(*export, "--licence", "MIT") == 0
     for folder in ("model", "again"):
         found = load_file(tmp_path / folder / "model.safetensors")
         assert found.keys() == tensors.keys()
