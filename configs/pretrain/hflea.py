@@ -10,7 +10,7 @@ Command: the stages for one fold of IEMOCAP; the paper repeats them for each fol
        --config.data.data_dir=data --config.data.corpora=iemocap --config.init_from=runs/hubert
 2. sersl finetune --config configs/finetune/emotion.py:small --workdir runs/finetuned \
        --config.data.data_dir=data --config.data.corpora=iemocap --config.init_from=runs/adapt
-   sersl export --workdir runs/finetuned --output runs/finetuned/model --licence MIT
+   sersl export --workdir runs/finetuned --output runs/finetuned/model --licence "research only"
 3. sersl cluster --corpus iemocap --data_dir data --output runs/states --num_codes 50 \
        --features runs/finetuned/model --layer 9
 4. sersl pretrain --config configs/pretrain/hflea.py:align --workdir runs/align \
