@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> int:
         arguments.output,
         licence=arguments.licence,
         exact_window=arguments.exact_window,
-        name=name,
+        source_name=name,
     )
     architecture = report.architecture
     names = (*architecture.categories, *architecture.dimensions)

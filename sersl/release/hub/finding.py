@@ -74,7 +74,7 @@ def _fetched(name: HubName, *, needs_heads: bool) -> Path:
     imported /= f"{folder.name}-{__version__}"
     if not (imported / ABOUT).is_file():
         imported.parent.mkdir(parents=True, exist_ok=True)
-        report = import_folder(folder, imported, name=f"{name.repo}@{folder.name}")
+        report = import_folder(folder, imported, source_name=f"{name.repo}@{folder.name}")
         print(
             f"sersl: {name} imported to {imported}: {len(report.used)} tensors, "
             f"{len(report.unused)} left out",

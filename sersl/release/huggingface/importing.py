@@ -75,7 +75,7 @@ def import_folder(
     *,
     licence: str = "",
     exact_window: bool = False,
-    name: str = "",
+    source_name: str = "",
 ) -> ImportReport:
     """Imports a Hugging Face speech model.
 
@@ -85,7 +85,7 @@ def import_folder(
       licence: of the model, for its card; "" takes the one that the card of the source states.
       exact_window: keep the window of 30 s of a Whisper encoder without heads, which otherwise runs
         on the frames of the audio alone. With heads it keeps the window, which they learned with.
-      name: of the source, for the card; "" is the name of its folder.
+      source_name: for the card; "" is the name of the folder.
 
     Returns:
       The report.
@@ -131,7 +131,7 @@ def import_folder(
         num_parameters=sum(int(np.prod(shape)) for shape in shapes.values()),
     )
     about = _about(
-        name or source.resolve().name,
+        source_name or source.resolve().name,
         architecture,
         layout,
         report,

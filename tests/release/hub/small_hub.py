@@ -34,8 +34,8 @@ class Hub:
 
     Attributes:
       fault: "" or "rubbish" (HTML for JSON), "shape" (JSON of another shape), "down" (503),
-        "truncated" (half of each file), "breaks" (a connection that ends early), "flipped" (a bit of
-        each large file), "full" (413 for a commit).
+        "truncated" (half of each file), "breaks" (a connection that ends early), "flipped" (a
+        bit of each large file), "full" (413 for a commit).
     """
 
     url: str = ""

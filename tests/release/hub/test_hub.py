@@ -148,9 +148,11 @@ def test_predict_when_the_model_has_no_heads_then_says_so_before_the_weights_are
     assert not any("model.safetensors" in request for request in hub.requests)
 
 
-def test_load_when_the_model_is_private_then_needs_the_token(hub, model, capsys, monkeypatch):
+def test_load_when_the_model_is_private_then_needs_the_token(
+    hub, model, voice, capsys, monkeypatch
+):
     hub.repos["me/secret"] = Repo(files_of(model), private=True)
-    text = sentence(capsys, "embed", "--model", "me/secret", "x.wav", "--output", "o.npz")
+    text = sentence(capsys, "predict", "--model", "me/secret", voice)
     assert "me/secret" in text and "HF_TOKEN" in text
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     sersl.load("me/secret")
