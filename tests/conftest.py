@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+# Read when huggingface_hub is first imported: the only hub of a test is one on localhost.
+os.environ["HF_HUB_OFFLINE"] = "1"
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
 # Compiled steps are kept between runs; the key includes the code, so nothing goes stale.

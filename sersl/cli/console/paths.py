@@ -11,6 +11,7 @@ _WRITTEN = {"workdir": "--workdir", "data_dir": "--data_dir", "output": "--outpu
 _READ = {
     **{name: f"--{name}" for name in ("audio_dir", "manifest", "model", "source", "annotator")},
     "features": "--features",
+    "folder": "DIR",
     "config": "--config",
     "inputs": "FILE_OR_FOLDER",
     "runs": "WORKDIR",

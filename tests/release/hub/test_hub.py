@@ -208,6 +208,7 @@ def test_program_when_the_environment_names_a_mirror_then_uses_it(hub, model, vo
     hub.repos["me/voice"] = Repo(files_of(model), private=True)
     environment = os.environ | {
         "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(tmp_path / "home"),
         "HF_TOKEN": TOKEN,
         "PYTHONPATH": str(ROOT),
