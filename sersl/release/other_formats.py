@@ -35,7 +35,7 @@ class Formats:
         """Raises UserError if a package that a format needs is missing."""
         if self.onnx or self.int8 or self.triton:
             Graph()
-        if self.int8:
+        if self.int8 or self.triton:
             runtime()
         if self.stablehlo:
             check_serialization()

@@ -10,7 +10,9 @@ uncertainties; of an encoder alone the embedding, the mean of its last layer. It
 and TPU.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -77,9 +79,22 @@ def write_stablehlo(released: ReleasedModel, folder: Path) -> None:
     described = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
     for seconds in _SECONDS:
         num_samples = seconds * SAMPLE_RATE
-        program = export.export(jax.jit(compute), platforms=_PLATFORMS)(
-            described,
-            jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
-            jax.ShapeDtypeStruct((1,), jnp.int32),
-        )
+        with _without_locations():
+            program = export.export(jax.jit(compute), platforms=_PLATFORMS)(
+                described,
+                jax.ShapeDtypeStruct((1, num_samples), jnp.float32),
+                jax.ShapeDtypeStruct((1,), jnp.int32),
+            )
         (folder / f"program_{num_samples}.bin").write_bytes(bytes(program.serialize()))
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """Leaves lines and paths of the source out of a program, which depend on who exports it."""
+    name = "jax_traceback_in_locations_limit"
+    limit = jax.config.values[name]
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, limit)

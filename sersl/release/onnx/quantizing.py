@@ -24,7 +24,8 @@ def runtime() -> ModuleType:
         import onnxruntime.quantization
     except ImportError as error:
         raise UserError(
-            f"--int8 needs the package onnxruntime, which is missing: {install_hint('onnx')}"
+            "--int8 and --triton need the package onnxruntime, which is missing: "
+            f"{install_hint('onnx')}"
         ) from error
     return onnxruntime
 

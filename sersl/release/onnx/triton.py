@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sersl.release.onnx.exporting import FILE
-from sersl.release.onnx.graph import onnx_package
+from sersl.release.onnx.quantizing import runtime
 
 CONFIG_FILE = "config.pbtxt"
 _VERSION = "1"
+_TYPES = {"tensor(float)": "TYPE_FP32", "tensor(int64)": "TYPE_INT64"}
 
 
 def write_triton(graph: Path, folder: Path, *, name: str) -> Path:
@@ -30,31 +31,23 @@ def write_triton(graph: Path, folder: Path, *, name: str) -> Path:
     Returns:
       The folder of the model.
     """
-    onnx = onnx_package()
     name = re.sub(r"[^A-Za-z0-9_-]", "_", name) or "model"
     model = folder / name
     (model / _VERSION).mkdir(parents=True)
     for file in graph.parent.glob(f"{FILE}*"):
         shutil.copyfile(file, model / _VERSION / file.name)
-    described = onnx.load(str(graph), load_external_data=False).graph
-    kinds = {
-        onnx.TensorProto.FLOAT: "TYPE_FP32",
-        onnx.TensorProto.INT64: "TYPE_INT64",
-    }
+    # The shapes that the runtime of the server finds, with which it compares the config.
+    session = runtime().InferenceSession(str(graph), providers=["CPUExecutionProvider"])
 
     def entry(value: Any) -> str:
-        tensor = value.type.tensor_type
-        dimensions = ", ".join(
-            str(one.dim_value) if one.HasField("dim_value") else "-1" for one in tensor.shape.dim
-        )
-        kind = kinds[tensor.elem_type]
+        sizes = ", ".join(str(size) if isinstance(size, int) else "-1" for size in value.shape)
         return (
-            f'  {{\n    name: "{value.name}"\n    data_type: {kind}\n    dims: [ {dimensions} ]\n'
-            "  }"
+            f'  {{\n    name: "{value.name}"\n    data_type: {_TYPES[value.type]}\n'
+            f"    dims: [ {sizes} ]\n  }}"
         )
 
-    inputs = ",\n".join(entry(value) for value in described.input)
-    outputs = ",\n".join(entry(value) for value in described.output)
+    inputs = ",\n".join(entry(value) for value in session.get_inputs())
+    outputs = ",\n".join(entry(value) for value in session.get_outputs())
     (model / CONFIG_FILE).write_text(
         f'name: "{name}"\n'
         'backend: "onnxruntime"\n'
