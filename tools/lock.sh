@@ -18,7 +18,8 @@ for version in 3.11 3.12 3.13; do
     lock=tools/locks/python$version.txt
     peers=tools/locks/peers-python$version.txt
     echo "$lock: $(grep -c == "$lock") packages"
-    uv pip compile pyproject.toml --extra test --extra docs --extra onnx --extra serve --extra peers \
+    uv pip compile pyproject.toml --extra test --extra docs --extra onnx --extra stablehlo --extra hub \
+        --extra serve --extra peers \
         --constraint "$lock" \
         --python-version "$version" --quiet --no-annotate --no-header \
         --no-emit-index-url --no-emit-find-links --output-file "$peers" "$@"
