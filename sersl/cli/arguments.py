@@ -3,6 +3,7 @@
 import argparse
 from typing import Any, NoReturn
 
+from sersl.cli.console.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
 from sersl.cli.console.model_arguments import (
     add_embed,
     add_evaluate,
@@ -13,7 +14,6 @@ from sersl.cli.console.model_arguments import (
 )
 from sersl.cli.console.serve_arguments import add_serve
 from sersl.cli.console.study_arguments import add_benchmark, add_compare, add_sweep
-from sersl.cli.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
 from sersl.cli.verbs import Verbs, add_verb, number
 from sersl.core.errors import UserError
 from sersl.core.version import __version__
