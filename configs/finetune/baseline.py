@@ -8,8 +8,8 @@ Command: sersl finetune --config configs/finetune/baseline.py:functionals \
     --workdir runs/functionals --config.data.data_dir=data --config.data.corpora=ravdess \
     --config.protocol.name=emobox
 Presets: majority; functionals, logmel and both with logistic regression; functionals_svm,
-functionals_rbf and logmel_rbf with support vector machines; egemaps with logistic regression on
-openSMILE's features (pip install 'sersl[opensmile]').
+functionals_rbf, functionals_poly, logmel_rbf and logmel_poly with support vector machines; egemaps
+with logistic regression on openSMILE's features (pip install 'sersl[opensmile]').
 Time: functionals on RAVDESS, 10 CPU seconds once the features are kept.
 Score: UAR on RAVDESS 0.568 (functionals), 0.425 (logmel), 0.125 (majority); see
 docs/results/baselines.md.
@@ -22,8 +22,10 @@ PRESETS = {
     "functionals": ("logistic", ("functionals",)),
     "functionals_svm": ("svm_linear", ("functionals",)),
     "functionals_rbf": ("svm_rbf", ("functionals",)),
+    "functionals_poly": ("svm_poly", ("functionals",)),
     "logmel": ("logistic", ("logmel",)),
     "logmel_rbf": ("svm_rbf", ("logmel",)),
+    "logmel_poly": ("svm_poly", ("logmel",)),
     "both": ("logistic", ("functionals", "logmel")),
     "egemaps": ("logistic", ("egemaps",)),
 }

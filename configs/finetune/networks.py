@@ -7,11 +7,14 @@ each network.
 
 Papers: light_sernet (2110.03435), tim_net (2211.08233), ms_senet (2312.11974), gm_tcnet
 (2210.15834), blstm (Mirsamadi et al. 2017), cnn_blstm with VTLP (1802.05630), cnn_blstm_attention
-with gender (Li et al. 2019), acrnn, the 3-D network (Chen et al. 2018), acnn (1706.00612).
+with gender (Li et al. 2019), acrnn, the 3-D network (Chen et al. 2018), acnn (1706.00612),
+multiscale_cnn (2106.04133), stc_attention (Guo et al. 2021), two_stream (Li et al. 2018),
+quaternion_cnn (2111.00404), ctl_mtnet (2207.10644), emohrnet (2510.06072).
 Command: sersl finetune --config configs/finetune/networks.py:tim_net --workdir runs/tim_net \
     --config.data.data_dir=data --config.data.corpora=ravdess --config.protocol.name=emobox
 Presets: nano (tests), which is light_sernet with 4 channels, light_sernet, tim_net, ms_senet,
-gm_tcnet, blstm, cnn_blstm, cnn_blstm_attention, acrnn and acnn.
+gm_tcnet, blstm, cnn_blstm, cnn_blstm_attention, acrnn, acnn, multiscale_cnn, stc_attention,
+two_stream, quaternion_cnn, ctl_mtnet and emohrnet.
 Time: not measured.
 Score: not measured (docs/systems.md).
 """
@@ -42,6 +45,15 @@ SYSTEMS: dict[str, dict[str, Any]] = {
         "heads": {"kind": "gelu", "hidden": 64},
     },
     "acnn": {"frontend": {"num_mels": 26}, "pooling": {"kind": "attention", "hidden": 64}},
+    "multiscale_cnn": {
+        "frontend": {"kind": "mfcc", "num_coefficients": 32, "num_mels": 80},
+        "pooling": {"kind": "statistics"},
+    },
+    "stc_attention": {"frontend": {"num_mels": 40}},
+    "two_stream": {"frontend": {"kind": "mfcc", "num_coefficients": 26, "num_mels": 80}},
+    "quaternion_cnn": {"frontend": {"num_mels": 40}},
+    "ctl_mtnet": {"frontend": _MFCC_39, "network": {"dropout": 0.25}},
+    "emohrnet": {"frontend": {"num_mels": 64}},
 }
 PRESETS = ("nano", *SYSTEMS)
 DESCRIPTORS = 17  # beside two windows of mel filters in frontend.kind descriptors

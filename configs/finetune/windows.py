@@ -6,13 +6,13 @@ and a linear head train. The systems are presets of one file, since they differ 
 
 Papers: dst (2302.13729), dwformer (2303.01694), shiftformer (2302.13277), shifted_windows (Speech
 Swin, 2401.10536), frame_graph (compact graph, 2008.02063), frame_selection (DropFormer, frame
-selection).
+selection), mstr (2410.00390), relational_graph (COGMEN on one utterance, 2205.02455).
 Command: sersl import --source whisper-base --output runs/whisper-base
     sersl finetune --config configs/finetune/windows.py:dwformer --workdir runs/dwformer \
     --config.init_from=runs/whisper-base --config.data.data_dir=data --config.data.corpora=ravdess \
     --config.protocol.name=emobox
-Presets: dst, dwformer, shiftformer, shifted_windows, frame_selection and frame_graph. The sizes of
-the encoder come from init_from.
+Presets: dst, dwformer, shiftformer, shifted_windows, frame_selection, frame_graph, mstr and
+relational_graph. The sizes of the encoder come from init_from.
 Time: not measured.
 Score: not measured (docs/systems.md).
 """
@@ -26,6 +26,8 @@ PRESETS = (
     "shifted_windows",
     "frame_selection",
     "frame_graph",
+    "mstr",
+    "relational_graph",
 )
 
 

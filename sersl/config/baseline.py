@@ -13,8 +13,8 @@ class BaselineConfig(Settings):
         "none",
         "none trains the encoder and its heads. majority: the shares of the training labels, and "
         "the mean rating. logistic: multinomial logistic regression, and ridge regression of "
-        "dimensions. svm_linear, svm_rbf: support vector machines.",
-        choices=("none", "majority", "logistic", "svm_linear", "svm_rbf"),
+        "dimensions. svm_linear, svm_rbf, svm_poly: support vector machines; poly has degree 3.",
+        choices=("none", "majority", "logistic", "svm_linear", "svm_rbf", "svm_poly"),
     )
     features: tuple[str, ...] = setting(
         ("functionals",),

@@ -40,6 +40,7 @@ def points():
         ("logistic", LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)),
         ("svm_linear", LinearSVC(C=0.1, class_weight="balanced", max_iter=1000, random_state=0)),
         ("svm_rbf", SVC(C=0.1, class_weight="balanced")),
+        ("svm_poly", SVC(C=0.1, class_weight="balanced", kernel="poly", coef0=1.0)),
     ],
 )
 def test_classifier_when_compared_with_a_pipeline_of_scikit_learn_then_the_same_classes(
@@ -57,7 +58,7 @@ def test_classifier_when_compared_with_a_pipeline_of_scikit_learn_then_the_same_
         np.testing.assert_allclose(scores, peer.predict_proba(test), **FP32)
 
 
-@pytest.mark.parametrize("kind", ["logistic", "svm_linear", "svm_rbf", "majority"])
+@pytest.mark.parametrize("kind", ["logistic", "svm_linear", "svm_rbf", "svm_poly", "majority"])
 def test_classifier_when_classes_are_missing_in_training_then_their_scores_are_zero(points, kind):
     train, labels, test = points
     chosen = labels > 0
@@ -89,7 +90,7 @@ def test_regression_when_compared_with_ridge_then_equal_and_inside_of_the_scale(
     expected = np.clip(peer.predict(test) * ratings.std() + ratings.mean(), 0, 1)
     np.testing.assert_allclose(found, expected, **FP32)
     constant = np.full(120, 0.25)
-    for kind in ("logistic", "svm_linear", "svm_rbf", "majority"):
+    for kind in ("logistic", "svm_linear", "svm_rbf", "svm_poly", "majority"):
         assert (regress(kind, train, constant, test, penalty=1, seed=0) == 0.25).all()
         assert np.ptp(regress(kind, train, ratings, test, penalty=1, seed=0)) <= 1
 

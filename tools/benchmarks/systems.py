@@ -1,52 +1,173 @@
-"""Parameters and floating-point operations of the systems of docs/systems.md.
+"""Parameters, operations, time and scores of the systems of docs/systems.md, as a table.
+
+    python tools/benchmarks/systems.py
+    python tools/benchmarks/systems.py --time networks:tim_net windows:frame_graph
+    python tools/benchmarks/systems.py --train --runs runs/systems --data_dir data \
+        --init_from runs/whisper-base --folds fold1 networks:tim_net windows:frame_graph
 
 Networks over features are counted from the features on, those over an encoder's frames from frames
-of 512 channels (Whisper base) on; the head has 8 categories.
-
-Command: python tools/benchmarks/systems.py
+of 512 channels (Whisper base) on; the head has 8 categories. `--time` measures the CPU seconds of
+all threads for an hour of audio in batches of 8 x 3 s: from the waveform on for networks over
+features, from frames on for the others. `--train` runs `sersl finetune` on RAVDESS with EmoBox's
+folds, one system after the other; a system that is finished is not run again, and one that was
+stopped is resumed. With `--runs` alone, the scores of finished systems are shown.
 """
 
+import argparse
 import functools
+import os
 import runpy
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
+from sersl.core.files import read_json
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.heads.category_heads import make_category_head
 from sersl.models.pooling.pooling import Pooling
 from sersl.parallel.flops import count_flops
 
 FOLDER = Path(__file__).parents[2] / "configs" / "finetune"
+CONFIGS = ("networks", "windows")
 SECONDS = 3  # of audio
 CATEGORIES = 8
+ROWS, REPEATS = 8, 3  # of the measurement of time
 WIDTHS = {"windows": 512}  # of the encoder, by config; of networks it is that of the features
 
 
 def main() -> int:
-    """Prints a row for each system."""
-    print(f"| system | parameters | million FLOPs for {SECONDS} s |\n|---|---|---|")
-    for name in ("networks", "windows"):
-        file = FOLDER / f"{name}.py"
-        for preset in runpy.run_path(str(file))["PRESETS"]:
-            if preset == "nano":
-                continue
-            config = load_config(FinetuneConfig, f"{file}:{preset}")
-            width = WIDTHS.get(name, config.encoder.width)
-            make = functools.partial(_parts, config, width)
-            pooling, head = nnx.eval_shape(make)
-            sizes = [
-                leaf.size
-                for part in (pooling, head)
-                for leaf in jax.tree.leaves(nnx.to_pure_dict(nnx.state(part)))
-            ]
-            flops = count_flops(_trace(pooling, head, width))
-            print(f"| {preset} | {sum(sizes):,} | {flops / 1e6:,.0f} |")
+    """Trains where asked, then prints a row for each system."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("systems", nargs="*", help="CONFIG:PRESET; all without any")
+    parser.add_argument("--time", action="store_true", help="measure the time")
+    parser.add_argument("--train", action="store_true", help="train what is not finished")
+    parser.add_argument("--runs", type=Path, help="folder of the runs")
+    parser.add_argument("--data_dir", default="data", help="of sersl prepare, with RAVDESS")
+    parser.add_argument("--init_from", default="", help="encoder of the systems of windows")
+    parser.add_argument("--folds", nargs="*", default=[], help="names of folds; all without any")
+    arguments = parser.parse_args()
+    if arguments.train and not arguments.runs:
+        parser.error("--train needs --runs")
+    systems = arguments.systems or list_systems()
+    if arguments.train:
+        for system in systems:
+            train(system, arguments)
+    head = ["system", "parameters", f"million FLOPs for {SECONDS} s"]
+    head += ["CPU s per hour"] * arguments.time + ["folds", "UAR"] * bool(arguments.runs)
+    print("|", " | ".join(head), "|\n" + "|---" * len(head) + "|")
+    for system in systems:
+        row = [system, *count(system)]
+        if arguments.time:
+            row.append(f"{measure_time(system):.0f}")
+        if arguments.runs:
+            row += read_score(workdir_of(system, arguments.runs))
+        print("|", " | ".join(row), "|", flush=True)
     return 0
+
+
+def list_systems() -> list[str]:
+    """Returns CONFIG:PRESET of all systems."""
+    presets = {name: runpy.run_path(str(FOLDER / f"{name}.py"))["PRESETS"] for name in CONFIGS}
+    return [f"{name}:{one}" for name in CONFIGS for one in presets[name] if one != "nano"]
+
+
+def count(system: str) -> tuple[str, str]:
+    """Counts parameters and floating-point operations of network, pooling and head."""
+    config, width = _read(system)
+    pooling, head = nnx.eval_shape(functools.partial(_parts, config, width))
+    leaves = [jax.tree.leaves(nnx.to_pure_dict(nnx.state(part))) for part in (pooling, head)]
+    size = sum(leaf.size for part in leaves for leaf in part)
+    flops = count_flops(_trace(pooling, head, width))
+    return f"{size:,}", f"{flops / 1e6:,.0f}"
+
+
+def measure_time(system: str) -> float:
+    """Measures the CPU seconds of all threads for an hour of audio."""
+    config, width = _read(system)
+    random = np.random.default_rng(0)
+    if system.startswith("windows"):
+        given = (
+            random.normal(size=(1, ROWS, 50 * SECONDS, width)).astype(np.float32),
+            np.ones((ROWS, 50 * SECONDS), bool),
+        )
+        parts = _parts(config, width)
+        run = jax.jit(lambda state, x, real: _predict(graph, state, x, real))
+    else:
+        waveform = 0.1 * random.normal(size=(ROWS, 16_000 * SECONDS))
+        given = (waveform.astype(np.float32), np.ones(waveform.shape, bool))
+        parts = EmotionModel(
+            config.frontend,
+            config.encoder,
+            config.pooling,
+            config.heads,
+            num_categories=CATEGORIES,
+            num_dimensions=0,
+            key=jax.random.key(0),
+        )
+        run = jax.jit(lambda state, x, real: nnx.merge(graph, state)(x, real).category)
+    graph, state = nnx.split(parts)
+    jax.block_until_ready(run(state, *given))
+    start = time.process_time()
+    for _ in range(REPEATS):
+        jax.block_until_ready(run(state, *given))
+    return (time.process_time() - start) / (REPEATS * ROWS * SECONDS) * 3600
+
+
+def train(system: str, arguments: argparse.Namespace) -> None:
+    """Runs `sersl finetune` until the system is finished; prints the CPU seconds it took."""
+    workdir = workdir_of(system, arguments.runs)
+    if (workdir / "results.json").is_file():
+        return
+    name, preset = system.split(":")
+    folds = ", ".join(f"{fold!r}" for fold in arguments.folds)
+    settings = [f"data.data_dir={arguments.data_dir}", "data.corpora=ravdess"]
+    settings += ["protocol.name=emobox", f"protocol.folds=({folds}{',' * bool(folds)})"]
+    settings += ["protocol.final_model=False"]
+    if name in WIDTHS:
+        settings.append(f"init_from={arguments.init_from}")
+    before = os.times()
+    command = [
+        sys.executable,
+        "-m",
+        "sersl",
+        "finetune",
+        "--config",
+        f"{FOLDER}/{name}.py:{preset}",
+    ]
+    command += ["--workdir", str(workdir), *(f"--config.{one}" for one in settings)]
+    subprocess.run(command, check=True)
+    after = os.times()
+    spent = after.children_user + after.children_system
+    spent -= before.children_user + before.children_system
+    print(f"{system}: {spent:.0f} CPU seconds", flush=True)
+
+
+def workdir_of(system: str, runs: Path) -> Path:
+    """Returns the workdir of a system."""
+    return runs / system.replace(":", "_")
+
+
+def read_score(workdir: Path) -> tuple[str, str]:
+    """Reads the number of folds and the UAR of a finished run."""
+    file = workdir / "results.json"
+    if not file.is_file():
+        return "0", "not measured"
+    results = read_json(file)
+    return str(len(results["folds"])), f"{results['metrics']['uar']:.3f}"
+
+
+def _read(system: str) -> tuple[FinetuneConfig, int]:
+    name, preset = system.split(":")
+    config = load_config(FinetuneConfig, f"{FOLDER / name}.py:{preset}")
+    return config, WIDTHS.get(name, config.encoder.width)
 
 
 def _parts(config: FinetuneConfig, width: int):
@@ -55,19 +176,19 @@ def _parts(config: FinetuneConfig, width: int):
     return pooling, head
 
 
+def _predict(graph, state, x, valid):
+    pool, predict = nnx.merge(graph, state)
+    return predict(pool(x, valid)[0])
+
+
 def _trace(pooling, head, width: int):
     frames = 50 * SECONDS
     graph, state = nnx.split((pooling, head))
-
-    def run(state, x, valid):
-        pool, predict = nnx.merge(graph, state)
-        return predict(pool(x, valid)[0])
-
     shapes = (
         jax.ShapeDtypeStruct((1, 1, frames, width), jnp.float32),
         jax.ShapeDtypeStruct((1, frames), jnp.bool_),
     )
-    return jax.jit(run).trace(state, *shapes).jaxpr
+    return jax.jit(functools.partial(_predict, graph)).trace(state, *shapes).jaxpr
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR
 
 _LARGEST = 5.0  # deviations
 _ITERATIONS = 1000
+_DEGREE = 3  # of the polynomial kernel (x y / F + 1)^3
 # Inverse penalties to choose from.
 PENALTIES: Mapping[str, tuple[float, ...]] = {
     "majority": (1.0,),
     "logistic": (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     "svm_linear": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2),
     "svm_rbf": (0.3, 1.0, 3.0, 10.0, 30.0),
+    "svm_poly": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 }
 
 
@@ -73,6 +75,10 @@ def classify(
             )
         case "svm_rbf":
             model = SVC(C=penalty, class_weight="balanced", kernel="rbf")
+        case "svm_poly":
+            model = SVC(
+                C=penalty, class_weight="balanced", kernel="poly", degree=_DEGREE, coef0=1.0
+            )
         case _:
             raise ValueError(f"unknown baseline {kind!r}")
     model.fit(train, labels)
@@ -120,6 +126,8 @@ def regress(
             model = LinearSVR(C=penalty, max_iter=_ITERATIONS, random_state=seed)
         case "svm_rbf":
             model = SVR(C=penalty, kernel="rbf")
+        case "svm_poly":
+            model = SVR(C=penalty, kernel="poly", degree=_DEGREE, coef0=1.0)
         case _:
             raise ValueError(f"unknown baseline {kind!r}")
     model.fit(train, (ratings - mean) / deviation)

@@ -7,6 +7,8 @@ import jax
 from sersl.config.frame_network import NetworkConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.networks.acnn import AttentiveConvolution
+from sersl.models.networks.capsules import CapsuleNetwork
+from sersl.models.networks.emohrnet import EmoHrNet
 from sersl.models.networks.frame_layers import (
     FrameGraph,
     FrameSelection,
@@ -14,8 +16,14 @@ from sersl.models.networks.frame_layers import (
     ShiftFormer,
 )
 from sersl.models.networks.light_sernet import LightSerNet
+from sersl.models.networks.mstr import Mstr
+from sersl.models.networks.multiscale_cnn import MultiScaleCnn
+from sersl.models.networks.quaternion_cnn import QuaternionCnn
 from sersl.models.networks.recurrent_networks import Acrnn, Blstm, CnnBlstm, CnnBlstmAttention
+from sersl.models.networks.relational_graph import RelationalGraph
+from sersl.models.networks.stc_attention import StcNetwork
 from sersl.models.networks.temporal import GmTcNet, MsSeNet, TimNet
+from sersl.models.networks.two_stream import TwoStream
 from sersl.models.networks.window_transformers import Dst, DwFormer
 
 
@@ -38,7 +46,8 @@ class FrameNetwork(Protocol):
 SPECTRAL: dict[
     str,
     type[LightSerNet] | type[TimNet] | type[MsSeNet] | type[GmTcNet] | type[CnnBlstm]
-    | type[Acrnn] | type[AttentiveConvolution],
+    | type[Acrnn] | type[AttentiveConvolution] | type[MultiScaleCnn] | type[StcNetwork]
+    | type[TwoStream] | type[QuaternionCnn] | type[CapsuleNetwork] | type[EmoHrNet],
 ] = {
     "light_sernet": LightSerNet,
     "tim_net": TimNet,
@@ -48,11 +57,17 @@ SPECTRAL: dict[
     "cnn_blstm_attention": CnnBlstmAttention,
     "acrnn": Acrnn,
     "acnn": AttentiveConvolution,
+    "multiscale_cnn": MultiScaleCnn,
+    "stc_attention": StcNetwork,
+    "two_stream": TwoStream,
+    "quaternion_cnn": QuaternionCnn,
+    "ctl_mtnet": CapsuleNetwork,
+    "emohrnet": EmoHrNet,
 }  # fmt: skip
 FRAMES: dict[
     str,
     type[Blstm] | type[Dst] | type[DwFormer] | type[ShiftFormer] | type[ShiftedWindows]
-    | type[FrameSelection] | type[FrameGraph],
+    | type[FrameSelection] | type[FrameGraph] | type[Mstr] | type[RelationalGraph],
 ] = {
     "blstm": Blstm,
     "dst": Dst,
@@ -61,6 +76,8 @@ FRAMES: dict[
     "shifted_windows": ShiftedWindows,
     "frame_selection": FrameSelection,
     "frame_graph": FrameGraph,
+    "mstr": Mstr,
+    "relational_graph": RelationalGraph,
 }  # fmt: skip
 NETWORKS = SPECTRAL | FRAMES
 

@@ -12,6 +12,7 @@ from flax import nnx
 from sersl.models.layers import Linear, inverse_deviation, truncated_normal
 
 Size = tuple[int, int]  # frames, bands
+DELTA_FRAMES = 2  # on each side, in the slope of a band over time
 NORM_GROUPS = 8  # channels are normalized in at most this many groups
 
 
@@ -40,12 +41,7 @@ class Convolution2d(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, F, C] to [B, ceil(T / stride), ceil(F / stride), C']."""
-        kernel = self.kernel[...]
-        # Independent of T, unlike "SAME", whose strides would move with the padding of a batch.
-        around = [((taps - 1) // 2, taps // 2) for taps in kernel.shape[:2]]
-        y = jax.lax.conv_general_dilated(
-            x, kernel, self.stride, around, dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = convolve(x, self.kernel[...], stride=self.stride)
         return y + self.bias[...] if self.has_bias else y
 
 
@@ -109,6 +105,15 @@ class SqueezeExcite(nnx.Module):
         return x * scale[:, None, None]
 
 
+def convolve(x: jax.Array, kernel: jax.Array, *, stride: Size = (1, 1)) -> jax.Array:
+    """Maps [B, T, F, C] by a kernel [taps, taps, C, C'], zeros around the spectrogram."""
+    # Independent of T, unlike "SAME", whose strides would move with the padding of a batch.
+    around = [((taps - 1) // 2, taps // 2) for taps in kernel.shape[:2]]
+    return jax.lax.conv_general_dilated(
+        x, kernel, stride, around, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
 def pool_2d(
     x: jax.Array, real: jax.Array, size: Size, *, maximum: bool = False
 ) -> tuple[jax.Array, jax.Array]:
@@ -170,3 +175,28 @@ def fold_windows(x: jax.Array, num_frames: int, *, windows: int, stride: int = 1
     """
     spectra = jnp.repeat(x, stride, axis=1)[:, : windows * num_frames]
     return spectra.reshape(x.shape[0], num_frames, windows, -1).mean(2)
+
+
+def slopes_of(x: jax.Array, real: jax.Array) -> jax.Array:
+    """Computes regression slopes over 5 spectra; the first and last real ones are repeated.
+
+    Args:
+      x: [B, T, F].
+      real: bool [B, T], which come first.
+
+    Returns:
+      [B, T, F], 0 at padding.
+
+    Source: HTK book 3.4, eq. 5.16.
+    """
+    last = jnp.maximum(real.sum(1, keepdims=True) - 1, 0)
+    frames = jnp.arange(x.shape[1])
+
+    def moved(by: int) -> jax.Array:
+        at = jnp.clip(frames + by, 0, last)
+        return jnp.take_along_axis(x, at[..., None], axis=1)
+
+    steps = range(1, DELTA_FRAMES + 1)
+    total = sum((n * (moved(n) - moved(-n)) for n in steps), start=jnp.zeros(()))
+    slope = total / (2 * sum(n * n for n in steps))
+    return jnp.where(real[..., None], slope, 0.0)

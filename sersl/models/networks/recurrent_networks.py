@@ -11,11 +11,11 @@ from sersl.models.networks.planes import (
     ConvolutionBlock,
     fold_windows,
     pool_2d,
+    slopes_of,
     unfold_windows,
 )
 from sersl.models.networks.series import BidirectionalLstm, SelfAttention, keys_of
 
-DELTA_FRAMES = 2  # on each side, in the slope of a band over time
 LEAK = 0.01  # slope of the rectifier of the 3-D network for negative values
 
 
@@ -160,28 +160,3 @@ class Acrnn(nnx.Module):
             y = dropout(y, self.config.dropout, key=layer_key)
         y = jax.nn.leaky_relu(self.norm(self.dense(y.reshape(*y.shape[:2], -1))), LEAK)
         return fold_windows(self.lstm(y, real), x.shape[1], windows=windows, stride=2)
-
-
-def slopes_of(x: jax.Array, real: jax.Array) -> jax.Array:
-    """Computes regression slopes over 5 spectra; the first and last real ones are repeated.
-
-    Args:
-      x: [B, T, F].
-      real: bool [B, T], which come first.
-
-    Returns:
-      [B, T, F], 0 at padding.
-
-    Source: HTK book 3.4, eq. 5.16.
-    """
-    last = jnp.maximum(real.sum(1, keepdims=True) - 1, 0)
-    frames = jnp.arange(x.shape[1])
-
-    def moved(by: int) -> jax.Array:
-        at = jnp.clip(frames + by, 0, last)
-        return jnp.take_along_axis(x, at[..., None], axis=1)
-
-    steps = range(1, DELTA_FRAMES + 1)
-    total = sum((n * (moved(n) - moved(-n)) for n in steps), start=jnp.zeros(()))
-    slope = total / (2 * sum(n * n for n in steps))
-    return jnp.where(real[..., None], slope, 0.0)

@@ -6,12 +6,15 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
 from sersl.config.frame_network import NetworkConfig
+from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
 from sersl.models.networks.all_networks import NETWORKS, SPECTRAL, make_network
+from sersl.parallel.mesh import make_mesh
 from tests.models.small import compiled
-from tests.tolerances import FP32_DEEP
+from tests.tolerances import FP32, FP32_DEEP
 
 T, D = 40, 24
 LENGTHS = np.array([40, 23])
@@ -92,3 +95,18 @@ def test_network_when_a_row_has_no_real_frame_then_outputs_and_gradients_are_fin
     value, gradient = jax.value_and_grad(loss)(params)
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_network_when_rows_are_on_eight_devices_then_equal_to_one(kind):
+    params, run = compiled(make_network(D, config_of(kind), key=KEY))
+    x = np.random.default_rng(2).normal(size=(8, 12, D)).astype(np.float32)
+    valid = np.arange(12) < np.array([12, 11, 9, 7, 5, 3, 2, 1])[:, None]
+    alone = np.asarray(run(params, x, valid))
+    mesh = make_mesh(MeshConfig(data=8), jax.devices())
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    with jax.set_mesh(mesh):
+        found = run(params, *jax.device_put((x, valid), rows))
+    assert len(found.sharding.device_set) == 8
+    np.testing.assert_allclose(np.asarray(found)[valid], alone[valid], **FP32)

@@ -5,7 +5,7 @@ import torch
 
 from sersl.core.errors import UserError
 from sersl.models.networks.frame_layers import highest, shift_channels
-from sersl.models.networks.recurrent_networks import slopes_of
+from sersl.models.networks.planes import slopes_of
 from sersl.models.networks.series import (
     BidirectionalLstm,
     CausalConvolution,
