@@ -15,6 +15,7 @@ import soundfile
 
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.synthetic.speech import utterances
+from tests.fake_speech import make_voice
 from tests.release.fake_model import write_fake
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +94,24 @@ def test_page_when_its_links_are_followed_then_files_are_there(name):
     for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         if not urlsplit(link).scheme:
             assert (ROOT / link).exists(), link
+
+
+FAKE_MICROPHONE = """
+import itertools, numpy
+
+class InputStream:
+    def __init__(self, samplerate, channels, blocksize):
+        self.random, self.left = numpy.random.default_rng(0), 4 * samplerate // blocksize
+    def __enter__(self):
+        return self
+    def __exit__(self, *about):
+        pass
+    def read(self, count):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.random.normal(0, 0.1, (count, 1)).astype(numpy.float32), False
+"""
 
 
 def run(script: str, *arguments: str) -> str:
@@ -177,6 +196,21 @@ def test_example_when_it_predicts_a_folder_then_names_every_file(recordings, tmp
     printed = run("predict_folder.py", str(tmp_path / "model"), str(recordings))
     assert len(re.findall(r"\.wav: \w+ \(0\.\d\d\)", printed)) == 16
     assert "broken.wav: unreadable" in printed
+
+
+def test_example_when_it_listens_then_prints_each_window_until_it_is_stopped(tmp_path):
+    write_fake(tmp_path / "model")
+    (tmp_path / "sounddevice.py").write_text(FAKE_MICROPHONE)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, make_voice(4.0), SAMPLE_RATE)
+    for given, start in (([str(path)], ""), ([], f"PYTHONPATH={tmp_path}:{ROOT}")):
+        command = ["env", *start.split(), sys.executable, str(EXAMPLES / "microphone.py")]
+        answer = subprocess.run(
+            [*command, str(tmp_path / "model"), *given], capture_output=True, text=True, cwd=ROOT
+        )
+        assert answer.returncode == 0, answer.stderr
+        assert re.search(r"0\.0 to +\d\.\d s +\w+ +\w+ 0\.\d\d +arousal", answer.stdout)
+        assert "4 answers: median" in answer.stdout
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from sersl.core.errors import UserError
 from sersl.release.predict.predictor import Model
@@ -20,6 +21,7 @@ from sersl.release.serve.service import Service
 from sersl.release.serve.service_limits import Limits
 
 _HEADER_SECONDS = 10.0  # from a connection, or the last answer, to all headers of the next request
+_UNREAD_SECONDS = 10.0  # in which a client reads nothing of what is sent to it
 _MOST_CONNECTIONS = 768  # below the usual 1,024 open files of a process
 _MESSAGE_BYTES = 1 << 20  # of a stream
 _HEADER_BYTES = 1 << 16
@@ -81,7 +83,7 @@ async def _serve(model: Model, bound: socket.socket, limits: Limits, name: str) 
     config = uvicorn.Config(
         service.app,
         http=_Connection,
-        ws="websockets-sansio",
+        ws=_StreamConnection,
         ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         # A client that waits for a slow model would miss a ping; streams have their own times.
@@ -136,7 +138,39 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-class _Connection(H11Protocol):
+class _ReadConnection(asyncio.Protocol):
+    """A connection that is closed when its client reads nothing for a time."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Starts the time: as much is written as may wait to be read."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stops the time."""
+        self._read()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the time."""
+        self._read()
+        super().connection_lost(exc)
+
+    def _read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+
+class _StreamConnection(_ReadConnection, WebSocketsSansIOProtocol):
+    """A connection of WebSocket."""
+
+
+class _Connection(_ReadConnection, H11Protocol):
     """A connection of HTTP whose headers must come in time."""
 
     _deadline: asyncio.TimerHandle | None = None

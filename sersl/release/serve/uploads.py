@@ -47,9 +47,14 @@ async def read_upload(request: Request, held: Held, *, most: int) -> tuple[str, 
       The name, for the answer alone, and the content.
 
     Raises:
-      RefusedError: too large, empty, or a form without a file.
+      RefusedError: too large, empty, compressed, or a form without a file or with several.
       ClientDisconnect: the client has left.
     """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise RefusedError(
+            415, f"Content-Encoding {one_line(coding[:40])} is not read: send the file as it is"
+        )
     kind = request.headers.get("content-type", "")
     form = kind.lower().startswith("multipart/form-data")
     largest = most + (_FORM_BYTES if form else 0)
@@ -80,7 +85,7 @@ async def read_upload(request: Request, held: Held, *, most: int) -> tuple[str, 
 
 
 class _FormFile:
-    """The first file of a multipart form, while its bytes come."""
+    """The only file of a multipart form, while its bytes come."""
 
     def __init__(self, content_type: str):
         _, options = parse_options_header(content_type)
@@ -128,9 +133,11 @@ class _FormFile:
         self._value += data[start:end]
 
     def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition" and not self._found:
+        if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(self._value)
             if b"filename" in options:
+                if self._found:
+                    raise RefusedError(400, "the form has several files: send each by itself")
                 self.name = options[b"filename"].decode("utf-8", "backslashreplace")
                 self._found = self._inside = True
         self._header = self._value = b""

@@ -75,6 +75,13 @@ export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment 
   const bandBottom = bandTop + 26;
   const lineTop = bandBottom + 14;
 
+  const spans = spansOf(rows, seconds);
+  paint.fillStyle = colour("quiet");
+  for (const span of spans) {
+    if (spoken(span.row)) continue;
+    paint.fillRect(x(span.from), 0, x(span.to) - x(span.from), bottom);
+  }
+
   const middle = waveBottom / 2;
   paint.fillStyle = colour("wave");
   if (chunks.length) {
@@ -88,14 +95,20 @@ export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment 
     paint.fillText("The browser cannot draw this format.", LEFT, middle);
   }
 
-  const spans = spansOf(rows, seconds);
   paint.textBaseline = "middle";
-  for (const span of spans) {
-    paint.fillStyle = colourOfRow(span.row, names);
-    const left = x(span.from);
-    paint.fillRect(left, bandTop, Math.max(1, x(span.to) - left - 0.5), bandBottom - bandTop);
+  for (const run of runsOf(spans, names)) {
+    const left = x(run.from);
+    const right = x(run.to);
+    paint.globalAlpha = run.spoken ? 1 : 0.3;
+    paint.fillStyle = run.colour;
+    paint.fillRect(left, bandTop, Math.max(1, right - left - 1), bandBottom - bandTop);
+    paint.globalAlpha = 1;
+    paint.textAlign = "center";
+    paint.fillStyle = run.spoken ? inkOn(run.colour) : colour("text");
+    if (paint.measureText(run.name).width + 8 < right - left) {
+      paint.fillText(run.name, (left + right) / 2, (bandTop + bandBottom) / 2 + 1);
+    }
   }
-  labelRuns(paint, spans, x, (bandTop + bandBottom) / 2);
 
   paint.fillStyle = colour("faint");
   paint.strokeStyle = colour("line");
@@ -144,22 +157,28 @@ export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment 
   paint.textAlign = "left";
 }
 
-// Writes the name of an emotion where it holds long enough for its letters.
-function labelRuns(paint, spans, x, y) {
-  paint.textAlign = "center";
-  paint.fillStyle = "#fff";
-  paint.strokeStyle = "rgba(0, 0, 0, .65)";
-  paint.lineWidth = 3;
-  for (let i = 0; i < spans.length;) {
-    let end = i;
-    const name = bestOf(spans[i].row);
-    while (end + 1 < spans.length && bestOf(spans[end + 1].row) === name) end++;
-    const left = x(spans[i].from);
-    const right = x(spans[end].to);
-    if (paint.measureText(name).width + 8 < right - left) {
-      paint.strokeText(name, (left + right) / 2, y);
-      paint.fillText(name, (left + right) / 2, y);
-    }
-    i = end + 1;
+export function spoken(row) {
+  return row.status === "ok";
+}
+
+// Neighbours of the same emotion are drawn as one.
+function runsOf(spans, names) {
+  const runs = [];
+  for (const span of spans) {
+    const name = bestOf(span.row);
+    const last = runs[runs.length - 1];
+    if (last && last.name === name && last.spoken === spoken(span.row)) last.to = span.to;
+    else runs.push({ ...span, name, spoken: spoken(span.row), colour: colourOfRow(span.row, names) });
   }
+  return runs;
+}
+
+// Black or white, whichever has more contrast (WCAG 2, relative luminance).
+function inkOn(colour) {
+  if (colour[0] !== "#") return "#000";
+  const [red, green, blue] = [1, 3, 5].map((at) => {
+    const part = parseInt(colour.slice(at, at + 2), 16) / 255;
+    return part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
 }

@@ -1,4 +1,4 @@
-import { bestOf, colourOf, colourOfRow, draw, spansOf, timeAt } from "./drawing.js";
+import { bestOf, colourOf, colourOfRow, draw, spansOf, spoken, timeAt } from "./drawing.js";
 
 const SHOWN = ["arousal", "valence"];
 const SILENT_MS = 60000;  // without an answer, after which the page waits no longer
@@ -42,7 +42,7 @@ function swatch(colour, dashed) {
   svg.setAttribute("aria-hidden", "true");
   const shape = document.createElementNS("http://www.w3.org/2000/svg", dashed === null ? "rect" : "line");
   const settings = dashed === null
-    ? { width: 16, height: 12, fill: colour }
+    ? { width: 16, height: 12, fill: colour, stroke: "currentColor", "stroke-opacity": 0.4 }
     : { x1: 0, x2: 16, y1: 6, y2: 6, stroke: colour, "stroke-width": 3, "stroke-dasharray": dashed };
   for (const [name, value] of Object.entries(settings)) shape.setAttribute(name, value);
   svg.append(shape);
@@ -53,12 +53,14 @@ function showLegend() {
   const style = getComputedStyle(document.documentElement);
   const seen = state.about.categories.filter((name) => state.rows.some(
     (row) => colourOfRow(row, state.about.categories) === colourOf(name, state.about.categories)));
+  const quiet = state.rows.some((row) => !spoken(row));
   const items = [
     ...seen.map((name) => [name, swatch(colourOf(name, state.about.categories), null)]),
     ...dimensions().map((name) => [
       `${name}, 0 to 1`,
       swatch(style.getPropertyValue(`--${name}`).trim() || "currentColor", name === "valence" ? "5 3" : "0"),
     ]),
+    ...(quiet ? [["no speech found", swatch(style.getPropertyValue("--quiet").trim(), null)]] : []),
   ];
   get("legend").replaceChildren(...items.map(([text, mark]) => {
     const item = document.createElement("li");
@@ -285,7 +287,8 @@ function showMoment(time) {
   if (span) {
     const [from, to, emotion, score, ...values] = valuesOf(span.row);
     const named = dimensions().map((name, i) => `${name} ${values[i]}`);
-    get("moment").textContent = [`${from} to ${to} s: ${emotion} ${score}`, ...named].join(", ");
+    const quiet = spoken(span.row) ? [] : ["no speech found"];
+    get("moment").textContent = [`${from} to ${to} s: ${emotion} ${score}`, ...named, ...quiet].join(", ");
   }
   planDrawing();
 }
