@@ -20,7 +20,6 @@ from tests.release.fake_source import write_source
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ROOT / "docs" / "guides"
-ACTORS = range(1, 25)
 
 
 def blocks(name, language):
@@ -48,17 +47,14 @@ def test_python_guide_when_its_code_is_run_then_all_succeeds(tmp_path, monkeypat
 
 
 def write_ravdess(folder):
-    """Writes a corpus with the names and numbers of RAVDESS, of tones of 0.2 s."""
+    """Writes noise of 0.2 s under the names of RAVDESS: one recording per actor and emotion."""
     random = np.random.default_rng(0)
-    for actor in ACTORS:
+    for actor in range(1, 25):
         (folder / f"Actor_{actor:02d}").mkdir(parents=True)
         for emotion in range(1, 9):
-            for strength in (1,) if emotion == 1 else (1, 2):
-                for text, repetition in ((1, 1), (1, 2), (2, 1), (2, 2)):
-                    numbers = (3, 1, emotion, strength, text, repetition, actor)
-                    name = "-".join(f"{number:02d}" for number in numbers)
-                    tone = 0.1 * random.standard_normal(3_200)
-                    soundfile.write(folder / f"Actor_{actor:02d}" / f"{name}.wav", tone, RATE)
+            name = f"03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
+            noise = 0.1 * random.standard_normal(3_200)
+            soundfile.write(folder / f"Actor_{actor:02d}" / name, noise, RATE)
 
 
 @pytest.mark.slow
@@ -73,11 +69,16 @@ def test_ravdess_guide_when_its_commands_are_run_then_a_model_is_released(
         *("prepare", "import", "finetune", "evaluate", "export", "export", "predict", "predict")
     ]
     for words in run:
+        if words[1] == "prepare":
+            words.append("--allow_unexpected_count")
         if words[1] == "finetune":  # one fold, and the model for release
-            few = ("train.num_steps=2", "protocol.folds=fold1", "data.seconds_per_batch=32")
+            few = ("train.num_steps=2", "protocol.folds=fold1,final", "data.seconds_per_batch=32")
             words += [f"--config.{setting}" for setting in few]
+            # Training joins its processes before JAX starts, and here it has.
+            subprocess.run([sys.executable, "-m", *words], check=True)
+            continue
         assert main(words[1:]) == 0, (words, capsys.readouterr().err)
-    assert len((tmp_path / "emotions.csv").read_text().splitlines()) == 61
+    assert len((tmp_path / "emotions.csv").read_text().splitlines()) == 9
     assert len(sersl.load("model").categories) == 8
 
 

@@ -25,19 +25,28 @@ export function colourOfRow(row, names) {
   return colourOf(scores.reduce((a, b) => (b[1] > a[1] ? b : a))[0], names);
 }
 
-// The largest magnitude in each of `count` parts of the samples of all chunks.
-export function peaksOf(chunks, count) {
-  const total = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  const peaks = new Float32Array(count);
-  let at = 0;
-  for (const chunk of chunks) {
-    for (let i = 0; i < chunk.length; i++, at++) {
-      const part = Math.min(count - 1, Math.floor((at * count) / total));
-      const size = Math.abs(chunk[i]);
-      if (size > peaks[part]) peaks[part] = size;
-    }
+const PEAK_SECONDS = 0.002;  // that one kept peak stands for: a recording is drawn ten times a second
+
+// The largest magnitude in each stretch of PEAK_SECONDS of samples, appended to `peaks`.
+export function addPeaks(peaks, samples, rate) {
+  const size = Math.max(1, Math.round(PEAK_SECONDS * rate));
+  for (let start = 0; start < samples.length; start += size) {
+    let peak = 0;
+    const end = Math.min(samples.length, start + size);
+    for (let i = start; i < end; i++) peak = Math.max(peak, Math.abs(samples[i]));
+    peaks.push(peak);
   }
-  return peaks;
+}
+
+// The largest of each of `count` parts of the peaks.
+function partsOf(peaks, count) {
+  const parts = new Float32Array(count);
+  if (peaks.length < count) return parts.map((_, i) => peaks[Math.floor((i * peaks.length) / count)]);
+  peaks.forEach((peak, i) => {
+    const part = Math.floor((i * count) / peaks.length);
+    if (peak > parts[part]) parts[part] = peak;
+  });
+  return parts;
 }
 
 // Each window stands for the hop around its middle; the first and last reach to theirs.
@@ -56,7 +65,7 @@ export function timeAt(canvas, x, seconds) {
   return Math.min(seconds, Math.max(0, ((x - LEFT) / width) * seconds));
 }
 
-export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment }) {
+export function draw(canvas, { rows, peaks, seconds, names, dimensions, moment }) {
   const scale = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   const height = canvas.clientHeight;
@@ -84,10 +93,10 @@ export function draw(canvas, { rows, chunks, seconds, names, dimensions, moment 
 
   const middle = waveBottom / 2;
   paint.fillStyle = colour("wave");
-  if (chunks.length) {
-    const peaks = peaksOf(chunks, Math.max(1, Math.round(plot)));
-    const largest = Math.max(0.05, peaks.reduce((a, b) => Math.max(a, b), 0));
-    peaks.forEach((peak, i) => {
+  if (peaks.length) {
+    const parts = partsOf(peaks, Math.max(1, Math.round(plot)));
+    const largest = Math.max(0.05, parts.reduce((a, b) => Math.max(a, b), 0));
+    parts.forEach((peak, i) => {
       const half = Math.max(0.5, (peak / largest) * (middle - 6));
       paint.fillRect(LEFT + i, middle - half, 1, 2 * half);
     });

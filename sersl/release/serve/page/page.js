@@ -1,11 +1,11 @@
-import { bestOf, colourOf, colourOfRow, draw, spansOf, spoken, timeAt } from "./drawing.js";
+import { addPeaks, bestOf, colourOf, colourOfRow, draw, spansOf, spoken, timeAt } from "./drawing.js";
 
 const SHOWN = ["arousal", "valence"];
 const SILENT_MS = 60000;  // without an answer, after which the page waits no longer
 const get = (id) => document.getElementById(id);
 const state = {
   about: { categories: [], dimensions: [], limits: {} },
-  rows: [], chunks: [], seconds: 0, moment: null, recording: null, url: null, request: 0,
+  rows: [], peaks: [], seconds: 0, moment: null, recording: null, url: null, request: 0,
 };
 
 function say(text) { get("status").textContent = text; }
@@ -24,7 +24,7 @@ function dimensions() {
 function redraw() {
   if (get("results").hidden) return;
   draw(get("chart"), {
-    rows: state.rows, chunks: state.chunks, seconds: state.seconds, moment: state.moment,
+    rows: state.rows, peaks: state.peaks, seconds: state.seconds, moment: state.moment,
     names: state.about.categories, dimensions: dimensions(),
   });
 }
@@ -118,7 +118,7 @@ function summarize() {
 
 function start() {
   fail("");
-  Object.assign(state, { rows: [], chunks: [], seconds: 0, moment: null });
+  Object.assign(state, { rows: [], peaks: [], seconds: 0, moment: null });
   if (state.url) URL.revokeObjectURL(state.url);
   state.url = null;
   get("player").hidden = true;
@@ -162,7 +162,7 @@ async function takeFile(file) {
     if (request !== state.request) return;
     if (!answer.ok) { fail(found.error); return; }
     const rows = found.filter((row) => !row.error);
-    state.chunks = samples ? [samples] : [];
+    if (samples) addPeaks(state.peaks, samples, 16000);
     state.seconds = Math.max(samples ? samples.length / 16000 : 0, ...found.map((row) => row.end));
     play(file);
     addRows(rows);
@@ -230,7 +230,7 @@ function record(parts, rate) {
       parts.socket.send(data.samples.buffer);
     }
     if (data.last && parts.socket.readyState === WebSocket.OPEN) parts.socket.send("finish");
-    state.chunks.push(data.samples);
+    addPeaks(state.peaks, data.samples, rate);
     state.seconds += data.samples.length / rate;
     planDrawing();
   };
