@@ -137,4 +137,4 @@ def _wait(get, error, seconds=240):
         except error:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.2)

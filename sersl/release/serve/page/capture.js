@@ -1,8 +1,8 @@
-// Hands the samples of the microphone to the page, some 0.1 s at a time.
+// Hands the samples of the microphone to the page, 0.25 s at a time.
 class Capture extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.size = Math.round(sampleRate / 10);
+    this.size = Math.round(sampleRate / 4);
     this.samples = new Float32Array(this.size);
     this.count = 0;
     this.port.onmessage = () => {

@@ -25,7 +25,7 @@ export function colourOfRow(row, names) {
   return colourOf(scores.reduce((a, b) => (b[1] > a[1] ? b : a))[0], names);
 }
 
-const PEAK_SECONDS = 0.002;  // that one kept peak stands for: a recording is drawn ten times a second
+const PEAK_SECONDS = 0.002;  // that one kept peak stands for: a recording is drawn again and again
 
 // The largest magnitude in each stretch of PEAK_SECONDS of samples, appended to `peaks`.
 export function addPeaks(peaks, samples, rate) {

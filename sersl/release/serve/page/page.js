@@ -1,6 +1,7 @@
 import { addPeaks, bestOf, colourOf, colourOfRow, draw, spansOf, spoken, timeAt } from "./drawing.js";
 
 const SHOWN = ["arousal", "valence"];
+const LATE_SECONDS = 3;
 const SILENT_MS = 60000;  // without an answer, after which the page waits no longer
 const get = (id) => document.getElementById(id);
 const state = {
@@ -238,7 +239,12 @@ function record(parts, rate) {
     parts.answered = Date.now();
     const row = JSON.parse(event.data);
     if (row.error) fail(row.error);
-    else addRows([row]);
+    else {
+      addRows([row]);
+      const late = state.seconds - row.end;
+      const slow = late > LATE_SECONDS ? `answers come ${late.toFixed(0)} s late` : "answers appear as you speak";
+      if (parts.recorder.state !== "inactive") say(`Recording: ${slow}.`);
+    }
   };
   parts.socket.onclose = () => {
     if (state.recording === parts) endRecording();
