@@ -82,11 +82,18 @@ def reliability_of(predictions: Predictions) -> Reliability:
 
 
 def worst_mistakes(predictions: Predictions, *, most: int = 10) -> list[Mistake]:
-    """Finds the wrong predictions with the highest probability, the highest first."""
+    """Finds the wrong predictions with the highest probability, the highest first.
+
+    An utterance that is there once per seed is listed once.
+    """
     rows, truth = _labelled(predictions)
     scores = predictions.scores[rows]
     wrong = np.flatnonzero(scores.argmax(1) != truth)
-    order = wrong[np.argsort(-scores[wrong].max(1), kind="stable")][:most]
+    order = wrong[np.argsort(-scores[wrong].max(1), kind="stable")]
+    text = predictions.text
+    names = np.char.add(np.char.add(text["corpus"].astype(str), "/"), text["utterance_id"])
+    first = np.sort(np.unique(names[rows[order]], return_index=True)[1])
+    order = order[first][:most]
     return [
         Mistake(int(rows[i]), float(scores[i].max()), float(scores[i, truth[i]])) for i in order
     ]

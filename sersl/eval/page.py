@@ -26,6 +26,7 @@ table { border-collapse:collapse; width:100%; font-size:.92rem; }
 th, td { text-align:left; padding:.42rem .6rem; border-bottom:1px solid var(--line);
          vertical-align:top; }
 thead th { color:var(--muted); font-weight:600; font-size:.82rem; white-space:nowrap; }
+.wrapped thead th { white-space:normal; }
 td.wide { min-width:190px; } th.name { white-space:nowrap; }
 th.long { overflow-wrap:anywhere; min-width:130px; }
 tbody tr:last-child > * { border-bottom:0; } tbody th { font-weight:500; }
@@ -34,6 +35,7 @@ tr.own > * { background:#eff6ff; font-weight:600; }
 code { font:.86em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
        overflow-wrap:anywhere; }
 small { color:var(--muted); font-weight:400; font-size:.85em; }
+small.below { display:block; }
 audio { width:230px; height:36px; display:block; }
 img { display:block; max-width:100%; height:auto; margin:.4rem auto 0; }
 img[alt^="Confusion"] { max-width:min(100%, 660px); }
@@ -45,17 +47,19 @@ details summary { cursor:pointer; font-weight:600; }
 footer { color:var(--muted); font-size:.85rem; text-align:center; }
 @media (max-width:560px) { td small { display:block; }
   main { padding:1rem .6rem 2rem; } section { padding:.9rem .8rem 1rem; }
-  th, td { padding:.38rem .42rem; } .card b { font-size:1.4rem; } }
+  th, td { padding:.38rem .42rem; } .card b { font-size:1.4rem; }
+  img[alt^="Confusion"] { max-width:none; width:580px; } }
 @media print { body { background:#fff; } section, .card { break-inside:avoid; } }
 """
 
 TEMPLATE = """{% macro table(header, rows) %}
-<div class="scroll"><table>
+<div class="scroll"><table class="wrapped">
 <thead><tr>{% for name in header %}<th class="{{ "num" if loop.index0 }}">{{ name }}</th>
 {% endfor %}</tr></thead>
 <tbody>{% for row in rows %}<tr class="{{ "own" if loop.first }}"><th class="name">{{ row[0] }}</th>
-{% for value in row[1:] %}<td class="num">{{ value }}</td>{% endfor %}</tr>{% endfor %}</tbody>
-</table></div>
+{% for cell in row[1:] %}{% set value, mark, rest = cell.partition(" [") %}<td class="num">{{ value
+}}{% if mark %} <small class="below">[{{ rest }}</small>{% endif %}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>
 {% endmacro %}<!doctype html>
 <html lang="en">
 <head>
@@ -155,7 +159,7 @@ constant prediction has CCC 0.
 </table></div>
 {% if absent %}<p class="note">{{ absent | join(", ") }}: the recall is not defined, because there
 is no such utterance</p>{% endif %}
-{{ figure("confusion", "Confusion matrix, rows are the truth") }}
+<div class="scroll">{{ figure("confusion", "Confusion matrix, rows are the truth") }}</div>
 </section>
 {% endif %}
 

@@ -23,6 +23,8 @@ from sersl.eval.report_sections import comparison_table, section_tables
 from sersl.eval.report_tables import page_tables, plain
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
 
+_PIXELS_PER_INCH = 96  # of CSS, at which the text of a figure is as large as that of the page
+
 # Given a corpus and an utterance_id, the bytes of a FLAC file.
 Recording = Callable[[str, str], bytes]
 
@@ -73,9 +75,10 @@ def write_report(
     def figure(name: str, description: str) -> Markup:
         if name not in figures:
             return Markup()
-        data = base64.b64encode(figures[name].read_bytes()).decode()
-        image = '<img alt="{}" src="data:image/png;base64,{}">'
-        return Markup(image).format(description, data)
+        content = figures[name].read_bytes()
+        width = round(int.from_bytes(content[16:20]) / plots.DPI * _PIXELS_PER_INCH)
+        image = '<img alt="{}" width="{}" src="data:image/png;base64,{}">'
+        return Markup(image).format(description, width, base64.b64encode(content).decode())
 
     text = environment.from_string(page.TEMPLATE).render(
         style=Markup(page.STYLE),

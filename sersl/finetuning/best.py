@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sersl.eval.answers import Answers
+from sersl.finetuning.shared_params import SharedParams
 from sersl.runs.checkpoint import Checkpoints
+from sersl.runs.param_parts import SHARED, joined
 from sersl.training.state import TrainState
 
 # Given answers beside the truth, scores by name; "selection", if there is one, chooses the step.
@@ -24,6 +26,7 @@ class BestKeeper:
         score: Score,
         *,
         start_step: int,
+        shared: SharedParams | None = None,
     ):
         """Finds what an earlier start has kept.
 
@@ -33,11 +36,13 @@ class BestKeeper:
           best: where the best parameters go.
           score: of the answers.
           start_step: updates done; what was kept later than that is removed.
+          shared: parameters that are saved once for all folds; None: each fold saves all.
         """
         self._answer, self._abstract, self._score = answer, abstract_params, score
         self._best = best
+        self._shared = shared if shared is not None and shared.any else None
         best.forget_after(start_step)
-        found = best.restore({"params": abstract_params})
+        found = self._restored()
         self._selection = None if found is None else best.read_config(found[0])[SELECTION]
 
     def __call__(self, state: TrainState, step: int) -> Mapping[str, float]:
@@ -67,9 +72,9 @@ class BestKeeper:
           state: the last one; its parameters are kept where no step had a defined selection.
         """
         self._best.wait()
-        found = self._best.restore({"params": self._abstract})
+        found = self._restored()
         if found is not None and self._selection is not None:
-            return found[1]["params"]
+            return joined(state.params, found[1]["params"])
         self._keep(int(state.step), state, None)
         return state.params
 
@@ -77,5 +82,22 @@ class BestKeeper:
         self._selection = selection
         if step in self._best.steps():  # kept by an earlier start, without a selection
             return
-        self._best.save(step, {"params": state.params}, config={SELECTION: selection})
+        config: dict[str, Any] = {SELECTION: selection}
+        params = state.params
+        if self._shared is not None:
+            config[SHARED] = self._shared.keep(params)
+            params = self._shared.own_part(params)
+        self._best.save(step, {"params": params}, config=config)
         self._best.wait()
+
+    def _restored(self) -> tuple[int, dict[str, Any]] | None:
+        """Reads what is kept: all parameters, or those that are not shared."""
+        wanted, steps = self._abstract, self._best.steps()
+        if self._shared is not None and steps:
+            try:
+                partly = SHARED in self._best.read_config(steps[-1])
+            except (OSError, ValueError):  # damaged, as `restore` finds
+                partly = True
+            # An earlier version saved all with every fold.
+            wanted = self._shared.own_part(wanted) if partly else wanted
+        return self._best.restore({"params": wanted})

@@ -54,7 +54,8 @@ def finetune(
       config: the run.
       workdir: gets config.json, corpora.json, folds.json and, per fold, `folds/<fold>/` with
         metrics.jsonl, checkpoints/, best/ (parameters of the step best on validation speakers)
-        and answers.npz (answers of the best step on the test side).
+        and answers.npz (answers of the best step on the test side). What no fold changes is saved
+        once, in `shared/`.
       score: of validation answers.
       preempted: given a step, whether to save and leave before it.
       weights: to start every fold from; None starts from scratch.

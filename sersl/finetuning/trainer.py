@@ -25,11 +25,13 @@ from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
-from sersl.finetuning.from_outputs import choose_store, moments, standardize_groups, with_moments
+from sersl.finetuning.fold_start import FoldStart
+from sersl.finetuning.from_outputs import choose_store, standardize_groups
 from sersl.finetuning.frozen import check_frozen, without_dropout
 from sersl.finetuning.heads_first import HeadsFirst
 from sersl.finetuning.other_labels import collect_other_labels, placed, with_annotators
-from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
+from sersl.finetuning.pooled_outputs import PooledOutputs
+from sersl.finetuning.shared_params import SharedParams
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.task import FinetuneTask, make_task
 from sersl.finetuning.trained_parts import (
@@ -46,6 +48,7 @@ from sersl.parallel.sharding import local_rows
 from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.output import open_output
+from sersl.runs.param_parts import shared_folder
 from sersl.runs.startup import sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Evaluator, Guards, Intervals, Loop
@@ -135,7 +138,7 @@ class Trainer:
         self._answerer = Answerer(
             self._task, buckets=buckets, mesh=mesh, dimensions=targets.dimensions
         )
-        self._pooled = PooledOutputs(
+        pooled = PooledOutputs(
             self._task.pooled,
             buckets=buckets,
             mesh=mesh,
@@ -144,10 +147,19 @@ class Trainer:
             needs=self._task.needs,
             data=config.data,
         )
-        self._heads_first = None
+        heads_first = None
         if config.adaptation.head_steps:
             heads_task = make(config, stored=True)
-            self._heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
+            heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
+        self._fold_start = FoldStart(
+            config=config,
+            sources=sources,
+            pooled=pooled,
+            upper_layers=self._task.first_layer is not None,
+            heads_first=heads_first,
+            rows=min(bucket.rows for bucket in self._buckets),
+        )
+        self._starts = starts
         self._program: Program | None = None
 
     def open_store(self) -> None:
@@ -204,6 +216,7 @@ class Trainer:
             best,
             score,
             start_step=start_step,
+            shared=SharedParams(shared_folder(folder), self._starts),
         )
         with (
             contextlib.closing(best),
@@ -247,7 +260,9 @@ class Trainer:
             weights=self._weights,
             say=say,
         )
-        return (self._prepared(state, fold, say=say) if start_step == 0 else state), start_step
+        if start_step == 0:
+            state = self._fold_start(state, self._train_rows(fold), self._constants(fold), say=say)
+        return state, start_step
 
     def _test(self, params: dict[str, Any], fold: Fold, folder: Path) -> None:
         """Writes the answers of a model on the validation and the test side; the fold is done."""
@@ -260,26 +275,6 @@ class Trainer:
             if len(validation.rows):
                 validation.save(folder / VALIDATION)
             answers.save(folder / ANSWERS)  # the last file
-
-    def _prepared(self, state: TrainState, fold: Fold, *, say: Callable[[str], None]) -> TrainState:
-        """Sets what comes from the training side of a fold before step 0."""
-        rows, outputs = self._train_rows(fold), None
-        if self._heads_first is not None:
-            say("running the upper layers as they are over the training side")
-            outputs = self._pooled.gather(state.params, self._sources, rows)
-        if self.config.pooling.standardize_outputs:
-            if outputs is not None:
-                found = moments_of([outputs["hidden_states"]])
-            elif self._task.first_layer is None:
-                found = moments(self._sources, rows)
-            else:
-                found = self._pooled.moments(state.params, self._sources, rows)
-            state = with_moments(state, *found)
-        if self._heads_first is None or outputs is None:
-            return state
-        say(f"training the heads first: {self.config.adaptation.head_steps} updates")
-        smallest = min(bucket.rows for bucket in self._buckets)
-        return self._heads_first(state, outputs, self._constants(fold), rows=smallest)
 
     def _answer(self, params: dict[str, Any], *, rows: np.ndarray) -> Answers:
         """Runs the model on utterances, each once."""

@@ -18,6 +18,7 @@ from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.parallel.agreement import all_agree, of_first
 from sersl.runs.integrity import check_array_list, check_same, check_unchanged, checksums, describe
+from sersl.runs.param_parts import SHARED, joined, shared_folder
 from sersl.runs.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -245,13 +246,31 @@ def load_params(run: str | Path, item: str = "params") -> dict:
       item: "params", or "teacher".
 
     Returns:
-      Nested dict of numpy arrays; list positions are int keys.
+      Nested dict of numpy arrays; list positions are int keys. With those that all folds share.
 
     Raises:
       UserError: no such checkpoint or item, or it is damaged.
     """
     run = Path(run).absolute()
     folder = run / "best" if (run / "best").is_dir() else run / "checkpoints"
+    tree, stored = _load(folder, item)
+    sums = stored.get(SHARED)
+    if sums is None:
+        return tree
+    shared = shared_folder(run)
+    if not shared.is_dir():
+        raise UserError(
+            f"{folder} needs the frozen weights in {shared}, which is missing: copy the whole "
+            "workdir"
+        )
+    fixed, _ = _load(shared, item)
+    if checksums(fixed) != sums:
+        raise UserError(f"{shared} has other frozen weights than {folder} was trained with")
+    return joined(fixed, tree)
+
+
+def _load(folder: Path, item: str) -> tuple[dict, dict]:
+    """Reads an item of the newest checkpoint of a folder, and the config beside it."""
     path = folder / str(newest_step(folder)) / item
     if not path.is_dir():
         raise UserError(f"{path.parent} has no item {item!r}")
@@ -268,7 +287,7 @@ def load_params(run: str | Path, item: str = "params") -> dict:
             f"checkpoint {path.parent} is damaged ({_first_line(error)}): restore it from a copy, "
             "or remove it to use the one before it"
         ) from error
-    return tree
+    return tree, stored
 
 
 def has_item(run: str | Path, item: str) -> bool:

@@ -111,6 +111,9 @@ def test_finetune_when_outputs_are_standardized_then_by_the_training_side(own_da
         [reader.read(row) for row in range(len(source)) if speaker[row] not in held_out]
     ).astype(np.float64)
     params = load_params(tmp_path / "run" / "folds" / "fold1")
+    # The frozen encoder is saved once, beside the folds.
+    jax.tree.map(np.testing.assert_array_equal, params["encoder"], weights.params["encoder"])
+    assert (tmp_path / "run" / "shared" / "0" / "params").is_dir()
     np.testing.assert_allclose(params["pooling"]["center"], kept.mean(0), rtol=1e-3, atol=1e-4)
     scale = np.maximum(kept.std(0), 1e-3)
     np.testing.assert_allclose(params["pooling"]["scale"], scale, rtol=1e-3, atol=1e-4)
