@@ -22,6 +22,7 @@ from jax.sharding import PartitionSpec as P
 from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
 from sersl.config.schema import (
     FinetuneConfig,
+    FrontendConfig,
     MeshConfig,
 )
 from sersl.core.errors import UserError
@@ -47,6 +48,8 @@ _PART_SECONDS = 900  # of audio: what an interrupted run computes again at most
 _BATCH_SECONDS = 48.0  # of audio at once, on each device
 _OPTIONS = "group_size:1,uncompressed"  # of ArrayRecord: half-precision numbers hardly compress
 # Settings of the encoder that change training only, or speed.
+# Newer than the first kept outputs, so left out at their default: outputs of before are found.
+_LATER = frozenset({"num_coefficients", "projection"})
 _IRRELEVANT = (
     "dropout",
     "attention_dropout",
@@ -113,7 +116,7 @@ class OutputStore:
         self._identity = {
             "schema": SCHEMA,
             "weights": _digest(self._params),
-            "frontend": dataclasses.asdict(self._config.frontend),
+            "frontend": _identity_of(self._config.frontend),
             "encoder": {k: v for k, v in settings.items() if k not in irrelevant},
             "layers": "last" if pooling.layers == "last" else "all",
             "standardize_layers": num_frozen is None
@@ -265,3 +268,12 @@ def _check_room(folder: Path, needed: int) -> None:
             f"{_WHAT} need {needed / 1e6:,.0f} MB in {folder.parent}, and {free / 1e6:,.0f} MB are "
             "free: make room, or add --config.store=off"
         )
+
+
+def _identity_of(frontend: FrontendConfig) -> dict[str, Any]:
+    defaults = dataclasses.asdict(FrontendConfig())
+    return {
+        name: value
+        for name, value in dataclasses.asdict(frontend).items()
+        if name not in _LATER or value != defaults[name]
+    }

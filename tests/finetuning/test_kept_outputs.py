@@ -11,7 +11,7 @@ from flax import nnx
 
 from sersl.annotation.sidecar_parts import SidecarParts
 from sersl.config.load import load_config
-from sersl.config.schema import FinetuneConfig
+from sersl.config.schema import FinetuneConfig, FrontendConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
@@ -172,6 +172,14 @@ def test_store_when_made_before_then_found_and_for_other_weights_or_settings_mad
     assert "kept in" in said[2] and len(stores(own_data)) == 2
     open_store(config_of(own_data, "pooling.kind=mean", *UNSCALED), weights_of(), own_data, said)
     assert len(stores(own_data)) == 3
+
+
+def test_store_when_a_setting_is_newer_and_has_its_default_then_it_is_not_in_the_fingerprint():
+    plain = FrontendConfig()
+    found = kept_outputs._identity_of(plain)
+    assert set(dataclasses.asdict(plain)) - set(found) == {"num_coefficients", "projection"}
+    other = dataclasses.replace(plain, projection=False)
+    assert kept_outputs._identity_of(other) == found | {"projection": False}
 
 
 def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
