@@ -1,11 +1,13 @@
-"""Trains pooling and heads on the outputs of the encoder as it is, before the encoder changes.
+"""What a fold sets before its first step: moments of its training side, and trained heads.
+
+`HeadsFirst` trains pooling and heads on the outputs of the encoder as it is, before it changes.
 
 Source: Kumar et al., "Fine-tuning can distort pretrained features and underperform out of
 distribution" (2202.10054), linear probing, then fine-tuning.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +18,9 @@ from jax.sharding import Mesh
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.seeds import purpose_number
+from sersl.data.sources import CorpusSource
+from sersl.finetuning.from_outputs import moments, with_moments
+from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.task import FinetuneTask
 from sersl.parallel.sharding import batch_sharding
 from sersl.training.optimizer import NEVER, decay_roles, make_optimizer
@@ -100,3 +105,57 @@ class HeadsFirst:
             name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
             for name, array in arrays.items()
         }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldStart:
+    """Prepares the state of a fold at step 0.
+
+    Attributes:
+      config: of the run.
+      sources: corpora in order.
+      pooled: runs the upper layers as they are.
+      upper_layers: whether batches hold outputs of the lower layers, which upper layers read.
+      heads_first: trains the heads before the encoder changes; None where it does not.
+      rows: of a global batch of `heads_first`.
+    """
+
+    config: FinetuneConfig
+    sources: Sequence[CorpusSource]
+    pooled: PooledOutputs
+    upper_layers: bool
+    heads_first: HeadsFirst | None
+    rows: int
+
+    def __call__(
+        self,
+        state: TrainState,
+        rows: np.ndarray,
+        constants: dict[str, jax.Array],
+        *,
+        say: Callable[[str], None],
+    ) -> TrainState:
+        """Sets what comes from the training side.
+
+        Args:
+          state: at step 0.
+          rows: int [n], utterances to train on.
+          constants: of the task, for the fold.
+          say: called with lines for people.
+        """
+        outputs: dict[str, Any] | None = None
+        if self.heads_first is not None:
+            say("running the upper layers as they are over the training side")
+            outputs = self.pooled.gather(state.params, self.sources, rows)
+        if self.config.pooling.standardize_outputs:
+            if outputs is not None:
+                found = moments_of([outputs["hidden_states"]])
+            elif self.upper_layers:
+                found = self.pooled.moments(state.params, self.sources, rows)
+            else:
+                found = moments(self.sources, rows)
+            state = with_moments(state, *found)
+        if self.heads_first is None or outputs is None:
+            return state
+        say(f"training the heads first: {self.config.adaptation.head_steps} updates")
+        return self.heads_first(state, outputs, constants, rows=self.rows)

@@ -25,10 +25,9 @@ from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
-from sersl.finetuning.fold_start import FoldStart
 from sersl.finetuning.from_outputs import choose_store, standardize_groups
 from sersl.finetuning.frozen import check_frozen, without_dropout
-from sersl.finetuning.heads_first import HeadsFirst
+from sersl.finetuning.heads_first import FoldStart, HeadsFirst
 from sersl.finetuning.other_labels import collect_other_labels, placed, with_annotators
 from sersl.finetuning.pooled_outputs import PooledOutputs
 from sersl.finetuning.shared_params import SharedParams
@@ -216,7 +215,7 @@ class Trainer:
             best,
             score,
             start_step=start_step,
-            shared=SharedParams(shared_folder(folder), self._starts),
+            shared=self._shared(folder),
         )
         with (
             contextlib.closing(best),
@@ -245,6 +244,9 @@ class Trainer:
         if self._first:
             # The best parameters are kept; the state to resume from is not needed any more.
             shutil.rmtree(folder / "checkpoints")
+
+    def _shared(self, folder: Path) -> SharedParams:
+        return SharedParams(shared_folder(folder), self._starts)
 
     def _start(
         self, fold: Fold, checkpoints: Checkpoints, *, say: Callable[[str], None]

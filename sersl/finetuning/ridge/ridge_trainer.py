@@ -132,6 +132,7 @@ class RidgeTrainer(Trainer):
                 best,
                 score,
                 start_step=0,
+                shared=self._shared(folder),
             )
             validation = keeper(state, 0)
             self._test(keeper.params(state), fold, folder)
