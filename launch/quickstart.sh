@@ -6,12 +6,13 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() {
     cat <<USAGE
-./launch/quickstart.sh [--corpus NAME --audio_dir DIR] [--init_from DIR] [OPTIONS]
+./launch/quickstart.sh [--corpus NAME --audio_dir DIR] [--init_from DIR_OR_NAME] [OPTIONS]
 
 Without options, it uses the embedded corpus and takes a few minutes on a CPU. Rerun it to resume.
   --init_from DIR   a pretrained encoder: the folder of a wav2vec 2.0, HuBERT, WavLM, data2vec or
-                    Whisper model of Hugging Face, a model folder or a pretraining workdir. Nothing
-                    is pretrained; the heads are trained on the frozen encoder
+                    Whisper model of Hugging Face, a model folder or a pretraining workdir; or
+                    OWNER/NAME of such a model, which is downloaded. Nothing is pretrained; the
+                    heads are trained on the frozen encoder
   --corpus NAME     a supported corpus, e.g. ravdess; default: synthetic, which needs no audio
   --audio_dir DIR   folder of the corpus as downloaded, e.g. with Actor_01/*.wav
   --workdir DIR     folder for runs, scores and the model; default: runs/quickstart-NAME
@@ -43,7 +44,8 @@ while (($#)); do
 done
 workdir=${workdir:-runs/quickstart-$corpus${init_from:+-frozen}}
 if [[ -n $init_from ]]; then
-    [[ -d $init_from ]] || stop "--init_from $init_from does not exist: give the folder of an encoder"
+    [[ -d $init_from || $init_from =~ ^(hf://)?[A-Za-z0-9][^/]*/[^/]+$ ]] ||
+        stop "--init_from $init_from does not exist: give the folder of an encoder, or OWNER/NAME"
     preset=${preset:-base}
 fi
 preset=${preset:-light}
@@ -92,6 +94,9 @@ if [[ -n $init_from ]]; then
     # A model of Hugging Face has neither what sersl writes beside weights, nor checkpoints.
     if [[ ! -e $init_from/sersl.json && ! -d $init_from/checkpoints ]]; then
         encoder=$workdir/encoder
+        [[ -d $init_from ]] || "$root/.venv/bin/python" -c 'import huggingface_hub' 2>/dev/null ||
+            "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+                'huggingface_hub>=1' || stop "huggingface_hub cannot be installed: see above"
         step import "$sersl" import --source "$init_from" --output "$encoder"
     fi
 else

@@ -14,6 +14,7 @@ from sersl.config.schema import (
     HeadsConfig,
     PoolingConfig,
 )
+from sersl.core import lengths
 from sersl.models.adapters import add_adapters
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
@@ -82,6 +83,7 @@ class EmotionModel(nnx.Module):
         key: jax.Array,
         augment: AugmentConfig | None = None,
         adaptation: AdaptationConfig | None = None,
+        pools_window: bool = False,
     ):
         """Makes the model.
 
@@ -95,11 +97,14 @@ class EmotionModel(nnx.Module):
           key: PRNG key of the initial weights.
           augment: changes to the input of calls with a key; None: none.
           adaptation: what is added to the layers of the encoder; None: nothing.
+          pools_window: pool the silence after the audio too, up to the end of the window of the
+            frontend, as `WhisperForAudioClassification` of transformers does.
 
         Raises:
           UserError: an unknown name or sizes that do not divide.
         """
         keys = jax.random.split(key, 4)
+        self.pools_window = pools_window
         self.num_categories = num_categories
         self.num_dimensions = num_dimensions
         self.encoder = SpeechEncoder(frontend, encoder, key=keys[0], augment=augment)
@@ -130,13 +135,17 @@ class EmotionModel(nnx.Module):
           Outputs; for a row without real frames they are finite and meaningless.
         """
         encoder_key = None if key is None else jax.random.split(key, 3)[0]
+        num_frames = lengths.num_frames(waveform.shape[1])
+        if self.pools_window:
+            waveform, valid = self._whole_window(waveform, valid)
         encoded = self.encoder(waveform, valid, key=encoder_key)
-        embedding, local = self.pooling(encoded.hidden_states, encoded.valid, key=_network_key(key))
+        pooled = jnp.ones_like(encoded.valid) if self.pools_window else encoded.valid
+        embedding, local = self.pooling(encoded.hidden_states, pooled, key=_network_key(key))
         output = self._predict(embedding, key)
         if self.num_categories and local is not None:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
-            output = output._replace(frames=frames)
-        return output._replace(states=self.pooling.mix(encoded.hidden_states))
+            output = output._replace(frames=frames[:, :num_frames])
+        return output._replace(states=self.pooling.mix(encoded.hidden_states)[:, :num_frames])
 
     def outputs(self, waveform: jax.Array, valid: jax.Array) -> jax.Array:
         """Computes what the heads need of the encoder, [B, L, F, D], see `Pooling.outputs`.
@@ -239,6 +248,13 @@ class EmotionModel(nnx.Module):
         if output.evidence is not None:
             found |= doubt(output.evidence)
         return found
+
+    def _whole_window(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Pads waveform and valid, [B, N] each, to at least the frontend's window."""
+        window = self.encoder.frontend.config.window_seconds * lengths.SAMPLE_RATE
+        missing = max(0, lengths.num_samples(int(window) // lengths.HOP) - waveform.shape[1])
+        padding = ((0, 0), (0, missing))
+        return jnp.pad(waveform, padding), jnp.pad(valid, padding)
 
     def _predict(self, embedding: jax.Array, key: jax.Array | None) -> EmotionOutput:
         """Maps [B, E] to everything but frames."""

@@ -36,6 +36,7 @@ SCALE = {"low": 0.0, "high": 1.0}  # of the dimensions, whatever the corpus used
 REMEDY = "copy or export the model again"
 MOST_UTTERANCES = 10**10
 _SUMS = "sha256"
+_POOLS_WINDOW = "pools_window"  # of imported Whispers with heads; other models have no such field
 _SUMMED = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT)
 _REQUIRED = (
     *("schema", "sersl", "name", "licence", "categories", "dimensions", "scale", "sample_rate"),
@@ -78,6 +79,7 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
         **_adaptation(architecture.adaptation),
+        **({_POOLS_WINDOW: True} if architecture.pools_window else {}),
     }
 
 
@@ -128,7 +130,7 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation"))
+        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation", _POOLS_WINDOW))
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
         fields.check_names(_REQUIRED, ("origin", "view"))
@@ -303,6 +305,7 @@ def _architecture(fields: Fields, where: str) -> Architecture:
         dimensions=dimensions,
         multi=label_facts(fields, categories).multi,
         adaptation=_part(AdaptationConfig, fields, "adaptation", where),
+        pools_window=fields.has(_POOLS_WINDOW) and fields.flag(_POOLS_WINDOW),
     )
 
 

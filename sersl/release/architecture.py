@@ -41,6 +41,7 @@ class Architecture:
     dimensions: tuple[str, ...] = ()
     multi: bool = False  # whether several categories may apply, each with a probability of its own
     adaptation: AdaptationConfig | None = None  # where it adds parameters to the encoder
+    pools_window: bool = False  # whether silence up to the end of the window is pooled too
 
     def build(self) -> EmotionModel | SpeechEncoder:
         """Makes the network with shapes instead of arrays."""
@@ -57,6 +58,7 @@ class Architecture:
                 num_categories=len(self.categories),
                 num_dimensions=len(self.dimensions),
                 adaptation=self.adaptation,
+                pools_window=self.pools_window,
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
 

@@ -185,11 +185,17 @@ def test_quickstart_when_given_an_encoder_then_trains_heads_on_it_alone(frozen, 
     assert "--workdir runs/quickstart-ravdess-frozen/finetune" in verbs["finetune"]
 
 
+def test_quickstart_when_given_the_name_of_an_encoder_then_imports_it_by_name(frozen, tmp_path):
+    verbs = frozen("--init_from", "openai/whisper-base", "--workdir=run")
+    assert verbs["import"].endswith("--source openai/whisper-base --output run/encoder")
+    assert "--config.init_from=run/encoder" in verbs["finetune"]
+
+
 def test_quickstart_when_the_encoder_is_missing_then_one_sentence_says_so(tree, tmp_path):
     done = run(tree / "launch" / "quickstart.sh", "--init_from", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "quickstart: --init_from nowhere does not exist: give the folder of an encoder\n"
+        "quickstart: --init_from nowhere does not exist: give the folder of an encoder, or OWNER/NAME\n"
     )
 
 

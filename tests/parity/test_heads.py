@@ -8,6 +8,7 @@ import torch
 
 from sersl.core.lengths import num_frames
 from sersl.models.whisper import whisper_log_mel
+from sersl.release.copying import copy_model
 from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
 from sersl.release.onnx.exporting import write_onnx
@@ -124,6 +125,36 @@ def test_dimensions_when_imported_in_audeerings_layout_then_equal_by_name(tmp_pa
         assert np.abs(found - expected[-1]).max() < MOST
     session = graph_of(tmp_path / "model", tmp_path / "onnx")
     assert np.abs(run_graph(session, speech, length=24_400)["dimensions"] - expected).max() < MOST
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_whisper_when_imported_with_its_head_then_probabilities_equal_transformers(
+    tmp_path, weighted
+):
+    """Its mean is over the whole window, with the silence after the audio."""
+    model = peers.make(
+        "whisper",
+        kind="ForAudioClassification",
+        use_weighted_layer_sum=weighted,
+        id2label=LABELS,
+        label2id={label: i for i, label in LABELS.items()},
+    )
+    peers.save(model, tmp_path / "source")
+    import_folder(tmp_path / "source", tmp_path / "model")
+    copy_model(tmp_path / "model", tmp_path / "copy", licence="MIT")
+    speech, expected = peers.waveforms(*SECONDS), []
+    for waveform in speech:
+        inputs = peers.extractor(model)(waveform, sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            expected.append(model(inputs.input_features).logits[0].softmax(-1).numpy())
+    assert np.ptp(expected, axis=0).max() > 0.01
+    session = graph_of(tmp_path / "copy", tmp_path / "onnx")
+    found = run_graph(session, speech, length=24_400)["category"]
+    assert np.abs(found - expected).max() < MOST
+    answers = predictor.load(tmp_path / "copy").predict(speech, sample_rate=16_000, frames=True)
+    for answer, row, waveform in zip(answers, expected, speech, strict=True):
+        assert np.abs(np.array(list(answer["scores"].values())) - row).max() < MOST
+        assert len(answer["frames"]["time"]) == num_frames(len(waveform))
 
 
 def test_whisper_features_when_computed_then_equal_to_transformers():

@@ -245,7 +245,8 @@ def _heads(config: Fields, known: Mapping[str, Any], layout: Layout) -> dict[str
         kind = config.text("problem_type") if config.has("problem_type") else ""
         multi = kind == "multi_label_classification"
         predicted = {"categories": labels, "multi": multi}
-    return {"pooling": pooling, "heads": heads, **predicted}
+    pools_window = layout.model_type == "whisper"  # as transformers, whose mean has the silence
+    return {"pooling": pooling, "heads": heads, "pools_window": pools_window, **predicted}
 
 
 def _compare(

@@ -13,14 +13,15 @@ Turns = tuple[str, str]  # cosines and sines, float32 [T, d / 2] each
 
 
 def hidden_states_of(
-    graph: Graph, frames: Frames, waveform: str, config: EncoderConfig, params: Params
+    graph: Graph, frames: Frames, waveform: str | None, config: EncoderConfig, params: Params
 ) -> list[str]:
     """Adds positions and context network to a graph.
 
     Args:
       graph: to add to.
       frames: of the frontend.
-      waveform: float32 [B, N]; its length gives the number of frames T.
+      waveform: float32 [B, N]; its length gives the number of frames T. None: all frames of a
+        window of fixed length.
       config: of the encoder.
       params: of the whole encoder, nested, float32, layers apart.
 
@@ -31,7 +32,7 @@ def hidden_states_of(
       UserError: an encoder, positions or norm that cannot be exported.
     """
     states = implemented("encoder.kind", config.kind, ENCODERS)(graph, frames, config, params)
-    if frames.attended is None:  # a window of fixed length: the frames of the waveform only
+    if frames.attended is None and waveform is not None:  # of the window, those of the waveform
         length = num_frames(graph, graph.size(waveform, 1))
         states = [graph.cut(state, 0, length, axis=1) for state in states]
     return states

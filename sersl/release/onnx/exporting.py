@@ -22,7 +22,7 @@ from sersl.release.onnx.encoder_graph import hidden_states_of
 from sersl.release.onnx.frontend_graphs import frames_of
 from sersl.release.onnx.graph import Graph
 from sersl.release.onnx.head_graphs import add_categories, add_dimensions
-from sersl.release.onnx.pooling_graphs import mean_of_valid, pooled
+from sersl.release.onnx.pooling_graphs import all_frames, mean_of_valid, pooled
 
 FILE = "model.onnx"
 
@@ -52,7 +52,13 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
     num_samples = graph.input("num_samples", np.int64, ("batch",))
     encoder = params["encoder"]
     frames = frames_of(graph, waveform, num_samples, architecture.frontend, encoder["frontend"])
-    states = hidden_states_of(graph, frames, waveform, architecture.encoder, encoder)
+    states = hidden_states_of(
+        graph,
+        frames,
+        None if architecture.pools_window else waveform,
+        architecture.encoder,
+        encoder,
+    )
     heads, pooling = architecture.heads, architecture.pooling
     if heads is None or pooling is None:
         embedding = mean_of_valid(graph, states[-1], frames.valid)
@@ -61,7 +67,10 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         # The mean of the last layer has no parameters.
         pool_params = params.get("pooling", {})
         width = architecture.encoder.width
-        embedding = pooled(graph, states, frames.valid, pooling, pool_params, width)
+        valid = frames.valid
+        if architecture.pools_window:
+            valid = all_frames(graph, states[-1])
+        embedding = pooled(graph, states, valid, pooling, pool_params, width)
         if architecture.categories:
             num = len(architecture.categories)
             add_categories(

@@ -53,6 +53,12 @@ def pooled(
     return pool(graph, mixed, valid, config, params)
 
 
+def all_frames(graph: Graph, x: str) -> str:
+    """Makes a bool [B, T] for frames [B, T, D], True everywhere."""
+    length = graph.size(x, 1)
+    return graph.first(graph.op("Expand", length, graph.size(x, 0)), length)
+
+
 def mean_of_valid(graph: Graph, x: str, valid: str) -> str:
     """Averages frames [B, T, D] over the valid [B, T] ones: [B, D]."""
     return _mean(graph, _share(graph, graph.as_float(valid)), x)
