@@ -130,7 +130,9 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names((*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation", _POOLS_WINDOW))
+        fields.check_names(
+            (*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation", _POOLS_WINDOW)
+        )
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
         fields.check_names(_REQUIRED, ("origin", "view"))

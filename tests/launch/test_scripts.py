@@ -195,7 +195,8 @@ def test_quickstart_when_the_encoder_is_missing_then_one_sentence_says_so(tree, 
     done = run(tree / "launch" / "quickstart.sh", "--init_from", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "quickstart: --init_from nowhere does not exist: give the folder of an encoder, or OWNER/NAME\n"
+        "quickstart: --init_from nowhere does not exist: give the folder of an encoder, or "
+        "OWNER/NAME\n"
     )
 
 

@@ -78,7 +78,9 @@ def test_graph_when_made_of_an_imported_encoder_then_equal_to_transformers(tmp_p
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", ["wav2vec2 group post", "wavlm group post", "data2vec-audio"])
+@pytest.mark.parametrize(
+    "name", ["wav2vec2 group post", "hubert group post", "wavlm group post", "data2vec-audio"]
+)
 def test_categories_when_imported_then_probabilities_equal_transformers(tmp_path, name, weighted):
     model = peers.make(
         name,
