@@ -144,6 +144,12 @@ def _plan(verbs: Verbs) -> None:
         help="hours of audio to train on; default: 60000",
     )
     parser.add_argument(
+        "--price_per_chip_hour",
+        type=number(float, above=0),
+        metavar="P",
+        help="price of one chip for an hour; the plan then has the least cost, in its currency",
+    )
+    parser.add_argument(
         "--fit",
         action="store_true",
         help="find the largest batch and the cheapest encoder.remat that fit in memory",

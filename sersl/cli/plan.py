@@ -17,8 +17,8 @@ def run(arguments) -> int:
     """Plans a pretraining run.
 
     Args:
-      arguments: `config`, `topology`, `slices`, `rows_per_device`, `hours`, `fit`, `output`,
-        `overrides`.
+      arguments: `config`, `topology`, `slices`, `rows_per_device`, `hours`,
+        `price_per_chip_hour`, `fit`, `output`, `overrides`.
 
     Returns:
       The exit code: 0, also if the run does not fit.
@@ -28,8 +28,9 @@ def run(arguments) -> int:
     jax.config.update("jax_platforms", "cpu")
     topology = describe_topology(arguments.topology, slices=arguments.slices)
     plan = make_plan(config, topology, rows_per_device=arguments.rows_per_device)
-    print(plan_text(plan, hours=arguments.hours), flush=True)
-    record = plan_record(plan, hours=arguments.hours)
+    amounts = {"hours": arguments.hours, "price": arguments.price_per_chip_hour}
+    print(plan_text(plan, **amounts), flush=True)
+    record = plan_record(plan, **amounts)
     if arguments.fit:
         choices = fit(config, plan, report=functools.partial(print, flush=True))
         print(choices_text(choices))
@@ -44,9 +45,7 @@ def run(arguments) -> int:
         record["fit"] = {
             "cheapest_remat": None if chosen is None else chosen.remat,
             "largest": {
-                choice.remat: None
-                if choice.plan is None
-                else plan_record(choice.plan, hours=arguments.hours)
+                choice.remat: None if choice.plan is None else plan_record(choice.plan, **amounts)
                 for choice in choices
             },
             "too_many_rows": {choice.remat: choice.too_many for choice in choices},

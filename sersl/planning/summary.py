@@ -5,15 +5,16 @@ import jax
 from sersl.parallel.chips import GIB
 from sersl.planning.largest_batch import Choice
 from sersl.planning.plan import Plan
-from sersl.planning.times import best_times, sent_by_kind
+from sersl.planning.times import Times, best_times, sent_by_kind
 
 
-def plan_record(plan: Plan, *, hours: float) -> dict:
+def plan_record(plan: Plan, *, hours: float, price: float | None = None) -> dict:
     """Converts a plan to JSON.
 
     Args:
       plan: the plan.
       hours: of audio in an epoch.
+      price: of a chip-hour, in any currency; None leaves costs out.
 
     Returns:
       {"schema": 1, ...}: bytes are per device, FLOPs per step over all devices, times in seconds.
@@ -70,15 +71,19 @@ def plan_record(plan: Plan, *, hours: float) -> dict:
             "days": times.days_for(hours),
             "chip_hours": times.chip_hours_for(hours, plan.num_devices),
         }
+        if price is not None:
+            epoch, run = _costs(plan, times, hours=hours, price=price)
+            record["cost"] = {"price_per_chip_hour": price, "epoch": epoch, "run": run}
     return record
 
 
-def plan_text(plan: Plan, *, hours: float) -> str:
+def plan_text(plan: Plan, *, hours: float, price: float | None = None) -> str:
     """Formats a plan as lines for a terminal.
 
     Args:
       plan: the plan.
       hours: of audio in an epoch.
+      price: of a chip-hour, in any currency; None leaves costs out.
     """
     compiled, memory, times = plan.compiled, plan.memory, best_times(plan)
     sizes = " ".join(f"{axis}={size}" for axis, size in plan.mesh_sizes.items())
@@ -123,12 +128,28 @@ def plan_text(plan: Plan, *, hours: float) -> str:
             f"{times.chip_hours_for(hours, plan.num_devices):,.0f} chip-hours; "
             f"train.num_steps={plan.config.train.num_steps:,} in {times.run_hours:,.1f} hours",
         ]
+        if price is not None:
+            epoch, run = _costs(plan, times, hours=hours, price=price)
+            lines.append(
+                f"  cost         at least {epoch:,.2f} for an epoch and {run:,.2f} for "
+                f"train.num_steps, at {price:,.4g} per chip-hour"
+            )
+    elif price is not None:
+        lines.append("  cost         unknown, as the compiler does not report the memory traffic")
     lines += [f"  note         {note}" for note in compiled.notes]
     lines.append(
         f"  compiled in {compiled.seconds:.0f} s ({compiled.cpu_seconds:.0f} s of CPU time) with "
         f"{compiled.host_bytes / GIB:.1f} GiB of memory on this machine"
     )
     return "\n".join(lines)
+
+
+def _costs(plan: Plan, times: Times, *, hours: float, price: float) -> tuple[float, float]:
+    """Bounds the cost of an epoch over so many hours of audio, and of `train.num_steps`."""
+    return (
+        price * times.chip_hours_for(hours, plan.num_devices),
+        price * times.run_hours * plan.num_devices,
+    )
 
 
 def _attention(plan: Plan) -> str:

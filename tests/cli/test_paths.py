@@ -72,6 +72,23 @@ def test_output_when_it_is_in_a_bucket_then_one_sentence_and_no_folder(refused, 
 @pytest.mark.parametrize(
     ("words", "option"),
     [
+        (["prepare", "--manifest", "gs://b/m.csv", "--data_dir", "d"], "--manifest gs://b/m.csv"),
+        (
+            ["prepare", "--corpus", "ravdess", "--audio_dir", "s3://b/a", "--data_dir", "d"],
+            "--audio_dir s3://b/a",
+        ),
+        (["predict", "--model", "gs://b/model", "a.wav"], "--model gs://b/model"),
+        (["import", "--source", "s3://b/hf", "--output", "o"], "--source s3://b/hf"),
+        (["push", "gs://b/model", "me/voice"], "DIR gs://b/model"),
+    ],
+)
+def test_input_when_it_must_be_here_and_is_in_a_bucket_then_one_sentence(refused, words, option):
+    assert f"{option} is not a local path: copy it here" in refused(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
         (["prepare", "--manifest", "", "--data_dir", "d"], "--manifest"),
         (["prepare", "--corpus", "ravdess", "--audio_dir", "", "--data_dir", "d"], "--audio_dir"),
         (["predict", "--model", "", "a.wav"], "--model"),

@@ -123,6 +123,17 @@ def test_record_and_text_when_of_one_plan_then_agree(plan):
     assert record["left_whole"] == []
 
 
+def test_cost_when_a_price_is_given_then_is_that_of_the_chip_hours(plan):
+    times = best_times(plan)
+    cost = plan_record(plan, hours=1000.0, price=2.5)["cost"]
+    np.testing.assert_allclose(cost["epoch"], 2.5 * 8 * 1000.0 / times.audio_hours_per_hour)
+    np.testing.assert_allclose(cost["run"], 2.5 * 8 * times.run_hours)
+    text = plan_text(plan, hours=1000.0, price=2.5)
+    assert f"at least {cost['epoch']:,.2f} for an epoch and {cost['run']:,.2f} for" in text
+    assert "cost" not in plan_record(plan, hours=1000.0)
+    assert "chip-hour\n" not in plan_text(plan, hours=1000.0)
+
+
 def test_plan_when_it_does_not_fit_then_says_by_how_much():
     topology = describe_topology("cpu:2")
     small = topology._replace(chip=topology.chip._replace(memory_bytes=2**19))

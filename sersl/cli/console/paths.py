@@ -18,6 +18,9 @@ _READ = {
     "list": "--list",
     "rttm": "--rttm",
 }
+# What is read with the file system of this machine alone; audio to predict may be in a bucket.
+_READ_HERE = ("audio_dir", "manifest", "model", "source", "annotator", "features", "folder")
+_ON_HUB = "hf://"
 _TO_BUCKETS = ("predict", "embed")  # verbs whose output may be in a bucket
 _LOCAL = ("workdir", "output")  # prepared data may be read from a bucket
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux file systems
@@ -38,6 +41,8 @@ def check_paths(arguments: argparse.Namespace) -> None:
         for path in given if isinstance(given, list) else [given]:
             if path is not None:
                 _check(str(path), option)
+                if name in _READ_HERE:
+                    _check_read_here(str(path), option)
                 if name in _WRITTEN:
                     remote = name == "output" and arguments.verb in _TO_BUCKETS
                     _check_written(str(path), option, local=name in _LOCAL and not remote)
@@ -60,6 +65,14 @@ def _check(path: str, option: str) -> None:
         raise UserError(
             f"{option} {shown}... has a name of {longest} bytes, more than {_LONGEST_NAME}, or is "
             f"longer than {_LONGEST_PATH} in all: give a shorter path"
+        )
+
+
+def _check_read_here(path: str, option: str) -> None:
+    if "://" in path and not path.startswith(_ON_HUB):
+        raise UserError(
+            f"{option} {one_line(path)} is not a local path: copy it here with the bucket's own "
+            "tools, such as `gcloud storage cp -r` or `aws s3 cp --recursive`, and give the copy"
         )
 
 
