@@ -307,7 +307,9 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   get("drop").addEventListener(kind, (event) => {
     event.preventDefault();
     get("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files.length) takeFile(event.dataTransfer.files[0]);
+    if (kind !== "drop" || !event.dataTransfer.files.length) return;
+    if (event.dataTransfer.files.length > 1) fail("These are several files: drop one at a time.");
+    else takeFile(event.dataTransfer.files[0]);
   });
 }
 get("chart").addEventListener("click", (event) => {
