@@ -59,7 +59,8 @@ class Served:
         assert self.process.poll() is None
         assert self.ask("GET", "/healthz") == (200, {"status": "ok"})
         deadline = time.monotonic() + 60
-        while self.number("sersl_held_bytes") or self.number("sersl_requests_in_progress"):
+        names = ("sersl_held_bytes", "sersl_requests_in_progress", "sersl_streams")
+        while any(self.number(name) for name in names):
             assert time.monotonic() < deadline, "what a request held was not given back"
             time.sleep(0.05)
 
