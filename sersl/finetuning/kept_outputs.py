@@ -180,6 +180,11 @@ class OutputStore:
             f"{size / 1e6:,.1f} MB, kept in {folder}"
         )
         _check_room(parts.folder, 2 * size)  # the parts, then the whole of them
+        if window := self._window:
+            say(
+                f"each utterance is padded to {window:g} s, the window that the encoder was "
+                "imported with; `sersl import` without --exact_window runs it on the audio alone"
+            )
         mesh = make_mesh(MeshConfig(), jax.local_devices())
         # Each process computes its share; one that cannot see the others' files computes the rest.
         for shard in ((jax.process_index(), jax.process_count()), (0, 1)):
@@ -230,13 +235,24 @@ class OutputStore:
         for row in rows:
             yield found[row]
 
+    @property
+    def _window(self) -> float:
+        """Seconds to which every input is padded; 0: it is not."""
+        frontend = self._config.frontend
+        return frontend.window_seconds if frontend.kind == "whisper" else 0.0
+
     def _buckets(self, source: CorpusSource, mesh: Mesh) -> tuple[Bucket, ...]:
-        return evaluation_buckets(
+        seconds = _BATCH_SECONDS * mesh.size
+        buckets = evaluation_buckets(
             source.num_samples,
             num_buckets=0,
-            seconds_per_batch=_BATCH_SECONDS * mesh.size,
+            seconds_per_batch=seconds,
             row_multiple=mesh.size,
         )
+        if not self._window:
+            return buckets
+        most = mesh.size * max(1, int(seconds / self._window) // mesh.size)
+        return tuple(dataclasses.replace(one, rows=min(one.rows, most)) for one in buckets)
 
     def _outputs(self, params, waveform, valid):
         encoded = nnx.merge(self._graph, nnx.State(params))(waveform, valid)

@@ -40,13 +40,14 @@ HALF = 2e-3  # relative: float16 has 11 bits, and training adds up
 SMALL = ("num_layers=2", "width=16", "num_heads=2", "mlp_width=32")
 
 
-def weights_of(seed=0, **changes) -> InitialWeights:
+def weights_of(seed=0, frontend=None, **changes) -> InitialWeights:
     config = load_config(FinetuneConfig, NANO, [f"encoder.{setting}" for setting in SMALL])
     encoder = dataclasses.replace(config.encoder, **changes)
-    model = SpeechEncoder(config.frontend, encoder, key=jax.random.key(seed))
+    frontend = config.frontend if frontend is None else frontend
+    model = SpeechEncoder(frontend, encoder, key=jax.random.key(seed))
     params = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.split(model)[1]))
     return InitialWeights(
-        params={"encoder": params}, frontend=config.frontend, encoder=encoder, source="a test"
+        params={"encoder": params}, frontend=frontend, encoder=encoder, source="a test"
     )
 
 
@@ -180,6 +181,26 @@ def test_store_when_a_setting_is_newer_and_has_its_default_then_it_is_not_in_the
     assert set(dataclasses.asdict(plain)) - set(found) == {"num_coefficients", "projection"}
     other = dataclasses.replace(plain, projection=False)
     assert kept_outputs._identity_of(other) == found | {"projection": False}
+
+
+@pytest.mark.parametrize("window", [0.0, 4.0])
+def test_store_when_audio_is_padded_to_a_window_then_said_and_fewer_utterances_at_once(
+    own_data, monkeypatch, window
+):
+    frontend = ("frontend.kind=whisper", f"frontend.window_seconds={window}")
+    config = config_of(own_data, *frontend, *[f"encoder.{setting}" for setting in SMALL])
+    said: list[str] = []
+
+    def stop(*arguments, buckets, **named):
+        raise InterruptedError(max(bucket.rows for bucket in buckets))
+
+    monkeypatch.setattr(kept_outputs, "evaluation_batches", stop)
+    with pytest.raises(InterruptedError) as stopped:
+        open_store(config, weights_of(frontend=config.frontend), own_data, said)
+    assert any("padded to 4 s" in line for line in said) == bool(window)
+    # 8 s of audio at once on each device: two windows, or more utterances without.
+    (rows,), windows = stopped.value.args, 2 * jax.local_device_count()
+    assert rows == windows if window else rows > windows
 
 
 def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
