@@ -48,7 +48,7 @@ def test_release_when_the_heads_are_ridge_then_it_and_its_graph_give_the_answers
         tmp_path / "run", [("fold1", answers)], indexes=[index], names=trained.categories
     )
     scored = score_workdir(tmp_path / "run", predictions_are_new=True)
-    output = ["--output", str(tmp_path / "model"), "--onnx"]
+    output = ["--output", str(tmp_path / "model"), "--onnx", "--licence=MIT"]
     assert main(["export", "--workdir", str(tmp_path / "run"), "--fold", "fold1", *output]) == 0
     capsys.readouterr()
 
