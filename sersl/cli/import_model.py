@@ -12,8 +12,8 @@ def run(arguments: Namespace) -> int:
     """Imports a model, and lists tensors that were left out, converted or missing.
 
     Args:
-      arguments: `source`, a folder or a name, `output`, `licence`, which may be empty, and
-        `exact_window`.
+      arguments: `source`, a folder or a name, `output`, `licence`, which may be empty,
+        `exact_window`, and `layers` to keep or None.
 
     Returns:
       The exit code, 0.
@@ -27,6 +27,7 @@ def run(arguments: Namespace) -> int:
         arguments.output,
         licence=arguments.licence,
         exact_window=arguments.exact_window,
+        layers=arguments.layers,
         source_name=name,
     )
     architecture = report.architecture

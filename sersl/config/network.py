@@ -95,6 +95,10 @@ class EncoderConfig(Settings):
         "LayerNorm before (pre) or after (post) each residual branch.",
         choices=("pre", "post"),
     )
+    final_norm: bool = setting(
+        True,
+        "With norm=pre, a LayerNorm after the last layer; False after `sersl import --layers`.",
+    )
     positions: str = setting(
         "rotary",
         "rotary, convolution (wav2vec 2.0), convolution_stack (data2vec), learned, sinusoidal or "

@@ -87,7 +87,7 @@ class Layer(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A stack of layers and, pre-norm, a final LayerNorm; perhaps a side branch of more layers.
+    """A stack of layers and, pre-norm, a final LayerNorm unless off; perhaps a side branch of more layers.
 
     The side branch (ladder side-tuning, 2206.06522, without gates) reads the output of layer
     `side_from`, before any final LayerNorm, and leaves the other layers as they are. Its parameters
@@ -120,7 +120,7 @@ class Transformer(nnx.Module):
                         param.set_metadata(axes=(LAYERS, *param.get_metadata()["axes"]))
         else:
             self.layers = nnx.List([Layer(config, key=k) for k in keys])
-        if config.norm == "pre":
+        if config.norm == "pre" and config.final_norm:
             self.norm = LayerNorm(config.width, dtype=config.dtype)
         if config.relative_bias:
             self.relative_bias = RelativeBias(config, key=bias_key)
@@ -143,7 +143,7 @@ class Transformer(nnx.Module):
 
         Returns:
           hidden_states [L + 1 - first, B, T, D] in the config's dtype: the input, then the output
-          of each layer, pre-norm that of the last one after the final LayerNorm, then the same of
+          of each layer, that of the last one after any final LayerNorm, then the same of
           the side branch. The output of a dropped layer is its input.
 
         Raises:
@@ -166,7 +166,7 @@ class Transformer(nnx.Module):
         else:
             inputs, last = self._listed(list(self.layers)[first:], x, keys, kept, run=run)
         pre = self.config.norm == "pre"
-        states = [inputs, (self.norm(last) if pre else last)[None]]
+        states = [inputs, (self.norm(last) if pre and self.config.final_norm else last)[None]]
         if self.config.side_layers:
             read = self.config.side_from - first
             if read < 0:

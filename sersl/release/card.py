@@ -55,6 +55,9 @@ A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters,
 {% endif %}
 {% if about.imported %}
 Imported with sersl {{ about.sersl }} from the Hugging Face model {{ about.imported.source | code }}, whose card describes its training data and terms.
+{% if about.imported.layers %}
+Cut after {{ about.imported.layers }} of {{ about.imported.layers_of_source }} layers: its hidden states 0 to {{ about.imported.layers }} are those of the source{% if not about.encoder.final_norm %}, without the final LayerNorm, so that transformers does not load it{% endif %}.
+{% endif %}
 {% else %}
 Made with sersl {{ about.sersl }} (configuration "{{ about.name }}"{% if about.init_from %}, starting weights {{ about.init_from | code }}{% endif %}).
 {% endif %}

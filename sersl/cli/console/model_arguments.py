@@ -97,6 +97,13 @@ def add_import(verbs: Verbs) -> None:
         "long; default: run on the audio alone, unless the source has heads",
     )
     parser.add_argument(
+        "--layers",
+        type=number(int, at_least=1),
+        metavar="N",
+        help="cut the encoder after N layers: its outputs are hidden states 0 to N of the source, "
+        "without heads and without a final LayerNorm",
+    )
+    parser.add_argument(
         "--licence",
         default="",
         metavar="NAME",

@@ -13,27 +13,37 @@ from typing import Any
 
 import numpy as np
 
-from sersl.config.schema import HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
-from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.eval.results import versions
 from sersl.release import card
 from sersl.release.about import describe
 from sersl.release.architecture import Architecture
 from sersl.release.folder import write_files
+from sersl.release.huggingface.cutting import cut_after, without_table
 from sersl.release.huggingface.json_files import PREFIXES, class_name
 from sersl.release.huggingface.settings import complete, settings
+from sersl.release.huggingface.source_heads import heads_of, output_of
 from sersl.release.huggingface.tensor_names import (
     OWN_PREFIX,
     WEIGHT_NORMS,
     Layout,
+    Place,
     places,
     stored_shapes,
+    to_parameter,
 )
 from sersl.release.label_facts import LabelFacts
-from sersl.release.layout import ABOUT, CONFIG, PREPROCESSOR, check_destination, whole_model
+from sersl.release.layout import (
+    ABOUT,
+    CONFIG,
+    PREPROCESSOR,
+    check_destination,
+    config_json,
+    preprocessor_json,
+    whole_model,
+)
 from sersl.release.licences import stated_licence
 from sersl.release.tensors import StoredTensor, as_float32, open_weights
 
@@ -46,6 +56,7 @@ _LEFT_OUT = re.compile(
 _MASK = "masked_spec_embed"
 # The one parameter that a source may lack: only pretraining uses it.
 _MASK_PARAMETER = "encoder.mask_embedding"
+_TABLE = "encoder.positions.table"
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ def import_folder(
     licence: str = "",
     exact_window: bool = False,
     source_name: str = "",
+    layers: int | None = None,
 ) -> ImportReport:
     """Imports a Hugging Face speech model.
 
@@ -86,6 +98,7 @@ def import_folder(
       exact_window: keep the window of 30 s of a Whisper encoder without heads, which otherwise runs
         on the frames of the audio alone. With heads it keeps the window, which they learned with.
       source_name: for the card; "" is the name of the folder.
+      layers: to keep of the encoder, see `cut_after`; the heads are then left out. None: all.
 
     Returns:
       The report.
@@ -104,23 +117,28 @@ def import_folder(
     tensors = open_weights(source)
     layout = _layout(known["model_type"], fields, tensors)
     architecture = dataclasses.replace(
-        Architecture(frontend=frontend, encoder=encoder), **_heads(fields, known, layout)
+        Architecture(frontend=frontend, encoder=encoder), **heads_of(fields, known, layout)
     )
+    shapes = architecture.shapes_of(len(tensors), where=where)
+    where_to = places(shapes, layout, frontend, encoder)
+    wanted, initial = _wanted(shapes, where_to)
+    unused = _compare(wanted, tensors, source)
+    whole = encoder.num_layers
+    if layers is not None:
+        architecture = cut_after(architecture, layers, where=str(source))
+        table = where_to.get(_TABLE)
+        architecture = without_table(
+            architecture, None if table is None else tensors[table.names[0]].read()
+        )
+        layout = dataclasses.replace(layout, head="", output="")
+        shapes = architecture.shapes()
+        where_to = {name: where_to[name] for name in shapes}
+        of_all, (wanted, initial) = wanted, _wanted(shapes, where_to)
+        unused = sorted({*unused, *(of_all.keys() & tensors.keys()) - wanted.keys()})
     if frontend.kind == "whisper" and architecture.heads is None and not exact_window:
         architecture = dataclasses.replace(
             architecture, frontend=dataclasses.replace(frontend, window_seconds=0.0)
         )
-    shapes = architecture.shapes_of(len(tensors), where=where)
-    where_to = places(shapes, layout, frontend, encoder)
-    wanted: dict[str, tuple[int, ...]] = {}
-    initial = []
-    for name in sorted(shapes):
-        stored = stored_shapes(where_to[name], shapes[name])
-        wanted |= stored
-        initial += [name for tensor in stored if tensor.startswith(OWN_PREFIX)]
-    if set(initial) - {_MASK_PARAMETER}:
-        raise ValueError(f"tensor_names has no place for {initial}")
-    unused = _compare(wanted, tensors, source)
     used = [name for name in wanted if name in tensors]
     report = ImportReport(
         architecture=architecture,
@@ -130,27 +148,62 @@ def import_folder(
         initial=tuple(initial),
         num_parameters=sum(int(np.prod(shape)) for shape in shapes.values()),
     )
+    arrays = _arrays(wanted, tensors)
+    # Where transformers would add a final LayerNorm, it must not take the file for its own.
+    own_names = not architecture.encoder.final_norm
     about = _about(
         source_name or source.resolve().name,
         architecture,
-        layout,
+        None if own_names else layout,
         report,
         licence or stated_licence(source),
     )
-    if layout.head != "dense":  # of which transformers has no class
+    if layers is not None:
+        about["imported"] |= {"layers": layers, "layers_of_source": whole}
+    if own_names:
+        config, preprocessor = (
+            make(architecture, None) for make in (config_json, preprocessor_json)
+        )
+        arrays = _parameters(where_to, dict(arrays))
+        wanted = {name: shapes[name] for name in where_to}
+    elif layout.head != "dense":  # of which transformers has no class
         classified = layout.head == "projector"
         config["architectures"] = [class_name(layout.model_type, classified=classified)]
+        if layers is not None:
+            config["num_hidden_layers"] = layers
     with whole_model(output) as partial:
         write_files(
             partial,
             config=config,
             preprocessor=preprocessor,
             shapes=wanted,
-            arrays=_arrays(wanted, tensors),
+            arrays=arrays,
             about=about,
             readme=card.render(about, name=output.name, num_parameters=report.num_parameters),
         )
     return report
+
+
+def _wanted(
+    shapes: Mapping[str, tuple[int, ...]], where_to: Mapping[str, Place]
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Lists {stored name: shape} of parameters, and the parameters that a source may lack."""
+    wanted: dict[str, tuple[int, ...]] = {}
+    initial = []
+    for name in sorted(shapes):
+        stored = stored_shapes(where_to[name], shapes[name])
+        wanted |= stored
+        initial += [name for tensor in stored if tensor.startswith(OWN_PREFIX)]
+    if set(initial) - {_MASK_PARAMETER}:
+        raise ValueError(f"tensor_names has no place for {initial}")
+    return wanted, initial
+
+
+def _parameters(
+    where_to: Mapping[str, Place], stored: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    for name, place in where_to.items():
+        yield name, to_parameter(place, *(stored[tensor] for tensor in place.names))
 
 
 def _configs(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -196,57 +249,8 @@ def _layout(family: str, config: Fields, tensors: Mapping[str, StoredTensor]) ->
         weight_norm=spelling,
         mask_embedding=prefix + _MASK in tensors,
         head=head,
-        output=_output(config, head),
+        output=output_of(config, head),
     )
-
-
-def _output(config: Fields, head: str) -> str:
-    if not head:
-        return ""
-    labels = _labels(config)
-    if sorted(name.lower() for name in labels) == sorted(DIMENSIONS):
-        return "dimensions"
-    if config.has("problem_type") and config.text("problem_type") == "regression":
-        for name in labels:
-            check_dimension(name.lower(), "id2label of config.json")
-        return "dimensions"
-    return "category"
-
-
-def _labels(config: Fields) -> tuple[str, ...]:
-    if not config.has("id2label"):
-        return ("LABEL_0", "LABEL_1")  # the default of transformers
-    labels = config.texts("id2label")
-    names = tuple(labels.get(str(i), "") for i in range(len(labels)))
-    if not all(names):
-        raise config.wrong("id2label", "an object of names numbered from 0")
-    if len(set(names)) < len(names):
-        raise config.wrong("id2label", "an object of different names")
-    return names
-
-
-def _heads(config: Fields, known: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    if not layout.head:
-        return {}
-    labels = _labels(config)
-    weighted = layout.head == "projector" and known["use_weighted_layer_sum"]
-    pooling = PoolingConfig(
-        kind="mean",
-        layers="weighted" if weighted else "last",
-        standardize_layers=False,
-        projection=known["classifier_proj_size"] if layout.head == "projector" else 0,
-    )
-    if layout.head == "projector":
-        heads = HeadsConfig(kind="linear", bounded=False)
-    else:
-        heads = HeadsConfig(kind="tanh", bounded=False, hidden=known["hidden_size"])
-    predicted: dict[str, Any] = {"dimensions": tuple(name.lower() for name in labels)}
-    if layout.output == "category":
-        kind = config.text("problem_type") if config.has("problem_type") else ""
-        multi = kind == "multi_label_classification"
-        predicted = {"categories": labels, "multi": multi}
-    pools_window = layout.model_type == "whisper"  # as transformers, whose mean has the silence
-    return {"pooling": pooling, "heads": heads, "pools_window": pools_window, **predicted}
 
 
 def _compare(
@@ -288,7 +292,11 @@ def _arrays(
 
 
 def _about(
-    source: str, architecture: Architecture, layout: Layout, report: ImportReport, licence: str
+    source: str,
+    architecture: Architecture,
+    layout: Layout | None,
+    report: ImportReport,
+    licence: str,
 ) -> dict[str, Any]:
     facts = LabelFacts()
     if architecture.multi:  # transformers has no thresholds of its own
@@ -297,7 +305,7 @@ def _about(
     return {
         **describe(architecture, name=source, licence=licence),
         **({"labels": labels} if labels else {}),
-        "layout": dataclasses.asdict(layout),
+        "layout": None if layout is None else dataclasses.asdict(layout),
         "results": None,
         "corpora": [],
         "origin": [],

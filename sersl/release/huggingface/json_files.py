@@ -33,7 +33,7 @@ def family_of(frontend: FrontendConfig, encoder: EncoderConfig) -> str | None:
     Returns:
       A `model_type`, or None where transformers has no such model.
     """
-    if encoder.kind != "transformer":
+    if encoder.kind != "transformer" or not encoder.final_norm:
         return None
     if frontend.kind == "whisper":
         whisper = (encoder.norm, encoder.positions, encoder.key_bias, encoder.relative_bias)

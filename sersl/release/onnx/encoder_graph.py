@@ -67,10 +67,10 @@ def _transformer(graph: Graph, frames: Frames, config: EncoderConfig, params: Pa
     side: list[str] = []
     if config.side_layers:
         side = stack(states[config.side_from], context["side"], config.side_layers)[1:]
-    if config.norm == "pre":
+    if config.norm == "pre" and config.final_norm:
         states[-1] = graph.layer_norm(states[-1], context["norm"])
-        if side:
-            side[-1] = graph.layer_norm(side[-1], context["side_norm"])
+    if config.norm == "pre" and side:
+        side[-1] = graph.layer_norm(side[-1], context["side_norm"])
     return states + side
 
 
