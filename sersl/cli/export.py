@@ -37,6 +37,7 @@ from sersl.release.layout import (
 )
 from sersl.release.licences import check_release
 from sersl.release.other_formats import Formats
+from sersl.release.rewriting import read_notes
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.provenance import read_origin
 
@@ -51,7 +52,8 @@ def run(arguments: Namespace) -> int:
       arguments: `check`, a folder to compare with its checksums instead; `workdir` of `sersl
         finetune` or `sersl pretrain`, or a model folder; `output`,
         `fold` ("final" is the model trained on all speakers), `licence`, and `onnx`, `int8`,
-        `triton` and `stablehlo`, whether to write the model in these formats too.
+        `triton` and `stablehlo`, whether to write the model in these formats too, `weights`,
+        "float32" or "int8", and `notes`, a Markdown file or None.
 
     Returns:
       The exit code, 0.
@@ -68,7 +70,12 @@ def run(arguments: Namespace) -> int:
     if not workdir.is_dir():
         raise UserError(f"workdir {workdir} does not exist: give the folder of a run")
     check_destination(output)
-    formats = Formats(name=output.name, **{name: getattr(arguments, name) for name in FORMATS})
+    formats = Formats(
+        name=output.name,
+        int8_weights=arguments.weights == "int8",
+        notes=read_notes(Path(arguments.notes)) if arguments.notes else "",
+        **{name: getattr(arguments, name) for name in FORMATS},
+    )
     formats.check()
     _export(workdir, output, arguments, formats.add if formats.any else None)
     print(f"model written to {one_line(str(output))}")
@@ -80,8 +87,8 @@ def run(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> int:
     """Prints what a folder holds and each difference; raises UserError where one is a fault."""
-    others = ("workdir", "output", "licence", *FORMATS)
-    if any(getattr(arguments, name) for name in others):
+    others = ("workdir", "output", "licence", "notes", *FORMATS)
+    if arguments.weights != "float32" or any(getattr(arguments, name) for name in others):
         raise UserError("--check compares a folder and writes none: leave out the other options")
     found = check_folder(arguments.check)
     folder = one_line(str(arguments.check))
@@ -167,17 +174,19 @@ def _export_model(
         corpora=trained.corpora,
         origin=origin,
         licence=licence,
-        labels=_label_facts(folder, trained),
+        labels=_label_facts(folder, trained, ridge=config.solver.kind == "ridge"),
         finish=finish,
     )
 
 
-def _label_facts(fold: Path, trained: Trained) -> LabelFacts:
+def _label_facts(fold: Path, trained: Trained, *, ridge: bool) -> LabelFacts:
     """Gathers what the labels of a model mean, with its thresholds or its temperature."""
     content = {name: value for name, value in trained.labels.items() if value}
     if content.get("multi"):
         thresholds = Answers.load(fold / "answers.npz").thresholds.tolist()
         content["thresholds"] = dict(zip(trained.categories, thresholds, strict=True))
+    elif trained.categories and ridge:
+        content["temperature"] = 1.0  # its scale was fitted on training speakers left out in turn
     elif trained.categories:
         temperature = temperature_of_fold(fold.parents[1], fold.name)
         if temperature is None:

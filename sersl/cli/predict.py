@@ -31,6 +31,7 @@ from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.turns import turns_of
 from sersl.release.predict.windows import Cutting
+from sersl.release.shipped import SHIPPED
 
 
 def run(arguments: Namespace) -> int:
@@ -137,7 +138,7 @@ def digest(arguments: Namespace, found: Inputs, *more: object) -> str:
     """Hashes what an output follows from; "" for standard input, which cannot be read twice."""
     if STDIN in found.names:
         return ""
-    about = Path(arguments.model) / "sersl.json"
+    about = (SHIPPED if arguments.model is None else Path(arguments.model)) / "sersl.json"
     model = about.read_bytes().hex() if about.is_file() else ""
     unrelated = ("inputs", "list", "output", "shard", "no_verify", "verb", "overrides")
     settings = {n: v for n, v in sorted(vars(arguments).items()) if n not in unrelated}

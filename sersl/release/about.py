@@ -28,6 +28,7 @@ from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.release.architecture import Architecture
 from sersl.release.huggingface.tensor_names import Layout
+from sersl.release.int8_weights import WEIGHT_FORMS
 from sersl.release.label_facts import LabelFacts, read_facts
 from sersl.release.layout import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS, config_json
 
@@ -43,6 +44,7 @@ _REQUIRED = (
     *("frontend", "encoder", "pooling", "heads", "layout"),
     *("results", "corpora", "init_from", "imported", "versions"),
 )
+_OPTIONAL = ("view", "labels", "adaptation", _POOLS_WINDOW, "weights", "notes")
 # Sizes that config.json repeats for other readers.
 _REPEATED = (
     *("id2label", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
@@ -130,9 +132,7 @@ def read_about(
             "the sersl that wrote it"
         )
     if version == SCHEMA:
-        fields.check_names(
-            (*_REQUIRED, "origin", _SUMS), ("view", "labels", "adaptation", _POOLS_WINDOW)
-        )
+        fields.check_names((*_REQUIRED, "origin", _SUMS), _OPTIONAL)
         _check_sums(folder, about, fields.texts(_SUMS), verify_weights=verify_weights)
     else:
         fields.check_names(_REQUIRED, ("origin", "view"))
@@ -262,6 +262,10 @@ def _check_texts(fields: Fields) -> None:
         raise fields.wrong("scale", f"{SCALE}")
     if fields.has("view"):
         fields.text("view")
+    if fields.has("notes"):
+        fields.text("notes")
+    if fields.has("weights") and fields.text("weights") not in WEIGHT_FORMS:
+        raise fields.wrong("weights", f"one of {', '.join(WEIGHT_FORMS)}")
     if fields.has("results"):
         fields.group("results")
     for name in ("corpora", "origin"):

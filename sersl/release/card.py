@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from sersl.core.display import one_line
 from sersl.release.licences import hub_licence, restricted
+from sersl.release.shipped import from_embedded_corpus
 
 # Characters that mean something in Markdown or HTML; "_" only at the edge of a word.
 _MARKS = re.compile(r"[\\`*\[\]<>|#~$&]|(?<!\w)_|_(?!\w)")
@@ -53,6 +54,12 @@ Predicts {{ predicts }} from speech, with {{ "{:,}".format(num_parameters) }} pa
 {% else %}
 A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters, without heads: fine-tune it, or take its embeddings.
 {% endif %}
+{% if about.heads and embedded %}
+**Trained on the embedded synthetic corpus alone**, to show how sersl works: its answers mean nothing for real speech.
+{% endif %}
+{% if about.get("weights") == "int8" %}
+The kernels of the encoder are stored in 8 bits with a scale for each output; sersl computes with them in float32, and transformers does not load them.
+{% endif %}
 {% if about.imported %}
 Imported with sersl {{ about.sersl }} from the Hugging Face model {{ about.imported.source | code }}, whose card describes its training data and terms.
 {% if about.imported.layers %}
@@ -82,7 +89,9 @@ Categories, by name: {{ about.categories | join(", ") }}. Several may apply: eac
 {% else %}
 Categories, by name: {{ about.categories | join(", ") }}. Scores are probabilities that sum to 1.
 {% endif %}
-{% if labels.temperature %}
+{% if labels.temperature == 1 %}
+They are calibrated: their scale was fitted on answers for training speakers that were left out in turn.
+{% elif labels.temperature %}
 They are calibrated: a temperature of {{ "%.3f" | format(labels.temperature) }}, which divides the logits, was fitted on answers for validation speakers.
 {% elif not labels.multi and not about.imported %}
 They are not calibrated: there are no validation answers to fit a temperature on.
@@ -177,6 +186,12 @@ Note: {{ warning }}.
 Not scored.
 {% endif %}
 
+{% if about.get("notes") %}
+## Notes
+
+{{ notes }}
+
+{% endif %}
 ## Training data and licence
 
 {% if about.corpora %}
@@ -215,7 +230,7 @@ No licence is stated for the model. Until its maker states one, only the terms o
 {% if results and results.corpus.num_speakers < 50 %}
 - It was tested on only {{ results.corpus.num_speakers }} speakers; other voices, ages and accents may get wrong scores.
 {% endif %}
-- Audio without speech gets scores too, except digital silence.
+- Audio without speech gets scores too, except digital silence; their status is `no_speech`.
 """  # noqa: E501, a row of a table is one line
 
 
@@ -261,6 +276,8 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
             f"{name} {low:g} to {high:g}" for name, (low, high) in labels["scales"].items()
         ),
         name=name,
+        embedded=from_embedded_corpus(about),
+        notes=Markup(about.get("notes", "")),
         num_parameters=num_parameters,
         results=results,
         licence=licence,

@@ -54,5 +54,5 @@ def copy_model(
             (partial / CARD).write_text(readme, encoding="utf-8")
         remove_section(partial / CARD)
         write_about(partial, about)
-        finish_model(partial, about, finish)
+        finish_model(partial, finish)
     return folder

@@ -2,7 +2,7 @@
 
 config.json               sizes and category names, under the keys of transformers
 preprocessor_config.json  rate and normalization of the audio
-model.safetensors         parameters; see below
+model.safetensors         parameters; see below, and `sersl.release.int8_weights`
 sersl.json                heads, names and their order, scale, scores, data fingerprints, checksums
 README.md                 model card
 onnx/                     the same model as a graph, if it was asked for
@@ -26,7 +26,7 @@ from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
-from sersl.core.files import write_json
+from sersl.core.files import read_json, write_json
 from sersl.core.unfinished import restore
 from sersl.eval.results import versions
 from sersl.models.transformer import unstack_layers
@@ -46,6 +46,7 @@ from sersl.release.huggingface.tensor_names import (
     to_parameter,
     to_stored,
 )
+from sersl.release.int8_weights import unpacked
 from sersl.release.label_facts import LabelFacts
 from sersl.release.layout import (
     ABOUT,
@@ -216,6 +217,7 @@ def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedMo
     about, architecture, layout = read_about(folder, verify_weights=verify_weights)
     path = folder / WEIGHTS
     stored = open_safetensors(path)
+    stored = unpacked(stored) if about.get("weights") == "int8" else stored
     shapes = architecture.shapes_of(len(stored), where=str(folder / ABOUT))
     where = places(shapes, layout, architecture.frontend, architecture.encoder)
     wanted: dict[str, tuple[int, ...]] = {}
@@ -233,17 +235,16 @@ def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedMo
     )
 
 
-def finish_model(folder: Path, about: Mapping[str, Any], finish: Finish | None) -> None:
+def finish_model(folder: Path, finish: Finish | None) -> None:
     """Adds what was asked for to a complete folder, with its checksums.
 
     Args:
       folder: of the model.
-      about: content of its sersl.json.
       finish: see `write_model`; or None.
     """
     if finish is not None:
         finish(folder)
-        write_about(folder, about)
+        write_about(folder, read_json(folder / ABOUT, what="description", remedy=REMEDY))
 
 
 def _write(
@@ -284,7 +285,7 @@ def _write(
             about=about,
             readme=card.render(about, name=folder.name, num_parameters=num_parameters),
         )
-        finish_model(partial, about, finish)
+        finish_model(partial, finish)
     return folder
 
 

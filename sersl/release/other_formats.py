@@ -11,6 +11,7 @@ from sersl.release.onnx.exporting import FILE, write_onnx
 from sersl.release.onnx.graph import Graph
 from sersl.release.onnx.quantizing import INT8_FILE, runtime, write_int8
 from sersl.release.onnx.triton import write_triton
+from sersl.release.rewriting import rewrite
 from sersl.release.stablehlo import check_serialization, write_stablehlo
 
 _HEADING = "\n## Other formats\n"
@@ -18,18 +19,31 @@ _HEADING = "\n## Other formats\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """What to write beside the weights, and the name of the model in Triton."""
+    """What to write beside the weights, and how to change the folder.
+
+    Attributes:
+      onnx: a graph in ONNX.
+      int8: a graph in ONNX with int8 weights.
+      triton: a repository for Triton.
+      stablehlo: programs in StableHLO.
+      int8_weights: keep the kernels of the encoder in int8.
+      notes: Markdown for the card; "" for none.
+      name: of the model.
+    """
 
     onnx: bool = False
     int8: bool = False
     triton: bool = False
     stablehlo: bool = False
+    int8_weights: bool = False
+    notes: str = ""
     name: str = "model"
 
     @property
     def any(self) -> bool:
         """Whether there is anything to write."""
-        return self.onnx or self.int8 or self.triton or self.stablehlo
+        changed = self.int8_weights or bool(self.notes)
+        return changed or self.onnx or self.int8 or self.triton or self.stablehlo
 
     def check(self) -> None:
         """Raises UserError if a package that a format needs is missing."""
@@ -41,7 +55,7 @@ class Formats:
             check_serialization()
 
     def add(self, folder: Path) -> None:
-        """Writes the formats into a complete model folder, and a section of its card on them.
+        """Changes a complete model folder and writes the formats, with a section of its card.
 
         Args:
           folder: of the model.
@@ -49,6 +63,8 @@ class Formats:
         Raises:
           UserError: a part of the model has no such format.
         """
+        if self.int8_weights or self.notes:
+            rewrite(folder, name=self.name, int8=self.int8_weights, notes=self.notes)
         released = read_model(folder)
         lines = []
         if self.onnx or self.int8 or self.triton:
@@ -69,6 +85,8 @@ class Formats:
             write_stablehlo(released, folder / STABLEHLO_FOLDER)
             lines.append(f"- `{STABLEHLO_FOLDER}/`: programs for `jax.export`, without sersl.")
         remove_section(folder / CARD)
+        if not lines:
+            return
         with (folder / CARD).open("a", encoding="utf-8", newline="") as card:
             card.write(f"{_HEADING}\n" + "\n".join(lines) + "\n")
 

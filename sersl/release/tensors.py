@@ -7,7 +7,7 @@ Nothing is allocated before the header is known to fit the size of the file.
 import functools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,16 @@ def write_safetensors(
     path: Path,
     shapes: Mapping[str, tuple[int, ...]],
     arrays: Iterable[tuple[str, np.ndarray]],
+    *,
+    int8: Container[str] = (),
 ) -> None:
-    """Writes a safetensors file of float32 tensors, one at a time.
+    """Writes a safetensors file, one tensor at a time.
 
     Args:
       path: to write.
       shapes: {name: shape}, in the order of the file.
-      arrays: (name, float32 array) in that order.
+      arrays: (name, array) in that order, float32 but for `int8`.
+      int8: names of the tensors that are int8.
 
     Raises:
       ValueError: an array has another name, shape or type than is due.
@@ -141,8 +144,9 @@ def write_safetensors(
     header: dict[str, dict[str, Any]] = {"__metadata__": {"format": "pt"}}
     position = 0
     for name, shape in shapes.items():
-        end = position + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [position, end]}
+        end = position + (1 if name in int8 else 4) * math.prod(shape)
+        code = "I8" if name in int8 else "F32"
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [position, end]}
         position = end
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % _ALIGNMENT)
@@ -150,7 +154,8 @@ def write_safetensors(
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
         for (name, shape), (given, array) in zip(shapes.items(), arrays, strict=True):
-            if name != given or tuple(array.shape) != tuple(shape) or array.dtype != np.float32:
+            dtype = np.int8 if name in int8 else np.float32
+            if name != given or tuple(array.shape) != tuple(shape) or array.dtype != dtype:
                 raise ValueError(f"{given} {array.dtype} {array.shape} came for {name} {shape}")
             file.write(np.ascontiguousarray(array).data)
 

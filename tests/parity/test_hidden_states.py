@@ -1,9 +1,12 @@
 import jax
 import numpy as np
 import pytest
+import torch
+import transformers
 from flax import nnx
 
 from sersl.core.lengths import num_frames
+from sersl.models.positions import sinusoids
 from sersl.release.folder import read_model
 from sersl.release.huggingface.importing import import_folder
 from sersl.release.predict.padding import padded_batch
@@ -57,6 +60,43 @@ def test_hidden_states_when_of_base_size_then_equal_to_transformers(tmp_path, na
     worst = difference(tmp_path, peers.make(name, **BASE), do_normalize=True)
     print(f"{name}, base size: {worst:.1e}")
     assert worst < MOST
+
+
+@pytest.mark.parametrize("name", ["wav2vec2 layer pre", "wavlm group post", "data2vec-audio"])
+def test_encoder_when_cut_after_one_layer_then_hidden_states_of_transformers(tmp_path, name):
+    assert cut_difference(tmp_path, name) < MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["wav2vec2 group post", "hubert layer pre", "wavlm layer pre", "whisper"]
+)
+def test_encoder_of_other_families_when_cut_then_hidden_states_of_transformers(tmp_path, name):
+    assert cut_difference(tmp_path, name) < MOST
+
+
+def cut_difference(tmp_path, name):
+    """Cuts a model after one layer of two; largest difference of hidden states 0 and 1."""
+    model = peers.make(name)
+    if "whisper" in name:  # the positions of published ones are sinusoids
+        table = model.encoder.embed_positions.weight
+        table.data = torch.from_numpy(sinusoids(*table.shape))
+    peers.save(model, tmp_path / "source")
+    cut = import_folder(tmp_path / "source", tmp_path / "model", layers=1, exact_window=True)
+    post = cut.architecture.encoder.norm == "post"
+    released = read_model(tmp_path / "model")
+    assert (released.about["layout"] is None) != post
+    assert ("whisper" in name) == (released.architecture.encoder.positions == "sinusoidal")
+    speech = peers.waveforms(1.0)[0]
+    states, _ = peers.hidden_states(model, peers.extractor(model), speech)
+    found = run(released, [speech])[:, 0]
+    assert len(found) == 2 and states[1].std() > 0.3
+    if post:  # transformers loads it too
+        again = transformers.AutoModel.from_pretrained(tmp_path / "model")
+        own, _ = peers.hidden_states(again, peers.extractor(model), speech)
+        np.testing.assert_allclose(own, states[:2], atol=MOST)
+    frames = num_frames(len(speech))
+    return np.abs(found[:, :frames] - states[:2, :frames]).max()
 
 
 def difference(tmp_path, model, *, do_normalize):

@@ -141,6 +141,16 @@ def add_export(verbs: Verbs) -> None:
         help="also write stablehlo/, programs that jax.export runs without sersl",
     )
     parser.add_argument(
+        "--weights",
+        default="float32",
+        choices=("float32", "int8"),
+        help="int8: store the kernels of the encoder in 8 bits, about a quarter of the size, which "
+        "only sersl reads; default: float32",
+    )
+    parser.add_argument(
+        "--notes", metavar="FILE", help="Markdown to add to the model card, such as what was tested"
+    )
+    parser.add_argument(
         "--fold",
         default="final",
         metavar="NAME",
@@ -220,9 +230,9 @@ def add_embed(verbs: Verbs) -> None:
 def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        required=True,
         metavar="DIR|NAME",
-        help="model folder of `sersl export`, or OWNER/NAME[@REVISION] on the Hugging Face Hub",
+        help="model folder of `sersl export`, or OWNER/NAME[@REVISION] on the Hugging Face Hub; "
+        "default: the small model that is part of sersl",
     )
     parser.add_argument(
         "inputs",

@@ -21,13 +21,14 @@ from sersl.release.predict.stream import Stream
 from sersl.release.predict.turns import Turn, turns_of
 from sersl.release.predict.uncertainty import uncertainty_names
 from sersl.release.predict.windows import Cutting, Source, Window
+from sersl.release.shipped import announce, shipped_model, warn_of_embedded_corpus
 
 # The process that loaded a model, and thereby started the threads of JAX.
 _loading_process: list[int] = []
 
 
 def load(
-    folder: str | Path,
+    folder: str | Path | None = None,
     *,
     verify_weights: bool = True,
     precision: str | None = None,
@@ -37,7 +38,7 @@ def load(
 
     Args:
       folder: that `sersl export` or `sersl import` wrote; or OWNER/NAME[@REVISION] of a model on
-        the Hugging Face Hub, which is downloaded at first use.
+        the Hugging Face Hub, which is downloaded at first use; None: the model in the package.
       verify_weights: compare the weights with their checksum; False saves time with very large
         models.
       precision: "float32", "bfloat16" or "int8" (weights only); None: as the model was trained.
@@ -52,8 +53,12 @@ def load(
     for process in _loading_process:
         check_process(process)
     check_precision(precision)
-    folder = find_model(folder, needs_heads=needs_heads)
-    return Model(read_model(folder, verify_weights=verify_weights), precision=precision)
+    shipped = folder is None
+    folder = shipped_model() if folder is None else find_model(folder, needs_heads=needs_heads)
+    released = read_model(folder, verify_weights=verify_weights)
+    if shipped:
+        announce(released.about)
+    return Model(released, precision=precision)
 
 
 class Model:
@@ -182,6 +187,7 @@ class Model:
                 "ask without frames, or with a window"
             )
         check_process(self._process)
+        warn_of_embedded_corpus(self.about)
         cutting = Cutting(window=window, hop=hop, speech=speech)
         if turns is not None and not cutting.whole:
             raise UserError("turns go with neither windows nor stretches of speech: give one")

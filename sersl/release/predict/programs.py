@@ -20,12 +20,12 @@ from sersl.models.emotion_model import probabilities
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
+from sersl.release.int8_weights import quantized
 from sersl.release.label_facts import LabelFacts
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
 
 Arrays = dict[str, np.ndarray]
-_LEAST_QUANTIZED = 256  # values; smaller kernels stay in float32
 
 
 class Network:
@@ -263,12 +263,9 @@ class _Quantized:
 
 
 def _quantize(array: np.ndarray) -> Any:
-    """Rounds a kernel [..., outputs] of any rank above 1 to 255 levels per output."""
-    if array.ndim < 2 or array.size < _LEAST_QUANTIZED:
-        return array
-    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    return _Quantized(np.round(array / scale).astype(np.int8), scale)
+    """Rounds a kernel; other arrays stay as they are."""
+    parts = quantized(array)
+    return array if parts is None else _Quantized(*parts)
 
 
 def _dense(leaf: Any) -> jax.Array:
