@@ -8,13 +8,15 @@ from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
 from sersl.release.predict.precision import check_precision
 from sersl.release.serve.service_limits import Limits
+from sersl.release.shipped import SHIPPED
 
 
 def run(arguments: Namespace) -> int:
     """Serves a model until SIGTERM or Ctrl-C.
 
     Args:
-      arguments: `model`, `host`, `port`, `precision`, `no_verify`, and the fields of `Limits`.
+      arguments: `model`, None for the one in the package, `host`, `port`, `precision`,
+        `no_verify`, and the fields of `Limits`.
 
     Returns:
       The exit code, 0: everything that was taken is answered.
@@ -35,5 +37,6 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
         )
-        server.serve(model, bound, limits, name=Path(arguments.model).resolve().name)
+        given = SHIPPED if arguments.model is None else Path(arguments.model)
+        server.serve(model, bound, limits, name=given.resolve().name)
     return 0

@@ -12,7 +12,10 @@ def add_serve(verbs: Verbs) -> None:
     """Adds `sersl serve`."""
     parser = add_verb(verbs, "serve", "answer requests with a model: HTTP, WebSocket and a page")
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help="model folder of `sersl export`"
+        "--model",
+        metavar="DIR|NAME",
+        help="model folder of `sersl export`, or OWNER/NAME[@REVISION] on the Hugging Face Hub; "
+        "default: the small model that is part of sersl",
     )
     parser.add_argument(
         "--host",
