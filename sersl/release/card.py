@@ -62,7 +62,7 @@ The kernels of the encoder are stored in 8 bits with a scale for each output; se
 {% endif %}
 {% if about.imported %}
 Imported with sersl {{ about.sersl }} from the Hugging Face model {{ about.imported.source | code }}, whose card describes its training data and terms.
-{% if about.imported.layers %}
+{% if about.imported.get("layers") %}
 Cut after {{ about.imported.layers }} of {{ about.imported.layers_of_source }} layers: its hidden states 0 to {{ about.imported.layers }} are those of the source{% if not about.encoder.final_norm %}, without the final LayerNorm, so that transformers does not load it{% endif %}.
 {% endif %}
 {% else %}
