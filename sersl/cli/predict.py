@@ -26,12 +26,12 @@ from sersl.core.growing import Convert, GrowingFile, growing_file
 from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
+from sersl.release.packaged.shipped import SHIPPED
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.turns import turns_of
 from sersl.release.predict.windows import Cutting
-from sersl.release.shipped import SHIPPED
 
 
 def run(arguments: Namespace) -> int:

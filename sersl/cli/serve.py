@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
+from sersl.release.packaged.shipped import SHIPPED
 from sersl.release.predict.precision import check_precision
 from sersl.release.serve.service_limits import Limits
-from sersl.release.shipped import SHIPPED
 
 
 def run(arguments: Namespace) -> int:

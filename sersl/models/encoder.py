@@ -83,8 +83,8 @@ class EncoderOutput(NamedTuple):
       features: float32 [B, T, F], normalised, neither masked nor augmented, 0 at padding.
       hidden_states: [L + 1, B, T, D] in the encoder's dtype. Index 0 is the input of the first
         layer, after masking, positions and dropout; i is the output of layer i; L is that of the
-        last one, after the final LayerNorm if there is one. With a side branch its outputs follow, and L
-        is `EncoderConfig.last_layer`. Finite but undefined at padding.
+        last one, after the final LayerNorm if there is one. With a side branch its outputs follow,
+        and L is `EncoderConfig.last_layer`. Finite but undefined at padding.
       valid: bool [B, T], real frames.
     """
 
@@ -340,10 +340,7 @@ def _check(frontend: FrontendConfig, encoder: EncoderConfig, augment: AugmentCon
             "none: set it to 0, or augment.channel_mask_fraction instead"
         )
     if not encoder.final_norm and (encoder.kind, encoder.norm) != ("transformer", "pre"):
-        raise UserError(
-            "encoder.final_norm=False is for encoder.kind=transformer with encoder.norm=pre, as no "
-            "other has a final LayerNorm: leave it out"
-        )
+        raise UserError("encoder.final_norm=False needs a pre-norm Transformer: leave it out")
     if encoder.kind != "transformer":
         for name in _OF_TRANSFORMER:
             if getattr(encoder, name):

@@ -87,7 +87,7 @@ class Layer(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """A stack of layers and, pre-norm, a final LayerNorm unless off; perhaps a side branch of more layers.
+    """A stack of layers, a final LayerNorm (pre-norm, unless off), perhaps a side branch of layers.
 
     The side branch (ladder side-tuning, 2206.06522, without gates) reads the output of layer
     `side_from`, before any final LayerNorm, and leaves the other layers as they are. Its parameters

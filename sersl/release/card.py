@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from sersl.core.display import one_line
 from sersl.release.licences import hub_licence, restricted
-from sersl.release.shipped import from_embedded_corpus
+from sersl.release.packaged.shipped import from_embedded_corpus
 
 # Characters that mean something in Markdown or HTML; "_" only at the edge of a word.
 _MARKS = re.compile(r"[\\`*\[\]<>|#~$&]|(?<!\w)_|_(?!\w)")

@@ -15,8 +15,8 @@ import soundfile
 import sersl
 from sersl.cli.main import main
 from sersl.core.errors import UserError
-from sersl.release import shipped
 from sersl.release.check import check_folder
+from sersl.release.packaged import shipped
 from tests.fake_speech import RATE, make_voice
 from tests.release import fake_model
 

@@ -12,6 +12,7 @@ from sersl.core.lengths import FRAME_RATE
 from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
+from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
 from sersl.release.predict.outputs import Answer, Recording
 from sersl.release.predict.precision import check_precision
@@ -21,7 +22,6 @@ from sersl.release.predict.stream import Stream
 from sersl.release.predict.turns import Turn, turns_of
 from sersl.release.predict.uncertainty import uncertainty_names
 from sersl.release.predict.windows import Cutting, Source, Window
-from sersl.release.shipped import announce, shipped_model, warn_of_embedded_corpus
 
 # The process that loaded a model, and thereby started the threads of JAX.
 _loading_process: list[int] = []

@@ -9,7 +9,7 @@ from sersl.core.errors import UserError
 from sersl.release.layout import ABOUT, CARD
 
 NAME = "acted-small"
-SHIPPED = Path(__file__).with_name("packaged") / NAME
+SHIPPED = Path(__file__).with_name(NAME)
 EMBEDDED = "synthetic"  # name of the embedded corpus
 _LANGUAGES = "acted English and Polish"
 _log = logging.getLogger(__name__)

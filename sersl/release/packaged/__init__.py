@@ -1,0 +1,1 @@
+"""The model that is part of the package."""
