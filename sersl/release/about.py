@@ -80,14 +80,10 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         "encoder": to_dict(architecture.encoder),
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
-        **_adaptation(architecture.adaptation),
+        # What adaptation added to the encoder; other models have no such field.
+        **({"adaptation": to_dict(added)} if (added := architecture.adaptation) else {}),
         **({_POOLS_WINDOW: True} if architecture.pools_window else {}),
     }
-
-
-def _adaptation(config: AdaptationConfig | None) -> dict[str, Any]:
-    """Describes what adaptation added to the encoder; nothing for other models."""
-    return {} if config is None else {"adaptation": to_dict(config)}
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
