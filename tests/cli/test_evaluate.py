@@ -202,7 +202,7 @@ def _save_checkpoint(folder, params):
     checkpoints.close()
 
 
-def _export(workdir, output, fold="final", licence=""):
+def _export(workdir, output, fold="final", licence="Apache-2.0"):
     arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
     return export.run(Namespace(onnx=False, check=None, **arguments))
 
@@ -255,7 +255,9 @@ def test_export_when_not_scored_then_it_says_so(finished, tmp_path, capsys):
     assert "is not scored" in capsys.readouterr().err
     card = (tmp_path / "model" / "README.md").read_text()
     assert "Not scored." in card
-    assert "No licence is stated" in card
+    assert "license: apache-2.0" in card
+    with pytest.raises(UserError, match="a released model needs a licence"):
+        _export(finished[0], tmp_path / "again", licence="")
 
 
 def test_export_when_there_are_validation_answers_then_scores_are_tempered_powers_of_the_runs(
