@@ -204,7 +204,8 @@ def _save_checkpoint(folder, params):
 
 def _export(workdir, output, fold="final", licence="Apache-2.0"):
     arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
-    return export.run(Namespace(onnx=False, check=None, **arguments))
+    formats = dict.fromkeys(export.FORMATS, False)
+    return export.run(Namespace(check=None, **formats, **arguments))
 
 
 @pytest.fixture
