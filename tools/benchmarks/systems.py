@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, help="folder of the runs")
     parser.add_argument("--data_dir", default="data", help="of sersl prepare, with RAVDESS")
     parser.add_argument("--init_from", default="", help="encoder of the systems of windows")
-    parser.add_argument("--folds", nargs="*", default=[], help="names of folds; all without any")
+    parser.add_argument("--folds", default="", help="names of folds, fold1,fold2; empty: all")
     arguments = parser.parse_args()
     if arguments.train and not arguments.runs:
         parser.error("--train needs --runs")
@@ -127,9 +127,9 @@ def train(system: str, arguments: argparse.Namespace) -> None:
     if (workdir / "results.json").is_file():
         return
     name, preset = system.split(":")
-    folds = ", ".join(f"{fold!r}" for fold in arguments.folds)
+    folds = "".join(f"{fold!r}," for fold in arguments.folds.split(",") if fold)
     settings = [f"data.data_dir={arguments.data_dir}", "data.corpora=ravdess"]
-    settings += ["protocol.name=emobox", f"protocol.folds=({folds}{',' * bool(folds)})"]
+    settings += ["protocol.name=emobox", f"protocol.folds=({folds})"]
     settings += ["protocol.final_model=False"]
     if name in WIDTHS:
         settings.append(f"init_from={arguments.init_from}")
@@ -143,7 +143,9 @@ def train(system: str, arguments: argparse.Namespace) -> None:
         f"{FOLDER}/{name}.py:{preset}",
     ]
     command += ["--workdir", str(workdir), *(f"--config.{one}" for one in settings)]
-    subprocess.run(command, check=True)
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise SystemExit(code)  # sersl has said what is wrong
     after = os.times()
     spent = after.children_user + after.children_system
     spent -= before.children_user + before.children_system
@@ -160,7 +162,7 @@ def read_score(workdir: Path) -> tuple[str, str]:
     file = workdir / "results.json"
     if not file.is_file():
         return "0", "not measured"
-    results = read_json(file)
+    results = read_json(file, what="the results", remedy="delete the workdir and train again")
     return str(len(results["folds"])), f"{results['metrics']['uar']:.3f}"
 
 
