@@ -90,15 +90,11 @@ import os, resource, shutil, signal, sys, time
 from sersl.cli.main import main
 from sersl.parallel import distributed
 ask, at = distributed.preempted, int(sys.argv[1])
-def act():
-    {action}
 def preempted(step):
     if step == at:
-        act()
+        {action}
     return ask(step)
 distributed.preempted = preempted
-if at < 0:
-    act()
 sys.exit(main(sys.argv[2:]))
 """
 ACTIONS = {
@@ -120,7 +116,7 @@ def start(words: list[str], *, action: str = "", at: int = 0, devices: int = 1, 
     Args:
       words: as from `arguments`.
       action: what happens to it, a key of ACTIONS, or "".
-      at: step before which it happens; -1: at once.
+      at: step before which it happens.
       devices: pretend CPU devices.
       environment: more variables.
 

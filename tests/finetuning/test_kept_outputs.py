@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
 import jax
@@ -23,9 +24,7 @@ from sersl.finetuning.run import finetune
 from sersl.models.encoder import SpeechEncoder
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import InitialWeights, with_sizes
-from tests.release.fake_model import write_fake_encoder
 from tests.tiny_runs import ROOT, never, values_of
-from tests.tiny_runs import run as run_process
 
 NANO = str(ROOT / "configs" / "finetune" / "frozen.py") + ":nano"
 # Scales come from kept outputs; without them there is nothing to compare with.
@@ -282,28 +281,21 @@ def test_store_when_the_disk_is_full_then_one_sentence_and_what_is_done_stays(
     assert not list(own_data.glob("synthetic/*/outputs/.*"))
 
 
-@pytest.mark.slow
-def test_finetune_when_the_disk_fills_up_with_outputs_then_one_sentence_and_a_rerun_works(
-    own_data, tmp_path
-):
-    write_fake_encoder(tmp_path / "encoder")
-    words = ["finetune", "--config", NANO, "--workdir", str(tmp_path / "run")]
-    settings = (
-        f"data.data_dir={own_data}",
-        f"init_from={tmp_path / 'encoder'}",
-        "protocol.num_folds=2",
-        "protocol.final_model=false",
-        "train.num_steps=2",
-    )
-    words += [f"--config.{setting}" for setting in settings]
-    code, out, err = run_process(words, action="full disk", at=-1)
-    assert code == 2, out + err
-    (sentence,) = [line for line in err.splitlines() if line.startswith("sersl: ")]
-    assert "the encoder outputs cannot be written" in sentence and "Traceback" not in err
+def test_store_when_its_file_cannot_grow_then_one_sentence_and_a_rerun_makes_it(own_data):
+    config, weights = config_of(own_data), weights_of()
+    source = CorpusSource(own_data, "synthetic")
+    made = kept_outputs.OutputStore(with_sizes(config, weights), weights)
+    expected = made.open(source, [].append).read(3)  # compiled: no cache is written below
+    shutil.rmtree(stores(own_data)[0])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"the encoder outputs cannot be written in .*: free"):
+            made.open(source, [].append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert all(folder.name.startswith(".") for folder in stores(own_data))
-    code, out, err = run_process(words)
-    assert code == 0, out + err
-    assert len(stores(own_data)) == 1
+    np.testing.assert_array_equal(made.open(source, [].append).read(3), expected)
     assert not list(own_data.glob("synthetic/*/outputs/.*"))
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from sersl.core.digests import file_digest
 from sersl.core.errors import UserError
+from sersl.core.fields import Fields
 from sersl.core.files import read_json
 from sersl.core.version import __version__
 from sersl.release.hub.hub_errors import hub_errors, hub_library, is_final
@@ -124,8 +125,9 @@ def _cached(library: Any, name: HubName) -> Path | None:
         return None
     for file in files:
         if file.endswith(".index.json"):
-            index = read_json(folder / file, what="list of weights", remedy="download it again")
-            shards = index.get("weight_map", {})
+            remedy = "download it again"
+            index = read_json(folder / file, what="list of weights", remedy=remedy)
+            shards = Fields(index, where=str(folder / file), remedy=remedy).texts("weight_map")
             if not set(shards.values()) <= set(files):
                 return None
     return folder

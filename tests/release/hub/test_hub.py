@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import huggingface_hub
@@ -15,6 +16,7 @@ from huggingface_hub import constants
 import sersl
 from sersl.cli.main import main
 from sersl.core.errors import UserError
+from sersl.release.hub import fetching
 from sersl.release.hub.hub_name import HubName, hub_name
 from sersl.release.starting_weights import read_weights
 from tests.fake_speech import RATE, make_voice
@@ -250,3 +252,15 @@ def test_push_when_it_must_not_then_one_sentence(hub, model, tmp_path, monkeypat
     assert not hub.sent
     hub.fault = "full"
     assert "too large" in sentence(capsys, "push", model, "me/voice")
+
+
+@pytest.mark.parametrize("weight_map", [[], "model.bin", None, {"a": [1]}])
+def test_cache_when_its_list_of_shards_is_damaged_then_one_sentence(tmp_path, weight_map):
+    (tmp_path / "config.json").write_text("{}")
+    content = json.dumps({"weight_map": weight_map})
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    library = types.SimpleNamespace(
+        try_to_load_from_cache=lambda *names, **revision: str(tmp_path / "config.json")
+    )
+    with pytest.raises(UserError, match=r"index\.json.*weight_map"):
+        fetching._cached(library, HubName("owner/name"))
