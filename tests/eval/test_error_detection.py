@@ -91,6 +91,13 @@ def test_components_when_compared_with_scikit_learn_then_equal_up_to_the_fixed_s
     np.testing.assert_allclose(shares, reference.explained_variance_ratio_, **METRIC)
     again, _ = embedding_map.principal_components(vectors.copy())
     np.testing.assert_array_equal(places, again)
+    wide = np.random.default_rng(1).normal(size=(150, 4000)) * np.linspace(2, 1, 4000)
+    for some in (wide, wide.T[:, :100]):
+        places, shares = embedding_map.principal_components(some)
+        reference = PCA(2, svd_solver="full").fit(some)
+        found = np.abs(reference.transform(some))
+        np.testing.assert_allclose(np.abs(places), found, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(shares, reference.explained_variance_ratio_, rtol=1e-6)
     flat, share = embedding_map.principal_components(np.ones((5, 1)))
     assert flat.shape == (5, 2) and not flat.any() and not share.any()
 

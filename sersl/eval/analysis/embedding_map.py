@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse.linalg import svds
 
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file
 
 FILE = "embeddings.npz"  # of a folder that `sersl evaluate --model` wrote
+_SMALL = 64  # numbers of which all directions are computed
 
 
 def principal_components(vectors: np.ndarray, *, num: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -24,8 +26,14 @@ def principal_components(vectors: np.ndarray, *, num: int = 2) -> tuple[np.ndarr
       (float64 [N, K], share of the variance of each [K]).
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
-    values, directions = np.linalg.eigh(centred.T @ centred)
-    values, directions = values[::-1][:num], directions[:, ::-1][:, :num]
+    smaller = min(centred.shape)
+    if smaller <= _SMALL:
+        _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
+    else:  # all directions of thousands of numbers would take minutes
+        start = np.random.default_rng(0).normal(size=smaller)
+        _, lengths, rows = svds(centred, k=num, v0=start)
+        lengths, rows = lengths[::-1], rows[::-1]
+    values, directions = np.square(lengths[:num]), rows[:num].T
     largest = directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])]
     places = centred @ (directions * np.where(largest < 0, -1.0, 1.0))
     total = np.square(centred).sum()
