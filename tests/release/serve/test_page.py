@@ -89,6 +89,7 @@ def test_page_when_it_records_by_keyboard_then_answers_come_while_it_records(
         tab.until("document.getElementById('record').textContent === 'Stop'")
         tab.until("document.querySelectorAll('tbody tr').length >= 2")
         shot(tab, tmp_path, f"recording_{width}")
+        assert tab.value("document.activeElement.id") == "record"
         tab.press("Enter")
         tab.until("document.getElementById('record').textContent === 'Record'", seconds=600)
         tab.until("document.getElementById('summary').textContent.includes('mean over')")

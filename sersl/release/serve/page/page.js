@@ -180,9 +180,14 @@ function hop() {
   return String(Math.min(Number(get("hop").value), Number(get("window").value)));
 }
 
+// A button that is `disabled` would lose the focus of the keyboard.
+function setBusy(busy) {
+  get("record").setAttribute("aria-disabled", String(busy));
+}
+
 async function startRecording() {
   const button = get("record");
-  button.disabled = true;
+  setBusy(true);
   const parts = {};
   try {
     if (!navigator.mediaDevices) throw new Error("insecure");
@@ -214,7 +219,7 @@ async function startRecording() {
     };
     fail(texts[error.message] || texts[error.name] || "The microphone cannot be used: choose a file.");
   } finally {
-    button.disabled = false;
+    setBusy(false);
   }
 }
 
@@ -275,7 +280,7 @@ function endRecording() {
 
 async function stopRecording() {
   const parts = state.recording;
-  get("record").disabled = true;
+  setBusy(true);
   say("Waiting for the last answers…");
   parts.recorder.stop();
   parts.node.port.postMessage("last");
@@ -284,7 +289,7 @@ async function stopRecording() {
     await new Promise((resolve) => setTimeout(resolve, 100));
     if (Date.now() - parts.answered > SILENT_MS) endRecording();
   }
-  get("record").disabled = false;
+  setBusy(false);
 }
 
 function showMoment(time) {
@@ -299,7 +304,11 @@ function showMoment(time) {
   planDrawing();
 }
 
-get("record").addEventListener("click", () => (state.recording ? stopRecording() : startRecording()));
+get("record").addEventListener("click", () => {
+  if (get("record").getAttribute("aria-disabled") === "true") return;
+  if (state.recording) stopRecording();
+  else startRecording();
+});
 get("file").addEventListener("change", (event) => {
   if (event.target.files.length) takeFile(event.target.files[0]);
 });
