@@ -231,7 +231,10 @@ function record(parts, rate) {
   parts.recorder.ondataavailable = (event) => pieces.push(event.data);
   parts.recorder.onstop = () => play(new Blob(pieces, { type: parts.recorder.mimeType }));
   parts.recorder.start();
+  let ended = false;
   parts.node.port.onmessage = ({ data }) => {
+    if (ended) return;  // samples after "finish" are not part of the recording
+    ended = data.last;
     if (parts.socket.readyState === WebSocket.OPEN && data.samples.length) {
       parts.socket.send(data.samples.buffer);
     }
