@@ -25,6 +25,7 @@ from sersl.release.onnx.head_graphs import add_categories, add_dimensions
 from sersl.release.onnx.pooling_graphs import all_frames, mean_of_valid, pooled
 
 FILE = "model.onnx"
+ENCODER = "encoder"  # before the names of its nodes
 
 
 def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
@@ -51,7 +52,9 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
     waveform = graph.input("waveform", np.float32, ("batch", "samples"))
     num_samples = graph.input("num_samples", np.int64, ("batch",))
     encoder = params["encoder"]
+    graph.part = "frontend"
     frames = frames_of(graph, waveform, num_samples, architecture.frontend, encoder["frontend"])
+    graph.part = ENCODER
     states = hidden_states_of(
         graph,
         frames,
@@ -59,6 +62,7 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
         architecture.encoder,
         encoder,
     )
+    graph.part = "heads"
     heads, pooling = architecture.heads, architecture.pooling
     if heads is None or pooling is None:
         embedding = mean_of_valid(graph, states[-1], frames.valid)

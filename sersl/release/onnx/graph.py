@@ -61,6 +61,7 @@ class Graph:
     def __init__(self) -> None:
         """Makes an empty graph; raises UserError where the package onnx is not installed."""
         self._onnx = onnx_package()
+        self.part = ""  # of the model, before the names of its nodes
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes | int], tuple[str, np.ndarray]] = {}
         self._inputs: list[Any] = []
@@ -89,7 +90,10 @@ class Graph:
         """
         names = [value if isinstance(value, str) else self.constant(value) for value in values]
         name = f"{kind}_{len(self._nodes)}"
-        self._nodes.append(self._onnx.helper.make_node(kind, names, [name], **attributes))
+        node = self._onnx.helper.make_node(
+            kind, names, [name], name=f"{self.part}/{name}", **attributes
+        )
+        self._nodes.append(node)
         return name
 
     def constant(self, value: Constant) -> str:

@@ -11,7 +11,8 @@ from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
 from sersl.core.files import write_json
 from sersl.corpora.synthetic.speech import utterances
-from sersl.release.onnx.exporting import FILE
+from sersl.release.onnx.exporting import ENCODER, FILE
+from sersl.release.onnx.graph import onnx_package
 
 INT8_FILE, INT8_REPORT = "model_int8.onnx", "int8.json"
 _SPEAKERS, _UTTERANCES = 4, 4  # of the synthetic speech that is compared
@@ -31,7 +32,10 @@ def runtime() -> ModuleType:
 
 
 def write_int8(folder: Path) -> dict[str, Any]:
-    """Writes the graph with the kernels of its linear layers as int8, one scale per output.
+    """Writes the graph with int8 products in the linear layers of the encoder.
+
+    Kernels have one scale per output, and inputs one for each call. Features and heads stay in
+    float32: 8 bits of a power spectrum leave nothing of its quiet bands.
 
     Args:
       folder: that holds the graph in float32.
@@ -39,14 +43,28 @@ def write_int8(folder: Path) -> dict[str, Any]:
     Returns:
       What differs, also in `int8.json`: `utterances` compared, `category_unchanged` of them (None
       without categories), `largest_difference` of each output, and `bytes` and `float32_bytes`.
+
+    Raises:
+      UserError: the encoder has no linear layers.
     """
     quantization = runtime().quantization
+    graph = onnx_package().load(folder / FILE, load_external_data=False).graph
+    layers = [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and node.name.startswith(f"{ENCODER}/")
+    ]
+    if not layers:
+        raise UserError(
+            "--int8 is for the linear layers of an encoder, and this one has none: leave it out"
+        )
     logging.disable(logging.WARNING)  # it advises a preparation that changes nothing here
     try:
         quantization.quantize_dynamic(
             folder / FILE,
             folder / INT8_FILE,
             op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=layers,
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             use_external_data_format=(folder / f"{FILE}.data").is_file(),
