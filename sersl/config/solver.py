@@ -29,6 +29,12 @@ class SolverConfig(Settings):
         at_least=2,
         at_most=100,
     )
+    balance_corpora: bool = setting(
+        False,
+        "ridge: every corpus weighs the same whatever its size, and with heads.class_weighting "
+        "every category weighs the same inside of its corpus. Otherwise a category that only one "
+        "of several corpora has is predicted too often for that corpus.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

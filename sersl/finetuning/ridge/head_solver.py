@@ -54,27 +54,25 @@ class Solved:
 
 
 def solve_categories(
-    rows: Rows, category: np.ndarray, class_weights: np.ndarray, penalties: Sequence[float]
+    rows: Rows, category: np.ndarray, count: int, weights: np.ndarray, penalties: Sequence[float]
 ) -> Solved:
-    """Solves a head whose softmax is the probability of each of C categories.
+    """Solves a head whose softmax is the probability of each of `count` categories.
 
     The targets are 1 for the category and 0 for the others. The penalty has the largest UAR, and
     one temperature makes the probabilities of left-out speakers as likely as possible.
 
     Args:
       rows: [n].
-      category: int [n] in 0..C-1.
-      class_weights: [C], weights of the rows of each category.
+      category: int [n] in 0..count-1.
+      weights: float64 [n], above 0.
       penalties: to choose from.
     """
-    count = len(class_weights)
     targets = np.eye(count)[category]
     truth = category[rows.plain]
 
     def score(answers: np.ndarray) -> float:
         return uar(confusion_matrix(truth, answers.argmax(1), count))
 
-    weights = class_weights[category].astype(np.float64)
     found, answers, choice = _choose(rows, targets, weights, penalties, score)
     scale = _LOGITS
     if answers is not None:
@@ -84,7 +82,7 @@ def solve_categories(
 
 
 def solve_applying(
-    rows: Rows, applies: np.ndarray, penalties: Sequence[float], *, balanced: bool
+    rows: Rows, applies: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
 ) -> Solved:
     """Solves a head whose sigmoid is the probability that one category applies.
 
@@ -94,26 +92,24 @@ def solve_applying(
     Args:
       rows: [n].
       applies: [n], 1 applies, 0 does not.
+      weights: float64 [n], above 0.
       penalties: to choose from.
-      balanced: whether both answers weigh the same.
     """
-    counts = np.maximum(np.bincount(applies.astype(int), minlength=2), 1)
-    weights = len(applies) / (2 * counts) if balanced else np.ones(2)
     truth = applies[rows.plain].astype(int)
 
     def score(answers: np.ndarray) -> float:
         return uar(confusion_matrix(truth, (answers[:, 0] > 0.5).astype(int), 2))
 
-    found, answers, choice = _choose(
-        rows, applies[:, None], weights[applies.astype(int)], penalties, score
-    )
+    found, answers, choice = _choose(rows, applies[:, None], weights, penalties, score)
     scale, shift = _LOGITS, -_LOGITS / 2
     if answers is not None and len(np.unique(truth)) == 2:
         scale, shift = _platt(answers[:, 0], truth)
     return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
 
 
-def solve_dimension(rows: Rows, ratings: np.ndarray, penalties: Sequence[float]) -> Solved:
+def solve_dimension(
+    rows: Rows, ratings: np.ndarray, weights: np.ndarray, penalties: Sequence[float]
+) -> Solved:
     """Solves a head for the values of one dimension.
 
     The penalty has the largest correlation. Ridge regression answers too near to the mean: the
@@ -123,6 +119,7 @@ def solve_dimension(rows: Rows, ratings: np.ndarray, penalties: Sequence[float])
     Args:
       rows: [n].
       ratings: [n] in 0..1.
+      weights: float64 [n], above 0.
       penalties: to choose from.
     """
     truth = ratings[rows.plain]
@@ -130,14 +127,29 @@ def solve_dimension(rows: Rows, ratings: np.ndarray, penalties: Sequence[float])
     def score(answers: np.ndarray) -> float:
         return pearson(truth, answers[:, 0])
 
-    found, answers, choice = _choose(
-        rows, ratings[:, None], np.ones(len(ratings)), penalties, score
-    )
+    found, answers, choice = _choose(rows, ratings[:, None], weights, penalties, score)
     scale, shift = 1.0, 0.0
     if answers is not None and answers.std() > _SMALLEST and score(answers) > 0:
         scale = float(truth.std() / answers.std())
         shift = float(truth.mean() - scale * answers.mean())
     return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
+
+
+def row_weights(corpus: np.ndarray, category: np.ndarray | None) -> np.ndarray:
+    """Weights by which corpora, and categories inside of each, have equal sums: float64 [n].
+
+    Args:
+      corpus: int [n].
+      category: int [n]; None: the rows of a corpus weigh the same.
+    """
+    weights = np.empty(len(corpus))
+    corpora = np.unique(corpus)
+    for one in corpora:
+        rows = corpus == one
+        kinds = np.zeros(rows.sum(), int) if category is None else category[rows]
+        _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+        weights[rows] = 1 / (len(counts) * counts[kind.reshape(-1)])
+    return weights * (len(corpus) / max(len(corpora), 1))
 
 
 def _choose(

@@ -28,6 +28,7 @@ from sersl.finetuning.ridge.closed_form import Weights
 from sersl.finetuning.ridge.head_solver import (
     Rows,
     Solved,
+    row_weights,
     solve_applying,
     solve_categories,
     solve_dimension,
@@ -79,6 +80,7 @@ class RidgeTrainer(Trainer):
             for source in sources
         ]
         self._speakers = np.concatenate(speakers)
+        self._corpus = np.repeat(np.arange(len(sources)), [len(source) for source in sources])
         graph = self._task.graph
 
         def pool(params, outputs):
@@ -158,30 +160,32 @@ class RidgeTrainer(Trainer):
             plain=rows < self._views.count,
         )
         penalties, found = config.solver.penalties, {}
+        corpus = self._corpus[source]
+        if not config.solver.balance_corpora:
+            corpus = np.zeros_like(corpus)
+        balanced = config.heads.class_weighting
         if targets.view.multi:
             for column, name in enumerate(targets.view.names):
                 applies = targets.categories[source, column]
                 known = ~np.isnan(applies)
+                applies = applies[known]
+                weights = row_weights(corpus[known], applies.astype(int) if balanced else None)
                 found[f"category/{name}"] = solve_applying(
-                    given.take(known),
-                    applies[known],
-                    penalties,
-                    balanced=config.heads.class_weighting,
+                    given.take(known), applies, weights, penalties
                 )
         elif targets.view.names:
             category = targets.category[source]
             known = category >= 0
-            weights = targets.class_weights(fold.train)
-            if not config.heads.class_weighting:
-                weights = np.ones_like(weights)
+            category = category[known]
+            weights = row_weights(corpus[known], category if balanced else None)
             found["category"] = solve_categories(
-                given.take(known), category[known], weights, penalties
+                given.take(known), category, len(targets.view.names), weights, penalties
             )
         for name in targets.dimensions:
             ratings = targets.ratings[source, targets.rated.index(name)]
             known = np.isfinite(ratings)
             found[f"dimensions/{name}"] = solve_dimension(
-                given.take(known), ratings[known], penalties
+                given.take(known), ratings[known], row_weights(corpus[known], None), penalties
             )
         return rows, found
 

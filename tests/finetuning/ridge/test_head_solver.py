@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 
 from sersl.eval.metrics import ccc
 from sersl.finetuning.ridge.head_solver import (
     Rows,
+    row_weights,
     solve_applying,
     solve_categories,
     solve_dimension,
@@ -44,9 +46,9 @@ def softmax(logits):
 def test_categories_when_solved_then_penalty_and_temperature_are_best_on_left_out_speakers():
     rows, values = drawn()
     category = values.argmax(1)
-    class_weights = len(category) / (3 * np.bincount(category))
-    solved = solve_categories(rows, category, class_weights, PENALTIES)
-    truth, targets, weights = category[rows.plain], np.eye(3)[category], class_weights[category]
+    weights = (len(category) / (3 * np.bincount(category)))[category]
+    solved = solve_categories(rows, category, 3, weights, PENALTIES)
+    truth, targets = category[rows.plain], np.eye(3)[category]
     answers = [left_out(rows, targets, weights, penalty) for penalty in PENALTIES]
     expected = [balanced_accuracy_score(truth, one.argmax(1)) for one in answers]
     assert list(solved.choice["selection"].values()) == pytest.approx(expected)
@@ -65,8 +67,8 @@ def test_categories_when_solved_then_penalty_and_temperature_are_best_on_left_ou
 def test_applying_when_solved_then_its_margin_is_best_for_left_out_speakers():
     rows, values = drawn()
     applies = (values[:, 0] > 1.0).astype(np.float32)
-    solved = solve_applying(rows, applies, PENALTIES, balanced=True)
-    weights = len(applies) / (2 * np.bincount(applies.astype(int)))[applies.astype(int)]
+    weights = (len(applies) / (2 * np.bincount(applies.astype(int))))[applies.astype(int)]
+    solved = solve_applying(rows, applies, weights, PENALTIES)
     answers = left_out(rows, applies[:, None], weights, solved.choice["penalty"])[:, 0]
     truth = applies[rows.plain]
 
@@ -86,7 +88,7 @@ def test_applying_when_solved_then_its_margin_is_best_for_left_out_speakers():
 def test_dimension_when_solved_then_left_out_answers_have_the_variance_with_the_best_ccc():
     rows, values = drawn()
     ratings = 0.5 + values[:, 0] / 20
-    solved = solve_dimension(rows, ratings, PENALTIES)
+    solved = solve_dimension(rows, ratings, np.ones(len(ratings)), PENALTIES)
     answers = left_out(rows, ratings[:, None], np.ones(len(ratings)), solved.choice["penalty"])
     truth, scale, shift = ratings[rows.plain], solved.choice["scale"], solved.choice["shift"]
 
@@ -107,6 +109,26 @@ def test_dimension_when_solved_then_left_out_answers_have_the_variance_with_the_
 def test_categories_when_there_is_one_speaker_then_the_middle_penalty():
     rows, values = drawn()
     alone = Rows(features=rows.features, group=np.zeros(len(values), int), plain=rows.plain)
-    solved = solve_categories(alone, values.argmax(1), np.ones(3), PENALTIES)
+    solved = solve_categories(alone, values.argmax(1), 3, np.ones(len(values)), PENALTIES)
     assert solved.choice["penalty"] == 0.3 and solved.choice["selection"] == {}
     assert np.isfinite(solved.weights.kernel).all()
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_row_weights_when_corpora_differ_in_size_then_their_sums_are_equal(balanced):
+    corpus = np.array([0] * 9 + [1] * 3)
+    category = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 1, 1])
+    weights = row_weights(corpus, category if balanced else None)
+    assert weights.mean() == pytest.approx(1.0)
+    for one, present in ((0, 3), (1, 2)):
+        assert weights[corpus == one].sum() == pytest.approx(6.0)
+        if balanced:
+            for kind in range(present):
+                own = weights[(corpus == one) & (category == kind)]
+                np.testing.assert_allclose(own, 6.0 / present / len(own))
+
+
+def test_row_weights_when_there_is_one_corpus_then_they_are_those_of_scikit_learn():
+    category = np.array([0, 0, 0, 1, 2, 2])
+    expected = compute_sample_weight("balanced", category)
+    np.testing.assert_allclose(row_weights(np.zeros(6, int), category), expected)
