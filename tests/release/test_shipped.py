@@ -22,7 +22,7 @@ from tests.release import fake_model
 
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 8_000_000
-CATEGORIES = {"angry", "happy", "sad", "neutral", "fear", "surprise"}
+CATEGORIES = {"angry", "happy", "sad", "neutral", "fear", "surprise", "disgust", "calm"}
 
 
 @pytest.fixture
