@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from sersl.cli import evaluate, export, predict
+from sersl.cli.arguments import make_parser
 from sersl.config import load, schema
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.registry import CORPORA
@@ -203,9 +204,8 @@ def _save_checkpoint(folder, params):
 
 
 def _export(workdir, output, fold="final", licence="Apache-2.0"):
-    arguments = {"workdir": str(workdir), "output": str(output), "fold": fold, "licence": licence}
-    formats = dict.fromkeys(export.FORMATS, False)
-    return export.run(Namespace(check=None, **formats, **arguments))
+    words = ["export", "--workdir", str(workdir), "--output", str(output), "--fold", fold]
+    return export.run(make_parser().parse_args([*words, "--licence", licence]))
 
 
 @pytest.fixture
