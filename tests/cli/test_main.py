@@ -99,7 +99,7 @@ def test_verb_when_unknown_then_exit_code_is_2_and_the_verbs_are_named(capsys):
     ("argv", "word"),
     [
         ([], "verb"),
-        (["predict", "a.wav"], "--model"),
+        (["predict", "a.wav"], "a.wav does not exist"),
         (["predict", "--model", "m"], "--list FILE"),
         (["prepare", "--corpus", "ravdess"], "--data_dir"),
         (["pretrain", "--workdir", "w"], "--config"),

@@ -140,7 +140,7 @@ def test_override_when_given_then_is_read_by_the_type_of_its_field(
         ("name=a\nb", ["'name' takes printable text, without '\\n'"]),
         ("train.lr=1", ["'train.lr'", "did you mean 'optimizer.learning_rate'?"]),
         ("batch_size=1", ["did you mean 'data.seconds_per_batch'?"]),
-        ("freeze=encoder", ["pretraining trains every parameter", "unfreeze"]),
+        ("freeze=encoder", ["unfreeze sets the step", "freezes the encoder"]),
         ("frozen_teacher=x", ["did you mean 'frozen_teachers'?"]),
     ],
 )
