@@ -51,9 +51,9 @@ def test_lines_when_compressed_then_decompressed_and_damage_is_one_sentence(tmp_
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         (b"RIFF\0\0\0\0WAVE", "binary data"),
         (b"\0" * 5000, "binary data"),
-        ("\u043f\u0440\u0438\u0432\u0435\u0442\n".encode("cp1251"), "cannot be told"),
-        ("\u751f\u6c14,\u9ad8\u5174\n".encode("gbk"), "cannot be told"),
-        ("\u3053\u3093\u306b\u3061\u306f\n".encode("shift-jis"), "cannot be told"),
+        ("\u043f\u0440\u0438\u0432\u0435\u0442\n".encode("cp1251"), "its encoding is unknown"),
+        ("\u751f\u6c14,\u9ad8\u5174\n".encode("gbk"), "its encoding is unknown"),
+        ("\u3053\u3093\u306b\u3061\u306f\n".encode("shift-jis"), "its encoding is unknown"),
         (b"\xff\xfe\x00", "not .* text"),
     ],
 )
