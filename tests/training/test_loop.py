@@ -114,6 +114,7 @@ def test_loop_logs_one_object_a_log_step_and_tensorboard_events(make_loop, tmp_p
         "step_seconds",
         "data_wait_share",
         "host_memory_gib",
+        "crc32",
     }
     assert 0 <= lines[0]["data_wait_share"] <= 1 and lines[0]["host_memory_gib"] > 0
     assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
