@@ -26,17 +26,12 @@ from sersl.eval.workdir_files import (
 from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
+from sersl.release.file_names import ABOUT, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
 from sersl.release.folder import Finish, write_encoder, write_model
+from sersl.release.formats.other_formats import Formats
 from sersl.release.label_facts import LabelFacts, read_facts
-from sersl.release.layout import (
-    ABOUT,
-    ONNX_FOLDER,
-    STABLEHLO_FOLDER,
-    TRITON_FOLDER,
-    check_destination,
-)
+from sersl.release.layout import check_destination
 from sersl.release.licences import check_release
-from sersl.release.other_formats import Formats
 from sersl.release.rewriting import read_notes
 from sersl.runs.checkpoint import has_item, load_params
 from sersl.runs.provenance import read_origin

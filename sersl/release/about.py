@@ -27,10 +27,11 @@ from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.release.architecture import Architecture
+from sersl.release.file_names import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import Layout
 from sersl.release.int8_weights import WEIGHT_FORMS
 from sersl.release.label_facts import LabelFacts, read_facts
-from sersl.release.layout import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS, config_json
+from sersl.release.layout import config_json
 
 SCHEMA = 2
 SCALE = {"low": 0.0, "high": 1.0}  # of the dimensions, whatever the corpus used

@@ -11,8 +11,9 @@ from sersl.corpora.index import INDEX_FILE
 from sersl.data.inspection import inspect
 from sersl.eval.workdir_files import STARTS, check_files, check_predictions
 from sersl.release.about import compare_with_sums
+from sersl.release.file_names import ABOUT
 from sersl.release.folder import read_model
-from sersl.release.layout import ABOUT, check_is_model
+from sersl.release.layout import check_is_model
 from sersl.runs.checkpoint import has_item, load_params
 
 _ITEMS = ("params", "teacher")

@@ -39,6 +39,7 @@ from sersl.release.about import (
     write_about,
 )
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
+from sersl.release.file_names import ABOUT, CARD, CONFIG, FILES, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import (
     Place,
     places,
@@ -49,12 +50,6 @@ from sersl.release.huggingface.tensor_names import (
 from sersl.release.int8_weights import unpacked
 from sersl.release.label_facts import LabelFacts
 from sersl.release.layout import (
-    ABOUT,
-    CARD,
-    CONFIG,
-    FILES,
-    PREPROCESSOR,
-    WEIGHTS,
     check_is_model,
     config_json,
     layout_for,

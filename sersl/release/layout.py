@@ -13,19 +13,17 @@ from sersl.models.heads.category_heads import CATEGORY_HEADS
 from sersl.models.heads.dimension_head import DIMENSION_HEADS
 from sersl.models.heads.head import Head
 from sersl.release.architecture import Architecture
+from sersl.release.file_names import (
+    ABOUT,
+    CONFIG,
+    FILES,
+    ONNX_FOLDER,
+    PEFT_FOLDER,
+    STABLEHLO_FOLDER,
+    TRITON_FOLDER,
+)
 from sersl.release.huggingface import json_files
 from sersl.release.huggingface.tensor_names import Layout
-
-CONFIG = "config.json"
-PREPROCESSOR = "preprocessor_config.json"
-WEIGHTS = "model.safetensors"
-ABOUT = "sersl.json"
-CARD = "README.md"
-FILES = (CONFIG, PREPROCESSOR, WEIGHTS, ABOUT, CARD)
-ONNX_FOLDER = "onnx"
-TRITON_FOLDER = "triton"
-STABLEHLO_FOLDER = "stablehlo"
-PEFT_FOLDER = "adapter"  # transformers would apply files beside config.json to the merged weights
 
 
 def check_destination(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from sersl.core.errors import UserError
-from sersl.release.layout import CARD
+from sersl.release.file_names import CARD
 
 # Names that the Hugging Face Hub takes in the `license` field of a card.
 _PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc0-1.0")

@@ -12,9 +12,10 @@ from sersl.config.adaptation import AdaptationConfig
 from sersl.core.files import write_json
 from sersl.models.adapters import ADAPTER, WITH_PARTS
 from sersl.release.architecture import Architecture, flatten, unflatten
+from sersl.release.file_names import PEFT_FOLDER
 from sersl.release.huggingface.json_files import class_name, family_of
 from sersl.release.huggingface.tensor_names import Layout, places
-from sersl.release.layout import PEFT_FOLDER, check_inside
+from sersl.release.layout import check_inside
 from sersl.release.tensors import write_safetensors
 
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

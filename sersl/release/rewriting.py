@@ -7,16 +7,10 @@ from sersl.core.files import write_json
 from sersl.release import card
 from sersl.release.about import write_about
 from sersl.release.architecture import flatten
+from sersl.release.file_names import CARD, CONFIG, PREPROCESSOR, WEIGHTS
 from sersl.release.folder import read_model
 from sersl.release.int8_weights import packed
-from sersl.release.layout import (
-    CARD,
-    CONFIG,
-    PREPROCESSOR,
-    WEIGHTS,
-    config_json,
-    preprocessor_json,
-)
+from sersl.release.layout import config_json, preprocessor_json
 from sersl.release.tensors import write_safetensors
 
 _MOST_NOTES = 1 << 16  # bytes

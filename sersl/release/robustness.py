@@ -27,7 +27,7 @@ from sersl.eval.analysis.degradation import (
 )
 from sersl.eval.predictions import Predictions, read_predictions, write_predictions
 from sersl.eval.scorer import without_nan
-from sersl.release.layout import ABOUT
+from sersl.release.file_names import ABOUT
 from sersl.release.predict.predictor import Model
 from sersl.release.scoring import Change, CorpusTruth, predict_corpus
 

@@ -14,9 +14,9 @@ from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
 from sersl.core.version import __version__
+from sersl.release.file_names import ABOUT, CARD, CONFIG, PREPROCESSOR
 from sersl.release.hub.hub_errors import hub_errors, hub_library, is_final
 from sersl.release.hub.hub_name import HubName
-from sersl.release.layout import ABOUT, CARD, CONFIG, PREPROCESSOR
 from sersl.release.tensors import WEIGHTS
 
 _TIMEOUT = 20.0  # seconds without an answer

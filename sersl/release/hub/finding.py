@@ -8,10 +8,10 @@ from pathlib import Path
 from sersl.core.errors import UserError
 from sersl.core.files import read_json
 from sersl.core.version import __version__
+from sersl.release.file_names import ABOUT, CONFIG
 from sersl.release.hub.fetching import fetch
 from sersl.release.hub.hub_name import HubName, hub_name
 from sersl.release.huggingface.importing import import_folder
-from sersl.release.layout import ABOUT, CONFIG
 
 # Classes of transformers that end in something else than scores of a recording.
 _NO_HEADS = re.compile(

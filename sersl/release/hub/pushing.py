@@ -8,10 +8,11 @@ from sersl.release import card
 from sersl.release.about import known_corpora, with_card
 from sersl.release.architecture import flatten
 from sersl.release.check import check_folder
+from sersl.release.file_names import ABOUT, CARD
 from sersl.release.folder import read_model
 from sersl.release.hub.hub_errors import hub_errors, hub_library
 from sersl.release.hub.hub_name import HubName
-from sersl.release.layout import ABOUT, CARD, check_inside
+from sersl.release.layout import check_inside
 from sersl.release.licences import check_release
 
 

@@ -20,6 +20,7 @@ from sersl.eval.results import versions
 from sersl.release import card
 from sersl.release.about import describe
 from sersl.release.architecture import Architecture
+from sersl.release.file_names import ABOUT, CONFIG, PREPROCESSOR
 from sersl.release.folder import write_files
 from sersl.release.huggingface.cutting import cut_after, without_table
 from sersl.release.huggingface.json_files import PREFIXES, class_name
@@ -35,15 +36,7 @@ from sersl.release.huggingface.tensor_names import (
     to_parameter,
 )
 from sersl.release.label_facts import LabelFacts
-from sersl.release.layout import (
-    ABOUT,
-    CONFIG,
-    PREPROCESSOR,
-    check_destination,
-    config_json,
-    preprocessor_json,
-    whole_model,
-)
+from sersl.release.layout import check_destination, config_json, preprocessor_json, whole_model
 from sersl.release.licences import stated_licence
 from sersl.release.tensors import StoredTensor, as_float32, open_weights
 

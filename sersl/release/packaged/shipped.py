@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.release.layout import ABOUT, CARD
+from sersl.release.file_names import ABOUT, CARD
 
 NAME = "acted-small"
 SHIPPED = Path(__file__).with_name(NAME)

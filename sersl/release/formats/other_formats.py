@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sersl.release.file_names import CARD, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
 from sersl.release.folder import read_model
-from sersl.release.layout import CARD, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
+from sersl.release.formats.stablehlo import check_serialization, write_stablehlo
 from sersl.release.onnx.exporting import FILE, write_onnx
 from sersl.release.onnx.graph import Graph
 from sersl.release.onnx.quantizing import INT8_FILE, runtime, write_int8
 from sersl.release.onnx.triton import write_triton
 from sersl.release.rewriting import rewrite
-from sersl.release.stablehlo import check_serialization, write_stablehlo
 
 _HEADING = "\n## Other formats\n"
 

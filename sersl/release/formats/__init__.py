@@ -1,0 +1,1 @@
+"""Further forms of an exported model, beside its weights: StableHLO programs and others."""
