@@ -136,7 +136,7 @@ def test_peft_files_when_written_then_names_and_shapes_as_peft_documents(
     base = params["encoder"]["context"]["layers"][1]["attention"]["query"]["kernel"].T
     low, high = (tensors[f"base_model.model.{modules[0]}.lora_{part}.weight"] for part in "AB")
     np.testing.assert_allclose(merged[stored], base + ALPHA / RANK * high @ low, atol=1e-6)
-    copied = copy_model(folder, tmp_path / "copy")
+    copied = copy_model(folder, tmp_path / "copy", licence="MIT")
     assert {path.name for path in (copied / "adapter").iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
