@@ -22,12 +22,12 @@ from ml_collections import ConfigDict
 from sersl.config.presets import encoder_preset, frontend_preset
 from sersl.core.errors import unknown_name
 
-PRESETS = ("side", "anchored", "nano")
+STEPS = {"nano": 20, "anchored": 400, "side": 400}
 
 
 def get_config(preset: str = "side") -> ConfigDict:
-    if preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
+    if preset not in STEPS:
+        raise unknown_name("preset", preset, STEPS)
     config = ConfigDict()
     config.name = f"continue_emotion_{preset}"
     size = "nano" if preset == "nano" else "tiny"  # replaced by the sizes of init_from
@@ -37,7 +37,7 @@ def get_config(preset: str = "side") -> ConfigDict:
     config.masking = {"rule": "none"}
     config.objectives = {"functionals": {"weight": 1.0}}
     config.data = {"seconds_per_batch": 51.2, "max_seconds": 3.2, "num_buckets": 1}
-    config.train = {"num_steps": 400, "log_every_steps": 20}
+    config.train = {"num_steps": STEPS[preset], "log_every_steps": 20}
     config.optimizer = {"learning_rate": 3e-4}
     if preset == "anchored":
         config.objectives.anchor = {"weight": 10.0}
@@ -51,7 +51,6 @@ def get_config(preset: str = "side") -> ConfigDict:
     config.unfreeze = ((r"encoder/context/side.*", 0), (r"encoder/.*", -1), (r".*", 0))
     if preset == "nano":
         config.data = {"seconds_per_batch": 32.0, "max_seconds": 4.0, "num_buckets": 1}
-        config.train.num_steps = 20
         config.encoder.side_from = 1
         config.objectives.functionals.hidden = 32
     return config
