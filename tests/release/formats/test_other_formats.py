@@ -18,7 +18,7 @@ from sersl.cli.main import main
 from tests.fake_speech import RATE, make_voice
 from tests.release import fake_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "export.md"
 FORMATS = ("--onnx", "--int8", "--triton", "--stablehlo")
 # A process in which sersl cannot be imported, so that an example needs nothing of it.
