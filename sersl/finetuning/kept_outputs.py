@@ -20,11 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
-from sersl.config.schema import (
-    FinetuneConfig,
-    FrontendConfig,
-    MeshConfig,
-)
+from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig, MeshConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE, num_frames
 from sersl.corpora.labels import LabelView
@@ -48,8 +44,6 @@ _PART_SECONDS = 900  # of audio: what an interrupted run computes again at most
 _BATCH_SECONDS = 48.0  # of audio at once, on each device
 _OPTIONS = "group_size:1,uncompressed"  # of ArrayRecord: half-precision numbers hardly compress
 # Settings of the encoder that change training only, or speed.
-# Newer than the first kept outputs, so left out at their default: outputs of before are found.
-_LATER = frozenset({"num_coefficients", "projection"})
 _IRRELEVANT = (
     "dropout",
     "attention_dropout",
@@ -59,6 +53,9 @@ _IRRELEVANT = (
     "scan_layers",
     "remat",
 )
+# Settings newer than the first kept outputs. At their default they are left out of the identity, so
+# that outputs of before are found.
+_LATER = ("num_coefficients", "projection", "side_layers", "side_from", "final_norm")
 
 
 class OutputStore:
@@ -110,14 +107,12 @@ class OutputStore:
         layers = 1 if pooling.layers == "last" else highest + 1
         vectors = self._pooling.count_vectors if num_frozen is None else 0
         self.shape = OutputShape(layers, vectors, encoder.width)
-        settings = dataclasses.asdict(encoder)
-        # Without a side branch the identity is that of versions before there was one.
-        irrelevant = (*_IRRELEVANT, *(() if encoder.side_layers else ("side_layers", "side_from")))
+        settings = _identity_of(encoder)
         self._identity = {
             "schema": SCHEMA,
             "weights": _digest(self._params),
             "frontend": _identity_of(self._config.frontend),
-            "encoder": {k: v for k, v in settings.items() if k not in irrelevant},
+            "encoder": {k: v for k, v in settings.items() if k not in _IRRELEVANT},
             "layers": "last" if pooling.layers == "last" else "all",
             "standardize_layers": num_frozen is None
             and pooling.standardize_layers
@@ -286,10 +281,10 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _identity_of(frontend: FrontendConfig) -> dict[str, Any]:
-    defaults = dataclasses.asdict(FrontendConfig())
+def _identity_of(config: FrontendConfig | EncoderConfig) -> dict[str, Any]:
+    defaults = dataclasses.asdict(type(config)())
     return {
         name: value
-        for name, value in dataclasses.asdict(frontend).items()
+        for name, value in dataclasses.asdict(config).items()
         if name not in _LATER or value != defaults[name]
     }

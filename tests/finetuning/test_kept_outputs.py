@@ -11,7 +11,7 @@ from flax import nnx
 
 from sersl.annotation.sidecar_parts import SidecarParts
 from sersl.config.load import load_config
-from sersl.config.schema import FinetuneConfig, FrontendConfig
+from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
@@ -179,6 +179,12 @@ def test_store_when_a_setting_is_newer_and_has_its_default_then_it_is_not_in_the
     assert set(dataclasses.asdict(plain)) - set(found) == {"num_coefficients", "projection"}
     other = dataclasses.replace(plain, projection=False)
     assert kept_outputs._identity_of(other) == found | {"projection": False}
+    encoder = EncoderConfig()
+    found = kept_outputs._identity_of(encoder)
+    newer = {"side_layers", "side_from", "final_norm"}
+    assert set(dataclasses.asdict(encoder)) - set(found) == newer
+    other = dataclasses.replace(encoder, final_norm=False)
+    assert kept_outputs._identity_of(other) == found | {"final_norm": False}
 
 
 @pytest.mark.parametrize("window", [0.0, 4.0])
