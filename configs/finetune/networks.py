@@ -65,8 +65,10 @@ def get_config(preset: str = "light_sernet") -> ConfigDict:
     config = ConfigDict()
     config.name = f"networks_{preset}"
     config.frontend = {"kind": "log_mel", "projection": False} | system["frontend"]
-    num_windows = config.frontend.get("num_coefficients", config.frontend.num_mels)
-    width = 2 * num_windows + (DESCRIPTORS if config.frontend.kind == "descriptors" else 0)
+    frontend = config.frontend
+    width = 2 * (frontend.num_coefficients if frontend.kind == "mfcc" else frontend.num_mels)
+    if frontend.kind == "descriptors":
+        width += DESCRIPTORS
     config.encoder = {
         "kind": "features",
         "num_layers": 1,
