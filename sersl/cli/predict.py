@@ -26,7 +26,8 @@ from sersl.core.growing import Convert, GrowingFile, growing_file
 from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
-from sersl.release.packaged.shipped import SHIPPED
+from sersl.release.file_names import ABOUT
+from sersl.release.packaged.shipped import path_of
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
@@ -138,7 +139,7 @@ def digest(arguments: Namespace, found: Inputs, *more: object) -> str:
     """Hashes what an output follows from; "" for standard input, which cannot be read twice."""
     if STDIN in found.names:
         return ""
-    about = (SHIPPED if arguments.model is None else Path(arguments.model)) / "sersl.json"
+    about = path_of(arguments.model) / ABOUT
     model = about.read_bytes().hex() if about.is_file() else ""
     unrelated = ("inputs", "list", "output", "shard", "no_verify", "verb", "overrides")
     settings = {n: v for n, v in sorted(vars(arguments).items()) if n not in unrelated}

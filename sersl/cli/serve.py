@@ -2,11 +2,10 @@
 
 import dataclasses
 from argparse import Namespace
-from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
-from sersl.release.packaged.shipped import SHIPPED
+from sersl.release.packaged.shipped import path_of
 from sersl.release.predict.precision import check_precision
 from sersl.release.serve.service_limits import Limits
 
@@ -37,6 +36,6 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
         )
-        given = SHIPPED if arguments.model is None else Path(arguments.model)
-        server.serve(model, bound, limits, name=given.resolve().name)
+        name = path_of(arguments.model).resolve().name
+        server.serve(model, bound, limits, name=name)
     return 0

@@ -30,6 +30,11 @@ def shipped_model() -> Path:
     return SHIPPED
 
 
+def path_of(model: str | None) -> Path:
+    """Gives the path that `--model` names; without one, that of the model in the package."""
+    return SHIPPED if model is None else Path(model)
+
+
 def announce(about: Mapping[str, Any]) -> None:
     """Names the shipped model, its licence and its card; once in a process.
 
