@@ -111,6 +111,11 @@ class LabelsConfig(Settings):
         "utterance's votes.",
         above=0,
     )
+    secondary: bool = setting(
+        False,
+        "Count the secondary emotions of raters as votes: several categories may apply, and "
+        "labels.votes_at_least below 1 is a share of the raters.",
+    )
     dimensions: bool = setting(
         True, "Also predict the dimensions that the corpora have, such as arousal."
     )

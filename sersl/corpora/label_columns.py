@@ -16,7 +16,7 @@ from sersl.core.files import parse_json
 from sersl.corpora.anchors import ANCHORED, anchored
 from sersl.corpora.index import INDEX_FILE, CorpusIndex
 from sersl.corpora.labels import DIMENSIONS, LabelView, order_dimensions
-from sersl.corpora.ratings import ANNOTATORS
+from sersl.corpora.ratings import ANNOTATORS, SECONDARY, count_named
 
 
 def words(index: CorpusIndex, *, raw: bool = False) -> np.ndarray:
@@ -68,12 +68,37 @@ def _parse_votes(index: CorpusIndex, text: str) -> dict[str, float]:
     return votes
 
 
-def all_words(index: CorpusIndex, *, raw: bool = False, multi: bool = False) -> set[str]:
-    """Names the categories of a corpus; with `multi` those of lists and votes as well."""
+def named_counts(index: CorpusIndex) -> list[dict[str, float]]:
+    """Counts the raters who named each category, secondary emotions included; {} without raters."""
+    return [count_named(given) for given in _objects(index, ANNOTATORS)]
+
+
+def names_secondary(index: CorpusIndex) -> bool:
+    """Tells whether any rater named a secondary emotion."""
+    return any(
+        isinstance(answer, Mapping) and answer.get(SECONDARY)
+        for given in _objects(index, ANNOTATORS)
+        for answer in given.values()
+    )
+
+
+def all_words(
+    index: CorpusIndex, *, raw: bool = False, multi: bool = False, secondary: bool = False
+) -> set[str]:
+    """Names the categories of a corpus.
+
+    Args:
+      index: of the corpus.
+      raw: as the corpus spells them.
+      multi: those of lists and votes as well.
+      secondary: those that raters named as secondary emotions as well.
+    """
     found = set(words(index, raw=raw).tolist())
     if multi:
         for one in (*word_lists(index, raw=raw), *vote_counts(index, raw=raw)):
             found.update(one or ())
+    if secondary:
+        found.update(*named_counts(index))
     return found - {""}
 
 
@@ -143,7 +168,8 @@ def applying(index: CorpusIndex, view: LabelView) -> np.ndarray:
     """Tells which classes apply to each utterance, of which there may be several.
 
     They are those of the words that the corpus lists; else those with votes enough
-    (`LabelView.votes_at_least`); else that of its one category.
+    (`LabelView.votes_at_least`), a share of the votes or, with `LabelView.secondary`, of the
+    raters; else that of its one category.
 
     Args:
       index: of the corpus.
@@ -156,11 +182,17 @@ def applying(index: CorpusIndex, view: LabelView) -> np.ndarray:
     table = np.full((len(index), len(view.names)), np.nan, np.float32)
     single = words(index, raw=view.raw)
     listed, votes = word_lists(index, raw=view.raw), vote_counts(index, raw=view.raw)
+    totals = [sum(own.values()) for own in votes]
+    if view.secondary:
+        raters = [len(given) for given in _objects(index, ANNOTATORS)]
+        named = named_counts(index)
+        votes = [one or own for one, own in zip(named, votes, strict=True)]
+        totals = [n if one else own for n, one, own in zip(raters, named, totals, strict=True)]
     for row in range(len(index)):
         chosen, own = listed[row], votes[row]
         if chosen is None and own:
             shares = view.shares(own)
-            least = view.votes_at_least * (sum(own.values()) if view.votes_at_least < 1 else 1)
+            least = view.votes_at_least * (totals[row] if view.votes_at_least < 1 else 1)
             if shares.any():
                 table[row] = shares >= least
             continue

@@ -82,6 +82,7 @@ class LabelView:
       multi: whether several classes of one utterance may apply.
       votes_at_least: with `multi`, of raters' votes: a class applies from this many votes, or,
         below 1, from this share of them.
+      secondary: with `multi`, whether the secondary emotions of raters count as votes.
     """
 
     names: tuple[str, ...]
@@ -89,6 +90,7 @@ class LabelView:
     raw: bool = False
     multi: bool = False
     votes_at_least: float = 0.5
+    secondary: bool = False
 
     @cached_property
     def positions(self) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Labels of single raters: votes, annotators, and ratings of arousal, dominance and valence.
 
 The index's column `votes` holds {category: number}. Its column `extra` holds single raters under
-"annotators": {rater: {"category": name, "arousal": 0..1, ...}}, with only what each rater gave.
+"annotators": {rater: {"category": name, "secondary": [names], "arousal": 0..1, ...}}, with only
+what each rater gave.
 """
 
 import math
@@ -15,6 +16,7 @@ from sersl.corpora.labels import LabelView
 from sersl.corpora.words import order_categories
 
 ANNOTATORS = "annotators"  # key in the index's column `extra`
+SECONDARY = "secondary"  # key of an answer: the other emotions that the rater named, a list
 # Lowest and highest rating. IEMOCAP: Busso et al. 2008, self-assessment manikins; MSP: the
 # fields EmoAct, EmoDom and EmoVal of labels_consensus.csv.
 SCALES: dict[str, tuple[float, float]] = {
@@ -41,6 +43,26 @@ def count_votes(annotators: Mapping[str, Mapping[str, Any]]) -> dict[str, float]
         for name in filter(None, chosen):
             votes[name] = votes.get(name, 0) + (1 if len(chosen) == 1 else 1 / len(chosen))
     return {name: round(votes[name], 6) for name in order_categories(votes)}
+
+
+def count_named(annotators: Mapping[str, Any]) -> dict[str, float]:
+    """Counts the raters who named each category, as their choice or as a secondary emotion.
+
+    Args:
+      annotators: as for `count_votes`, with `secondary` where a rater gave some.
+
+    Returns:
+      Category -> number of raters. The numbers add up to more than there are raters.
+    """
+    named: dict[str, float] = {}
+    for answer in annotators.values():
+        if not isinstance(answer, Mapping):
+            continue
+        chosen = answer.get("categories") or [answer.get("category", "")]
+        for name in dict.fromkeys((*chosen, *answer.get(SECONDARY, ()))):
+            if name:
+                named[name] = named.get(name, 0) + 1
+    return {name: named[name] for name in order_categories(named)}
 
 
 def plurality(votes: Mapping[str, float]) -> str:

@@ -10,7 +10,13 @@ from sersl.config.schema import FinetuneConfig, LabelsConfig
 from sersl.core.errors import UserError
 from sersl.core.files import read_json
 from sersl.corpora.index import CorpusIndex
-from sersl.corpora.label_columns import all_words, applying, lists_categories, words
+from sersl.corpora.label_columns import (
+    all_words,
+    applying,
+    lists_categories,
+    names_secondary,
+    words,
+)
 from sersl.corpora.labels import OTHERS, LabelView, make_mapping, make_view
 from sersl.corpora.protocols.protocol import Fold
 
@@ -31,9 +37,15 @@ def choose_view(labels: LabelsConfig, indexes: Sequence[CorpusIndex]) -> LabelVi
     multi = labels.kind == "multi" or (
         labels.kind == "auto" and any(lists_categories(index) for index in indexes)
     )
+    if labels.secondary:
+        _check_secondary(labels, indexes)
+        multi = True
     view = make_view(
         labels.view,
-        {index.corpus: all_words(index, raw=raw, multi=multi) for index in indexes},
+        {
+            index.corpus: all_words(index, raw=raw, multi=multi, secondary=labels.secondary)
+            for index in indexes
+        },
         mapping=make_mapping(map(_pair, with_pairs(labels).mapping), raw=raw),
         names=labels.categories,
     )
@@ -44,7 +56,25 @@ def choose_view(labels: LabelsConfig, indexes: Sequence[CorpusIndex]) -> LabelVi
             "labels.soft trains on the shares of votes for one category, and several categories of "
             "an utterance may apply here: set labels.kind to 'single', or labels.soft to False"
         )
-    return dataclasses.replace(view, multi=True, votes_at_least=labels.votes_at_least)
+    return dataclasses.replace(
+        view, multi=True, votes_at_least=labels.votes_at_least, secondary=labels.secondary
+    )
+
+
+def _check_secondary(labels: LabelsConfig, indexes: Sequence[CorpusIndex]) -> None:
+    """Raises UserError where the secondary emotions of raters cannot be counted."""
+    if labels.kind == "single" or labels.view == "raw":
+        other = "labels.kind 'multi'" if labels.kind == "single" else "labels.view 'corpus'"
+        raise UserError(
+            "labels.secondary counts canonical categories of which several may apply: set "
+            f"{other}, or labels.secondary to False"
+        )
+    if not any(names_secondary(index) for index in indexes):
+        raise UserError(
+            f"labels.secondary: no rater of {', '.join(index.corpus for index in indexes)} named a "
+            "secondary emotion: set it to False, or prepare the corpus again if its parser reads "
+            "them (docs/corpora.md)"
+        )
 
 
 def with_pairs(labels: LabelsConfig) -> LabelsConfig:

@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from sersl.core.errors import UserError
@@ -28,9 +28,9 @@ _STRENGTHS = {
     "disgust": "disgust",
     "fear": "fear",
 }
-_FOLDS = {"0": "train", "1": "validation", "2": "test", "3": ""}
-_SENTIMENT = (-3.0, 3.0)  # very negative to very positive
-_STRONGEST = 3.0  # strengths are 0 to 3
+FOLDS = {"0": "train", "1": "validation", "2": "test", "3": ""}
+SENTIMENT = (-3.0, 3.0)  # very negative to very positive
+STRONGEST = 3.0  # strengths are 0 to 3
 
 
 class CmuMosei(FolderBuilder):
@@ -76,7 +76,7 @@ class CmuMosei(FolderBuilder):
                 left_out.append(LeftOut(_OWNER_FOLDS, reason))
             else:
                 folds = _read_folds(self.audio_dir / _OWNER_FOLDS)
-            segments = _read_owner(self.audio_dir / _OWNER, folds)
+            segments = read_sequence(self.audio_dir / _OWNER, folds)
         else:
             raise UserError(
                 f"corpus 'cmu_mosei': there is no {_OWNER} or {_LABELS} in {self.audio_dir}: it "
@@ -86,7 +86,7 @@ class CmuMosei(FolderBuilder):
         for row in segments:
             self._segments.setdefault(row.text("file"), []).append(row)
         rows = (row for found in self._segments.values() for row in found)
-        require_choices(rows, "split", _FOLDS)
+        require_choices(rows, "split", FOLDS)
         return left_out
 
     def expected_utterances(self) -> int:
@@ -114,22 +114,31 @@ class CmuMosei(FolderBuilder):
             language="en",
             category=category,
             category_raw=raw,
-            intensity=extra[raw] / _STRONGEST if category and raw in extra else math.nan,
-            **scaled(*_SENTIMENT, valence=sentiment),
-            fold=_FOLDS[row.text("split")],
+            intensity=extra[raw] / STRONGEST if category and raw in extra else math.nan,
+            **scaled(*SENTIMENT, valence=sentiment),
+            fold=FOLDS[row.text("split")],
             extra=extra,
         )
 
 
-def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[Row]:
-    """Reads the segments of the owner's HDF5 file, with the columns of the CSV."""
+def read_sequence(path: Path, folds: dict[str, str], *, root: str = "All Labels") -> Iterator[Row]:
+    """Reads the segments of labels in HDF5, a computational sequence of the owner's SDK.
+
+    Args:
+      path: of the .csd file.
+      folds: recording -> code of its split.
+      root: name of the sequence within the file; "" for the only one.
+
+    Yields:
+      Rows with the columns of the CSV: file, start, end, split and the names of the dimensions.
+    """
     try:
         import h5py
     except ImportError as error:
         raise UserError(f"{path} is HDF5, which needs h5py: {install_hint('hdf5')}") from error
     try:
         with h5py.File(path, "r") as file:
-            labels = file["All Labels"]
+            labels = file[root or next(iter(file))]
             names = parse_value(labels["metadata/dimension names"][0])
             for video, content in labels["data"].items():
                 intervals, features = content["intervals"][()], content["features"][()]
@@ -145,7 +154,7 @@ def _read_owner(path: Path, folds: dict[str, str]) -> Iterator[Row]:
                             **dict(ratings),
                         },
                     )
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, StopIteration) as error:
         raise UserError(
             f"{path} is damaged or not the owner's label file ({error}): take the release's"
         ) from error
@@ -168,14 +177,19 @@ def _read_folds(path: Path) -> dict[str, str]:
         ) from error
 
 
+def strongest(strengths: Mapping[str, float]) -> str:
+    """Names the strongest emotion; "" where all are zero or two are equal."""
+    most = max(strengths.values(), default=0.0)
+    found = [name for name, value in strengths.items() if value == most]
+    return found[0] if most > 0 and len(found) == 1 else ""
+
+
 def _emotion(row: Row) -> tuple[str, str, float, dict[str, float]]:
     """Gives category, the corpus's name of it, sentiment and the strengths known."""
     if "happy" in row:
         strengths = {name: row.number(name) for name in _STRENGTHS}
         strengths = {name: value for name, value in strengths.items() if not math.isnan(value)}
-        most = max(strengths.values(), default=0.0)
-        strongest = [name for name, value in strengths.items() if value == most]
-        raw = strongest[0] if most > 0 and len(strongest) == 1 else ""
+        raw = strongest(strengths)
         category = _STRENGTHS[raw] if raw else ""
         return category, raw, row.number("sentiment"), strengths
     if "label6" in row and "label7" in row:

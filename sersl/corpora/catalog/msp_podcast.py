@@ -8,15 +8,14 @@ from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import (
     missing_tables,
     off_scale,
-    rater_units,
     require_choices,
     scaled,
 )
+from sersl.corpora.catalog.msp_raters import FIELDS, GENDERS, LETTERS, read_rater
 from sersl.corpora.listing import printable
 from sersl.corpora.ratings import ANNOTATORS, SCALES
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.text import read_text
-from sersl.corpora.tables.values import Row, to_number
 from sersl.corpora.utterance import About, LeftOut, Utterance
 from sersl.corpora.writing.builder import FolderBuilder
 
@@ -24,21 +23,6 @@ _NAME = re.compile(r"MSP-PODCAST_\d+_\d+(?:_\d+)?")
 _LABELS = "Labels/labels_consensus.csv"
 _RATERS = "Labels/labels_detailed.csv"
 _COLUMNS = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Gender", "Split_Set")
-_EMOTIONS = {
-    "A": "angry",
-    "S": "sad",
-    "H": "happy",
-    "U": "surprise",
-    "F": "fear",
-    "D": "disgust",
-    "C": "contempt",
-    "N": "neutral",
-    "O": "other",
-    "X": "",  # the raters did not agree
-    "": "",
-}
-_WORDS = {"angry", "sad", "happy", "surprise", "fear", "disgust", "contempt", "neutral"}
-_GENDERS = {"Female": "female", "Male": "male", "Unknown": "", "": ""}
 _FOLDS = {
     "Train": "train",
     "Development": "validation",
@@ -49,10 +33,6 @@ _FOLDS = {
     "": "",
 }
 _SCALE = SCALES["msp_podcast"]
-_DIMENSIONS = {"A": "arousal", "V": "valence", "D": "dominance"}
-_FIELDS = {"EmoAct": "arousal", "EmoVal": "valence", "EmoDom": "dominance"}
-# 1.11: WORKER00000001; Neutral; Neutral,Concerned; A:4.0; V:4.0; D:4.0;
-_DETAIL = re.compile(r"(WORKER\w+);\s*([^;]*);.*?((?:\s*[AVD]:[\d.]+;)*)")
 
 
 class MspPodcast(FolderBuilder):
@@ -89,7 +69,7 @@ class MspPodcast(FolderBuilder):
             )
         table = read_table(self.audio_dir / _LABELS, columns=_COLUMNS)
         self._labels = {row.text("FileName"): row for row in table}
-        for column, known in (("EmoClass", _EMOTIONS), ("Gender", _GENDERS), ("Split_Set", _FOLDS)):
+        for column, known in (("EmoClass", LETTERS), ("Gender", GENDERS), ("Split_Set", _FOLDS)):
             require_choices(self._labels.values(), column, known)
         self._votes: dict[str, dict[str, float]] = {}
         self._raters: dict[str, dict[str, dict[str, Any]]] = {}
@@ -116,7 +96,7 @@ class MspPodcast(FolderBuilder):
         if key not in self._labels:
             return LeftOut(printable(file), f"segment without a label in {_LABELS}")
         row = self._labels[key]
-        ratings = {name: row.number(column) for column, name in _FIELDS.items()}
+        ratings = {name: row.number(column) for column, name in FIELDS.items()}
         outside = off_scale(*_SCALE, **ratings)
         extra: dict[str, object] = {"off_scale": outside} if outside else {}
         if key in self._raters:
@@ -127,11 +107,11 @@ class MspPodcast(FolderBuilder):
             source=self.audio_dir / file,
             path=printable(file),
             speaker="" if speaker == "Unknown" else speaker,
-            gender=_GENDERS[row.text("Gender")],
+            gender=GENDERS[row.text("Gender")],
             language="en",
             session=path.stem.split("_")[1],  # the podcast
             text=self._text(path.stem),
-            category=_EMOTIONS[row.text("EmoClass")],
+            category=LETTERS[row.text("EmoClass")],
             category_raw=row.text("EmoClass"),
             votes=self._votes.get(key),
             **scaled(*_SCALE, **ratings),
@@ -142,41 +122,3 @@ class MspPodcast(FolderBuilder):
     def _text(self, stem: str) -> str:
         transcript = self.audio_dir / "Transcripts" / f"{stem}.txt"
         return read_text(transcript).strip() if transcript.is_file() else ""
-
-
-def read_rater(row: Row) -> tuple[str, dict[str, Any]]:
-    """Reads the labels of one rater, in the form of 1.11 (`EmoDetail`) or with a column each.
-
-    Args:
-      row: of labels_detailed.csv.
-
-    Returns:
-      (rater, answer): "" where the table does not name raters; the answer has the canonical
-      category and the dimensions in 0..1.
-
-    Raises:
-      UserError: the row has neither form.
-    """
-    if "EmoDetail" in row:
-        match = _DETAIL.fullmatch(row.text("EmoDetail"))
-        if match is None:
-            raise UserError(
-                f"{row.at('EmoDetail')}: {row.text('EmoDetail')!r} is not WORKER; emotion; ...; "
-                "A:4; ..."
-            )
-        rater, choice, numbers = match.groups()
-        pairs = (part.strip().split(":") for part in numbers.split(";") if part.strip())
-        ratings = {
-            _DIMENSIONS[letter]: to_number(value, row.at("EmoDetail")) for letter, value in pairs
-        }
-    elif "EmoClass_Major" in row:
-        rater, choice = row.name("Workers"), row.text("EmoClass_Major")
-        ratings = {name: row.number(key) for key, name in _FIELDS.items() if row.has(key)}
-    else:
-        raise UserError(
-            f"{row.where}: there is neither EmoDetail nor EmoClass_Major: take the release's file"
-        )
-    word = choice.strip().lower()
-    # Raters may write in a word of their own.
-    answer: dict[str, Any] = {"category": word if word in _WORDS else "other"}
-    return rater, answer | rater_units(*_SCALE, **ratings)

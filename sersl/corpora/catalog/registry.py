@@ -1,6 +1,7 @@
 """Every corpus of `sersl prepare --corpus NAME`."""
 
 from sersl.corpora.catalog.cafe import Cafe
+from sersl.corpora.catalog.cmu_moseas import CmuMoseas
 from sersl.corpora.catalog.cmu_mosei import CmuMosei
 from sersl.corpora.catalog.common_voice import CommonVoice
 from sersl.corpora.catalog.cremad import Cremad
@@ -19,6 +20,7 @@ from sersl.corpora.catalog.msp_improv import MspImprov
 from sersl.corpora.catalog.msp_podcast import MspPodcast
 from sersl.corpora.catalog.nemo import Nemo
 from sersl.corpora.catalog.ravdess import Ravdess
+from sersl.corpora.catalog.samsemo import Samsemo
 from sersl.corpora.catalog.savee import Savee
 from sersl.corpora.catalog.shemo import Shemo
 from sersl.corpora.catalog.subesco import Subesco
@@ -26,6 +28,7 @@ from sersl.corpora.catalog.tess import Tess
 from sersl.corpora.catalog.urdu import Urdu
 from sersl.corpora.catalog.voxceleb import Voxceleb1, Voxceleb2
 from sersl.corpora.catalog.voxpopuli import Voxpopuli
+from sersl.corpora.catalog.whiser import Whiser
 from sersl.corpora.synthetic.corpus import SyntheticBuilder
 from sersl.corpora.writing.builder import Builder
 
@@ -33,8 +36,9 @@ CORPORA: dict[str, type[Builder]] = {
     builder.name: builder
     for builder in (
         # with emotions
-        *(Cafe, CmuMosei, Cremad, Emodb, Emovo, Enterface, Esd, Iemocap, Jl, Lssed, Meld),
-        *(MspImprov, MspPodcast, Nemo, Ravdess, Savee, Shemo, Subesco, Tess, Urdu),
+        *(Cafe, CmuMoseas, CmuMosei, Cremad, Emodb, Emovo, Enterface, Esd, Iemocap, Jl, Lssed),
+        *(Meld, MspImprov, MspPodcast, Nemo, Ravdess, Samsemo, Savee, Shemo, Subesco, Tess, Urdu),
+        Whiser,
         # for pretraining
         *(CommonVoice, Gigaspeech, Librilight, Librispeech, Voxceleb1, Voxceleb2, Voxpopuli),
         SyntheticBuilder,

@@ -11,7 +11,14 @@ from sersl.core.files import parse_value
 from sersl.corpora.labels import DIMENSIONS, to_unit
 from sersl.corpora.manifests.columns import own_dimensions
 from sersl.corpora.manifests.label_map import Labels
-from sersl.corpora.ratings import ANNOTATORS, SCALES, check_scale, count_votes, plurality
+from sersl.corpora.ratings import (
+    ANNOTATORS,
+    SCALES,
+    SECONDARY,
+    check_scale,
+    count_votes,
+    plurality,
+)
 from sersl.corpora.tables.values import Row, check_printable, clean, is_missing
 from sersl.corpora.utterance import Ratings
 
@@ -168,20 +175,33 @@ class RowLabels:
         raters: dict[str, dict[str, Any]] = {}
         for rater, given in self._row.mapping(ANNOTATORS).items():
             values = given if isinstance(given, dict) else {"emotion": given}
-            unknown = sorted(set(values) - {"emotion", "category", *dimensions})
+            unknown = sorted(set(values) - {"emotion", "category", SECONDARY, *dimensions})
             if unknown:
                 raise UserError(
-                    f"{where}: rater {rater!r} has {unknown[0]!r}; known are emotion, "
+                    f"{where}: rater {rater!r} has {unknown[0]!r}; known are emotion, {SECONDARY}, "
                     f"{', '.join(dimensions)}"
                 )
-            cleaned = {name: clean(value, where) for name, value in values.items()}
+            more = self._secondary(values.get(SECONDARY, []), f"{where}, rater {rater!r}")
+            cleaned = {
+                name: clean(value, where) for name, value in values.items() if name != SECONDARY
+            }
             answer = Row(f"{where}, rater {rater!r}", cleaned)
             label = answer.name("emotion") or answer.name("category")
             ratings = {name: self._rating(answer, name) for name in dimensions}
             raters[rater] = ({"category": self._category(label, where)} if label else {}) | {
                 name: value for name, value in ratings.items() if not math.isnan(value)
             }
+            if more:
+                raters[rater][SECONDARY] = more
         return raters
+
+    def _secondary(self, given: Any, where: str) -> list[str]:
+        """Reads the other emotions that a rater named: a word or a list of words."""
+        listed = given if isinstance(given, list) else [given]
+        if not all(isinstance(word, str) for word in listed):
+            raise UserError(f"{where}: {SECONDARY} {given!r} is not a list of words")
+        words = (self._category(word.strip(), where) for word in listed if not is_missing(word))
+        return list(dict.fromkeys(filter(None, words)))
 
     def _ratings(
         self, annotators: Mapping[str, Mapping[str, Any]], extra: dict[str, Any]

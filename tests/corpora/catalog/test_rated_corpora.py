@@ -213,8 +213,20 @@ def test_msp_podcast_when_raters_in_either_form_then_votes_and_raters(podcast, t
     item = items["MSP-PODCAST_0001_0008"]
     assert item.votes == {"neutral": 1, "other": 1}
     assert item.extra["annotators"] == {
-        "WORKER20": {"category": "neutral", "arousal": 0.5, "valence": 0.5, "dominance": 1},
-        "WORKER21": {"category": "other", "arousal": 0.5, "valence": 0.5, "dominance": 0},
+        "WORKER20": {
+            "category": "neutral",
+            "secondary": ["neutral", "concerned"],
+            "arousal": 0.5,
+            "valence": 0.5,
+            "dominance": 1,
+        },
+        "WORKER21": {
+            "category": "other",
+            "secondary": ["other"],
+            "arousal": 0.5,
+            "valence": 0.5,
+            "dominance": 0,
+        },
     }
     assert items["MSP-PODCAST_0003_0001"].votes is None
 
@@ -375,7 +387,13 @@ def test_lssed_when_either_column_then_eleven_emotions(tmp_path, tone, column):
     assert got["000"][2] == "female"
 
 
-@pytest.mark.parametrize("corpus", ["iemocap", "msp_podcast", "msp_improv", "lssed", "gigaspeech"])
+@pytest.mark.parametrize(
+    "corpus",
+    [
+        *("iemocap", "msp_podcast", "msp_improv", "lssed", "gigaspeech", "whiser"),
+        "cmu_moseas",
+    ],
+)
 def test_prepare_when_a_licensed_corpus_without_folder_then_how_to_ask_and_what_it_needs(
     corpus, tmp_path
 ):
