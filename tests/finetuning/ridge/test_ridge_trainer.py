@@ -14,6 +14,7 @@ from sersl.data.speed_view import SpeedView
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.kept_outputs import OutputStore
+from sersl.finetuning.ridge.ridge_trainer import RidgeTrainer
 from sersl.finetuning.run import finetune
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
@@ -75,6 +76,36 @@ def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(ow
         np.testing.assert_array_equal(
             other["category"]["output"][name], params["category"]["output"][name]
         )
+
+
+@pytest.mark.parametrize("moment", ["_solve", "_test"])
+def test_ridge_when_killed_in_a_fold_then_a_rerun_ends_as_an_unbroken_run(
+    own_data, tmp_path, monkeypatch, moment
+):
+    settings = ("protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE[:2])
+    config = config_of(own_data, *settings)
+
+    def die(*arguments):
+        raise KeyboardInterrupt  # after the best parameters were saved, if in _test
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RidgeTrainer, moment, die)
+        solved(config, tmp_path / "killed")
+    folder = tmp_path / "killed" / "folds" / "fold1"
+    assert (folder / "best").exists() == (moment == "_test")
+    assert not (folder / "answers.npz").exists()
+    solved(config, tmp_path / "killed")
+    solved(config, tmp_path / "whole")
+    found, expected = (
+        [(run / name).read_bytes() for name in ("predictions.csv", "folds/fold1/choice.json")]
+        for run in (tmp_path / "killed", tmp_path / "whole")
+    )
+    assert found == expected
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        load_params(folder),
+        load_params(tmp_path / "whole" / "folds" / "fold1"),
+    )
 
 
 def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
