@@ -78,34 +78,27 @@ def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(ow
         )
 
 
-@pytest.mark.parametrize("moment", ["_solve", "_test"])
-def test_ridge_when_killed_in_a_fold_then_a_rerun_ends_as_an_unbroken_run(
-    own_data, tmp_path, monkeypatch, moment
+def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_run(
+    own_data, tmp_path, monkeypatch
 ):
     settings = ("protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE[:2])
     config = config_of(own_data, *settings)
 
     def die(*arguments):
-        raise KeyboardInterrupt  # after the best parameters were saved, if in _test
+        raise KeyboardInterrupt  # after the parameters were saved
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(RidgeTrainer, moment, die)
+        patched.setattr(RidgeTrainer, "_test", die)
         solved(config, tmp_path / "killed")
     folder = tmp_path / "killed" / "folds" / "fold1"
-    assert (folder / "best").exists() == (moment == "_test")
-    assert not (folder / "answers.npz").exists()
+    assert (folder / "best").exists() and not (folder / "answers.npz").exists()
     solved(config, tmp_path / "killed")
-    solved(config, tmp_path / "whole")
-    found, expected = (
-        [(run / name).read_bytes() for name in ("predictions.csv", "folds/fold1/choice.json")]
-        for run in (tmp_path / "killed", tmp_path / "whole")
-    )
-    assert found == expected
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        load_params(folder),
-        load_params(tmp_path / "whole" / "folds" / "fold1"),
-    )
+    whole = solved(config, tmp_path / "whole")
+    assert (folder / "choice.json").read_bytes() == (whole / "choice.json").read_bytes()
+    found, expected = (Answers.load(one / "answers.npz") for one in (folder, whole))
+    for name in ("rows", "scores", "dimensions"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    jax.tree.map(np.testing.assert_array_equal, load_params(folder), load_params(whole))
 
 
 def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
