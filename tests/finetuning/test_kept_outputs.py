@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
 import jax
@@ -283,6 +284,24 @@ def test_store_when_the_disk_is_full_then_one_sentence_and_what_is_done_stays(
     (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
     assert [file.name for file in partial.glob("part-*")] == ["part-000000.array_record"]
     open_store(config, weights, own_data)
+    assert not list(own_data.glob("synthetic/*/outputs/.*"))
+
+
+def test_store_when_its_file_cannot_grow_then_one_sentence_and_a_rerun_makes_it(own_data):
+    config, weights = config_of(own_data), weights_of()
+    source = CorpusSource(own_data, "synthetic")
+    made = kept_outputs.OutputStore(with_sizes(config, weights), weights)
+    expected = made.open(source, [].append).read(3)  # compiled: no cache is written below
+    shutil.rmtree(stores(own_data)[0])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"the encoder outputs cannot be written in .*: free"):
+            made.open(source, [].append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert all(folder.name.startswith(".") for folder in stores(own_data))
+    np.testing.assert_array_equal(made.open(source, [].append).read(3), expected)
     assert not list(own_data.glob("synthetic/*/outputs/.*"))
 
 
