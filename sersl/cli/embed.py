@@ -6,6 +6,8 @@ from pathlib import Path
 
 import sersl
 from sersl.cli.console.audio_files import (
+    STDIN,
+    Inputs,
     find_audio,
     of_share,
     progress,
@@ -27,7 +29,6 @@ from sersl.release.predict.vectors import (
     to_parquet,
     to_shards,
 )
-from sersl.release.predict.windows import Source
 
 _SHOWN = 5  # files without an embedding that are named
 
@@ -69,10 +70,11 @@ def run(arguments: Namespace) -> int:
         write = {".npz": to_npz, ".parquet": to_parquet, "": to_shards}[suffix]
         results.append(write(part, target, frames=arguments.frames))
 
-    with opened(output, work=digest(arguments, found), convert=convert, folder=not suffix) as file:
+    resumable = STDIN not in found.names
+    with opened(output, resumable=resumable, convert=convert, folder=not suffix) as file:
         # Opened first: what cannot be written is found before the work.
         assert file is not None
-        _embed(found.sources, arguments, file)
+        _embed(found, arguments, file, resumable=resumable)
     vectors = results[0]
     counts = f"{len(vectors.kept)} embedded, {len(vectors.left_out)} left out"
     print(f"{len(vectors.files)} files: {counts}", file=sys.stderr)
@@ -87,11 +89,13 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _embed(sources: list[Source], arguments: Namespace, file: GrowingFile) -> None:
+def _embed(found: Inputs, arguments: Namespace, file: GrowingFile, *, resumable: bool) -> None:
     model = sersl.load(
         arguments.model, verify_weights=not arguments.no_verify, precision=arguments.precision
     )
-    done = file.done
+    if resumable:
+        file.resume(digest(arguments, found, model.about))
+    sources, done = found.sources, file.done
     parts = model.embeddings(sources[done:], layers=arguments.layers, frames=arguments.frames)
     with progress(len(sources), unit="file", initial=done) as bar:
         for part in parts:

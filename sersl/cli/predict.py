@@ -7,7 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ from sersl.core.growing import Convert, GrowingFile, growing_file
 from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
-from sersl.release.file_names import ABOUT
-from sersl.release.packaged.shipped import path_of
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
@@ -71,17 +69,21 @@ def run(arguments: Namespace) -> int:
     def convert(part: Path, target: Path) -> None:
         columns[0].to_parquet(part, target)
 
-    work = digest(arguments, found, turns)
     counts: Counter[str] = Counter()
-    with opened(output, work=work, convert=convert if suffix == ".parquet" else None) as file:
+    resumable = STDIN not in found.names
+    with opened(
+        output, resumable=resumable, convert=convert if suffix == ".parquet" else None
+    ) as file:
         # Opened first: what cannot be written is found before the work.
-        done = 0 if file is None else file.done
         model = sersl.load(
             arguments.model,
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
             needs_heads=True,
         )
+        if file is not None and resumable:
+            file.resume(digest(arguments, found, model.about, turns))
+        done = 0 if file is None else file.done
         columns.append(
             Columns(
                 model.categories,
@@ -107,13 +109,17 @@ def run(arguments: Namespace) -> int:
 
 @contextlib.contextmanager
 def opened(
-    output: str | None, *, work: str, convert: Convert | None = None, folder: bool = False
+    output: str | None,
+    *,
+    resumable: bool,
+    convert: Convert | None = None,
+    folder: bool = False,
 ) -> Iterator[GrowingFile | None]:
     """Opens the output of a verb, which may be in a bucket.
 
     Args:
       output: path, URL, or None.
-      work: digest of what it follows from.
+      resumable: see `growing_file`.
       convert: see `growing_file`.
       folder: see `growing_file`.
 
@@ -128,24 +134,37 @@ def opened(
     if is_remote(output):
         name = f"{hashlib.sha256(output.encode()).hexdigest()[:16]}-{output.rsplit('/', 1)[-1]}"
         path = cache_folder() / "outputs" / name
-    with growing_file(path, work=work, convert=convert, folder=folder) as file:
+    with growing_file(path, resumable=resumable, convert=convert, folder=folder) as file:
         yield file
     if is_remote(output):
         store(path, output)
         path.unlink()
 
 
-def digest(arguments: Namespace, found: Inputs, *more: object) -> str:
-    """Hashes what an output follows from; "" for standard input, which cannot be read twice."""
-    if STDIN in found.names:
-        return ""
-    about = path_of(arguments.model) / ABOUT
-    model = about.read_bytes().hex() if about.is_file() else ""
-    unrelated = ("inputs", "list", "output", "shard", "no_verify", "verb", "overrides")
-    settings = {n: v for n, v in sorted(vars(arguments).items()) if n not in unrelated}
-    names = [os.fsencode(name).hex() for name in found.names]
-    content = json.dumps([model, names, {n: str(v) for n, v in settings.items()}, str(more)])
+def digest(arguments: Namespace, found: Inputs, about: Mapping[str, Any], *more: object) -> str:
+    """Hashes what an output follows from.
+
+    Args:
+      arguments: of the verb.
+      found: the audio; of local files also size and time of the last change count.
+      about: the description of the model that was loaded, with the checksum of its weights. A name
+        on a hub may stand for another model tomorrow.
+      *more: anything with a `str`.
+    """
+    unrelated = ("model", "inputs", "list", "output", "shard", "no_verify", "verb", "overrides")
+    settings = {n: str(v) for n, v in sorted(vars(arguments).items()) if n not in unrelated}
+    audio = [[os.fsencode(name).hex(), *_version(name)] for name in found.names]
+    content = json.dumps([about, audio, settings, str(more)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _version(name: str) -> tuple[int, ...]:
+    """Gives size and time of the last change of a file; () of what is none here."""
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return ()
+    return status.st_size, status.st_mtime_ns
 
 
 def _write(

@@ -8,16 +8,22 @@ import contextlib
 import hashlib
 import os
 import platform
+import time
+import zlib
 from collections.abc import MutableMapping
 from pathlib import Path
 
 FOLDER, SWITCH = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 MOST_BYTES = 2 << 30
 _KEPT_BYTES = 1 << 30  # of the programs used last, once there are more than MOST_BYTES
+CHECKED = "checked"  # a file as old as the last check
+_ENDING = "-cache"  # of a program; JAX compresses it with zlib where zstandard is not installed
+_ZLIB = b"\x78"
+_PIECE = 1 << 20  # bytes that are read at once
 
 
 def use_compilation_cache(environment: MutableMapping[str, str]) -> Path | None:
-    """Chooses the folder, unless the user has, and deletes what was not used for longest.
+    """Chooses the folder, unless the user has; deletes damaged programs and those not used longest.
 
     Args:
       environment: variables of this process, which gets the folder.
@@ -31,6 +37,7 @@ def use_compilation_cache(environment: MutableMapping[str, str]) -> Path | None:
     folder = Path(base) / "sersl" / "jax" / _processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_damaged(folder)
         prune(folder, most=MOST_BYTES, kept=_KEPT_BYTES)
     except OSError:
         return None  # a read-only home: compile every time
@@ -63,6 +70,47 @@ def prune(folder: Path, *, most: int, kept: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         total -= size
+
+
+def remove_damaged(folder: Path) -> None:
+    """Deletes programs that were cut off by a full disk or a kill since the last check.
+
+    JAX writes a program in its place at once, and never over one that is there: it would warn and
+    compile again in every later process.
+
+    Args:
+      folder: of the cache.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    checked, started = folder / CHECKED, time.time()
+    before = checked.stat().st_mtime if checked.exists() else 0.0
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process checks as well
+            if not entry.name.endswith(_ENDING) or not entry.is_file(follow_symlinks=False):
+                continue
+            status = entry.stat()
+            is_new = status.st_mtime >= before
+            if not status.st_size or (is_new and not _is_whole(Path(entry.path))):
+                os.unlink(entry.path)
+    checked.touch()
+    os.utime(checked, (started, started))
+
+
+def _is_whole(path: Path) -> bool:
+    """Tells whether a compressed program ends where it should, with the right checksum."""
+    decoder, begins = zlib.decompressobj(), True
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            if begins and not piece.startswith(_ZLIB):
+                return True  # compressed in another way
+            begins = False
+            try:
+                decoder.decompress(piece)
+            except zlib.error:
+                return False
+    return decoder.eof and not decoder.unused_data
 
 
 def _processor() -> str:

@@ -26,13 +26,22 @@ class GrowingFile:
       done: units of work whose results it holds.
     """
 
-    def __init__(self, descriptor: int, part: Path, *, work: str):
-        """Takes what an earlier process has left of the same work; else starts empty."""
-        self.part, self._work, self._descriptor = part, work, descriptor
+    def __init__(self, descriptor: int, part: Path):
+        """Changes nothing; `resume` comes before the first `write`."""
+        self.part, self._descriptor = part, descriptor
         self._state = part.with_name(f"{part.name}.json")
+        self._work, self.done = "", 0
+
+    def resume(self, work: str) -> None:
+        """Takes what an earlier process has left of the same work; else starts empty.
+
+        Args:
+          work: digest of everything that the content follows from; "": it cannot be resumed.
+        """
+        self._work = work
         self.done, size = self._left()
-        os.ftruncate(descriptor, size)
-        os.lseek(descriptor, size, os.SEEK_SET)
+        os.ftruncate(self._descriptor, size)
+        os.lseek(self._descriptor, size, os.SEEK_SET)
 
     def write(self, content: str | bytes) -> None:
         """Appends bytes, or text as UTF-8 with what is not UTF-8 escaped as in JSON."""
@@ -75,7 +84,11 @@ class GrowingFile:
 
 @contextlib.contextmanager
 def growing_file(
-    path: str | Path, *, work: str = "", convert: Convert | None = None, folder: bool = False
+    path: str | Path,
+    *,
+    resumable: bool = False,
+    convert: Convert | None = None,
+    folder: bool = False,
 ) -> Iterator[GrowingFile]:
     """Opens a file that appears under its name when the block ends well.
 
@@ -83,8 +96,8 @@ def growing_file(
 
     Args:
       path: the file.
-      work: digest of everything that the content follows from; the same work is resumed after an
-        interruption. "": it starts again.
+      resumable: the caller calls `resume` before it writes, once it knows what the content follows
+        from; otherwise the file starts empty.
       convert: called with the part and a path to write the result to; None: the part is the result.
       folder: the result is a folder, which `convert` writes whole.
 
@@ -102,7 +115,9 @@ def growing_file(
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path, part) as descriptor:
-            file = GrowingFile(descriptor, part, work=work)
+            file = GrowingFile(descriptor, part)
+            if not resumable:
+                file.resume("")
             try:
                 yield file
             except BaseException:
@@ -123,7 +138,7 @@ def growing_file(
                 raise
             file.drop()
     except OSError as error:
-        resume = ", and run the same command again to resume" if work else ""
+        resume = ", and run the same command again to resume" if resumable else ""
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): make room, change the "
             f"permissions, or give another --output{resume}"

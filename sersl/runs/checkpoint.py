@@ -6,8 +6,10 @@ checkpoint at `step` holds the state after `step` updates.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,6 +26,8 @@ from sersl.runs.retention import Retention
 logger = logging.getLogger(__name__)
 
 CONFIG = "config"
+# How a message of TensorStore begins, which goes on with pages of settings.
+_TENSORSTORE = re.compile(r"([A-Z_]+): Error (?:opening|reading) ")
 
 
 class _Manager(ocp.CheckpointManager):
@@ -165,33 +169,38 @@ class Checkpoints:
 
     def _read(self, step: int, items: Mapping) -> tuple[dict, str | None]:
         """Reads the arrays of one checkpoint: (arrays, None), or ({}, reason) for a damaged one."""
-        restored, problem = {}, None
+        restored: dict[str, Any] = {}
+        problems: list[str] = []
+        where = self.folder / str(step)
         try:
             stored = self.read_config(step)
-            check_same(stored["arrays"], items, where=f"checkpoint {self.folder / str(step)}")
-            # Not with the manager, which would wait here for a process that has failed to read.
-            handler = ocp.StandardCheckpointHandler()
-            for name, tree in items.items():
-                arguments = ocp.args.StandardRestore(tree)
-                check_array_list(self.folder / str(step) / name)
-                restored[name] = handler.restore(self.folder / str(step) / name, args=arguments)
+            check_same(stored["arrays"], items, where=f"checkpoint {where}")
         except UserError:
             raise
         except Exception as error:
-            problem = _first_line(error)
-        # The sums are of all processes' parts together.
-        if all_agree(problem is None):
+            problems.append(f"{CONFIG}: {_first_line(error)}")
+        # Not with the manager, which would wait here for a process that has failed to read.
+        handler = ocp.StandardCheckpointHandler()
+        for name, tree in items.items():
             try:
-                for name, tree in restored.items():
-                    check_unchanged(tree, stored["checksums"][name], item=name)
+                check_array_list(where / name)
+                restored[name] = handler.restore(where / name, args=ocp.args.StandardRestore(tree))
             except Exception as error:
-                problem = _first_line(error)
-        return restored, problem
+                problems.append(f"{name}: {_first_line(error)}")
+        # The sums are of all processes' parts together.
+        if all_agree(not problems):
+            for name, tree in restored.items():
+                try:
+                    check_unchanged(tree, stored["checksums"][name], item=name)
+                except Exception as error:
+                    problems.append(_first_line(error))
+        return restored, "; ".join(problems) or None
 
     def forget_after(self, step: int) -> None:
         """Removes checkpoints newer than `step`, which a resumed run writes again."""
         for later in self.steps():
             if later > step:
+                logger.warning("checkpoint %s is removed", self.folder / str(later))
                 self._manager.delete(later)
 
     def read_config(self, step: int) -> dict:
@@ -324,5 +333,7 @@ def _int_keys(tree):
 
 def _first_line(error: Exception) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if found := _TENSORSTORE.match(line):
+        return f"arrays cannot be read, {found[1]}"
     # Such messages begin with the action and end with the reason.
     return line if len(line) < 200 else f"{line[:80]} ... {line[-120:]}"

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -163,6 +164,31 @@ def test_output_when_it_was_interrupted_then_it_is_resumed_and_equal(
         assert [line.split(",")[:5] for line in lines[0]] == [
             line.split(",")[:5] for line in lines[1]
         ]
+
+
+def test_output_when_an_audio_file_has_changed_since_then_it_starts_again(
+    model, folder, tmp_path, monkeypatch, capsys
+):
+    audio = shutil.copytree(folder, tmp_path / "audio", ignore=lambda _, names: {"list.txt"})
+    command = ["predict", "--model", model, str(audio), "--output", str(tmp_path / "a.csv")]
+
+    def die(file, content):
+        raise _StopError
+
+    write = GrowingFile.write
+    commit = GrowingFile.commit
+    monkeypatch.setattr(
+        GrowingFile,
+        "commit",
+        lambda file, done: (commit(file, done), monkeypatch.setattr(GrowingFile, "write", die)),
+    )
+    with pytest.raises(_StopError):
+        main(command)
+    monkeypatch.setattr(GrowingFile, "commit", commit)
+    monkeypatch.setattr(GrowingFile, "write", write)
+    soundfile.write(audio / "0.wav", make_voice(0.9, 7), RATE)
+    assert main(command) == 0
+    assert "done before" not in capsys.readouterr().err
 
 
 def test_output_when_the_disk_is_full_then_a_sentence_and_the_next_run_resumes(

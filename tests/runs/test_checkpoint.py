@@ -1,6 +1,7 @@
 """Checkpoints: equal or refused, never silently different."""
 
 import logging
+import re
 import shutil
 
 import jax
@@ -220,6 +221,22 @@ def test_restore_when_the_list_of_arrays_is_damaged_then_orbax_is_not_asked(
     step, found = restore(folder, mesh_of())
     assert step == 3 and "6/optimizer" not in asked
     equal(found, items_of(3, mesh_of()))
+
+
+def test_restore_when_several_items_are_damaged_then_all_are_named_and_what_is_removed(
+    saved, tmp_path, caplog
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(saved[0], copy)
+    for item in ("params", "optimizer"):
+        (copy / "6" / item / "manifest.ocdbt").unlink()
+    checkpoints = Checkpoints(copy, keep_last=2)
+    with caplog.at_level(logging.WARNING, logger="sersl.runs.checkpoint"):
+        step, _ = checkpoints.restore(items_of(0, mesh_of(), abstract=True))
+        checkpoints.forget_after(step)
+    checkpoints.close()
+    assert re.search(r"6 is damaged \(params: .*NOT_FOUND; optimizer: .*NOT_FOUND\)", caplog.text)
+    assert f"checkpoint {copy / '6'} is removed" in caplog.text
 
 
 def test_restore_when_every_checkpoint_is_damaged_then_one_sentence_says_so(saved, tmp_path):

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 import sersl
 from sersl.cli.main import main
 from sersl.core.errors import UserError
+from sersl.core.growing import GrowingFile
 from sersl.release.hub import fetching
 from sersl.release.hub.hub_name import HubName, hub_name
 from sersl.release.starting_weights import read_weights
@@ -119,6 +120,35 @@ def test_load_when_a_model_of_sersl_is_on_a_hub_then_downloads_what_it_needs_onc
         hub.fault = fault
         huggingface_hub.close_session()
         sersl.load("me/voice@v1")
+
+
+def test_predict_when_the_model_on_a_hub_changes_between_two_starts_then_nothing_is_mixed(
+    hub, model, tmp_path, monkeypatch
+):
+    other = fake_model.write_fake(tmp_path / "other", seed=5)
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.wav", make_voice(1.0, number), RATE)
+    audio = [str(tmp_path / f"{number}.wav") for number in range(2)]
+
+    def command(name, output):
+        return ["predict", "--model", str(name), *audio, "--output", str(tmp_path / output)]
+
+    class KilledError(Exception):
+        pass
+
+    def die(file, done):
+        commit(file, done)
+        raise KilledError
+
+    hub.repos["me/voice"] = Repo(files_of(model))
+    commit = GrowingFile.commit
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(GrowingFile, "commit", die)
+        main(command("me/voice", "a.jsonl"))
+    hub.repos["me/voice"] = Repo(files_of(other))
+    assert main(command("me/voice", "a.jsonl")) == 0
+    assert main(command(other, "b.jsonl")) == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
 
 
 def test_import_when_a_name_is_given_then_model_and_card_have_its_origin(hub, source, tmp_path):
