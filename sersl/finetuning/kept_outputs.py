@@ -32,10 +32,11 @@ from sersl.data.sources import CorpusSource
 from sersl.data.store import OUTPUT_DTYPE, OutputReader
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.pooling.pooling import Pooling
-from sersl.parallel.agreement import all_agree
+from sersl.parallel.agreement import all_agree, most
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding, path_name
 from sersl.runs.initial_weights import InitialWeights
+from sersl.training.loop import Preempted
 from sersl.training.observe import Progress
 
 SCHEMA = 1  # layout of the records, and the way they are computed
@@ -56,6 +57,12 @@ _IRRELEVANT = (
 # Settings newer than the first kept outputs. At their default they are left out of the identity, so
 # that outputs of before are found.
 _LATER = ("num_coefficients", "projection", "side_layers", "side_from", "final_norm")
+
+Preemption = Callable[[int], bool]  # as in `sersl.training.loop.Guards`
+
+
+def _never(_step: int) -> bool:
+    return False
 
 
 class OutputStore:
@@ -123,18 +130,23 @@ class OutputStore:
             **({} if num_frozen is None else {"num_frozen": num_frozen}),
         }
 
-    def open(self, source: CorpusSource, say: Callable[[str], None]) -> OutputReader:
+    def open(
+        self, source: CorpusSource, say: Callable[[str], None], *, preempted: Preemption = _never
+    ) -> OutputReader:
         """Opens the outputs for a corpus; computes what is missing. All processes must call this.
 
         Args:
           source: the corpus.
           say: called with lines for people.
+          preempted: whether to leave; one process asks before every batch, several, whose shares
+            differ, before every part.
 
         Returns:
           A reader of all its utterances.
 
         Raises:
           UserError: no room to write, or a record is damaged.
+          Preempted: before the end; the parts that are complete are kept.
         """
         index, identity = source.index, dict[str, Any](self._identity)
         if source.speed != 1.0:
@@ -148,7 +160,7 @@ class OutputStore:
             ).hexdigest(),
         }
         if not all_agree(is_finished(folder, summary)):
-            self._make(source, folder, summary, say)
+            self._make(source, folder, summary, say, preempted)
         else:
             say(f"encoder outputs of {_name(source)}: found in {folder}")
         return OutputReader(index, folder, expected=summary, num_samples=source.num_samples)
@@ -159,6 +171,7 @@ class OutputStore:
         folder: Path,
         summary: dict[str, Any],
         say: Callable[[str], None],
+        preempted: Preemption,
     ) -> None:
         parts = SidecarParts(
             folder,
@@ -181,6 +194,7 @@ class OutputStore:
                 "imported with; `sersl import` without --exact_window runs it on the audio alone"
             )
         mesh = make_mesh(MeshConfig(), jax.local_devices())
+        leave = preempted if jax.process_count() == 1 else _never
         # Each process computes its share; one that cannot see the others' files computes the rest.
         for shard in ((jax.process_index(), jax.process_count()), (0, 1)):
             share = parts.share(shard)
@@ -188,10 +202,18 @@ class OutputStore:
                                 start=share.done, enabled=jax.process_index() == 0)  # fmt: skip
             try:
                 with jax.set_mesh(mesh):
-                    for part in share.to_do:
-                        records = self._records(source, parts.rows[part], mesh)
-                        parts.write(part, share.counted(records, None))
-                        progress.show(share.done, {})
+                    for number in range(most(len(share.to_do))):
+                        if preempted(0):  # all processes ask equally often
+                            raise Preempted(0)
+                        if number < len(share.to_do):
+                            part = share.to_do[number]
+                            records = self._records(source, parts.rows[part], mesh, leave=leave)
+                            parts.write(part, share.counted(records, None))
+                            progress.show(share.done, {})
+            except Preempted:
+                kept = len(source) - sum(len(parts.rows[part]) for part in parts.missing())
+                say(f"{_WHAT} of {kept} of {len(source)} utterances of {_name(source)} are kept")
+                raise
             finally:
                 progress.close()
             all_agree(True)
@@ -203,7 +225,9 @@ class OutputStore:
         vectors = self.shape.vectors * len(source) or int(frames.sum())
         return OUTPUT_DTYPE.itemsize * self.shape.layers * vectors * self.shape.width
 
-    def _records(self, source: CorpusSource, rows: range, mesh: Mesh) -> Iterator[bytes]:
+    def _records(
+        self, source: CorpusSource, rows: range, mesh: Mesh, *, leave: Preemption
+    ) -> Iterator[bytes]:
         found: dict[int, bytes] = {}
         sharding = batch_sharding(mesh)
         params = jax.device_put(self._params, NamedSharding(mesh, P()))
@@ -216,6 +240,8 @@ class OutputStore:
             data=self._config.data,
         )
         for batch in batches:
+            if leave(0):
+                raise Preempted(0)
             waveform, valid = jax.device_put((batch["waveform"], batch["valid"]), sharding)
             outputs = np.asarray(self._run(params, waveform, valid)).astype(OUTPUT_DTYPE)
             if not np.isfinite(outputs[batch["utterance_index"] >= 0]).all():

@@ -108,7 +108,7 @@ def finetune(
             record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(run.sources, run.targets.view) + warnings(run.folds):
             progress.say(line)
-        trainer.open_store()
+        trainer.open_store(preempted=preempted)
         for number, fold in enumerate(run.folds, start=1):
             trainer.train(
                 fold,

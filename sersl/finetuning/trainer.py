@@ -161,16 +161,12 @@ class Trainer:
         self._starts = starts
         self._program: Program | None = None
 
-    def open_store(self) -> None:
-        """Opens the kept outputs of a frozen encoder, or computes them, for all corpora.
-
-        Raises:
-          UserError: there is no room, or a record is damaged.
-        """
+    def open_store(self, *, preempted: Callable[[int], bool]) -> None:
+        """Opens the kept outputs of a frozen encoder for all corpora, see `OutputStore.open`."""
         if self._store is None:
             return
         for source in self._views.sources:
-            source.outputs = self._store.open(source, self._say)
+            source.outputs = self._store.open(source, self._say, preempted=preempted)
         if self.config.domain.normalize != "none":
             standardize_groups(self._views.sources, self.config.domain.normalize)
 

@@ -33,6 +33,13 @@ def of_first(number: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(number))[0])
 
 
+def most(number: int) -> int:
+    """Returns the greatest int32 number of all processes; all of them must call this."""
+    if jax.process_count() == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
 def arrays_of_first(arrays: Arrays) -> Arrays:
     """Returns the arrays of process 0, same shapes, in every process; all of them must call this.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import resource
 import shutil
 
@@ -24,6 +25,7 @@ from sersl.finetuning.run import finetune
 from sersl.models.encoder import SpeechEncoder
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import InitialWeights, with_sizes
+from sersl.training.loop import Preempted
 from tests.tiny_runs import ROOT, never, values_of
 
 NANO = str(ROOT / "configs" / "finetune" / "frozen.py") + ":nano"
@@ -214,11 +216,11 @@ def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
     config, weights, rows = config_of(own_data), weights_of(), []
     compute = kept_outputs.OutputStore._records
 
-    def noted(self, source, part, mesh):
+    def noted(self, source, part, mesh, **settings):
         rows.append(part)
         if len(rows) == 2:
             raise KeyboardInterrupt
-        return compute(self, source, part, mesh)
+        return compute(self, source, part, mesh, **settings)
 
     monkeypatch.setattr(kept_outputs.OutputStore, "_records", noted)
     with pytest.raises(KeyboardInterrupt):
@@ -228,6 +230,26 @@ def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
     done = [part for part in rows if part == rows[0]]
     assert len(done) == 1 and rows[1] == rows[2]
     assert sum(len(part) for part in rows[2:]) == len(source) - len(rows[0])
+
+
+def test_store_when_told_to_stop_then_stops_before_the_next_batch_and_keeps_whole_parts(own_data):
+    config, weights, said, asked = config_of(own_data), weights_of(), [], []
+    source = CorpusSource(own_data, "synthetic")
+    made = kept_outputs.OutputStore(with_sizes(config, weights), weights)
+
+    def preempted(step):
+        asked.append(step)
+        (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
+        return len(list(partial.glob("part-*"))) == 1 and len(asked) % 2 == 0
+
+    with pytest.raises(Preempted):
+        made.open(source, said.append, preempted=preempted)
+    assert len(asked) < len(source)
+    (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
+    assert [file.name for file in partial.iterdir()] == ["part-000000.array_record"]
+    assert any(re.search(r"outputs of \d+ of \d+ utterances .*are kept", line) for line in said)
+    made.open(source, said.append)
+    assert not list(own_data.glob("synthetic/*/outputs/.*"))
 
 
 def test_store_when_its_records_are_damaged_then_made_anew(own_data):

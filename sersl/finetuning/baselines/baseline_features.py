@@ -28,7 +28,12 @@ Measure = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 def read_features(
-    path: Path, sources: Sequence[CorpusSource], kinds: Sequence[str], say: Callable[[str], None]
+    path: Path,
+    sources: Sequence[CorpusSource],
+    kinds: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    ask: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Reads the features of all utterances from a file, or computes and writes them.
 
@@ -37,6 +42,7 @@ def read_features(
       sources: corpora in order.
       kinds: names of `BaselineConfig.features`.
       say: called with a line for people.
+      ask: called before every few utterances; may raise to leave.
 
     Returns:
       float32 [n, F], always finite, of the indexes one after the other.
@@ -53,10 +59,14 @@ def read_features(
     if kept is not None:
         return kept
     say(f"features: {', '.join(kinds)} of {sum(map(len, sources))} utterances")
+
+    def asking(measure: Measure) -> Measure:
+        return lambda waveforms: (ask(), measure(waveforms))[1]
+
     features = np.concatenate(
         [
             np.concatenate(
-                [measure_rows(source, np.arange(len(source)), one) for source in sources]
+                [measure_rows(source, np.arange(len(source)), asking(one)) for source in sources]
             )
             for _, one in measures.values()
         ],

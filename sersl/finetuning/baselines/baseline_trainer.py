@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from sersl.config.schema import FinetuneConfig
@@ -84,12 +85,21 @@ class BaselineTrainer:
         self._speakers = np.concatenate([source.index.column("speaker") for source in sources])
         self._features = np.zeros((0, 0), np.float32)
 
-    def open_store(self) -> None:
+    def open_store(self, *, preempted: Callable[[int], bool]) -> None:
         """Reads the features of all utterances, or computes them.
+
+        Args:
+          preempted: whether to leave meanwhile; not asked where the other processes wait.
 
         Raises:
           UserError: a record is damaged.
+          Preempted: before all are computed; none is kept.
         """
+
+        def ask() -> None:
+            if jax.process_count() == 1 and preempted(0):
+                raise Preempted(0)
+
         if self.config.baseline.kind == "majority":
             self._features = np.zeros((len(self._targets.category), 0), np.float32)
         elif is_first_process():
@@ -98,6 +108,7 @@ class BaselineTrainer:
                 self._sources,
                 tuple(dict.fromkeys(self.config.baseline.features)),
                 self._say,
+                ask=ask,
             )
 
     def train(
