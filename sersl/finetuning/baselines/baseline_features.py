@@ -61,7 +61,11 @@ def read_features(
     say(f"features: {', '.join(kinds)} of {sum(map(len, sources))} utterances")
 
     def asking(measure: Measure) -> Measure:
-        return lambda waveforms: (ask(), measure(waveforms))[1]
+        def measured(waveforms: Sequence[np.ndarray]) -> np.ndarray:
+            ask()
+            return measure(waveforms)
+
+        return measured
 
     features = np.concatenate(
         [
