@@ -7,6 +7,7 @@ from typing import Any
 
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import off_scale, rater_units, scaled
+from sersl.corpora.dialogues import DIALOGUE, TURN
 from sersl.corpora.labels import DIMENSIONS
 from sersl.corpora.listing import list_files, printable
 from sersl.corpora.ratings import ANNOTATORS, SCALES, count_votes
@@ -102,7 +103,11 @@ class Iemocap(FolderBuilder):
         session, style, letter, _ = match.groups()
         label = self._labels[stem]
         others = judgements(label["raters"], "E")
-        extra: dict[str, Any] = {"style": _STYLES[style], "dialogue": stem.rsplit("_", 1)[0]}
+        extra: dict[str, Any] = {
+            "style": _STYLES[style],
+            DIALOGUE: stem.rsplit("_", 1)[0],
+            TURN: label["turn"],
+        }
         extra[ANNOTATORS] = others
         themselves = judgements(label["raters"], "FM")
         if themselves:
@@ -132,10 +137,12 @@ def read_evaluation(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
       lines: one per turn, and below it one per rater and kind of label.
 
     Returns:
-      By turn: category (as spelt), ratings (1 to 5, mean of the raters, by dimension) and raters
-      (by rater: labels as spelt, comment, own ratings 1 to 5).
+      By turn: category (as spelt), ratings (1 to 5, mean of the raters, by dimension), raters
+      (by rater: labels as spelt, comment, own ratings 1 to 5) and turn, its number in the
+      dialogue by the time at which it starts, from 0.
     """
     turns: dict[str, dict[str, Any]] = {}
+    starts: dict[str, tuple[float, float]] = {}
     raters: dict[str, dict[str, Any]] = {}
     for line in map(str.strip, lines):
         header = _HEADER.fullmatch(line)
@@ -144,6 +151,7 @@ def read_evaluation(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
             values = map(float, header.group(5, 6, 7))
             # The order of the file; everywhere else names.
             ratings = dict(zip(("valence", "arousal", "dominance"), values, strict=True))
+            starts[header[3]] = (float(header[1]), float(header[2]))
             turns[header[3]] = {"category": header[4], "ratings": ratings, "raters": raters}
             continue
         match = _RATER.fullmatch(line)
@@ -157,6 +165,8 @@ def read_evaluation(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
             entry |= {_NAMES[key]: int(value) for key, value in _RATING.findall(answer)}
         if comment.strip("() "):
             entry["comment"] = comment.strip("() ")
+    for number, turn in enumerate(sorted(starts, key=lambda name: (starts[name], name))):
+        turns[turn]["turn"] = number
     return turns
 
 

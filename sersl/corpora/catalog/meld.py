@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 
 from sersl.core.errors import UserError
 from sersl.corpora.catalog.label_files import require_emotions
+from sersl.corpora.dialogues import DIALOGUE, TURN
 from sersl.corpora.listing import list_files, printable
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.values import Row
@@ -79,6 +80,7 @@ class Meld(FolderBuilder):
         if (split, match[2]) not in self._clips or (split, match[2]) in _ABSENT:
             return LeftOut(printable(file), "not in the table of its split")
         row = self._clips[split, match[2]]
+        dialogue = f"{split}_dia{row.whole('Dialogue_ID')}"
         wanted = ("Sentiment", "Season", "Episode")
         return Utterance(
             utterance_id=f"{split}_{match[2]}",
@@ -86,12 +88,16 @@ class Meld(FolderBuilder):
             path=printable(file),
             speaker=row.name("Speaker"),
             language="en",
-            session=f"{split}_dia{row.whole('Dialogue_ID')}",
+            session=dialogue,
             text=row.text("Utterance"),
             category=self._categories[row.text("Emotion")],
             category_raw=row.text("Emotion"),
             fold=_FOLDS[split],
-            extra={name.lower(): row.text(name) for name in wanted if row.has(name)},
+            extra={
+                **{name.lower(): row.text(name) for name in wanted if row.has(name)},
+                DIALOGUE: dialogue,
+                TURN: row.whole("Utterance_ID"),
+            },
         )
 
 

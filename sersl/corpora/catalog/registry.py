@@ -30,6 +30,7 @@ from sersl.corpora.catalog.voxceleb import Voxceleb1, Voxceleb2
 from sersl.corpora.catalog.voxpopuli import Voxpopuli
 from sersl.corpora.catalog.whiser import Whiser
 from sersl.corpora.synthetic.corpus import SyntheticBuilder
+from sersl.corpora.synthetic.dialogues import SyntheticDialogues
 from sersl.corpora.writing.builder import Builder
 
 CORPORA: dict[str, type[Builder]] = {
@@ -42,5 +43,6 @@ CORPORA: dict[str, type[Builder]] = {
         # for pretraining
         *(CommonVoice, Gigaspeech, Librilight, Librispeech, Voxceleb1, Voxceleb2, Voxpopuli),
         SyntheticBuilder,
+        SyntheticDialogues,
     )
 }

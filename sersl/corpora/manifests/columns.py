@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.corpora.dialogues import DIALOGUE_KEYS
 from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.corpora.ratings import ANNOTATORS
 from sersl.corpora.tables.values import Row, nearest, to_number
@@ -11,7 +12,7 @@ from sersl.corpora.tables.values import Row, nearest, to_number
 COLUMNS = (
     *("path", "start", "end", "channel", "utterance_id", "speaker", "gender", "language"),
     *("session", "text", "emotion", "category", "categories", "votes", ANNOTATORS, "intensity"),
-    *(*DIMENSIONS, "scale_low", "scale_high", "fold"),
+    *(*DIMENSIONS, "scale_low", "scale_high", "fold", *DIALOGUE_KEYS),
 )
 # Names of the column `path` in other projects; the first that a file has is used.
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "wav", "audio_filepath", "audio_path")

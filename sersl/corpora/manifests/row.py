@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sersl.audio.decode import probe
 from sersl.core.errors import UserError
+from sersl.corpora.dialogues import DIALOGUE, TURN
 from sersl.corpora.listing import printable
 from sersl.corpora.manifests.columns import COLUMNS, FOLDS, SAMPLES, own_dimensions
 from sersl.corpora.manifests.label_map import Labels
@@ -72,7 +73,7 @@ def parse_row(
         intensity=known.intensity,
         **known.ratings,
         fold=row.name("fold"),
-        extra=extra | known.extra | _folds(row),
+        extra=extra | known.extra | _folds(row) | _dialogue(row),
     )
 
 
@@ -82,6 +83,15 @@ def _folds(row: Row) -> dict[str, dict[str, str]]:
     if len(columns) < 2:
         return {}
     return {"folds": {row.names.get(name, name): row.name(name) for name in columns}}
+
+
+def _dialogue(row: Row) -> dict[str, str | float]:
+    """Reads the name of the dialogue and the number of the turn, where there are such."""
+    name, number = row.name(DIALOGUE), row.number(TURN)
+    found: dict[str, str | float] = {DIALOGUE: name} if name else {}
+    if not math.isnan(number):
+        found[TURN] = int(number) if number.is_integer() else number
+    return found
 
 
 def _segment(row: Row, source: Path) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from sersl.core.files import check_name
 from sersl.core.seeds import generator
 from sersl.corpora.index import CorpusIndex
 from sersl.corpora.labels import LabelView
+from sersl.corpora.protocols.by_dialogue import k_fold_by_dialogue
 from sersl.corpora.protocols.by_group import (
     cross_corpus,
     k_fold_by_speaker,
@@ -38,6 +39,7 @@ _FEW_SHOT = "few-shot"
 # `few-shot` divides as k-fold-by-speaker does, and then trains on a few utterances per class.
 PROTOCOLS: dict[str, Callable[[Request], list[Division]]] = {
     "k-fold-by-speaker": k_fold_by_speaker,
+    "k-fold-by-dialogue": k_fold_by_dialogue,
     "leave-one-speaker-out": leave_one_speaker_out,
     "leave-one-session-out": leave_one_session_out,
     "official": official,

@@ -53,6 +53,7 @@ _DIRECTIONS = {
 CATEGORIES = ("angry", "happy", "sad", "neutral", "fear", "calm")
 NEUTRAL = 0.5  # the middle of each 0..1 dimension
 RADIUS = 0.55  # distance from neutral at intensity 1; keeps every dimension inside 0..1
+STRENGTH = (0.4, 1.0)  # least and largest intensity of an utterance that is not neutral
 NEUTRAL_INTENSITY = 0.22  # weaker than this is neutral, whatever the direction
 
 
@@ -137,22 +138,32 @@ def utterances(
             yield synthesize(speaker, number, seed=seed)
 
 
-def synthesize(speaker: int, number: int, *, seed: int = 0) -> SyntheticUtterance:
+def synthesize(
+    speaker: int,
+    number: int,
+    *,
+    seed: int = 0,
+    category: str = "",
+    strength: tuple[float, float] = STRENGTH,
+) -> SyntheticUtterance:
     """Makes one utterance, which depends only on the arguments.
 
     Args:
       speaker: 0, 1, ...; even ones are female.
       number: 0, 1, ... within the speaker; six in a row are one of each category.
       seed: of the corpus.
+      category: one of CATEGORIES; "": that of the number.
+      strength: least and largest intensity of a category that is not neutral.
 
     Returns:
       1.0 to 3.5 s of speech with its labels.
     """
     who = _speaker(speaker, seed)
     block = generator(seed, "synthetic category", speaker, number // len(CATEGORIES))
-    category = CATEGORIES[block.permutation(len(CATEGORIES))[number % len(CATEGORIES)]]
+    own = CATEGORIES[block.permutation(len(CATEGORIES))[number % len(CATEGORIES)]]
+    category = category or own
     rng = generator(seed, "synthetic utterance", speaker, number)
-    place = _place(category, rng)
+    place = _place(category, rng, strength)
     words = _sentence(int(rng.integers(_NUM_SENTENCES)))
     cues = {
         name: who.habits[name]
@@ -186,7 +197,7 @@ def _region(place: np.ndarray) -> str:
 _UNIT = {name: np.array(d) / np.linalg.norm(d) for name, d in _DIRECTIONS.items()}
 
 
-def _place(category: str, rng: np.random.Generator) -> np.ndarray:
+def _place(category: str, rng: np.random.Generator, strength: tuple[float, float]) -> np.ndarray:
     """Draws a point in the category's region: [3], arousal, dominance and valence from neutral."""
     while True:
         if category == "neutral":
@@ -194,7 +205,7 @@ def _place(category: str, rng: np.random.Generator) -> np.ndarray:
             intensity = rng.uniform(0.0, 0.9 * NEUTRAL_INTENSITY)
         else:
             direction = _UNIT[category] + 0.2 * rng.standard_normal(3)
-            intensity = rng.uniform(0.4, 1.0)
+            intensity = rng.uniform(*strength)
         place = direction * (intensity / np.linalg.norm(direction))
         if _region(place) == category and np.abs(place).max() * RADIUS <= NEUTRAL:
             return place
