@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.config.fusion import ViewConfig
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
+from sersl.data.batch import CATEGORIES, OUTPUTS, VIEW, VIEW_VALID, VOTES
 from sersl.finetuning.beside import (
     CLASS_TASKS,
     Rows,
@@ -23,8 +24,10 @@ from sersl.finetuning.beside import (
 from sersl.finetuning.loss_checks import check_losses
 from sersl.finetuning.targets import Targets
 from sersl.models.combine import combine_rows
-from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.frontend import valid_frames
+from sersl.models.fusion.view_parts import ViewInput
+from sersl.models.heads.emotion_output import EmotionOutput, probabilities
 from sersl.models.heads.training_heads import TrainingHeads, shared_width
 from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean, any_counted
@@ -68,6 +71,7 @@ class FinetuneTask:
         stored: bool = False,
         first_layer: int | None = None,
         other_sizes: Mapping[str, int] = MappingProxyType({}),
+        views: Sequence[ViewConfig] = (),
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -80,6 +84,7 @@ class FinetuneTask:
           first_layer: index of the first layer that trains, where batches hold the kept output of
             the layers below; None: the whole encoder is kept, or none of it.
           other_sizes: outputs of each head that only training needs, by name.
+          views: the views of `fusion.views`, in order.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -87,7 +92,7 @@ class FinetuneTask:
         self.config = config
         self.stored = stored
         self.first_layer = first_layer
-        self._other_sizes = dict(other_sizes)
+        self._other_sizes, self._views = dict(other_sizes), tuple(views)
         check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()
         if num_categories:
@@ -117,6 +122,8 @@ class FinetuneTask:
             key=run_key(config.train.seed, "init"),
             augment=None if config.augment == AugmentConfig() else config.augment,
             adaptation=config.adaptation,
+            fusion=config.fusion,
+            views=self._views,
         )
         losses: list[str] = []
         if config.tasks.weighting == "uncertainty":
@@ -128,7 +135,7 @@ class FinetuneTask:
             frames = config.encoder.width
             model.training_heads = TrainingHeads(
                 self._other_sizes,
-                shared_width=shared_width(head, model.pooling.num_outputs),
+                shared_width=shared_width(head, model.num_inputs),
                 frame_width=frames,
                 losses=losses,
                 key=run_key(config.train.seed, "training_heads"),
@@ -156,7 +163,8 @@ class FinetuneTask:
 
         Args:
           params: of the model.
-          batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
+          batch: waveform [B, N] or hidden_states [B, L, F, D], the views of `fusion.views` whose
+            outputs are kept or that are tables, valid [B, N], category [B],
             dimensions [B, D], utterance_index [B], and with labels.soft category_probabilities
             [B, C], or, where several may apply, categories [B, C]; after `mix_rows`.
           context: with constants class_weights, float32 [C], and the tables of
@@ -283,17 +291,23 @@ class FinetuneTask:
     def _run(
         self, model: EmotionModel, batch: Mapping[str, jax.Array], *, key: jax.Array | None = None
     ) -> EmotionOutput:
+        views = {
+            view.name: ViewInput(batch[VIEW + view.name], batch[VIEW_VALID + view.name])
+            for view in self._views
+            if VIEW + view.name in batch
+        }
         if self.first_layer is not None:
             return model.from_states(
                 batch["hidden_states"],
                 batch["valid"],
                 first=self.first_layer,
                 frame_share=self.config.adaptation.frame_share,
+                views=views,
                 key=key,
             )
         if self.stored:
-            return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
-        return model(batch["waveform"], batch["valid"], key=key)
+            return model.from_outputs(batch["hidden_states"], batch["valid"], views=views, key=key)
+        return model(batch["waveform"], batch["valid"], views=views, key=key)
 
 
 def make_task(
@@ -303,6 +317,7 @@ def make_task(
     sizes: Mapping[str, int],
     stored: bool = False,
     first_layer: int | None = None,
+    views: Sequence[ViewConfig] = (),
 ) -> FinetuneTask:
     """Makes the task of a run with these targets; `sizes` are its `other_sizes`."""
     return FinetuneTask(
@@ -313,4 +328,5 @@ def make_task(
         stored=stored,
         first_layer=first_layer,
         other_sizes=sizes,
+        views=views,
     )
