@@ -38,8 +38,9 @@ class DomainConfig(Settings):
     kind: str = setting(
         "none",
         "Unlabelled utterances of the test side are trained on beside the labelled ones: dann "
-        "(adversary), mmd, coral or ot (distances), or pseudo_labels (source-free).",
-        choices=("none", "dann", "mmd", "coral", "ot", "pseudo_labels"),
+        "(adversary), mdd (adversary that disagrees on categories), mmd, coral or ot (distances), "
+        "or pseudo_labels (source-free).",
+        choices=("none", "dann", "mdd", "mmd", "coral", "ot", "pseudo_labels"),
     )
     weight: float = setting(1.0, "Weight of the loss between the two sides.", at_least=0)
     source_share: float = setting(
@@ -52,6 +53,7 @@ class DomainConfig(Settings):
     confidence: float = setting(
         0.9, "pseudo_labels: least probability of a pseudo-label.", at_least=0, at_most=1
     )
+    margin: float = setting(4.0, "mdd: weight of agreement on the labelled side (gamma).", above=0)
     ot_entropy: float = setting(
         0.05, "ot: weight of the entropy of the plan, with a mean cost of 1.", above=0
     )

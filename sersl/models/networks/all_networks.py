@@ -18,6 +18,7 @@ from sersl.models.networks.frame_layers import (
 from sersl.models.networks.light_sernet import LightSerNet
 from sersl.models.networks.mstr import Mstr
 from sersl.models.networks.multiscale_cnn import MultiScaleCnn
+from sersl.models.networks.parallel_networks import AmsNet, StrlSer
 from sersl.models.networks.quaternion_cnn import QuaternionCnn
 from sersl.models.networks.recurrent_networks import Acrnn, Blstm, CnnBlstm, CnnBlstmAttention
 from sersl.models.networks.relational_graph import RelationalGraph
@@ -47,7 +48,8 @@ SPECTRAL: dict[
     str,
     type[LightSerNet] | type[TimNet] | type[MsSeNet] | type[GmTcNet] | type[CnnBlstm]
     | type[Acrnn] | type[AttentiveConvolution] | type[MultiScaleCnn] | type[StcNetwork]
-    | type[TwoStream] | type[QuaternionCnn] | type[CapsuleNetwork] | type[EmoHrNet],
+    | type[TwoStream] | type[QuaternionCnn] | type[CapsuleNetwork] | type[EmoHrNet]
+    | type[AmsNet] | type[StrlSer],
 ] = {
     "light_sernet": LightSerNet,
     "tim_net": TimNet,
@@ -63,6 +65,8 @@ SPECTRAL: dict[
     "quaternion_cnn": QuaternionCnn,
     "ctl_mtnet": CapsuleNetwork,
     "emohrnet": EmoHrNet,
+    "amsnet": AmsNet,
+    "strl_ser": StrlSer,
 }  # fmt: skip
 FRAMES: dict[
     str,

@@ -178,6 +178,36 @@ def information_maximization(
     }
 
 
+def margin_disparity(
+    adversary: jax.Array, scores: jax.Array, sides: Sides, *, margin: float
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Computes what an adversary minimizes that agrees with a classifier on the source side only.
+
+    With the classifier's category c of each row: margin times the mean of -log p_c over source
+    rows, plus the mean of -log(1 - p_c) over target rows. Features that get the reversed gradient
+    make the two sides alike for it (margin disparity discrepancy).
+
+    Args:
+      adversary: [B, C], logits; the batch may come in parts.
+      scores: [B, C] of the classifier, without gradient.
+      sides: of the rows.
+      margin: weight of the source side, gamma.
+
+    Returns:
+      (loss, 0 where a side is empty, {"domain_loss"}).
+
+    Source: Zhang et al. 2019 (1904.05801), eq. 28 to 30; in CTL-MTNet (2207.10644).
+    """
+    logs = jax.nn.log_softmax(at_least_float32(adversary))
+    own = jax.nn.one_hot(scores.argmax(-1), scores.shape[-1], dtype=bool)
+    agree = Mean.of(-jnp.where(own, logs, 0.0).sum(-1), sides.source)
+    differ = Mean.of(-jax.nn.logsumexp(logs, axis=-1, where=~own), sides.target)
+    both = agree.is_counted() & differ.is_counted()
+    total = margin * agree.value(empty=0.0) + differ.value(empty=0.0)
+    loss = jnp.where(both, total, 0.0)
+    return loss, {"domain_loss": Mean.of(loss, both)}
+
+
 def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
     x, y = at_least_float32(x), at_least_float32(y)
     product = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)

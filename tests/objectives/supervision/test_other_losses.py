@@ -93,6 +93,20 @@ def test_covariance_distance_when_compared_with_numpy_then_equal():
     check_gradient(lambda x: domain_shift.covariance_distance(x, SIDES)[0], VECTORS)
 
 
+def test_margin_disparity_when_compared_with_loops_then_equal():
+    adversary, scores = RNG.normal(size=(10, 4)), RNG.normal(size=(10, 4))
+    own = softmax(adversary, axis=1)[np.arange(10), scores.argmax(1)]
+    expected = -4 * np.log(own)[SIDES.source].mean() - np.log(1 - own)[SIDES.target].mean()
+    loss, metrics = domain_shift.margin_disparity(
+        jnp.asarray(adversary), jnp.asarray(scores), SIDES, margin=4.0
+    )
+    np.testing.assert_allclose(loss, expected, **FP32)
+    np.testing.assert_allclose(metrics["domain_loss"].value(), expected, **FP32)
+    check_gradient(
+        lambda x: domain_shift.margin_disparity(x, scores, SIDES, margin=4.0)[0], adversary
+    )
+
+
 def test_transport_when_the_entropy_is_small_then_the_cost_of_the_best_assignment():
     x = RNG.normal(size=(8, 2))
     sides = Sides(np.arange(8) < 4, np.arange(8) >= 4)
