@@ -24,7 +24,6 @@ from sersl.eval.workdir_files import (
     read_trained,
 )
 from sersl.finetuning.baselines.baseline_trainer import NONE
-from sersl.finetuning.fusion.workdir_views import read_views
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
 from sersl.release.file_names import ABOUT, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
@@ -144,6 +143,12 @@ def _export_model(
             f"(domain.normalize={config.domain.normalize!r}), for which a model of single "
             "recordings has no numbers: train with domain.normalize='none' to export"
         )
+    if config.enrolment.utterances:
+        raise UserError(
+            f"{workdir} centres outputs by utterances of each speaker (enrolment.utterances="
+            f"{config.enrolment.utterances}), which a model of single recordings does not have: "
+            "train with enrolment.utterances=0 to export"
+        )
     trained = read_trained(workdir)
     origin = read_origin(workdir)
     check_release(licence, [*trained.corpora, *origin])
@@ -170,7 +175,6 @@ def _export_model(
         corpora=trained.corpora,
         origin=origin,
         licence=licence,
-        views=read_views(workdir),
         labels=_label_facts(folder, trained, ridge=config.solver.kind == "ridge"),
         finish=finish,
     )

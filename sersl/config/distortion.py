@@ -98,6 +98,12 @@ class CombineConfig(Settings):
     mixup_by_length: bool = setting(
         True, "Weight labels by share times length (label-adaptive mixup)."
     )
+    mixup_pairs: str = setting(
+        "any",
+        "any: all rows. same: rows of the same category. emix: of the same category, or one "
+        "category with neutral, which keeps the label of the other.",
+        choices=("any", "same", "emix"),
+    )
     copy_paste_probability: float = setting(
         0.0,
         "Probability that another row of the same category is appended to a row.",

@@ -242,7 +242,8 @@ class HeadsConfig(Settings):
     category_loss: str = setting(
         "cross_entropy",
         "cross_entropy, focal, votes (KL to shares of raters' votes), annotators (an output for "
-        "each), evidential (Dirichlet), prototypes, or ordinal (labels.categories in order).",
+        "each), listeners (units adapted to each), evidential (Dirichlet), prototypes, or ordinal "
+        "(labels.categories in order).",
     )
     category_weight: float = setting(1.0, "Weight of the loss of categories.", at_least=0)
     label_smoothing: float = setting(
@@ -270,6 +271,13 @@ class HeadsConfig(Settings):
     prototype_pull: float = setting(
         0.1, "prototypes: weight of the distance to the own prototype.", at_least=0
     )
+    prototype_refinement: float = setting(
+        0.0,
+        "prototypes: share of each target that is taken from the similarities to the prototypes "
+        "(label refinement).",
+        at_least=0,
+        below=1,
+    )
     open_set_threshold: float = setting(
         1.0,
         "prototypes: predictions answer unknown where open_set, a quarter of the squared distance "
@@ -279,10 +287,15 @@ class HeadsConfig(Settings):
     )
     annotators: tuple[str, ...] = setting(
         (),
-        "annotators: their names; empty: all who labelled annotator_labels utterances on the "
-        "training side of every fold.",
+        "annotators, listeners: their names; empty: all who labelled annotator_labels utterances "
+        "on the training side of every fold.",
     )
-    annotator_labels: int = setting(20, "annotators: fewest labels of an annotator.", at_least=1)
+    annotator_labels: int = setting(
+        20, "annotators, listeners: fewest labels of an annotator.", at_least=1
+    )
+    listener_width: int = setting(
+        16, "listeners: length of a listener's vector.", at_least=1, at_most=65_536
+    )
     contrast_weight: float = setting(
         0.0, "Weight of supervised contrast of the pooled vectors by category.", at_least=0
     )

@@ -11,7 +11,6 @@ from sersl.config.adaptation import AdaptationConfig
 from sersl.config.auxiliary import DomainConfig, TasksConfig
 from sersl.config.baseline import BaselineConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
-from sersl.config.fusion import FusionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.config.objectives import ObjectivesConfig
 from sersl.config.optimization import (
@@ -31,6 +30,7 @@ from sersl.config.student_input import (
     MaskingConfig,
     MixingConfig,
 )
+from sersl.config.training_ideas import CoTeachingConfig, DistillConfig, EnrolmentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,12 +228,14 @@ class FinetuneConfig(Settings):
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
-    fusion: FusionConfig = field(default_factory=FusionConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     domain: DomainConfig = field(default_factory=DomainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     distortion: DistortionConfig = field(default_factory=DistortionConfig)
     combine: CombineConfig = field(default_factory=CombineConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    co_teaching: CoTeachingConfig = field(default_factory=CoTeachingConfig)
+    enrolment: EnrolmentConfig = field(default_factory=EnrolmentConfig)
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     unfreeze: tuple[tuple[str, int], ...] = setting(
         ((r".*", 0),),

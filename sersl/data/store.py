@@ -7,7 +7,7 @@ holds what the encoder gave for utterance i, float16 [L, F, D] (`sersl.data.batc
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -23,26 +23,12 @@ _MIN_DEVIATION = 1e-3  # what changes less is hardly more than the rounding of f
 _LARGEST = 6e4  # a little less than the largest float16
 
 
-class ViewReader(Protocol):
-    """Reads what batches hold of one view, by row of a corpus; safe in many threads."""
-
-    shape: OutputShape
-    dtype: str
-
-    def read(self, row: int) -> np.ndarray:
-        """Reads [L, F', D] of an utterance; F' is 0 where it lacks this view."""
-        ...
-
-
 class OutputReader:
-    """Reads kept outputs of one corpus by row; safe in many threads. It is a `ViewReader`.
+    """Reads kept outputs of one corpus by row; safe in many threads.
 
     Attributes:
       shape: of the outputs of an utterance.
-      dtype: of the outputs.
     """
-
-    dtype = OUTPUT_DTYPE.name
 
     def __init__(
         self,
@@ -118,7 +104,7 @@ class OutputReader:
         own = (found - mean[group[row]]) / deviation[group[row]]
         return np.clip(own, -_LARGEST, _LARGEST).astype(OUTPUT_DTYPE)
 
-    def standardize(self, group: np.ndarray) -> None:
+    def standardize(self, group: np.ndarray, *, enrolled: np.ndarray | None = None) -> None:
         """Standardizes what is read from now on by all utterances of the same group.
 
         Each number by its mean and deviation over the utterances, or, where every frame is kept,
@@ -126,6 +112,8 @@ class OutputReader:
 
         Args:
           group: int [n] of the corpus's rows, from 0.
+          enrolled: bool [n], utterances whose mean is subtracted, without a division; None: all,
+            with it.
 
         Raises:
           UserError: outputs cannot be read.
@@ -134,6 +122,8 @@ class OutputReader:
         shape = (num, self.shape.layers, self.shape.vectors or 1, self.shape.width)
         count, total, squares = np.zeros(num), np.zeros(shape), np.zeros(shape)
         for row, own in enumerate(group.tolist()):
+            if enrolled is not None and not enrolled[row]:
+                continue
             values = self.read(row).astype(np.float64)
             # One vector of each kind, or frames of one kind.
             values = values[:, None] if self.shape.vectors else values[:, :, None]
@@ -144,6 +134,8 @@ class OutputReader:
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
         deviation = np.maximum(deviation, _MIN_DEVIATION).astype(np.float32)
+        if enrolled is not None:
+            deviation = np.ones_like(deviation)
         self._groups = (group, mean.astype(np.float32), deviation)
 
     def _what(self) -> str:

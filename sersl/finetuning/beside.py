@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.config.schema import FinetuneConfig
-from sersl.models.heads.emotion_output import EmotionOutput
+from sersl.models.emotion_model import EmotionOutput
 from sersl.models.heads.training_heads import TrainingHeads
 from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.regression import balance
@@ -58,7 +58,9 @@ def weighted_losses(config: FinetuneConfig, *, categories: bool, dimensions: boo
     names += [name for name in (*CLASS_TASKS, "transcript") if getattr(tasks, f"{name}_weight")]
     names += ["adversary"] * (tasks.adversary != "none")
     names += ["contrast"] * (config.heads.contrast_weight > 0)
-    return names + ["domain"] * (config.domain.kind != "none")
+    names += ["domain"] * (config.domain.kind != "none")
+    names += ["teacher"] * bool(config.distill.teacher)
+    return names + ["exits"] * (config.distill.exit_weight > 0)
 
 
 def terms_beside(
@@ -163,7 +165,12 @@ def _domain(
         label = jnp.where(sides.target, 1, jnp.where(sides.source, 0, -1))
         logits = heads.scores("domain", reverse_gradient(shared, reversal_scale(progress)))
         return _classes(logits, label, "domain", domain.weight)
-    if domain.kind == "mmd":
+    if domain.kind == "mdd" and heads is not None:
+        logits = heads.scores("domain", reverse_gradient(shared, reversal_scale(progress)))
+        loss, metrics = domain_shift.margin_disparity(
+            logits, output.category, sides, margin=domain.margin
+        )
+    elif domain.kind == "mmd":
         loss, metrics = domain_shift.mean_discrepancy(shared, sides)
     elif domain.kind == "coral":
         loss, metrics = domain_shift.covariance_distance(shared, sides)

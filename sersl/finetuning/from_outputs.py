@@ -14,10 +14,10 @@ from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
+from sersl.finetuning.ideas.enrolment import enrolled
 from sersl.finetuning.kept_outputs import OutputStore
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.models.pooling.pooling import KINDS
-from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.state import TrainState
 
@@ -60,6 +60,11 @@ def choose_store(
                     "domain.normalize standardizes the outputs of an encoder, and its upper layers "
                     "train: set it to 'none', or freeze the whole encoder"
                 )
+            if not whole and config.enrolment.utterances:
+                raise UserError(
+                    "enrolment.utterances centres the outputs of an encoder, and its upper layers "
+                    "train: set it to 0, or freeze the whole encoder"
+                )
             if whole:
                 check_lower_layers(config.adaptation, without="the whole encoder is frozen")
             return OutputStore(config, weights, num_frozen=None if whole else frozen)
@@ -75,6 +80,11 @@ def choose_store(
         raise UserError(
             "views.speeds needs the kept outputs of a frozen encoder, and there are none "
             f"({reason}): leave it empty, or use configs/finetune/frozen.py with init_from"
+        )
+    if config.enrolment.utterances:
+        raise UserError(
+            "enrolment.utterances needs the kept outputs of a frozen encoder, and there are none "
+            f"({reason}): set it to 0, or use configs/finetune/frozen.py with init_from"
         )
     if config.domain.normalize != "none":
         raise UserError(
@@ -148,12 +158,15 @@ def why_not(
     return f"corpus {remote[0]} is in a bucket" if remote else None
 
 
-def standardize_groups(sources: Sequence[CorpusSource], by: str) -> None:
-    """Standardizes the open outputs by speaker, or by corpus.
+def standardize_groups(sources: Sequence[CorpusSource], config: FinetuneConfig) -> None:
+    """Standardizes the open outputs by speaker or corpus, or centres them by enrolment.
 
     Raises:
       UserError: an utterance has no speaker.
     """
+    by = config.domain.normalize
+    if by == "none" and not config.enrolment.utterances:
+        return
     for source in sources:
         speakers = source.index.column("speaker")
         if by == "speaker" and (speakers == "").any():
@@ -166,56 +179,39 @@ def standardize_groups(sources: Sequence[CorpusSource], by: str) -> None:
         if by == "corpus":
             group = np.zeros(len(source), int)
         assert source.outputs is not None
-        source.outputs.standardize(group.reshape(-1))
+        known = enrolled(config, source.index) if config.enrolment.utterances else None
+        source.outputs.standardize(group.reshape(-1), enrolled=known)
 
 
-def with_moments(
-    state: TrainState, mean: np.ndarray, deviation: np.ndarray, *, view: str = ""
-) -> TrainState:
-    """Sets `center` and `scale` of a pooling to mean and deviation, each [L, F, D].
+def with_moments(state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> TrainState:
+    """Sets `center` and `scale` of the pooling to mean and deviation, each [L, F, D].
 
-    A deviation below 1e-3 becomes 1e-3. `view` names a further view; "" is the main encoder.
+    A deviation below 1e-3 becomes 1e-3.
     """
+    pooling = dict(state.params["pooling"])
     deviation = np.maximum(deviation, _MIN_DEVIATION)
-
-    def put(path, leaf):
-        if path_name(path) not in names:
-            return leaf
-        return jax.device_put(names[path_name(path)].astype(np.float32), leaf.sharding)
-
-    where = f"fusion/views/{view}/pooling" if view else "pooling"
-    names = {f"{where}/center": mean, f"{where}/scale": deviation}
-    params = jax.tree_util.tree_map_with_path(put, state.params)
-    return dataclasses.replace(state, params=params)
+    for name, values in (("center", mean), ("scale", deviation)):
+        values = values.astype(np.float32)
+        pooling[name] = jax.device_put(values, pooling[name].sharding)
+    return dataclasses.replace(state, params={**state.params, "pooling": pooling})
 
 
-def moments(
-    sources: Sequence[CorpusSource], rows: np.ndarray, *, view: str = ""
-) -> tuple[np.ndarray, np.ndarray]:
+def moments(sources: Sequence[CorpusSource], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Computes mean and standard deviation of kept outputs over utterances.
 
     Args:
       sources: corpora in order, each with outputs of a fixed number of vectors.
       rows: int [n], of the indexes one after the other; at least one.
-      view: name of a further view, of which rows may be missing; "": the main encoder.
 
     Returns:
       (mean, deviation), each float64 [L, F, D].
-
-    Raises:
-      UserError: no row has the view.
     """
-    count, total, squares = 0, np.zeros(()), np.zeros(())
+    total, squares = np.zeros(()), np.zeros(())
     for corpus, row in zip(*locate_rows(rows, [len(s) for s in sources]), strict=True):
-        reader = sources[corpus].views[view] if view else sources[corpus].outputs
+        reader = sources[corpus].outputs
         if reader is None:
             raise ValueError("the outputs are not open")
         values = reader.read(int(row)).astype(np.float64)
-        if values.shape[1]:
-            count, total, squares = count + 1, total + values, squares + np.square(values)
-    if not count:
-        raise UserError(
-            f"no utterance on the training side has view {view!r}: leave it out of fusion.views"
-        )
-    mean = total / count
-    return mean, np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+        total, squares = total + values, squares + np.square(values)
+    mean = total / len(rows)
+    return mean, np.sqrt(np.maximum(squares / len(rows) - np.square(mean), 0.0))

@@ -45,8 +45,9 @@ def check_losses(config: FinetuneConfig, *, multi: bool, stored: bool) -> None:
             "here: choose another domain.kind, or set labels.kind to 'single'"
         )
     combined = config.combine != CombineConfig()
-    if combined and (beside or heads.category_loss == "annotators"):
-        what = beside[0] if beside else "heads.category_loss='annotators'"
+    by_rater = CATEGORY_LOSSES[heads.category_loss].needs == "annotators"
+    if combined and (beside or by_rater):
+        what = beside[0] if beside else f"heads.category_loss={heads.category_loss!r}"
         raise UserError(
             f"{what} needs the labels of single utterances, and combine mixes utterances: leave "
             "one of them out"

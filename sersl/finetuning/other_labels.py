@@ -18,6 +18,7 @@ from sersl.corpora.index import CorpusIndex
 from sersl.corpora.label_columns import rater_labels
 from sersl.corpora.labels import LabelView
 from sersl.corpora.protocols.protocol import Fold
+from sersl.objectives.supervision.category_losses import CATEGORY_LOSSES
 
 CLASSES = ("gender", "speaker", "language", "sentiment")  # tasks that tell classes apart
 _FEWEST_CLASSES = 2
@@ -87,11 +88,12 @@ def collect_other_labels(
     if tasks.transcript_weight:
         texts = np.concatenate([index.column("text") for index in indexes])
         tables["transcript"], sizes["transcript"] = _characters(texts, folds)
-    if view.names and config.heads.category_loss == "annotators":
+    if view.names and CATEGORY_LOSSES[config.heads.category_loss].needs == "annotators":
         tables["annotators"] = _by_annotator(indexes, view, config.heads.annotators)
     target = {}
     if config.domain.kind != "none":
-        sizes |= {"domain": 2} if config.domain.kind == "dann" else {}
+        outputs = {"dann": 2, "mdd": len(view.names)}
+        sizes |= {"domain": outputs[config.domain.kind]} if config.domain.kind in outputs else {}
         target = {fold.name: _target(fold, long_enough) for fold in folds}
     if config.heads.contrast_weight:
         sizes["contrast"] = config.heads.contrast_width
@@ -117,7 +119,7 @@ def with_annotators(
         is unknown.
     """
     heads = config.heads
-    if heads.category_loss != "annotators" or not view.names:
+    if CATEGORY_LOSSES[heads.category_loss].needs != "annotators" or not view.names:
         return config
     labels = rater_labels(indexes, view)
     counts = np.array(
@@ -138,7 +140,7 @@ def with_annotators(
     if missing or not enough:
         who = f"annotator {missing[0]!r}" if missing else "no annotator"
         raise UserError(
-            f"heads.category_loss='annotators': {who} labelled heads.annotator_labels="
+            f"heads.category_loss={heads.category_loss!r}: {who} labelled heads.annotator_labels="
             f"{heads.annotator_labels} utterances on the training side of every fold: lower it, "
             "or choose another loss"
         )

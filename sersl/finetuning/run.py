@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -21,9 +21,9 @@ from sersl.finetuning.folds import (
     warnings,
     write_folds,
 )
-from sersl.finetuning.fusion.run_views import NO_WEIGHTS
-from sersl.finetuning.fusion.view_sources import check_fusion, view_sources
-from sersl.finetuning.fusion.workdir_views import check_views, write_views
+from sersl.finetuning.ideas.enrolment import without_enrolled
+from sersl.finetuning.ideas.fold_teacher import ancestry, with_teacher
+from sersl.finetuning.ideas.idea_checks import check_baseline
 from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
 from sersl.finetuning.loss_checks import marked, settle
 from sersl.finetuning.ridge.ridge_trainer import RIDGE, RidgeTrainer
@@ -49,7 +49,6 @@ def finetune(
     score: Score,
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
-    view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
     devices: Sequence[jax.Device] | None = None,
 ) -> None:
     """Trains and tests every fold of the protocol; resumes where it stopped.
@@ -63,7 +62,6 @@ def finetune(
       score: of validation answers.
       preempted: given a step, whether to save and leave before it.
       weights: to start every fold from; None starts from scratch.
-      view_weights: of the views of `fusion.views` that are encoders, by name.
       devices: for the mesh; None: all of them.
 
     Raises:
@@ -71,7 +69,7 @@ def finetune(
       Preempted: the state was saved before the last step.
     """
     mesh = make_mesh(config.mesh, devices)
-    run = _prepare(config, weights, view_weights)
+    run = _prepare(config, weights)
     first = is_first_process()
     workdir = Path(workdir).absolute()
     progress = Progress("finetune", total=len(run.folds), enabled=first)
@@ -89,20 +87,18 @@ def finetune(
                 run.folds,
                 mesh=mesh,
                 weights=weights,
-                view_weights=view_weights,
                 say=progress.say,
             )
         else:
-            check_fusion(run.config, view_sources(run.config.fusion))
             trainer = BaselineTrainer(
                 run.config, run.sources, run.targets, workdir, say=progress.say
             )
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
-        origin = gather_origin(trainer.config, run.sources, weights=weights, views=view_weights)
+        origin = gather_origin(
+            trainer.config, run.sources, weights=weights, frozen=ancestry(config.distill)
+        )
         data = fingerprints(run.sources, origin)
-        views = () if isinstance(trainer, BaselineTrainer) else trainer.views.configs
-        check_views(workdir, views)
         open_workdir(workdir, trainer.config, data=data, first=first)
         if first:
             write_folds(
@@ -114,7 +110,6 @@ def finetune(
                 counts=trainer.counts,
             )
             write_json(workdir / ORIGIN, origin)
-            write_views(workdir, views)
             record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(run.sources, run.targets.view) + warnings(run.folds):
             progress.say(line)
@@ -135,23 +130,15 @@ def finetune_seeds(
     score: Score,
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
-    view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
 ) -> None:
     """Trains and tests runs of several seeds one after the other, see `finetune`.
 
     Raises:
       UserError: also where every seed would give the same result.
     """
-    _check_seeds([one.config for one in runs], weights, view_weights)
+    _check_seeds([one.config for one in runs], weights)
     for one in runs:
-        finetune(
-            one.config,
-            one.workdir,
-            score=score,
-            preempted=preempted,
-            weights=weights,
-            view_weights=view_weights,
-        )
+        finetune(one.config, one.workdir, score=score, preempted=preempted, weights=weights)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,16 +152,13 @@ class _Run:
     notes: list[str]  # for people
 
 
-def _prepare(
-    config: FinetuneConfig,
-    weights: InitialWeights | None,
-    view_weights: Mapping[str, InitialWeights],
-) -> _Run:
+def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
     """Opens the corpora, makes the folds, and chooses what is learnt."""
     notes = []
     if weights is not None:
         notes = describe_sizes(config, weights)
         config = with_sizes(config, weights)
+    check_baseline(config)
     config = settle(dataclasses.replace(config, labels=with_pairs(config.labels)))
     sources = open_sources(config.data)
     indexes = [source.index for source in sources]
@@ -182,27 +166,24 @@ def _prepare(
     notes = [*notes, *unused_words(config, indexes)]
     folds = marked(config, choose_folds(config, sources, view))
     view = of_protocol(view, config, indexes, folds)
-    for given in [*view_weights.values(), *([weights] if weights is not None else [])]:
+    if weights is not None:
         allow = config.protocol.allow_speaker_overlap
-        folds = check_leaks(folds, sources, given, allow=allow)
+        folds = check_leaks(folds, sources, weights, allow=allow)
+    folds = without_enrolled(config, folds, indexes)
     targets = choose_targets(config, sources, view, folds)
+    folds = with_teacher(config, sources, targets, folds)
     if not targets.dimensions:
         labels = dataclasses.replace(config.labels, dimensions=False)
         config = dataclasses.replace(config, labels=labels)
     return _Run(config=config, sources=sources, folds=folds, targets=targets, notes=notes)
 
 
-def _check_seeds(
-    configs: Sequence[FinetuneConfig],
-    weights: InitialWeights | None,
-    view_weights: Mapping[str, InitialWeights],
-) -> None:
+def _check_seeds(configs: Sequence[FinetuneConfig], weights: InitialWeights | None) -> None:
     """Refuses seeds that repeat one run: heads in closed form depend on the folds alone."""
     config = configs[0]
     if len(configs) == 1 or config.solver.kind != RIDGE or config.baseline.kind != NONE:
         return
-    prepared = (_prepare(own, weights, view_weights) for own in configs)
-    first, *others = ([_rows(fold) for fold in run.folds] for run in prepared)
+    first, *others = ([_rows(fold) for fold in _prepare(own, weights).folds] for own in configs)
     if all(own == first for own in others):
         raise UserError(
             "solver.kind='ridge' gives the same heads for every seed, and these train.seeds choose "

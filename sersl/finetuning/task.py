@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.config.fusion import ViewConfig
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import CATEGORIES, OUTPUTS, VIEW, VIEW_VALID, VOTES
+from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
 from sersl.finetuning.beside import (
     CLASS_TASKS,
     Rows,
@@ -21,13 +20,14 @@ from sersl.finetuning.beside import (
     total_loss,
     weighted_losses,
 )
+from sersl.finetuning.ideas.co_taught import co_taught
+from sersl.finetuning.ideas.distillation_terms import TABLES, distillation_terms
+from sersl.finetuning.ideas.idea_checks import check_ideas
 from sersl.finetuning.loss_checks import check_losses
-from sersl.finetuning.targets import Targets
 from sersl.models.combine import combine_rows
-from sersl.models.emotion_model import EmotionModel
+from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
 from sersl.models.frontend import valid_frames
-from sersl.models.fusion.view_parts import ViewInput
-from sersl.models.heads.emotion_output import EmotionOutput, probabilities
+from sersl.models.heads.category_heads import make_category_head
 from sersl.models.heads.training_heads import TrainingHeads, shared_width
 from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean, any_counted
@@ -37,6 +37,7 @@ from sersl.objectives.supervision.category_losses import (
     CategoryScores,
 )
 from sersl.objectives.supervision.dimension_losses import DIMENSION_LOSSES, DimensionScores
+from sersl.objectives.supervision.distillation import corrected_labels
 from sersl.objectives.supervision.domain_shift import Sides
 from sersl.parallel.random import fold, run_key
 from sersl.training.task import Schedule, StepContext
@@ -71,7 +72,7 @@ class FinetuneTask:
         stored: bool = False,
         first_layer: int | None = None,
         other_sizes: Mapping[str, int] = MappingProxyType({}),
-        views: Sequence[ViewConfig] = (),
+        neutral: int | None = None,
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -84,7 +85,7 @@ class FinetuneTask:
           first_layer: index of the first layer that trains, where batches hold the kept output of
             the layers below; None: the whole encoder is kept, or none of it.
           other_sizes: outputs of each head that only training needs, by name.
-          views: the views of `fusion.views`, in order.
+          neutral: number of the neutral category; None: there is none.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -92,7 +93,8 @@ class FinetuneTask:
         self.config = config
         self.stored = stored
         self.first_layer = first_layer
-        self._other_sizes, self._views = dict(other_sizes), tuple(views)
+        self._other_sizes, self._neutral = dict(other_sizes), neutral
+        check_ideas(config, multi=multi, categories=num_categories > 0)
         check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()
         if num_categories:
@@ -122,23 +124,28 @@ class FinetuneTask:
             key=run_key(config.train.seed, "init"),
             augment=None if config.augment == AugmentConfig() else config.augment,
             adaptation=config.adaptation,
-            fusion=config.fusion,
-            views=self._views,
         )
         losses: list[str] = []
         if config.tasks.weighting == "uncertainty":
             losses = weighted_losses(
                 config, categories=self.num_categories > 0, dimensions=bool(self.dimensions)
             )
-        if self._other_sizes or losses:
+        if self._other_sizes or losses or config.co_teaching.noise:
             head = model.category if self.num_categories else model.dimensions
             frames = config.encoder.width
             model.training_heads = TrainingHeads(
                 self._other_sizes,
-                shared_width=shared_width(head, model.num_inputs),
+                shared_width=shared_width(head, model.pooling.num_outputs),
                 frame_width=frames,
                 losses=losses,
                 key=run_key(config.train.seed, "training_heads"),
+            )
+        if config.co_teaching.noise:
+            model.training_heads.peer = make_category_head(
+                model.pooling.num_outputs,
+                self.num_categories,
+                config.heads,
+                key=run_key(config.train.seed, "peer"),
             )
         return model
 
@@ -151,6 +158,7 @@ class FinetuneTask:
             self.config.combine,
             num_categories=self.num_categories,
             key=fold(key, "combine"),
+            neutral=self._neutral,
         )
 
     def loss(
@@ -163,12 +171,11 @@ class FinetuneTask:
 
         Args:
           params: of the model.
-          batch: waveform [B, N] or hidden_states [B, L, F, D], the views of `fusion.views` whose
-            outputs are kept or that are tables, valid [B, N], category [B],
+          batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
             dimensions [B, D], utterance_index [B], and with labels.soft category_probabilities
             [B, C], or, where several may apply, categories [B, C]; after `mix_rows`.
           context: with constants class_weights, float32 [C], and the tables of
-            `sersl.finetuning.other_labels`.
+            `sersl.finetuning.other_labels` and `sersl.finetuning.ideas.fold_teacher`.
 
         Returns:
           (loss, 0 where no row has a label; every term as a Mean, and "loss", which is empty then).
@@ -180,7 +187,7 @@ class FinetuneTask:
         batch, sides = self._with_tables(batch, context.constants, progress)
         terms: dict[str, Term] = {}
         if self.num_categories:
-            found = self._categories(output, batch, context)
+            found = self._categories(model, output, batch, context)
             terms["category"] = Term(config.heads.category_weight, *found)
         if self.dimensions:
             compute = DIMENSION_LOSSES[config.heads.dimensions_loss].compute
@@ -195,12 +202,17 @@ class FinetuneTask:
             tables=batch,
         )
         terms |= terms_beside(heads, output, rows, config, progress=progress)
+        terms |= distillation_terms(heads, output, rows, config)
         metrics = {name: mean for term in terms.values() for name, mean in term.metrics.items()}
         total = total_loss(terms, heads, config)
         return total, {**metrics, "loss": Mean.of(total, any_counted(metrics.values()))}
 
     def _categories(
-        self, output: EmotionOutput, batch: Mapping[str, jax.Array], context: StepContext
+        self,
+        model: EmotionModel,
+        output: EmotionOutput,
+        batch: Mapping[str, jax.Array],
+        context: StepContext,
     ) -> tuple[jax.Array, dict[str, Mean]]:
         heads, class_weights = self.config.heads, context.constants["class_weights"]
         if self.multi:
@@ -218,7 +230,12 @@ class FinetuneTask:
             by_annotator=batch.get("annotators"),
         )
         given = CategoryScores(output.category, output.by_annotator, context.step)
-        return CATEGORY_LOSSES[heads.category_loss].compute(given, labels, heads)
+        compute = CATEGORY_LOSSES[heads.category_loss].compute
+        if self.config.co_teaching.noise:
+            peer = model.training_heads.peer(output.embedding, key=fold(context.key, "peer"))
+            progress = context.step / self.config.train.num_steps
+            return co_taught(compute, given, peer, labels, self.config, progress=progress)
+        return compute(given, labels, heads)
 
     def _with_tables(
         self,
@@ -234,14 +251,24 @@ class FinetuneTask:
         """
         found = dict(batch)
         nothing = jnp.zeros(len(batch["valid"]), bool)
-        tables = [name for name in (*self._other_sizes, "annotators") if name in constants]
+        names = (*self._other_sizes, "annotators", *TABLES)
+        tables = [name for name in names if name in constants]
         if not tables and "target" not in constants:
             return found, Sides(nothing, nothing)
         index = batch["utterance_index"]
         real, row = index >= 0, jnp.maximum(index, 0)
         for name in tables:
             table = constants[name][row]
-            found[name] = jnp.where(real if table.ndim == 1 else real[:, None], table, -1)
+            unknown = -1 if jnp.issubdtype(table.dtype, jnp.integer) else jnp.nan
+            found[name] = jnp.where(real if table.ndim == 1 else real[:, None], table, unknown)
+        distill = self.config.distill
+        if distill.labels != "given":
+            found["category"] = corrected_labels(
+                found["category"],
+                found["teacher_scores"],
+                confidence=distill.confidence,
+                noisy=distill.labels == "noisy",
+            )
         if "target" not in constants:
             return found, Sides(nothing, nothing)
         target = constants["target"][row] & real
@@ -291,42 +318,14 @@ class FinetuneTask:
     def _run(
         self, model: EmotionModel, batch: Mapping[str, jax.Array], *, key: jax.Array | None = None
     ) -> EmotionOutput:
-        views = {
-            view.name: ViewInput(batch[VIEW + view.name], batch[VIEW_VALID + view.name])
-            for view in self._views
-            if VIEW + view.name in batch
-        }
         if self.first_layer is not None:
             return model.from_states(
                 batch["hidden_states"],
                 batch["valid"],
                 first=self.first_layer,
                 frame_share=self.config.adaptation.frame_share,
-                views=views,
                 key=key,
             )
         if self.stored:
-            return model.from_outputs(batch["hidden_states"], batch["valid"], views=views, key=key)
-        return model(batch["waveform"], batch["valid"], views=views, key=key)
-
-
-def make_task(
-    config: FinetuneConfig,
-    *,
-    targets: Targets,
-    sizes: Mapping[str, int],
-    stored: bool = False,
-    first_layer: int | None = None,
-    views: Sequence[ViewConfig] = (),
-) -> FinetuneTask:
-    """Makes the task of a run with these targets; `sizes` are its `other_sizes`."""
-    return FinetuneTask(
-        config,
-        num_categories=len(targets.view.names),
-        dimensions=targets.dimensions,
-        multi=targets.view.multi,
-        stored=stored,
-        first_layer=first_layer,
-        other_sizes=sizes,
-        views=views,
-    )
+            return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
+        return model(batch["waveform"], batch["valid"], key=key)

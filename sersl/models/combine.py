@@ -12,7 +12,12 @@ _SHARED = ("category_probabilities", "categories")  # labels that mixup averages
 
 
 def combine_rows(
-    batch: Mapping[str, jax.Array], config: CombineConfig, *, num_categories: int, key: jax.Array
+    batch: Mapping[str, jax.Array],
+    config: CombineConfig,
+    *,
+    num_categories: int,
+    key: jax.Array,
+    neutral: int | None = None,
 ) -> dict[str, jax.Array]:
     """Combines rows of a training batch, first by copy-paste, then by mixup.
 
@@ -22,6 +27,7 @@ def combine_rows(
       config: probabilities and parameters.
       num_categories: C.
       key: PRNG key; draws do not depend on the mesh.
+      neutral: number of the neutral category, for `mixup_pairs`; None: there is none.
 
     Returns:
       The batch with the same shapes. If C is not 0 and the batch has no categories, it also has
@@ -37,7 +43,7 @@ def combine_rows(
     if config.copy_paste_probability:
         batch = copy_paste(batch, probability=config.copy_paste_probability, key=keys[0])
     if config.mixup_probability:
-        batch = mixup(batch, config, key=keys[1])
+        batch = mixup(batch, config, key=keys[1], neutral=neutral)
     return batch
 
 
@@ -80,21 +86,27 @@ def copy_paste(
 
 
 def mixup(
-    batch: Mapping[str, jax.Array], config: CombineConfig, *, key: jax.Array
+    batch: Mapping[str, jax.Array],
+    config: CombineConfig,
+    *,
+    key: jax.Array,
+    neutral: int | None = None,
 ) -> dict[str, jax.Array]:
     """Adds another utterance to an utterance and averages their labels.
 
     Args:
       batch: with the labels that `combine_rows` adds.
-      config: `mixup_probability`, `mixup_alpha`, `mixup_by_length`.
+      config: `mixup_probability`, `mixup_alpha`, `mixup_by_length`, `mixup_pairs`.
       key: PRNG key.
+      neutral: number of the neutral category; None: there is none.
 
     Returns:
       The batch. A row is mixed only with rows that have the same kinds of labels.
 
     Source: mixup (1710.09412). `mixup_by_length` weights labels by share times length, because a
     short utterance covers only a part of a long one; this follows the idea of label-adaptive mixup
-    (2305.06273), not its formula.
+    (2305.06273), not its formula. `mixup_pairs` emix follows the abstract of EMix (Dang et al.
+    2023), which mixes selected pairs so that mixtures are noisier or less ambiguous.
     """
     keys = jax.random.split(key, 3)
     valid, lengths = batch["valid"], batch["valid"].sum(1)
@@ -103,6 +115,14 @@ def mixup(
     for labels in (batch[name] for name in _SHARED if name in batch):
         known = jnp.concatenate([known, ~jnp.isnan(labels[:, :1])], axis=1)
     allowed = (known[:, None] == known[None]).all(-1) & (lengths > 0)
+    calm = jnp.zeros(lengths.shape, bool)
+    if config.mixup_pairs != "any":
+        category = batch["category"]
+        pairs = category[:, None] == category
+        if config.mixup_pairs == "emix" and neutral is not None:
+            calm = category == neutral
+            pairs = pairs | calm
+        allowed = allowed & pairs & (category >= 0) & (category >= 0)[:, None]
     partner, found = _partners(allowed & (lengths > 0)[:, None], keys[0])
     chosen = found & (jax.random.uniform(keys[1], lengths.shape) < config.mixup_probability)
     share = jax.random.beta(keys[2], config.mixup_alpha, config.mixup_alpha, lengths.shape)
@@ -116,7 +136,12 @@ def mixup(
         "waveform": _share(batch["waveform"], partner, share),
         "valid": valid | ((at < lengths[partner][:, None]) & chosen[:, None]),
         "dimensions": _share(batch["dimensions"], partner, label),
-        **{name: _share(batch[name], partner, label) for name in _SHARED if name in batch},
+        # A neutral partner leaves the categories of a row as they are.
+        **{
+            name: _share(batch[name], partner, jnp.where(calm[partner], 1.0, label))
+            for name in _SHARED
+            if name in batch
+        },
     }
 
 

@@ -57,9 +57,6 @@ A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters,
 {% if about.heads and embedded %}
 **Trained on the embedded synthetic corpus alone**, to show how sersl works: its answers mean nothing for real speech.
 {% endif %}
-{% if about.get("fusion") %}
-It reads further views of each recording, combined with its encoder by {{ about.fusion.kind }} fusion: {% for view in about.views %}{{ view.name }} from {{ view.source | code }}{{ ", " if not loop.last }}{% endfor %}.
-{% endif %}
 {% if about.get("weights") == "int8" %}
 The kernels of the encoder are stored in 8 bits with a scale for each output; sersl computes with them in float32, and transformers does not load them.
 {% endif %}
@@ -118,7 +115,7 @@ Each prediction also has `vacuity`, 0 (much evidence) to 1 (none), of a Dirichle
 {% if about.heads.get("category_loss") == "prototypes" and about.categories %}
 Each prediction also has `open_set`, 0 to 1, the distance to the nearest category; above {{ about.heads.open_set_threshold }} the category is "unknown".
 {% endif %}
-{% if about.heads.get("category_loss") == "annotators" and about.categories %}
+{% if about.heads.get("category_loss") in ("annotators", "listeners") and about.categories %}
 The probabilities are the mean over {{ about.heads.annotators | length }} modelled annotators.
 {% endif %}
 {% if about.heads.get("dimensions_loss") == "evidential" and about.dimensions %}

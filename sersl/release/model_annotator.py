@@ -18,6 +18,7 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.models.emotion_model import EmotionModel
+from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.hub.hub_name import hub_name
@@ -70,10 +71,11 @@ class ModelAnnotator:
                 f"{', '.join((*categories, *dimensions)) or 'nothing'}: give another --measure of "
                 f"{', '.join(MEASURES)}, or another model"
             )
-        if not released.architecture.gives_frames:
+        pooling = released.architecture.pooling
+        if pooling is None or not gives_frames(pooling):
             raise UserError(
-                f"model {folder} pools by the correlation of channels, or fuses several views, "
-                "which gives no scores per frame: take another model"
+                f"model {folder} pools by the correlation of channels, which gives no scores per "
+                "frame: take another model"
             )
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure

@@ -145,10 +145,11 @@ def test_store_when_opened_then_it_holds_the_statistics_of_every_utterance(own_d
 def test_store_when_standardized_by_speaker_then_each_has_mean_zero_and_deviation_one(
     own_data, kind
 ):
-    config = config_of(own_data, f"pooling.kind={kind}", *UNSCALED)
+    by_speaker = ("domain.normalize=speaker", f"pooling.kind={kind}")
+    config = config_of(own_data, *by_speaker, *UNSCALED)
     source, reader = open_store(config, weights_of(), own_data)
     source.outputs = reader
-    standardize_groups([source], "speaker")
+    standardize_groups([source], config)
     speaker = source.index.column("speaker")
     for name in np.unique(speaker)[:2]:
         read = [reader.read(row).astype(np.float64) for row in np.flatnonzero(speaker == name)]

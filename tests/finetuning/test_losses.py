@@ -28,7 +28,8 @@ CASES = {
         (2, 2),
         ("heads.category_loss=focal", "heads.dimensions_loss=mse", "tasks.gender_weight=0.5"),
         ("tasks.speaker_weight=0.2", "tasks.adversary=corpus", "tasks.weighting=uncertainty"),
-        ("domain.kind=coral",),
+        ("domain.kind=coral", "distill.teacher=run", "distill.kind=decoupled"),
+        ("distill.labels=noisy", "distill.confidence=0.5"),
     ),
     "evidence and pseudo-labels": (
         2,
@@ -46,6 +47,13 @@ CASES = {
         1,
         (2, 4),
         ("heads.category_loss=annotators", "heads.annotators=('a','b')", "domain.kind=ot"),
+        ("distill.teacher=run", "distill.kind=cubic"),
+    ),
+    "margin disparity, two heads": (
+        1,
+        (2, 4),
+        ("domain.kind=mdd", "co_teaching.noise=0.3", "heads.prototype_refinement=0.2"),
+        ("heads.category_loss=prototypes", "heads.prototype_width=4"),
     ),
     "ordinal, transcript and dann": (
         2,
@@ -63,10 +71,11 @@ def made(*settings, **options):
     wanted = {
         **{name: getattr(tasks, f"{name}_weight") for name in ("gender", "speaker", "transcript")},
         "adversary": tasks.adversary != "none",
-        "domain": domain.kind == "dann",
+        "domain": domain.kind in ("dann", "mdd"),
         "contrast": config.heads.contrast_weight,
     }
     sizes = {name: size for name, size in SIZES.items() if wanted[name]}
+    sizes |= {"domain": 3} if domain.kind == "mdd" else {}
     task = FinetuneTask(settle(config), num_categories=3, stored=True, other_sizes=sizes, **options)
     params = new_state(task, optax.identity()).params
     random = np.random.default_rng(0)
@@ -103,7 +112,15 @@ def batch_and_tables(task):
         "annotators": random.integers(-1, 3, (n, 2)).astype(np.int32),
         "transcript": random.integers(1, 5, (n, 4)).astype(np.int32),
         "target": np.arange(n) % 3 == 0,
+        "teacher_scores": np.where(np.arange(n) % 5 == 1, np.nan, 2 * random.normal(size=(3, n))).T,
+        "teacher_dimensions": random.uniform(size=(n, 3)),
+        "teacher_shared": random.normal(size=(n, 5)),
     }
+    wanted = task.config.distill.kind
+    for name in ("scores", "dimensions", "shared"):
+        table = constants.pop(f"teacher_{name}").astype(np.float32)
+        if task.config.distill.teacher and (name != "shared" or wanted == "cubic"):
+            constants[f"teacher_{name}"] = table
     constants["transcript"][:5] = -1
     return batch, {name: jnp.asarray(table) for name, table in constants.items()}
 
@@ -174,6 +191,9 @@ def test_losses_when_pseudo_labels_have_begun_then_labels_of_the_source_change_n
         (("heads.dimensions_loss=rmse",), r"heads\.dimensions_loss"),
         (("tasks.gender_weight=1", "combine.mixup_probability=0.5"), "combine mixes utterances"),
         (("tasks.weighting=uncertainty", "heads.dimensions_loss=evidential"), "may be negative"),
+        (("co_teaching.noise=0.1", "combine.mixup_probability=0.5"), "combine mixes utterances"),
+        (("co_teaching.noise=0.1", "heads.category_loss=votes"), "the raters' votes: leave co_t"),
+        (("distill.labels=noisy",), r"there is none: give distill\.teacher"),
         (
             ("tasks.gender_weight=1", "heads.kind=linear", "pooling.layers=all"),
             r"tasks\.gender_weight changes nothing here",

@@ -111,3 +111,29 @@ def test_combine_rows_when_compiled_then_shapes_stay():
     after = run(batch())
     assert after["waveform"].shape == (B, N) and after["category_probabilities"].shape == (B, C)
     assert np.isfinite(np.asarray(after["waveform"])).all()
+
+
+@pytest.mark.parametrize("pairs", ["same", "emix"])
+def test_mixup_when_pairs_are_chosen_then_no_row_gets_another_category(pairs):
+    onehot = np.where(CATEGORY[:, None] >= 0, np.eye(C)[CATEGORY], np.nan)
+    config = CombineConfig(mixup_probability=1.0, mixup_alpha=1.0, mixup_pairs=pairs)
+    changed = np.zeros(B, int)
+    for seed in range(6):
+        after = combine_rows(
+            batch(), config, num_categories=C, key=run_key(seed, "rows"), neutral=2
+        )
+        np.testing.assert_allclose(after["category_probabilities"], onehot, atol=1e-6)
+        changed += (np.asarray(after["waveform"]) != np.asarray(batch()["waveform"])).any(1)
+    assert changed[:4].all() and changed[4] == 0
+    # The only neutral row has no other neutral one.
+    assert changed[5] == 0
+
+
+def test_mixup_when_a_neutral_row_is_there_then_emotional_rows_are_mixed_with_it():
+    alone = {name: values[jnp.array([0, 5])] for name, values in batch().items()}
+    config = CombineConfig(mixup_probability=1.0, mixup_pairs="emix")
+    after = combine_rows(alone, config, num_categories=C, key=run_key(0, "rows"), neutral=2)
+    assert (after["waveform"][0] != alone["waveform"][0]).any()
+    np.testing.assert_array_equal(after["category_probabilities"], np.eye(C)[[0, 2]])
+    same = combine_rows(alone, config, num_categories=C, key=run_key(0, "rows"))
+    np.testing.assert_array_equal(same["waveform"], alone["waveform"])

@@ -63,6 +63,31 @@ def test_prototype_head_when_compared_with_numpy_then_distances_and_open_set():
     assert (found <= 1).all()
 
 
+@pytest.mark.parametrize("kind", ["linear", "tanh"])
+def test_listeners_head_when_compared_with_numpy_then_units_scaled_and_shifted_for_each(kind):
+    config = HeadsConfig(
+        kind=kind,
+        hidden=3,
+        category_loss="listeners",
+        annotators=("ann", "ben"),
+        listener_width=2,
+        output_deviation=1.0,
+    )
+    head = make_category_head(5, 4, config, key=jax.random.key(1))
+    each = head.each(X)
+    np.testing.assert_allclose(each[:, 0], each[:, 1], **FP32)  # all the same at first
+    rng = np.random.default_rng(2)
+    adapt = rng.normal(size=head.adapt.kernel[...].shape).astype(np.float32)
+    head.adapt.kernel[...] = jax.numpy.asarray(adapt)
+    units = np.asarray(head.units(X))
+    kernel, bias = np.asarray(head.output.kernel[...]), np.asarray(head.output.bias[...])
+    scale, shift = np.split(np.asarray(head.listeners[...]) @ adapt, 2, axis=1)
+    wanted = np.stack([(units * (1 + scale[i]) + shift[i]) @ kernel + bias for i in range(2)], 1)
+    np.testing.assert_allclose(head.each(X), wanted, rtol=1e-4, atol=1e-5)
+    mean = softmax(wanted, axis=-1).mean(1)
+    np.testing.assert_allclose(np.exp(head(X)), mean, rtol=1e-4, atol=1e-5)
+
+
 def test_ordinal_head_when_compared_with_numpy_then_differences_of_sigmoids():
     head, _ = made("ordinal")
     raw = np.asarray(head.thresholds[...], np.float64)

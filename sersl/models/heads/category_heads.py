@@ -10,7 +10,7 @@ from flax import nnx
 from sersl.config.schema import HeadsConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.heads.head import Head
-from sersl.models.layers import truncated_normal
+from sersl.models.layers import Linear, truncated_normal
 
 
 class EvidenceHead(Head):
@@ -93,11 +93,7 @@ class AnnotatorsHead(Head):
         Raises:
           UserError: `heads.annotators` is empty.
         """
-        if not config.annotators:
-            raise UserError(
-                "heads.category_loss='annotators' needs heads.annotators: name the annotators, or "
-                "leave it to `sersl finetune`, which takes them from the corpus"
-            )
+        check_annotators(config)
         self.shape = (len(config.annotators), num_outputs)
         super().__init__(num_inputs, len(config.annotators) * num_outputs, config, key=key)
 
@@ -109,6 +105,53 @@ class AnnotatorsHead(Head):
     def __call__(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
         """Computes [..., C] from [..., E]; without a key there is no dropout."""
         return mean_probability(self.each(x, key=key))
+
+
+class ListenersHead(AnnotatorsHead):
+    """One output layer on hidden units that are scaled and shifted for each listener.
+
+    units (1 + scale_l) + shift_l, where scale and shift are a linear map of the listener's learned
+    vector. Scores: log of the mean probability over listeners.
+
+    Source: listener-adaptive models, Ando et al. 2021 (listener codes that adapt layers of the
+    network). Differs: scale and shift of the units before the output layer alone, in place of
+    weighted sums of whole layers.
+    """
+
+    def __init__(self, num_inputs: int, num_outputs: int, config: HeadsConfig, *, key: jax.Array):
+        """Makes the head; at first all listeners are the same.
+
+        Raises:
+          UserError: `heads.annotators` is empty.
+        """
+        check_annotators(config)
+        keys = jax.random.split(key, 3)
+        Head.__init__(self, num_inputs, num_outputs, config, key=keys[0])
+        width = num_inputs if config.kind == "linear" else config.hidden
+        shape = (len(config.annotators), config.listener_width)
+        self.listeners = nnx.Param(truncated_normal(keys[1], shape, std=1.0), axes=(None, None))
+        self.adapt = Linear(
+            config.listener_width, 2 * width, axes=(None, None), key=keys[2], std=0.0
+        )
+
+    def each(self, x: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+        """Computes the logits of every listener: [..., E] to [..., A, C]."""
+        scale, shift = jnp.split(self.adapt(self.listeners[...]), 2, axis=-1)
+        units = self.units(x, key=key)[..., None, :]
+        return self.output(units * (1.0 + scale) + shift)
+
+
+def check_annotators(config: HeadsConfig) -> None:
+    """Refuses a head without the names of its annotators.
+
+    Raises:
+      UserError: `heads.annotators` is empty.
+    """
+    if not config.annotators:
+        raise UserError(
+            f"heads.category_loss={config.category_loss!r} needs heads.annotators: name the "
+            "annotators, or leave it to `sersl finetune`, which takes them from the corpus"
+        )
 
 
 def mean_probability(logits: jax.Array) -> jax.Array:
@@ -123,6 +166,7 @@ CATEGORY_HEADS: dict[str, type[Head]] = {
     "focal": Head,
     "votes": Head,
     "annotators": AnnotatorsHead,
+    "listeners": ListenersHead,
     "evidential": EvidenceHead,
     "prototypes": PrototypeHead,
     "ordinal": OrdinalHead,

@@ -9,13 +9,22 @@ from flax import nnx
 from sersl.models.heads.head import Head
 from sersl.models.layers import Linear
 
+EXIT = "exit_"  # begins the name of a head on an inner layer, before its number
+
 
 class TrainingHeads(nnx.Module):
     """Maps the shared vector of an utterance to other labels, and frames to characters.
 
     The shared vector is what the output layer of the first emotion head reads. These heads are one
     linear layer each, so that what they need is learned in front of it.
+
+    Attributes:
+      names: of the heads.
+      exits: numbers of the hidden states that have a head.
+      peer: second head of categories, of co-teaching.
     """
+
+    peer: Head
 
     def __init__(
         self,
@@ -29,15 +38,18 @@ class TrainingHeads(nnx.Module):
         """Makes the heads.
 
         Args:
-          sizes: outputs of each head by name; "transcript" reads frames.
+          sizes: outputs of each head by name; "transcript" reads frames, "exit_4" the mean of
+            hidden state 4.
           shared_width: U of the shared vector.
           frame_width: D of a frame.
           losses: whose weights are learned, in order; empty: none.
           key: PRNG key of the initial weights.
         """
         self.names = tuple(sizes)
+        self.exits = tuple(int(name.removeprefix(EXIT)) for name in sizes if name.startswith(EXIT))
         for number, (name, size) in enumerate(sizes.items()):
-            width = frame_width if name == "transcript" else shared_width
+            on_frames = name == "transcript" or name.startswith(EXIT)
+            width = frame_width if on_frames else shared_width
             made = Linear(width, size, axes=(None, "classes"), key=jax.random.fold_in(key, number))
             setattr(self, name, made)
         if losses:

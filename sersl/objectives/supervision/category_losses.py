@@ -3,7 +3,7 @@
 The head of a loss (`sersl.models.category_heads`) gives scores whose softmax is the probability of
 each category: logits; for "evidential" the logarithms of the parameters of a Dirichlet
 distribution; for "prototypes" -d^2 / temperature; for "ordinal" the logarithms of probabilities;
-for "annotators" the logarithm of the mean probability.
+for "annotators" and "listeners" the logarithm of the mean probability.
 """
 
 import math
@@ -128,10 +128,19 @@ def prototypes(given: CategoryScores, labels: CategoryLabels, heads: HeadsConfig
     distance to the row's own prototype, without which open space is not kept open.
 
     Source: distances as in Snell et al. 2017 (1703.05175), eq. 2; learned prototypes and the pull
-    as in Yang et al. 2018 (1805.03438), eq. 6 and 9.
+    as in Yang et al. 2018 (1805.03438), eq. 6 and 9. With `heads.prototype_refinement` r the target
+    is (1 - r) label + r softmax(scores), without gradient, which lets ambiguous utterances keep two
+    categories: targets refined by prototypes as in PiCO (2201.08984), eq. 7, at every step.
     """
-    loss, metrics = softmax_cross_entropy(given, labels, heads)
     wanted = _targets(at_least_float32(given.scores), labels)
+    share = heads.prototype_refinement
+    if share:
+        near = jax.lax.stop_gradient(jax.nn.softmax(at_least_float32(given.scores)))
+        refined = (1.0 - share) * wanted.shares + share * near
+        refined = jnp.where(wanted.weights[:, None] != 0, refined, jnp.nan)
+        loss, metrics = softmax_cross_entropy(given, labels._replace(probabilities=refined), heads)
+    else:
+        loss, metrics = softmax_cross_entropy(given, labels, heads)
     squares = -heads.temperature * (wanted.shares * given.scores).sum(-1)
     mean = Mean.of(squares, wanted.weights)
     pull = heads.prototype_pull * mean.value(empty=0.0)
@@ -139,7 +148,7 @@ def prototypes(given: CategoryScores, labels: CategoryLabels, heads: HeadsConfig
 
 
 def annotators(given: CategoryScores, labels: CategoryLabels, heads: HeadsConfig) -> Found:
-    """Computes the cross-entropy of every annotator's own head over the rows that they labelled.
+    """Computes the cross-entropy of every annotator's own scores over the rows that they labelled.
 
     Source: one output per annotator on shared layers, Davani et al. 2022 (2110.05719), sec. 3.2,
     and Tavernor et al. 2024 for emotion; the probabilities of the model are the mean over all.
@@ -179,6 +188,7 @@ CATEGORY_LOSSES: dict[str, CategoryLoss] = {
     "focal": CategoryLoss(focal),
     "votes": CategoryLoss(divergence, needs="votes"),
     "annotators": CategoryLoss(annotators, needs="annotators"),
+    "listeners": CategoryLoss(annotators, needs="annotators"),
     "evidential": CategoryLoss(evidential),
     "prototypes": CategoryLoss(prototypes),
     # The head makes probabilities of ordered thresholds; their negative logarithm is the loss.

@@ -37,6 +37,8 @@ def add_categories(
       UserError: a kind or loss that cannot be exported.
     """
     scores = implemented("heads.category_loss", heads.category_loss, CATEGORIES)
+    if heads.category_loss == "listeners":
+        params = _adapted(params)
     outputs = _layers(graph, embedding, heads, params)
     probabilities, others = scores(graph, outputs, heads, params)
     if multi:  # whose loss is that of logits
@@ -145,6 +147,19 @@ def _of_annotators(graph: Graph, x: str, heads: HeadsConfig, params: Params) -> 
     return graph.op("ReduceMean", shares, axes=[1], keepdims=0), {}
 
 
+def _adapted(params: Params) -> Params:
+    """Folds scale and shift of every listener into an output layer of each, [U, A * C]."""
+    kernel, bias = params["output"]["kernel"], params["output"]["bias"]
+    adapt = params["adapt"]
+    scale, shift = np.split(params["listeners"] @ adapt["kernel"] + adapt["bias"], 2, axis=-1)
+    kernels = (1.0 + scale)[:, :, None] * kernel
+    whole = {
+        "kernel": kernels.transpose(1, 0, 2).reshape(len(kernel), -1).astype(np.float32),
+        "bias": (shift @ kernel + bias).reshape(-1).astype(np.float32),
+    }
+    return {**params, "output": whole}
+
+
 HEADS: dict[str, Callable[[Graph, str, Params], str]] = {
     "gelu": _gelu_hidden,
     "tanh": _tanh_hidden,
@@ -155,6 +170,7 @@ CATEGORIES: dict[str, Callable[[Graph, str, HeadsConfig, Params], Scores]] = {
     "focal": _of_logits,
     "votes": _of_logits,
     "annotators": _of_annotators,
+    "listeners": _of_annotators,
     "evidential": _of_evidence,
     "prototypes": _of_prototypes,
     "ordinal": _of_order,

@@ -115,6 +115,23 @@ def test_prototypes_when_compared_with_numpy_then_cross_entropy_and_pull():
     check_gradient(lambda x: loss_of("prototypes", x, **settings)[0], scores)
 
 
+def test_prototypes_when_targets_are_refined_then_their_share_is_the_similarity():
+    scores = -RNG.uniform(0, 4, (9, 4)) / 0.2
+    onehot = np.eye(4)[CATEGORY]
+    target = 0.7 * onehot + 0.3 * softmax(scores, axis=1)
+    losses = -(target * np.log(softmax(scores, axis=1))).sum(1)[KNOWN]
+    weights = (target @ WEIGHTS)[KNOWN]
+    loss, _ = loss_of(
+        "prototypes",
+        scores,
+        temperature=0.2,
+        prototype_pull=0.0,
+        label_smoothing=0.0,
+        prototype_refinement=0.3,
+    )
+    np.testing.assert_allclose(loss, (losses * weights).sum() / weights.sum(), **FP32)
+
+
 def test_annotators_when_compared_with_torch_then_each_over_its_own_rows():
     logits = RNG.normal(size=(9, 3, 4))
     chosen = RNG.integers(-1, 4, (9, 3))

@@ -92,6 +92,7 @@ def test_onnx_when_the_model_has_heads_then_equal_at_three_lengths(tmp_path, opt
         ({"category_loss": "prototypes", "prototype_width": 6}, ["open_set"]),
         ({"category_loss": "ordinal"}, []),
         ({"category_loss": "annotators", "annotators": ("ann", "ben")}, []),
+        ({"category_loss": "listeners", "annotators": ("ann", "ben"), "listener_width": 3}, []),
     ],
     ids=str,
 )

@@ -1,1 +1,0 @@
-"""Further views of the utterances of a fine-tuning run: where they come from, and their outputs."""

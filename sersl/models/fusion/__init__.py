@@ -1,1 +1,0 @@
-"""Several views of an utterance, combined into one vector or one decision."""
