@@ -23,6 +23,7 @@ from sersl.release.architecture import Architecture
 from sersl.release.file_names import ABOUT, CONFIG, PREPROCESSOR
 from sersl.release.folder import write_files
 from sersl.release.huggingface.cutting import cut_after, without_table
+from sersl.release.huggingface.download_sums import check_downloads
 from sersl.release.huggingface.json_files import PREFIXES, class_name
 from sersl.release.huggingface.settings import complete, settings
 from sersl.release.huggingface.source_heads import heads_of, output_of
@@ -103,6 +104,7 @@ def import_folder(
     source, output = Path(source), Path(output)
     check_destination(output)
     config, preprocessor = _configs(source)
+    check_downloads(source)
     where = str(source / "config.json")
     known = complete(config, where=where)
     fields = Fields(config, where=where, remedy="copy the file again")
