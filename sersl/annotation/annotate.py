@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sersl.annotation.annotators import RULES, Annotator
-from sersl.annotation.sidecar_parts import SidecarParts
+from sersl.annotation.sidecar_parts import SidecarParts, clear_partials
 from sersl.annotation.sidecar_records import make_records
 from sersl.audio.prosody import PROSODY_NAMES, PROSODY_VERSION
 from sersl.core.errors import UserError, unknown_name
@@ -68,6 +68,7 @@ def annotate_corpus(
     source = CorpusSource(data_dir, corpus)
     folder = annotation_folder(source.index, annotator.name)
     if find_sidecar(annotator, source.index) is not None:
+        clear_partials(folder)
         return folder
     check_processes(processes, "annotating")
     parts = SidecarParts(folder, _summary(annotator, source.index), source.num_samples)

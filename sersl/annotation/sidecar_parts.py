@@ -17,6 +17,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from sersl.core.digests import write_digests
 from sersl.core.files import whole_folder, write_json, writing
 from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.unfinished import clear_stale
 from sersl.corpora.sidecar import RECORDS_FILE, SUMMARY_FILE, is_finished
 from sersl.corpora.writing.parts import Parts
 
@@ -106,10 +107,15 @@ def partial_folder(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def clear_partials(folder: Path) -> None:
-    """Removes all unfinished work for a folder, of interrupted runs on other content too."""
+    """Removes all unfinished work for a folder, of interrupted runs on other content too.
+
+    To be called for a finished folder that is found as well: the run that made it may have been
+    killed while it removed its parts.
+    """
     pattern = f".{glob.escape(folder.name)}-{'[0-9a-f]' * 16}.partial"
     for left in folder.parent.glob(pattern):
         shutil.rmtree(left, ignore_errors=True)
+    clear_stale(folder)
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sersl.annotation.annotator_folder import is_annotator
 from sersl.annotation.annotators import RULES, Annotator
 from sersl.annotation.fit import Portion, fit_annotator
 from sersl.annotation.fitted import open_fitted
+from sersl.annotation.sidecar_parts import clear_partials
 from sersl.cli.console.progress import Progress
 from sersl.config.annotation import FitConfig
 from sersl.config.load import from_overrides
@@ -93,6 +94,7 @@ def _annotate(annotator: Annotator, arguments) -> bool:
     shard = read_share(arguments.shard, option="--shard")
     if find_sidecar(annotator, index) is not None:
         folder = annotation_folder(index, annotator.name)
+        clear_partials(folder)
         print(f"corpus {index.corpus} was already annotated by {annotator.name}: {folder}")
         return True
     started = time.monotonic()

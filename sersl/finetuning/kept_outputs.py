@@ -19,7 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sersl.annotation.sidecar_parts import SidecarParts, fingerprint
+from sersl.annotation.sidecar_parts import SidecarParts, clear_partials, fingerprint
 from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig, MeshConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE, num_frames
@@ -162,6 +162,7 @@ class OutputStore:
         if not all_agree(is_finished(folder, summary)):
             self._make(source, folder, summary, say, preempted)
         else:
+            clear_partials(folder)
             say(f"encoder outputs of {_name(source)}: found in {folder}")
         return OutputReader(index, folder, expected=summary, num_samples=source.num_samples)
 
@@ -302,9 +303,13 @@ def _check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
-            f"{_WHAT} need {needed / 1e6:,.0f} MB in {folder.parent}, and {free / 1e6:,.0f} MB are "
-            "free: make room, or add --config.store=off"
+            f"{_WHAT} need {_megabytes(needed)} MB in {folder.parent}, and {_megabytes(free)} MB "
+            "are free: make room, or add --config.store=off"
         )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f}" if size >= 1e7 else f"{size / 1e6:.2g}"
 
 
 def _identity_of(config: FrontendConfig | EncoderConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sersl.annotation.sidecar_records import make_recordings
 from sersl.annotation.signal import signal_intensity
 from sersl.audio.prosody import PROSODY_NAMES, prosody
 from sersl.cli import annotate as cli
+from sersl.cli.main import main
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
 from sersl.corpora.sidecar import RECORDS_FILE, SUMMARY_FILE
@@ -254,3 +255,20 @@ def test_annotate_command_prints_one_line_and_then_says_it_is_done(data_dir, cap
     assert "already annotated by signal" in capsys.readouterr().out
     with pytest.raises(UserError, match="unknown annotator"):
         cli.run(argparse.Namespace(**{**vars(arguments), "annotator": "x"}))
+
+
+def test_annotate_when_killed_while_it_removed_its_parts_then_the_next_run_removes_them(
+    data_dir, monkeypatch, capsys
+):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(sidecar_parts, "clear_partials", _killed)
+        annotate_corpus("signal", "alpha", data_dir=data_dir)
+    (left,) = data_dir.glob("alpha/*/sidecars/.*")
+    assert list(left.glob("part-*"))
+    words = ["annotate", "--corpus", "alpha", "--data_dir", str(data_dir)]
+    assert main(words) == 0
+    assert "already annotated" in capsys.readouterr().out and not left.exists()
+
+
+def _killed(*arguments):
+    raise KeyboardInterrupt

@@ -233,7 +233,9 @@ def test_store_when_its_making_was_interrupted_then_only_the_rest_is_computed(
     assert sum(len(part) for part in rows[2:]) == len(source) - len(rows[0])
 
 
-def test_store_when_told_to_stop_then_stops_before_the_next_batch_and_keeps_whole_parts(own_data):
+def test_store_when_told_to_stop_then_stops_before_the_next_batch_and_keeps_whole_parts(
+    own_data, tmp_path
+):
     config, weights, said, asked = config_of(own_data), weights_of(), [], []
     source = CorpusSource(own_data, "synthetic")
     made = kept_outputs.OutputStore(with_sizes(config, weights), weights)
@@ -249,6 +251,9 @@ def test_store_when_told_to_stop_then_stops_before_the_next_batch_and_keeps_whol
     (partial,) = own_data.glob("synthetic/*/outputs/.*.partial")
     assert [file.name for file in partial.iterdir()] == ["part-000000.array_record"]
     assert any(re.search(r"outputs of \d+ of \d+ utterances .*are kept", line) for line in said)
+    left = shutil.copytree(partial, tmp_path / partial.name)
+    made.open(source, said.append)
+    shutil.copytree(left, partial)  # as of a kill while parts are removed
     made.open(source, said.append)
     assert not list(own_data.glob("synthetic/*/outputs/.*"))
 

@@ -106,6 +106,7 @@ def fit_codebook(
                     f"{folder} holds a code book with another {key} ({found.about[key]}, not "
                     f"{value}): give another --output"
                 )
+        clear_partials(folder)
         return found
     about: dict[str, Any] = {
         "schema": CODEBOOK_SCHEMA,
@@ -174,6 +175,7 @@ def write_codes(
     if features.labels_of:  # a model that is trained on these codes has learned from these labels
         summary["labels_of"] = list(features.labels_of)
     if is_finished(folder, summary):
+        clear_partials(folder)
         return folder
     centroids = jnp.asarray(book.centroids)
     encode = jax.jit(lambda values: kmeans.nearest(values, centroids)[0])
