@@ -39,12 +39,14 @@ class SolverConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig(Settings):
-    """Changed copies of every training utterance, whose encoder outputs are kept as well."""
+    """Changed copies of every training utterance."""
 
     speeds: tuple[float, ...] = setting(
         (),
-        "Speeds of further copies, such as 0.9,1.1, in which pitch and formants move; each costs "
-        "the encoder once more. Validation and test use the plain utterances.",
+        "Speeds of further copies, such as 0.9,1.1, in which pitch and formants move, so that they "
+        "sound like other speakers. Each costs a frozen encoder, whose outputs are kept, once "
+        "more; otherwise they are made as they are read. Validation and test use the plain "
+        "utterances.",
         at_least=0.5,
         at_most=2.0,
     )

@@ -76,11 +76,6 @@ def choose_store(
             "pooling.standardize_outputs needs the kept outputs of a frozen encoder, and there are "
             f"none ({reason}): set it to False, or use configs/finetune/frozen.py with init_from"
         )
-    if config.views.speeds:
-        raise UserError(
-            "views.speeds needs the kept outputs of a frozen encoder, and there are none "
-            f"({reason}): leave it empty, or use configs/finetune/frozen.py with init_from"
-        )
     if config.enrolment.utterances:
         raise UserError(
             "enrolment.utterances needs the kept outputs of a frozen encoder, and there are none "

@@ -19,7 +19,7 @@ from sersl.finetuning.run import finetune
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
 from tests.finetuning.test_kept_outputs import config_of, weights_of
-from tests.tiny_runs import never
+from tests.tiny_runs import never, values_of
 
 RIDGE = ("solver.kind=ridge", "heads.bounded=false", "views.speeds=0.9")
 CLOSE = 5e-3  # of logits: kept outputs are float16
@@ -136,10 +136,21 @@ def test_ridge_when_a_setting_needs_gradients_then_user_error(
         solved(config_of(data_dir, *RIDGE, *settings), tmp_path / "run")
 
 
-def test_copies_when_outputs_are_not_kept_then_user_error(data_dir, tmp_path):
-    config = config_of(data_dir, "views.speeds=0.9", "store=off")
-    config = dataclasses.replace(
-        config, pooling=dataclasses.replace(config.pooling, standardize_outputs=False)
+def test_copies_when_outputs_are_not_kept_then_they_train_too(own_data, tmp_path):
+    settings = (
+        "protocol.folds=('fold1',)",
+        "store=off",
+        "train.num_steps=2",
+        "train.log_every_steps=1",
     )
-    with pytest.raises(UserError, match=r"views\.speeds needs the kept outputs .*store=off"):
-        solved(config, tmp_path / "run")
+    config = config_of(own_data, *settings)
+    pooling = dataclasses.replace(config.pooling, standardize_outputs=False)
+    config = dataclasses.replace(config, pooling=pooling)
+    losses = {}
+    for speeds in ((), (0.5, 2.0)):
+        own = dataclasses.replace(config, views=dataclasses.replace(config.views, speeds=speeds))
+        folder = solved(own, tmp_path / f"run{len(speeds)}")
+        losses[speeds] = [step["loss"] for step in values_of(folder)]
+        assert np.isfinite(losses[speeds]).all()
+    assert losses[()] != losses[0.5, 2.0]
+    assert not list(own_data.glob("synthetic/*/outputs"))
