@@ -59,6 +59,11 @@ def test_prediction_when_imported_then_loads_neither_torch_nor_tensorflow():
     assert loaded("import sersl; sersl.load", FORBIDDEN) == "[]"
 
 
+def test_predictor_when_imported_then_loads_nothing_of_training_and_scoring():
+    names = ("scipy.optimize", "scipy.stats", "grain", "tensorflow_datasets", "sklearn")
+    assert loaded("import sersl.release.predict.predictor", names) == "[]"
+
+
 def test_everything_when_imported_then_loads_neither_torch_nor_tensorflow():
     assert loaded("import " + ", ".join(MODULES), FORBIDDEN) == "[]"
 

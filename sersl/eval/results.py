@@ -1,10 +1,8 @@
 """Scores of `predictions.csv`: the content of `results.json`, for reports and model cards."""
 
 import hashlib
-import importlib.metadata
 import json
 import math
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json
-from sersl.core.version import __version__
+from sersl.core.version import versions
 from sersl.eval import bootstrap, metrics
 from sersl.eval.analysis.calibration import calibration_of
 from sersl.eval.analysis.error_detection import uncertainty_of
@@ -192,12 +190,6 @@ def _check_folds(predictions: Predictions, folds: Sequence[Mapping[str, Any]]) -
                 f"{PREDICTIONS} has {found[name]} predictions of fold {name!r}, and folds.json "
                 f"lists {size} test utterances: rerun `sersl finetune`, which writes both"
             )
-
-
-def versions() -> dict[str, str]:
-    """Lists the versions of python, jax, flax, numpy and sersl."""
-    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
-    return {"python": platform.python_version(), **packages, "sersl": __version__}
 
 
 def mean_over_folds(per_fold: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json, write_json
 from sersl.core.unfinished import restore
-from sersl.eval.results import versions
+from sersl.core.version import versions
 from sersl.models.transformer import unstack_layers
 from sersl.release import card
 from sersl.release.about import (

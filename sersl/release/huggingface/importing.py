@@ -16,7 +16,7 @@ import numpy as np
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
-from sersl.eval.results import versions
+from sersl.core.version import versions
 from sersl.release import card
 from sersl.release.about import describe
 from sersl.release.architecture import Architecture
