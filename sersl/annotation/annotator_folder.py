@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from sersl.core.bounded import read_bounded
 from sersl.core.digests import check_digests, has_digests, write_digests
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, read_json, whole_folder, write_json, writing
@@ -109,7 +110,7 @@ def read_annotator(folder: str | Path) -> Fitted:
     try:
         if not (folder / TENSORS_FILE).is_file():
             raise ValueError("it is not a file")
-        numbers = (folder / TENSORS_FILE).read_bytes()
+        numbers = read_bounded(folder / TENSORS_FILE)
         tensors = load(numbers)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
@@ -120,6 +121,6 @@ def read_annotator(folder: str | Path) -> Fitted:
         raise UserError(
             f"{folder / ABOUT_FILE} has schema {schema}, this version reads {SCHEMA}: fit it again"
         )
-    words = (folder / ABOUT_FILE).read_bytes()
+    words = read_bounded(folder / ABOUT_FILE)
     digest = hashlib.sha256(words + b"\0" + numbers).hexdigest()[:16]
     return Fitted(folder.resolve(), about, tensors, digest)

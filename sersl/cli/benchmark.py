@@ -1,5 +1,6 @@
 """`sersl benchmark`: frozen probes of any models on every prepared corpus, in one table."""
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -94,7 +95,9 @@ def _named(folders: Sequence[str]) -> dict[str, str]:
 
 def _name(model: str) -> str:
     found = hub_name(model)
-    name = Path(model).resolve().name if found is None else str(found).replace("/", "--")
+    if found is None:
+        return check_name(os.path.basename(os.path.realpath(model)), what="--model")
+    name = str(found).replace("/", "--")
     return check_name(name, what="--model")
 
 

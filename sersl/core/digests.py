@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json, write_json
 
@@ -138,7 +139,7 @@ def check_digests(
 def _read(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise ValueError("it is not a file")
-    content = parse_json(path.read_bytes())
+    content = parse_json(read_bounded(path))
     files = content.get("files")
     if content.get("schema") != _SCHEMA or not isinstance(files, dict):
         raise ValueError("it has another layout")

@@ -21,6 +21,9 @@ _REMEDIES = {
     errno.ENOTDIR: _PATH,
     errno.EISDIR: _PATH,
     errno.ELOOP: _PATH,
+    errno.ENXIO: _PATH,
+    errno.EOVERFLOW: _PATH,
+    errno.EIO: "check the disk, or give another path",
 }
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError, first_line
 from sersl.core.unfinished import clear_stale, staging_path, swap_in
 
-# Of JSON from outside: sersl's own files hold at most some megabytes, nested less than ten deep.
-MOST_JSON_BYTES = 256 * 2**20
+# Of JSON from outside: sersl's own files are nested less than ten deep.
 MOST_JSON_DEPTH = 100
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -171,9 +171,7 @@ def read_json(path: str | Path, *, what: str, remedy: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MOST_JSON_BYTES or not path.is_file():
-            raise ValueError(f"not a file of at most {MOST_JSON_BYTES // 2**20} MiB")
-        return parse_json(path.read_bytes())
+        return parse_json(read_bounded(path))
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError as error:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import behind_link, parse_json, whole_path
 from sersl.core.unfinished import short_name
@@ -74,7 +75,7 @@ class GrowingFile:
         if not self._work:
             return 0, 0
         try:
-            state = parse_json(self._state.read_bytes())
+            state = parse_json(read_bounded(self._state))
             done, size = int(state["done"]), int(state["bytes"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0, 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sersl.core.bounded import MOST_TABLE_BYTES, read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json
 
@@ -38,7 +39,7 @@ def read_json_lines(path: str | Path, *, what: str, remedy: str) -> list[dict[st
     """
     path = Path(path)
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        *lines, last = read_bounded(path, most=MOST_TABLE_BYTES).split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
 from sersl.core.files import check_name, parse_json, whole_path, write_json
@@ -287,7 +288,7 @@ def forget(folder: Path) -> None:
 
 def _read_keys(path: Path) -> dict[str, Any]:
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_bounded(path))
     except (OSError, ValueError):  # none yet, or damaged: everything is copied again
         return {}
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sersl.core.bounded import MOST_TABLE_BYTES, read_bounded
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import check_name, parse_json, parse_value, write_json
@@ -51,7 +52,7 @@ class Trained(NamedTuple):
 def digests(workdir: Path) -> dict[str, str]:
     """Computes the SHA-256 of each file of `CHECKED` that exists."""
     return {
-        name: hashlib.sha256((workdir / name).read_bytes()).hexdigest()
+        name: _sha256(read_bounded(workdir / name))
         for name in CHECKED
         if (workdir / name).is_file()
     }
@@ -132,7 +133,7 @@ def write_results(workdir: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       What was written.
     """
-    digest = _sha256((workdir / PREDICTIONS).read_bytes())
+    digest = _sha256(read_bounded(workdir / PREDICTIONS, most=MOST_TABLE_BYTES))
     whole = sealed({**content, "predictions_sha256": digest})
     write_json(workdir / RESULTS, whole)
     return whole
@@ -182,7 +183,9 @@ def check_predictions(workdir: Path) -> None:
         return
     wanted = read_results(workdir).get("predictions_sha256")
     path = workdir / PREDICTIONS
-    if wanted is not None and path.is_file() and _sha256(path.read_bytes()) != wanted:
+    if wanted is None or not path.is_file():
+        return
+    if _sha256(read_bounded(path, most=MOST_TABLE_BYTES)) != wanted:
         raise UserError(
             f"{path} has changed since it was scored: rerun `sersl finetune`, which writes it "
             f"again, or remove {workdir / RESULTS} to score it as it is"
@@ -200,7 +203,7 @@ def read_json(path: Path, *, remedy: str = _REMEDY) -> Any:
       UserError: it is missing or damaged.
     """
     try:
-        return parse_value(path.read_bytes())
+        return parse_value(read_bounded(path))
     except OSError as error:
         reason = error.strerror or str(error)
     except ValueError as error:
@@ -232,7 +235,7 @@ def _sha256(content: bytes) -> str:
 def _recorded(path: Path) -> dict[str, str]:
     """Reads the digests of the last start; {} if an earlier version wrote none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = read_bounded(path).decode().splitlines() if path.is_file() else []
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): {_REMEDY}") from error
     starts = []

@@ -1,5 +1,6 @@
 """Copies of released and imported models, to release them again."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def copy_model(
       UserError: the source is damaged, has no licence, or the folder holds something else.
     """
     source, folder = Path(source), Path(folder)
-    if source.resolve() == folder.resolve():
+    if os.path.realpath(source) == os.path.realpath(folder):
         raise UserError(f"{folder} cannot be exported to itself: give another --output")
     model = read_model(source)
     about = model.about

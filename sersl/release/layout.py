@@ -113,9 +113,10 @@ def check_inside(folder: Path, path: Path) -> None:
     """Refuses a file that is a link out of its folder, except into the cache of Hugging Face."""
     if not path.is_symlink():
         return
-    real, allowed = path.resolve(), [folder.resolve()]
-    if folder.resolve().parent.name == "snapshots":  # of the cache of huggingface_hub
-        allowed.append(folder.resolve().parents[1] / "blobs")
+    real, inside = (Path(os.path.realpath(one)) for one in (path, folder))  # also of loops
+    allowed = [inside]
+    if inside.parent.name == "snapshots":  # of the cache of huggingface_hub
+        allowed.append(inside.parents[1] / "blobs")
     if not any(real.is_relative_to(place) for place in allowed):
         raise UserError(
             f"{path} is a link to {real}, outside of the model folder: replace it with the file "

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.release.file_names import CARD
 
@@ -89,7 +90,7 @@ def stated_licence(folder: Path) -> str:
     path = folder / CARD
     if not path.is_file() or path.stat().st_size > _MOST_CARD:
         return ""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bounded(path, most=_MOST_CARD).decode("utf-8", "replace")
     found = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     try:
         header = yaml.safe_load(found[1]) if found else None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.release import card
@@ -25,7 +26,7 @@ def read_notes(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_NOTES:
             raise UserError(f"--notes {path} is longer than 64 KiB: shorten it")
-        return path.read_text(encoding="utf-8").strip()
+        return read_bounded(path, most=_MOST_NOTES).decode().strip()
     except OSError as error:
         raise UserError(
             f"--notes {path} cannot be read ({error.strerror}): give a text file"

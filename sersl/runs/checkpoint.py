@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from sersl.config.schema import CheckpointConfig
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.parallel.agreement import all_agree, of_first
@@ -315,7 +316,7 @@ def has_item(run: str | Path, item: str) -> bool:
 
 def _read_config(checkpoint: Path) -> dict:
     # Orbax writes losses that are not finite as Python does.
-    content = (checkpoint / CONFIG / "metadata").read_bytes()
+    content = read_bounded(checkpoint / CONFIG / "metadata")
     stored = parse_value(content, allow_infinite=True)
     if not isinstance(stored, dict):
         raise ValueError("its config is not an object")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import find_paths, parse_json
 from sersl.parallel.sharding import path_name
@@ -96,7 +97,7 @@ def check_array_list(item: str | Path) -> None:
       ValueError: a file is damaged.
     """
     for path in find_paths(item, "array_metadatas/process_*"):
-        arrays = parse_json(path.read_bytes()).get("array_metadatas")
+        arrays = parse_json(read_bounded(path)).get("array_metadatas")
         if not isinstance(arrays, list) or not all(map(_is_listed_array, arrays)):
             raise ValueError(f"{path.name} of array_metadatas does not list arrays")
 

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.parallel.agreement import all_agree, of_first
 
@@ -108,7 +109,7 @@ def _check_shared(workdir: str | Path) -> None:
 def _checksum(path: Path) -> int:
     """Computes a checksum of 31 bits of a file; a missing file counts as empty."""
     try:
-        return zlib.crc32(path.read_bytes()) >> 1
+        return zlib.crc32(read_bounded(path)) >> 1
     except OSError:
         return 0
 

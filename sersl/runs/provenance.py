@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from sersl.annotation.annotate import load_sidecar_info
 from sersl.config.schema import FinetuneConfig, PretrainConfig
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.corpora.index import read_summary
@@ -135,7 +136,7 @@ def _brought(
 
 def _read(path: Path) -> list[Entry]:
     try:
-        content = parse_value(path.read_bytes())
+        content = parse_value(read_bounded(path))
         for corpus in content:
             corpus["corpus"], corpus["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError) as error:

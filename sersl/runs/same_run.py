@@ -6,6 +6,7 @@ from pathlib import Path
 from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.parallel.agreement import check_same
@@ -55,7 +56,7 @@ def check_data(workdir: Path, data: Mapping[str, str]) -> None:
     if not path.exists():
         return
     try:
-        content = parse_value(path.read_bytes())
+        content = parse_value(read_bounded(path))
         listed = content["corpora"] if isinstance(content, dict) else content
         listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in RECORDED)]
         before = {corpus["corpus"]: corpus["fingerprint"] for corpus in listed}

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from sersl.core.bounded import read_bounded
 from sersl.core.digests import check_digests, has_digests, write_digests
 from sersl.core.errors import UserError
 from sersl.core.files import (
@@ -66,7 +67,7 @@ def read_codebook(folder: str | Path) -> CodeBook | None:
     try:
         if not (folder / _WEIGHTS).is_file():
             raise ValueError("it is not a file")
-        centroids = safetensors.numpy.load((folder / _WEIGHTS).read_bytes())["centroids"]
+        centroids = safetensors.numpy.load(read_bounded(folder / _WEIGHTS))["centroids"]
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder / _WEIGHTS} is damaged ({error}): {remedy}") from error
     if about.get("schema") != CODEBOOK_SCHEMA:

@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 from tqdm import tqdm
 
 from sersl.audio.source import existing_spelling
+from sersl.core.bounded import read_bounded
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.corpora.listing import AUDIO_EXTENSIONS, walk
@@ -146,7 +147,7 @@ def _add_list(found: Inputs, list_file: str) -> None:
         content = (
             _standard_input("a list").read()
             if list_file == STDIN
-            else Path(existing_spelling(list_file)).read_bytes()
+            else read_bounded(existing_spelling(list_file), regular=False)
         )
     except OSError as error:
         raise UserError(f"list {list_file} cannot be read: {error.strerror}") from error

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sersl.core.bounded import MOST_BYTES
 from sersl.core.errors import UserError
-from sersl.core.files import MOST_JSON_BYTES, check_depth, json_decoder, parse_value
+from sersl.core.files import check_depth, json_decoder, parse_value
 from sersl.corpora.tables.text import check_file, open_text, read_lines, read_text
 from sersl.corpora.tables.values import Row, clean
 
@@ -58,14 +59,14 @@ def make_row(value: Any, where: str) -> Row:
 
 
 def read_document(path: Path) -> Any:
-    """Reads a whole JSON file of at most `MOST_JSON_BYTES`.
+    """Reads a whole JSON file of at most `MOST_BYTES`.
 
     Raises:
       UserError: not JSON, or too large.
     """
     check_file(path)
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise UserError(f"{path} is larger than {MOST_JSON_BYTES // 2**20} MiB: write JSON lines")
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(f"{path} is larger than {MOST_BYTES // 2**20} MiB: write JSON lines")
     try:
         return parse_value(read_text(path), allow_nan=True)
     except ValueError as error:

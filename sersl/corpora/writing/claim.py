@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import soundfile
 
+from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json, write_json
 from sersl.core.version import __version__
@@ -179,7 +180,7 @@ def _claim(
 def _read_work(data_dir: Path, corpus: str) -> dict[str, Any] | None:
     """Reads the description of the parts; {}, which equals no work, if the file is damaged."""
     try:
-        return parse_json((parts_folder(data_dir, corpus) / _WORK_FILE).read_bytes())
+        return parse_json(read_bounded(parts_folder(data_dir, corpus) / _WORK_FILE))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

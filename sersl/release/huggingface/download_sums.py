@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.digests import file_digest
 from sersl.core.errors import UserError
 
@@ -47,7 +48,7 @@ def _published(path: Path) -> str:
         return target.name
     note = path.parent / _METADATA / f"{path.name}.metadata"
     try:
-        _, checksum, when, *_ = [*note.read_text().splitlines(), "", "", ""]
+        _, checksum, when, *_ = [*read_bounded(note).decode().splitlines(), "", "", ""]
         is_edited = path.stat().st_mtime > float(when) + _LATER
     except (OSError, ValueError):
         return ""

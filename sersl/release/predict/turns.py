@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sersl.core.bounded import read_bounded
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 
@@ -41,7 +42,7 @@ def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path} has more than {_MOST_BYTES >> 20} MiB: split the RTTM file")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, most=_MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"RTTM file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
