@@ -78,10 +78,14 @@ def rated(*answers):
 
 def test_annotators_when_some_label_little_then_the_others_are_modelled():
     extra = rated(*[{"ann": "angry", "ben": "sad"}, {"ann": "sad"}] * 6)
+    listening, _ = collected(
+        "heads.category_loss=listeners", "heads.annotator_labels=5", extra=extra
+    )
     settings = ("heads.category_loss=annotators", "heads.annotator_labels=5")
     labels, config = collected(*settings, extra=extra)
     assert config.heads.annotators == ("own/ann",)
     np.testing.assert_array_equal(labels.tables["annotators"][:, 0], [0, 1] * 6)
+    np.testing.assert_array_equal(listening.tables["annotators"], labels.tables["annotators"])
     with pytest.raises(UserError, match=r"no annotator labelled heads\.annotator_labels=7"):
         collected(settings[0], "heads.annotator_labels=7", extra=extra)
     with pytest.raises(UserError, match=r"annotator 'own/ben' labelled"):

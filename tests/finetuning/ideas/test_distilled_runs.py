@@ -1,15 +1,17 @@
-"""Runs with a teacher: whose answers are learned, and which teachers are refused."""
+"""Runs with a teacher, which teachers are refused, and runs with enrolled speakers."""
 
 import shutil
 
 import jax
 import pytest
 
+from sersl.cli.main import main
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import read_json, write_json
 from sersl.eval.evaluator import validation_scores
+from sersl.eval.workdir_files import read_folds
 from sersl.finetuning.run import finetune
 from sersl.release.starting_weights import labels_of
 from sersl.runs.provenance import read_origin
@@ -96,3 +98,19 @@ def test_finetune_when_the_teacher_was_changed_or_leaks_then_user_error(data, te
     write_json(copy / "config.json", config)
     with pytest.raises(UserError, match="has changed since the run wrote it"):
         run(taught(data, copy), tmp_path / "own")
+
+
+def test_finetune_when_speakers_are_enrolled_and_heads_choose_rows_then_said_and_not_exported(
+    data, tmp_path, capsys
+):
+    settings = ("enrolment.utterances=2", "co_teaching.noise=0.2", "distill.exit_weight=0")
+    first, *_, last = run(config_of(data, *settings), tmp_path)
+    assert last["category_loss"] < first["category_loss"]
+    assert last["peer_loss"] < first["peer_loss"]
+    (fold,) = read_folds(tmp_path)
+    assert "information about the test speakers" in fold["checks"]["warnings"][-1]
+    # Two of the 16 utterances of each of two speakers.
+    assert fold["num_test"] == 28 and fold["num_on_no_side"] >= 4
+    out = str(tmp_path / "out")
+    assert main(["export", "--workdir", str(tmp_path), "--fold", "fold1", "--output", out]) == 2
+    assert "enrolment.utterances=0 to export" in capsys.readouterr().err
