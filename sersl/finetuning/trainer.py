@@ -183,8 +183,7 @@ class Trainer:
 
         Args:
           fold: one of the run.
-          folder: of the fold; gets metrics.jsonl, checkpoints/, best/, validation.npz and
-            answers.npz.
+          folder: gets metrics.jsonl, checkpoints/, best/, validation.npz and answers.npz.
           title: for people.
           score: of validation answers.
           preempted: given a step, whether to save and leave before it.
@@ -193,9 +192,7 @@ class Trainer:
           UserError: a checkpoint is wrong, or training diverged.
           Preempted: the state was saved before the last step.
         """
-        # As the first process sees it: a file system may show a file to one host before the others.
-        if of_first((folder / ANSWERS).exists()):
-            self._say(f"{title}: done before")
+        if self._is_done(folder, title):
             return
         config = self.config
         progress = Progress(title, total=config.train.num_steps, enabled=self._first)
@@ -238,8 +235,17 @@ class Trainer:
                 progress.say(line)
             self._test(keeper.params(state), fold, folder)
         if self._first:
-            # The best parameters are kept; the state to resume from is not needed any more.
-            shutil.rmtree(folder / "checkpoints")
+            shutil.rmtree(folder / "checkpoints")  # the best parameters are kept
+
+    def _is_done(self, folder: Path, title: str) -> bool:
+        """Tells whether an earlier start has finished a fold; ends the removal of its states."""
+        # As the first process sees it: a file system may show a file to one host before the others.
+        if not of_first((folder / ANSWERS).exists()):
+            return False
+        if self._first:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        self._say(f"{title}: done before")
+        return True
 
     def _shared(self, folder: Path) -> SharedParams:
         return SharedParams(shared_folder(folder), self._starts)

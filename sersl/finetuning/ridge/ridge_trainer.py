@@ -22,7 +22,6 @@ from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
-from sersl.eval.answers import ANSWERS
 from sersl.finetuning.baselines.estimators import speaker_groups
 from sersl.finetuning.best import SELECTION, BestKeeper, Score
 from sersl.finetuning.ridge.closed_form import Weights
@@ -37,7 +36,7 @@ from sersl.finetuning.ridge.head_solver import (
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
 from sersl.models.pooling.pooling import KINDS
-from sersl.parallel.agreement import arrays_of_first, of_first
+from sersl.parallel.agreement import arrays_of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.runs.checkpoint import Checkpoints
 from sersl.runs.initial_weights import InitialWeights
@@ -112,8 +111,7 @@ class RidgeTrainer(Trainer):
         Raises:
           Preempted: before the fold.
         """
-        if of_first((folder / ANSWERS).exists()):
-            self._say(f"{title}: done before")
+        if self._is_done(folder, title):
             return
         if preempted(0):
             raise Preempted(0)

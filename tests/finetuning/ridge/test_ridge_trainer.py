@@ -93,6 +93,9 @@ def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_r
     folder = tmp_path / "killed" / "folds" / "fold1"
     assert (folder / "best").exists() and not (folder / "answers.npz").exists()
     solved(config, tmp_path / "killed")
+    (folder / "checkpoints" / "0").mkdir(parents=True)  # as of a kill while they are removed
+    solved(config, tmp_path / "killed")
+    assert not (folder / "checkpoints").exists()
     whole = solved(config, tmp_path / "whole")
     assert (folder / "choice.json").read_bytes() == (whole / "choice.json").read_bytes()
     found, expected = (Answers.load(one / "answers.npz") for one in (folder, whole))
