@@ -24,6 +24,7 @@ from sersl.eval.workdir_files import (
     read_trained,
 )
 from sersl.finetuning.baselines.baseline_trainer import NONE
+from sersl.finetuning.fusion.workdir_views import read_views
 from sersl.release.check import check_folder
 from sersl.release.copying import copy_model
 from sersl.release.file_names import ABOUT, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
@@ -175,6 +176,7 @@ def _export_model(
         corpora=trained.corpora,
         origin=origin,
         licence=licence,
+        views=read_views(workdir),
         labels=_label_facts(folder, trained, ridge=config.solver.kind == "ridge"),
         finish=finish,
     )

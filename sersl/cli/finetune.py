@@ -27,7 +27,7 @@ from sersl.finetuning.run import check_settings, finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs, write_command
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
-from sersl.release.starting_weights import read_weights
+from sersl.release.starting_weights import read_view_weights, read_weights
 from sersl.training.loop import Preempted
 
 
@@ -51,6 +51,7 @@ def run(arguments) -> int:
     distributed.watch(timeout_seconds=silence)
     check_settings(config)
     weights = read_weights(config.init_from) if config.init_from else None
+    view_weights = read_view_weights(config)
     if arguments.manifest:
         config = use_manifest(config, arguments, data_dir=workdir / "data")
     elif arguments.columns or arguments.scale:
@@ -70,7 +71,11 @@ def run(arguments) -> int:
     runs = seed_runs(config, workdir)
     try:
         finetune_seeds(
-            runs, score=validation_scores, preempted=distributed.preempted, weights=weights
+            runs,
+            score=validation_scores,
+            preempted=distributed.preempted,
+            weights=weights,
+            view_weights=view_weights,
         )
     except Preempted as stop:
         return stopped(stop, workdir)

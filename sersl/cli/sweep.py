@@ -28,7 +28,7 @@ from sersl.finetuning.run import check_settings, finetune
 from sersl.finetuning.sweep_plan import read_trials
 from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
-from sersl.release.starting_weights import read_weights
+from sersl.release.starting_weights import read_view_weights, read_weights
 from sersl.runs.startup import STOPPED
 from sersl.training.loop import Preempted
 
@@ -126,6 +126,7 @@ def _run_trial(config: FinetuneConfig, folder: Path, *, title: str) -> None:
             score=validation_scores,
             preempted=distributed.preempted,
             weights=weights,
+            view_weights=read_view_weights(config),
         )
     except UserError as error:
         # E.g. diverged. Where nothing was written, the settings or data of all trials are wrong.

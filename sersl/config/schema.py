@@ -11,6 +11,7 @@ from sersl.config.adaptation import AdaptationConfig
 from sersl.config.auxiliary import DomainConfig, TasksConfig
 from sersl.config.baseline import BaselineConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
+from sersl.config.fusion import FusionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.config.objectives import ObjectivesConfig
 from sersl.config.optimization import (
@@ -228,6 +229,7 @@ class FinetuneConfig(Settings):
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     domain: DomainConfig = field(default_factory=DomainConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

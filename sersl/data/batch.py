@@ -1,7 +1,8 @@
 """The arrays of a batch: name, shape, dtype, value of padding, and which need asks for them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,6 +18,8 @@ CODES = "codes/"  # and the name of a code book: its codes
 DISTORTED = "distorted"  # the waveform as the student gets it
 SECOND = "second"  # distorted once more, with other draws
 OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
+VIEW = "view/"  # and the name of a view: its kept outputs, or vectors of a table
+VIEW_VALID = "view_valid/"  # and the name of a view: which of its vectors are real
 VOTES = "votes"  # shares of the raters' votes
 
 
@@ -95,6 +98,17 @@ class OutputShape:
 
 
 @dataclass(frozen=True)
+class ViewShape:
+    """Shape and dtype of what a batch holds of one view."""
+
+    outputs: OutputShape
+    dtype: str
+
+
+NO_VIEWS: Mapping[str, ViewShape] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
 class Shaped:
     """Shape and dtype of one array of a batch, and its value of padding."""
 
@@ -114,6 +128,7 @@ def batch_arrays(
     num_samples: int,
     labels: LabelSizes = KNOWN_DIMENSIONS,
     outputs: OutputShape | None = None,
+    views: Mapping[str, ViewShape] = NO_VIEWS,
 ) -> dict[str, Shaped]:
     """Lists the arrays of a batch.
 
@@ -123,6 +138,7 @@ def batch_arrays(
       num_samples: N.
       labels: numbers of categories and dimensions.
       outputs: for `OUTPUTS`.
+      views: by name, those that the batch holds.
 
     Returns:
       Name to shape, dtype and padding.
@@ -142,6 +158,11 @@ def batch_arrays(
             continue
         shape = tuple(sizes[letter] for letter in array.shape)
         found |= dict.fromkeys(names, Shaped(shape, np.dtype(array.dtype), array.padding))
+    for name, view in views.items():
+        layers, vectors, width = view.outputs.of(sizes["T"])
+        shape = (rows, layers, vectors, width)
+        found[VIEW + name] = Shaped(shape, np.dtype(view.dtype), 0.0)
+        found[VIEW_VALID + name] = Shaped((rows, vectors), np.dtype(bool), False)
     return found
 
 

@@ -30,8 +30,9 @@ from sersl.corpora.sidecar import (
     codes_folder,
     read_sidecar,
 )
+from sersl.data.batch import ViewShape
 from sersl.data.codes import CodeReader
-from sersl.data.store import OutputReader
+from sersl.data.store import OutputReader, ViewReader
 from sersl.data.streaming import StreamedRecords
 
 _SIDECAR_SCHEMA = 1  # layout of the sidecar that this file reads
@@ -62,6 +63,7 @@ class CorpusSource:
       annotator: name of the sidecar, or None.
       books: readers of the codes that batches hold.
       outputs: reader of the encoder outputs that batches hold instead of waveforms, or None.
+      views: readers of further views that batches hold, by name.
       num_samples: int64 [n], lengths of the utterances at 16 kHz.
       speed: at which the utterances are read, see `sersl.data.speed_view`.
       damaged: row to reason, of the records that training in this process replaced.
@@ -101,6 +103,7 @@ class CorpusSource:
             CodeReader(self.index, book, num_codes=size) for book, size in (books or {}).items()
         )
         self.outputs: OutputReader | None = None
+        self.views: dict[str, ViewReader] = {}
         self.num_samples: np.ndarray = self.index.column("num_samples")
         self.damaged: dict[int, str] = {}
         self._data_dir = str(data_dir)
@@ -272,3 +275,8 @@ class CorpusSource:
                     f"the annotation of corpus {corpus!r} by {self.annotator!r} was made for "
                     f"{what} ({key} differs): run {self._annotate_command()}"
                 )
+
+
+def view_shapes(source: CorpusSource) -> dict[str, ViewShape]:
+    """Gives the shape of what batches hold of each view of a corpus, by name."""
+    return {name: ViewShape(one.shape, one.dtype) for name, one in source.views.items()}

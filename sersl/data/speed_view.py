@@ -1,5 +1,7 @@
 """A prepared corpus at another speed, without another copy of its audio."""
 
+from typing import Any
+
 import numpy as np
 
 from sersl.audio.warp import change_speed
@@ -21,7 +23,8 @@ class SpeedView(CorpusSource):
           speed: above 1 is faster.
         """
         self.speed = speed
-        self.__setstate__(source.__getstate__() | {"speed": speed, "outputs": None, "damaged": {}})
+        own: dict[str, Any] = {"speed": speed, "outputs": None, "views": {}, "damaged": {}}
+        self.__setstate__(source.__getstate__() | own)
 
     def __setstate__(self, state):
         super().__setstate__(state)

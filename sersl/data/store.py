@@ -7,7 +7,7 @@ holds what the encoder gave for utterance i, float16 [L, F, D] (`sersl.data.batc
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -23,12 +23,26 @@ _MIN_DEVIATION = 1e-3  # what changes less is hardly more than the rounding of f
 _LARGEST = 6e4  # a little less than the largest float16
 
 
+class ViewReader(Protocol):
+    """Reads what batches hold of one view, by row of a corpus; safe in many threads."""
+
+    shape: OutputShape
+    dtype: str
+
+    def read(self, row: int) -> np.ndarray:
+        """Reads [L, F', D] of an utterance; F' is 0 where it lacks this view."""
+        ...
+
+
 class OutputReader:
-    """Reads kept outputs of one corpus by row; safe in many threads.
+    """Reads kept outputs of one corpus by row; safe in many threads. It is a `ViewReader`.
 
     Attributes:
       shape: of the outputs of an utterance.
+      dtype: of the outputs.
     """
+
+    dtype = OUTPUT_DTYPE.name
 
     def __init__(
         self,

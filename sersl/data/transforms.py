@@ -14,13 +14,15 @@ from sersl.data.batch import (
     CATEGORIES,
     CODES,
     OUTPUTS,
+    VIEW,
+    VIEW_VALID,
     VOTES,
     LabelSizes,
     Shaped,
     batch_arrays,
 )
 from sersl.data.references import BatchRefs
-from sersl.data.sources import CorpusSource
+from sersl.data.sources import CorpusSource, view_shapes
 
 
 class BatchMaker:
@@ -58,6 +60,7 @@ class BatchMaker:
         self._output_shape = None if outputs is None else outputs.shape
         if outputs is not None:
             self._needs.add(OUTPUTS)
+        self._view_shapes = view_shapes(self._sources[0])
         indexes = [source.index for source in sources]
         self._offset = np.cumsum([0, *map(len, indexes)])
         self.speakers, speaker = _number_speakers(sources)
@@ -107,6 +110,7 @@ class BatchMaker:
             num_samples=refs.num_samples,
             labels=self._sizes,
             outputs=self._output_shape,
+            views=self._view_shapes,
         )
         batch = self._audio(picked, arrays)
         real = picked.corpus >= 0
@@ -118,7 +122,7 @@ class BatchMaker:
         batch["utterance_index"][real] = position
         if ANNOTATION in self._needs:
             batch |= self._annotation(picked, arrays)
-        return batch | self._codes(picked, arrays)
+        return batch | self._codes(picked, arrays) | self._views(picked, arrays)
 
     def _audio(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
         """Makes `valid`, and `waveform` or the kept outputs of an encoder, `hidden_states`."""
@@ -148,6 +152,17 @@ class BatchMaker:
                 raise ValueError("kept outputs need whole utterances of corpora that have them")
             kept = source.outputs.read(row)
             found[i, :, : kept.shape[1]] = kept
+        return found
+
+    def _views(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for name in self._view_shapes:
+            values, valid = (arrays[one + name].filled() for one in (VIEW, VIEW_VALID))
+            for i in np.flatnonzero(refs.corpus >= 0):
+                kept = self._sources[refs.corpus[i]].views[name].read(int(refs.row[i]))
+                values[i, :, : kept.shape[1]] = kept
+                valid[i, : kept.shape[1]] = True
+            found |= {VIEW + name: values, VIEW_VALID + name: valid}
         return found
 
     def _annotation(self, refs: BatchRefs, arrays: Mapping[str, Shaped]) -> dict[str, np.ndarray]:

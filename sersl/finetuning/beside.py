@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.config.schema import FinetuneConfig
-from sersl.models.emotion_model import EmotionOutput
+from sersl.models.heads.emotion_output import EmotionOutput
 from sersl.models.heads.training_heads import TrainingHeads
 from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.regression import balance

@@ -18,6 +18,7 @@ from sersl.finetuning.ideas.enrolment import enrolled
 from sersl.finetuning.kept_outputs import OutputStore
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.models.pooling.pooling import KINDS
+from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.state import TrainState
 
@@ -178,35 +179,53 @@ def standardize_groups(sources: Sequence[CorpusSource], config: FinetuneConfig) 
         source.outputs.standardize(group.reshape(-1), enrolled=known)
 
 
-def with_moments(state: TrainState, mean: np.ndarray, deviation: np.ndarray) -> TrainState:
-    """Sets `center` and `scale` of the pooling to mean and deviation, each [L, F, D].
+def with_moments(
+    state: TrainState, mean: np.ndarray, deviation: np.ndarray, *, view: str = ""
+) -> TrainState:
+    """Sets `center` and `scale` of a pooling to mean and deviation, each [L, F, D].
 
-    A deviation below 1e-3 becomes 1e-3.
+    A deviation below 1e-3 becomes 1e-3. `view` names a further view; "" is the main encoder.
     """
-    pooling = dict(state.params["pooling"])
     deviation = np.maximum(deviation, _MIN_DEVIATION)
-    for name, values in (("center", mean), ("scale", deviation)):
-        values = values.astype(np.float32)
-        pooling[name] = jax.device_put(values, pooling[name].sharding)
-    return dataclasses.replace(state, params={**state.params, "pooling": pooling})
+
+    def put(path, leaf):
+        if path_name(path) not in names:
+            return leaf
+        return jax.device_put(names[path_name(path)].astype(np.float32), leaf.sharding)
+
+    where = f"fusion/views/{view}/pooling" if view else "pooling"
+    names = {f"{where}/center": mean, f"{where}/scale": deviation}
+    params = jax.tree_util.tree_map_with_path(put, state.params)
+    return dataclasses.replace(state, params=params)
 
 
-def moments(sources: Sequence[CorpusSource], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(
+    sources: Sequence[CorpusSource], rows: np.ndarray, *, view: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
     """Computes mean and standard deviation of kept outputs over utterances.
 
     Args:
       sources: corpora in order, each with outputs of a fixed number of vectors.
       rows: int [n], of the indexes one after the other; at least one.
+      view: name of a further view, of which rows may be missing; "": the main encoder.
 
     Returns:
       (mean, deviation), each float64 [L, F, D].
+
+    Raises:
+      UserError: no row has the view.
     """
-    total, squares = np.zeros(()), np.zeros(())
+    count, total, squares = 0, np.zeros(()), np.zeros(())
     for corpus, row in zip(*locate_rows(rows, [len(s) for s in sources]), strict=True):
-        reader = sources[corpus].outputs
+        reader = sources[corpus].views[view] if view else sources[corpus].outputs
         if reader is None:
             raise ValueError("the outputs are not open")
         values = reader.read(int(row)).astype(np.float64)
-        total, squares = total + values, squares + np.square(values)
-    mean = total / len(rows)
-    return mean, np.sqrt(np.maximum(squares / len(rows) - np.square(mean), 0.0))
+        if values.shape[1]:
+            count, total, squares = count + 1, total + values, squares + np.square(values)
+    if not count:
+        raise UserError(
+            f"no utterance on the training side has view {view!r}: leave it out of fusion.views"
+        )
+    mean = total / count
+    return mean, np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))

@@ -28,10 +28,11 @@ def check_frozen(starts, shapes: dict[str, Any], weights: InitialWeights | None)
       UserError: a parameter never trains and the weights do not have it.
     """
     given = set() if weights is None else set(flat_weights(weights, like=shapes))
+    # The encoders of further views have weights of their own.
     never = [
         path_name(path)
         for path, start in jax.tree_util.tree_flatten_with_path(starts)[0]
-        if start == NEVER
+        if start == NEVER and path[0].key != "fusion"
     ]
     random = [name for name in never if name not in given and name not in _FROM_DATA]
     if random:

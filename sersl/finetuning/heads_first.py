@@ -118,6 +118,7 @@ class FoldStart:
       upper_layers: whether batches hold outputs of the lower layers, which upper layers read.
       heads_first: trains the heads before the encoder changes; None where it does not.
       rows: of a global batch of `heads_first`.
+      views: names of the further views.
     """
 
     config: FinetuneConfig
@@ -126,6 +127,7 @@ class FoldStart:
     upper_layers: bool
     heads_first: HeadsFirst | None
     rows: int
+    views: Sequence[str] = ()
 
     def __call__(
         self,
@@ -155,6 +157,9 @@ class FoldStart:
             else:
                 found = moments(self.sources, rows)
             state = with_moments(state, *found)
+            for view in self.views:
+                own = moments(self.sources, rows, view=view)
+                state = with_moments(state, *own, view=view)
         if self.heads_first is None or outputs is None:
             return state
         say(f"training the heads first: {self.config.adaptation.head_steps} updates")

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -21,6 +21,9 @@ from sersl.finetuning.folds import (
     warnings,
     write_folds,
 )
+from sersl.finetuning.fusion.run_views import NO_WEIGHTS
+from sersl.finetuning.fusion.view_sources import check_fusion, view_sources
+from sersl.finetuning.fusion.workdir_views import check_views, write_views
 from sersl.finetuning.ideas.enrolment import without_enrolled
 from sersl.finetuning.ideas.fold_teacher import ancestry, with_teacher
 from sersl.finetuning.ideas.idea_checks import check_baseline
@@ -49,6 +52,7 @@ def finetune(
     score: Score,
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
+    view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
     devices: Sequence[jax.Device] | None = None,
 ) -> None:
     """Trains and tests every fold of the protocol; resumes where it stopped.
@@ -62,6 +66,7 @@ def finetune(
       score: of validation answers.
       preempted: given a step, whether to save and leave before it.
       weights: to start every fold from; None starts from scratch.
+      view_weights: of the views of `fusion.views` that are encoders, by name.
       devices: for the mesh; None: all of them.
 
     Raises:
@@ -69,7 +74,7 @@ def finetune(
       Preempted: the state was saved before the last step.
     """
     mesh = make_mesh(config.mesh, devices)
-    run = _prepare(config, weights)
+    run = _prepare(config, weights, view_weights)
     first = is_first_process()
     workdir = Path(workdir).absolute()
     progress = Progress("finetune", total=len(run.folds), enabled=first)
@@ -87,18 +92,26 @@ def finetune(
                 run.folds,
                 mesh=mesh,
                 weights=weights,
+                view_weights=view_weights,
                 say=progress.say,
             )
         else:
+            check_fusion(run.config, view_sources(run.config.fusion))
             trainer = BaselineTrainer(
                 run.config, run.sources, run.targets, workdir, say=progress.say
             )
         # Only now, when the settings are known to make a run.
         held.enter_context(only_run(workdir, first=first))
         origin = gather_origin(
-            trainer.config, run.sources, weights=weights, frozen=ancestry(config.distill)
+            trainer.config,
+            run.sources,
+            weights=weights,
+            views=view_weights,
+            frozen=ancestry(config.distill),
         )
         data = fingerprints(run.sources, origin)
+        views = () if isinstance(trainer, BaselineTrainer) else trainer.views.configs
+        check_views(workdir, views)
         open_workdir(workdir, trainer.config, data=data, first=first)
         if first:
             write_folds(
@@ -110,6 +123,7 @@ def finetune(
                 counts=trainer.counts,
             )
             write_json(workdir / ORIGIN, origin)
+            write_views(workdir, views)
             record_start(workdir, start_step=0, mesh=mesh, data=data)
         for line in describe_labels(run.sources, run.targets.view) + warnings(run.folds):
             progress.say(line)
@@ -130,15 +144,23 @@ def finetune_seeds(
     score: Score,
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
+    view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
 ) -> None:
     """Trains and tests runs of several seeds one after the other, see `finetune`.
 
     Raises:
       UserError: also where every seed would give the same result.
     """
-    _check_seeds([one.config for one in runs], weights)
+    _check_seeds([one.config for one in runs], weights, view_weights)
     for one in runs:
-        finetune(one.config, one.workdir, score=score, preempted=preempted, weights=weights)
+        finetune(
+            one.config,
+            one.workdir,
+            score=score,
+            preempted=preempted,
+            weights=weights,
+            view_weights=view_weights,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,7 +174,11 @@ class _Run:
     notes: list[str]  # for people
 
 
-def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
+def _prepare(
+    config: FinetuneConfig,
+    weights: InitialWeights | None,
+    view_weights: Mapping[str, InitialWeights],
+) -> _Run:
     """Opens the corpora, makes the folds, and chooses what is learnt."""
     notes = []
     if weights is not None:
@@ -166,9 +192,9 @@ def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
     notes = [*notes, *unused_words(config, indexes)]
     folds = marked(config, choose_folds(config, sources, view))
     view = of_protocol(view, config, indexes, folds)
-    if weights is not None:
+    for given in [*view_weights.values(), *([weights] if weights is not None else [])]:
         allow = config.protocol.allow_speaker_overlap
-        folds = check_leaks(folds, sources, weights, allow=allow)
+        folds = check_leaks(folds, sources, given, allow=allow)
     folds = without_enrolled(config, folds, indexes)
     targets = choose_targets(config, sources, view, folds)
     folds = with_teacher(config, sources, targets, folds)
@@ -178,12 +204,17 @@ def _prepare(config: FinetuneConfig, weights: InitialWeights | None) -> _Run:
     return _Run(config=config, sources=sources, folds=folds, targets=targets, notes=notes)
 
 
-def _check_seeds(configs: Sequence[FinetuneConfig], weights: InitialWeights | None) -> None:
+def _check_seeds(
+    configs: Sequence[FinetuneConfig],
+    weights: InitialWeights | None,
+    view_weights: Mapping[str, InitialWeights],
+) -> None:
     """Refuses seeds that repeat one run: heads in closed form depend on the folds alone."""
     config = configs[0]
     if len(configs) == 1 or config.solver.kind != RIDGE or config.baseline.kind != NONE:
         return
-    first, *others = ([_rows(fold) for fold in _prepare(own, weights).folds] for own in configs)
+    prepared = (_prepare(own, weights, view_weights) for own in configs)
+    first, *others = ([_rows(fold) for fold in run.folds] for run in prepared)
     if all(own == first for own in others):
         raise UserError(
             "solver.kind='ridge' gives the same heads for every seed, and these train.seeds choose "

@@ -14,7 +14,7 @@ from sersl.training.optimizer import NEVER
 
 
 class SharedParams:
-    """The parameters of the encoder that never train, in one folder beside those of the folds."""
+    """The parameters of encoders that never train, in one folder beside those of the folds."""
 
     def __init__(self, folder: Path, starts: dict[str, Any]):
         """Finds which parameters they are; writes nothing yet.
@@ -26,7 +26,7 @@ class SharedParams:
         self._folder = folder
         # Others that never train, such as moments of the training side, differ between folds.
         fixed = jax.tree_util.tree_map_with_path(
-            lambda path, start: start == NEVER and path[0].key == "encoder", starts
+            lambda path, start: start == NEVER and _of_encoder(path), starts
         )
         self._fixed, self._own = fixed, jax.tree.map(lambda one: not one, fixed)
         self._sums: dict[str, int] = {}
@@ -72,3 +72,9 @@ class SharedParams:
             return checkpoints.read_config(step)["checksums"]["params"]
         except (OSError, ValueError, KeyError):
             return None
+
+
+def _of_encoder(path: tuple[Any, ...]) -> bool:
+    """Tells whether a parameter is of the main encoder, or of that of a further view."""
+    names = [entry.key for entry in path]
+    return names[0] == "encoder" or (names[:2] == ["fusion", "views"] and names[3] == "encoder")

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sersl.config.fusion import ViewConfig
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import CATEGORIES, OUTPUTS, VOTES
+from sersl.data.batch import CATEGORIES, OUTPUTS, VIEW, VIEW_VALID, VOTES
 from sersl.finetuning.beside import (
     CLASS_TASKS,
     Rows,
@@ -25,9 +26,11 @@ from sersl.finetuning.ideas.distillation_terms import TABLES, distillation_terms
 from sersl.finetuning.ideas.idea_checks import check_ideas
 from sersl.finetuning.loss_checks import check_losses
 from sersl.models.combine import combine_rows
-from sersl.models.emotion_model import EmotionModel, EmotionOutput, probabilities
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.frontend import valid_frames
+from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.category_heads import make_category_head
+from sersl.models.heads.emotion_output import EmotionOutput, probabilities
 from sersl.models.heads.training_heads import TrainingHeads, shared_width
 from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean, any_counted
@@ -73,6 +76,7 @@ class FinetuneTask:
         first_layer: int | None = None,
         other_sizes: Mapping[str, int] = MappingProxyType({}),
         neutral: int | None = None,
+        views: Sequence[ViewConfig] = (),
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -86,6 +90,7 @@ class FinetuneTask:
             the layers below; None: the whole encoder is kept, or none of it.
           other_sizes: outputs of each head that only training needs, by name.
           neutral: number of the neutral category; None: there is none.
+          views: the views of `fusion.views`, in order.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -93,7 +98,8 @@ class FinetuneTask:
         self.config = config
         self.stored = stored
         self.first_layer = first_layer
-        self._other_sizes, self._neutral = dict(other_sizes), neutral
+        self._other_sizes, self._views = dict(other_sizes), tuple(views)
+        self._neutral = neutral
         check_ideas(config, multi=multi, categories=num_categories > 0)
         check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()
@@ -124,6 +130,8 @@ class FinetuneTask:
             key=run_key(config.train.seed, "init"),
             augment=None if config.augment == AugmentConfig() else config.augment,
             adaptation=config.adaptation,
+            fusion=config.fusion,
+            views=self._views,
         )
         losses: list[str] = []
         if config.tasks.weighting == "uncertainty":
@@ -135,14 +143,14 @@ class FinetuneTask:
             frames = config.encoder.width
             model.training_heads = TrainingHeads(
                 self._other_sizes,
-                shared_width=shared_width(head, model.pooling.num_outputs),
+                shared_width=shared_width(head, model.num_inputs),
                 frame_width=frames,
                 losses=losses,
                 key=run_key(config.train.seed, "training_heads"),
             )
         if config.co_teaching.noise:
             model.training_heads.peer = make_category_head(
-                model.pooling.num_outputs,
+                model.num_inputs,
                 self.num_categories,
                 config.heads,
                 key=run_key(config.train.seed, "peer"),
@@ -171,7 +179,8 @@ class FinetuneTask:
 
         Args:
           params: of the model.
-          batch: waveform [B, N] or hidden_states [B, L, F, D], valid [B, N], category [B],
+          batch: waveform [B, N] or hidden_states [B, L, F, D], the views of `fusion.views` whose
+            outputs are kept or that are tables, valid [B, N], category [B],
             dimensions [B, D], utterance_index [B], and with labels.soft category_probabilities
             [B, C], or, where several may apply, categories [B, C]; after `mix_rows`.
           context: with constants class_weights, float32 [C], and the tables of
@@ -318,14 +327,20 @@ class FinetuneTask:
     def _run(
         self, model: EmotionModel, batch: Mapping[str, jax.Array], *, key: jax.Array | None = None
     ) -> EmotionOutput:
+        views = {
+            view.name: ViewInput(batch[VIEW + view.name], batch[VIEW_VALID + view.name])
+            for view in self._views
+            if VIEW + view.name in batch
+        }
         if self.first_layer is not None:
             return model.from_states(
                 batch["hidden_states"],
                 batch["valid"],
                 first=self.first_layer,
                 frame_share=self.config.adaptation.frame_share,
+                views=views,
                 key=key,
             )
         if self.stored:
-            return model.from_outputs(batch["hidden_states"], batch["valid"], key=key)
-        return model(batch["waveform"], batch["valid"], key=key)
+            return model.from_outputs(batch["hidden_states"], batch["valid"], views=views, key=key)
+        return model(batch["waveform"], batch["valid"], views=views, key=key)

@@ -1,6 +1,6 @@
 """Which parameters a method of adaptation trains, from when, and how fast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +18,15 @@ from sersl.models.adapters import (
 )
 from sersl.models.transformer import LAYERS
 from sersl.runs.initial_weights import InitialWeights
-from sersl.training.optimizer import NEVER, by_pattern
+from sersl.training.optimizer import (
+    NEVER,
+    Optimizer,
+    by_pattern,
+    decay_roles,
+    make_optimizer,
+)
+from sersl.training.step import param_shapes
+from sersl.training.task import Task
 
 _ADDED = (ADAPTER, PREFIX, EXTENSION)
 _TOP = ("norm", "side", "side_norm")  # of the context network: they train as its top layer does
@@ -69,6 +77,8 @@ def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
 
     def start(path, step: int) -> int:
         place = Place.of(path)
+        if is_of_fixed_view(place.names):
+            return NEVER
         if place.part != "encoder" or step == NEVER:
             return step
         if not _trains(place, adaptation, first=first):
@@ -79,6 +89,13 @@ def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
 
     by_setting = by_pattern(config.unfreeze, shapes, setting="unfreeze")
     return jax.tree_util.tree_map_with_path(start, by_setting)
+
+
+def is_of_fixed_view(names: Sequence[Any]) -> bool:
+    """Tells whether a path is of the encoder of a further view, or of moments of its outputs."""
+    if tuple(names[:2]) != ("fusion", "views"):
+        return False
+    return names[3] == "encoder" or (names[-1] in ("center", "scale") and names[3] == "pooling")
 
 
 def scales_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,6 +113,19 @@ def scales_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
         return config.encoder_learning_rate_scale * decay ** depth(place, num_layers)
 
     return jax.tree_util.tree_map_with_path(scale, shapes)
+
+
+def optimizer_of(config: FinetuneConfig, task: Task, starts: dict[str, Any]) -> Optimizer:
+    """Makes the optimizer of a run, whose parameters train from these steps on."""
+    shapes = param_shapes(task)
+    return make_optimizer(
+        config.optimizer,
+        shapes,
+        num_steps=config.train.num_steps,
+        roles=decay_roles(task.abstract),
+        starts=starts,
+        scales=scales_of(config, shapes),
+    )
 
 
 def depth(place: Place, num_layers: int) -> int:

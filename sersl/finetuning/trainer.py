@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sersl.data.batch_plan import shortest_trained
 from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
-from sersl.data.sources import CorpusSource
+from sersl.data.sources import CorpusSource, view_shapes
 from sersl.eval.answers import ANSWERS, VALIDATION, Answerer, Answers
 from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
@@ -27,6 +27,7 @@ from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
 from sersl.finetuning.from_outputs import choose_store, standardize_groups
 from sersl.finetuning.frozen import check_frozen, without_dropout
+from sersl.finetuning.fusion.run_views import NO_WEIGHTS, RunViews
 from sersl.finetuning.heads_first import FoldStart, HeadsFirst
 from sersl.finetuning.ideas.fold_teacher import FoldTeacher
 from sersl.finetuning.ideas.task_shapes import lay_out
@@ -34,11 +35,10 @@ from sersl.finetuning.other_labels import collect_other_labels, placed, with_ann
 from sersl.finetuning.pooled_outputs import PooledOutputs
 from sersl.finetuning.shared_params import SharedParams
 from sersl.finetuning.targets import Targets
-from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trained_parts import (
     Counts,
     check_weights,
-    scales_of,
+    optimizer_of,
     with_copies,
 )
 from sersl.finetuning.views import Views
@@ -53,10 +53,10 @@ from sersl.runs.startup import sizes, start
 from sersl.training.finite import BadUpdates
 from sersl.training.loop import Evaluator, Guards, Intervals, Loop
 from sersl.training.observe import Progress
-from sersl.training.optimizer import Optimizer, decay_roles, make_optimizer, table
+from sersl.training.optimizer import table
 from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
-from sersl.training.step import Layout, abstract_state, param_shapes
+from sersl.training.step import Layout, abstract_state
 
 SHOWN = ("loss", "category_loss", "dimensions_loss", "category_accuracy")
 
@@ -78,6 +78,7 @@ class Trainer:
         *,
         mesh: Mesh,
         weights: InitialWeights | None,
+        view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
         say: Callable[[str], None],
     ):
         """Checks the settings and plans the batches of every fold; compiles nothing yet.
@@ -89,6 +90,7 @@ class Trainer:
           folds: of the protocol.
           mesh: the mesh.
           weights: to start every fold from; None starts from scratch.
+          view_weights: of the views of `fusion.views` that are encoders, by name.
           say: called with lines for people.
 
         Raises:
@@ -101,12 +103,14 @@ class Trainer:
             config, indexes, targets.view, folds, targets.long_enough
         )
         self._teacher = FoldTeacher(config, sources, targets, mesh=mesh, say=say)
-        make, shapes, starts = lay_out(config, targets, self._other.sizes)
+        self._views = Views(sources, config.views, shortest=shortest_trained(config.data))
+        self.views = RunViews(config, self._views.sources, view_weights, say=say)
+        make, shapes, starts = lay_out(config, targets, self._other.sizes, views=self.views.configs)
         check_frozen(starts, shapes, weights)
         self.config = config = without_dropout(config, starts, say=say)
         self._sources, self._targets, self._mesh = sources, targets, mesh
-        self._views = Views(sources, config.views, shortest=shortest_trained(config.data))
-        self._weights = None if weights is None else with_copies(weights, config)
+        copied = None if weights is None else with_copies(weights, config)
+        self._weights = self.views.with_weights(copied, config)
         self._say = say
         self._first = is_first_process()
         self._store = choose_store(config, starts, self._views.sources, weights, say)
@@ -115,7 +119,7 @@ class Trainer:
             stored=self._store is not None,
             first_layer=None if self._store is None else self._store.num_frozen,
         )
-        self._optimizer = _optimizer(config, self._task, starts)
+        self._optimizer = optimizer_of(config, self._task, starts)
         self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
         for note in notes:
             say(f"not sharded: {note}")
@@ -157,18 +161,24 @@ class Trainer:
             upper_layers=self._task.first_layer is not None,
             heads_first=heads_first,
             rows=min(bucket.rows for bucket in self._buckets),
+            views=[view.name for view in self.views.configs],
         )
         self._starts = starts
         self._program: Program | None = None
 
     def open_store(self, *, preempted: Callable[[int], bool]) -> None:
-        """Opens the kept outputs of a frozen encoder for all corpora, see `OutputStore.open`."""
+        """Opens kept outputs of frozen encoders and tables of views, see `OutputStore.open`."""
         self._teacher.preempted = preempted
-        if self._store is None:
-            return
-        for source in self._views.sources:
-            source.outputs = self._store.open(source, self._say, preempted=preempted)
-        standardize_groups(self._views.sources, self.config)
+        # Outputs are computed from waveforms, which a source with open outputs does not give.
+        sources = self._views.sources
+        views = [self.views.open(source, self._say, preempted=preempted) for source in sources]
+        if self._store is not None:
+            for source in sources:
+                source.outputs = self._store.open(source, self._say, preempted=preempted)
+        for source, own in zip(sources, views, strict=True):
+            source.views = own
+        if self._store is not None:
+            standardize_groups(sources, self.config)
 
     def train(
         self,
@@ -328,6 +338,7 @@ class Trainer:
             needs=self._task.needs,
             labels=LabelSizes(categories=num_categories, dimensions=len(self._targets.dimensions)),
             outputs=None if self._store is None else self._store.shape,
+            views=view_shapes(self._sources[0]),
             constants={
                 "class_weights": np.ones(num_categories, np.float32),
                 **self._tables(None),
@@ -336,15 +347,3 @@ class Trainer:
         return build_program(
             self._task, self._optimizer, self._abstract, layout, train=self.config.train, say=say
         )
-
-
-def _optimizer(config: FinetuneConfig, task: FinetuneTask, starts) -> Optimizer:
-    shapes = param_shapes(task)
-    return make_optimizer(
-        config.optimizer,
-        shapes,
-        num_steps=config.train.num_steps,
-        roles=decay_roles(task.abstract),
-        starts=starts,
-        scales=scales_of(config, shapes),
-    )

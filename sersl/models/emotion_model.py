@@ -1,12 +1,14 @@
 """The whole predictor: encoder, pooling, and heads for categories and dimensions."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.fusion import FusionConfig, ViewConfig
 from sersl.config.schema import (
     AugmentConfig,
     EncoderConfig,
@@ -18,6 +20,8 @@ from sersl.core import lengths
 from sersl.models.adapters import add_adapters
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
+from sersl.models.fusion.view_fusion import Fused, ViewFusion
+from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.category_heads import (
     AnnotatorsHead,
     make_category_head,
@@ -25,55 +29,26 @@ from sersl.models.heads.category_heads import (
     uncertainty,
 )
 from sersl.models.heads.dimension_head import DimensionHead, doubt
+from sersl.models.heads.emotion_output import EmotionOutput
 from sersl.models.heads.training_heads import TrainingHeads
 from sersl.models.layers import standardize
 from sersl.models.pooling.pooling import Pooling
 from sersl.models.present import draw_frames
 from sersl.models.transformer import Transformer
 
-
-class EmotionOutput(NamedTuple):
-    """Outputs of a model for a batch, all float32.
-
-    Attributes:
-      category: [B, C] scores, whose softmax is the probability of each category; C = 0 for a model
-        without categories.
-      dimensions: [B, D], in 0..1 where `heads.bounded`, in the order of the model's dimensions.
-      embedding: [B, E], the pooled vector, input of the heads.
-      frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding;
-        T = 0 where the pooling gives no vector per frame.
-      by_annotator: [B, A, C] logits of each annotator, or None.
-      evidence: [B, D, 3] of a normal-inverse-gamma distribution of each dimension, or None.
-      shared: [B, U], what the output layer of the first head reads, for other losses.
-      states: [B, T, D'] frames that were pooled, before a projection; None where vectors are kept.
-      inner: [E + 1, B, D], standardized mean over time of the layers that `training_heads` reads
-        and of the last one; None without such heads.
-    """
-
-    category: jax.Array
-    dimensions: jax.Array
-    embedding: jax.Array
-    frames: jax.Array
-    by_annotator: jax.Array | None = None
-    evidence: jax.Array | None = None
-    shared: jax.Array | None = None
-    states: jax.Array | None = None
-    inner: jax.Array | None = None
-
-
-def probabilities(logits: jax.Array, *, multi: bool) -> jax.Array:
-    """Turns logits [..., C] into probabilities: of one category, or of each where several apply."""
-    return jax.nn.sigmoid(logits) if multi else jax.nn.softmax(logits, axis=-1)
+NO_VIEWS: Mapping[str, ViewInput] = MappingProxyType({})
 
 
 class EmotionModel(nnx.Module):
     """Waveform to categories, dimensions and an embedding; padding never changes an output.
 
     Parameters are under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
-    where there is something to predict, and `training_heads/` where fine-tuning adds some.
+    where there is something to predict, `fusion/` where there are further views, and
+    `training_heads/` where fine-tuning adds some.
     """
 
     training_heads: TrainingHeads
+    fusion: ViewFusion
 
     def __init__(
         self,
@@ -88,6 +63,8 @@ class EmotionModel(nnx.Module):
         augment: AugmentConfig | None = None,
         adaptation: AdaptationConfig | None = None,
         pools_window: bool = False,
+        fusion: FusionConfig | None = None,
+        views: Sequence[ViewConfig] = (),
     ):
         """Makes the model.
 
@@ -103,6 +80,8 @@ class EmotionModel(nnx.Module):
           adaptation: what is added to the layers of the encoder; None: nothing.
           pools_window: pool the silence after the audio too, up to the end of the window of the
             frontend, as `WhisperForAudioClassification` of transformers does.
+          fusion: how further views are combined with the encoder; None: there are none.
+          views: in order.
 
         Raises:
           UserError: an unknown name or sizes that do not divide.
@@ -116,23 +95,39 @@ class EmotionModel(nnx.Module):
             own = jax.random.fold_in(keys[0], 1)
             add_adapters(self.encoder, encoder, adaptation, key=own)
         self.pooling = Pooling(encoder.last_layer, encoder.width, pooling, key=keys[1])
+        self.num_inputs = self.pooling.num_outputs  # of the heads
+        self.has_fusion = fusion is not None and fusion.kind != "none"
+        if fusion is not None and self.has_fusion:
+            self.fusion = ViewFusion(
+                fusion,
+                views,
+                self.pooling,
+                encoder.width,
+                heads,
+                num_categories=num_categories,
+                num_dimensions=num_dimensions,
+                key=jax.random.fold_in(key, 4),
+            )
+            self.num_inputs = self.fusion.num_outputs
         if num_categories:
-            self.category = make_category_head(
-                self.pooling.num_outputs, num_categories, heads, key=keys[2]
-            )
+            self.category = make_category_head(self.num_inputs, num_categories, heads, key=keys[2])
         if num_dimensions:
-            self.dimensions = DimensionHead(
-                self.pooling.num_outputs, num_dimensions, heads, key=keys[3]
-            )
+            self.dimensions = DimensionHead(self.num_inputs, num_dimensions, heads, key=keys[3])
 
     def __call__(
-        self, waveform: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+        self,
+        waveform: jax.Array,
+        valid: jax.Array,
+        *,
+        views: Mapping[str, ViewInput] = NO_VIEWS,
+        key: jax.Array | None = None,
     ) -> EmotionOutput:
         """Predicts for a batch.
 
         Args:
           waveform: [B, N] in [-1, 1], 16 kHz.
           valid: bool [B, N], True = real; padding is at the end.
+          views: inputs of views by name, see `ViewFusion.inputs` for those that are not given.
           key: PRNG key of dropout and augmentation; None: neither.
 
         Returns:
@@ -145,12 +140,17 @@ class EmotionModel(nnx.Module):
         encoded = self.encoder(waveform, valid, key=encoder_key)
         pooled = jnp.ones_like(encoded.valid) if self.pools_window else encoded.valid
         embedding, local = self.pooling(encoded.hidden_states, pooled, key=_network_key(key))
+        states = self.pooling.mix(encoded.hidden_states)
+        if self.has_fusion:
+            inputs = self.fusion.inputs(views, waveform, valid)
+            output = self._fused(embedding, states, encoded.valid, inputs, key)
+            return output._replace(states=states[:, :num_frames])
         output = self._predict(embedding, key)
         if self.num_categories and local is not None:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
             output = output._replace(frames=frames[:, :num_frames])
         return output._replace(
-            states=self.pooling.mix(encoded.hidden_states)[:, :num_frames],
+            states=states[:, :num_frames],
             inner=self._inner(encoded.hidden_states, encoded.valid),
         )
 
@@ -165,23 +165,46 @@ class EmotionModel(nnx.Module):
         return self.pooling.outputs(encoded.hidden_states, encoded.valid)
 
     def from_outputs(
-        self, outputs: jax.Array, valid: jax.Array, *, key: jax.Array | None = None
+        self,
+        outputs: jax.Array,
+        valid: jax.Array,
+        *,
+        views: Mapping[str, ViewInput] = NO_VIEWS,
+        key: jax.Array | None = None,
     ) -> EmotionOutput:
         """Predicts from kept outputs of the encoder, which does not run.
 
         Args:
           outputs: [B, L, F, D], as `outputs` gave them.
           valid: bool [B, N], True = real sample, first.
+          views: inputs of all views by name.
           key: PRNG key, as in a call.
 
         Returns:
           EmotionOutput without frames, [B, 0, C].
         """
-        embedding = self.pooling.of_outputs(outputs, valid_frames(valid), key=_network_key(key))
-        output = self._predict(embedding, key)
-        if self.pooling.count_vectors:
-            return output
-        return output._replace(states=self.pooling.mix(jnp.moveaxis(outputs, 1, 0)))
+        real = valid_frames(valid)
+        embedding = self.pooling.of_outputs(outputs, real, key=_network_key(key))
+        states = None
+        if not self.pooling.count_vectors:
+            states = self.pooling.mix(jnp.moveaxis(outputs, 1, 0))
+        if self.has_fusion:
+            inputs = self.fusion.inputs(views, None, valid)
+            return self._fused(embedding, states, real, inputs, key)._replace(states=states)
+        return self._predict(embedding, key)._replace(states=states)
+
+    def vectors_of(self, outputs: jax.Array, views: Mapping[str, ViewInput]) -> Fused:
+        """Pools kept vectors of the encoder and of all views, without dropout.
+
+        Args:
+          outputs: [B, L, F, D], as `outputs` gave them for a pooling that keeps vectors.
+          views: inputs of all views by name.
+        """
+        real = jnp.ones((len(outputs), 1), bool)
+        vector = self.pooling.of_outputs(outputs, real)
+        if self.has_fusion:
+            return self.fusion(vector, None, real, views)
+        return Fused(vector, (), real)
 
     def from_states(
         self,
@@ -190,6 +213,7 @@ class EmotionModel(nnx.Module):
         *,
         first: int,
         frame_share: float = 1.0,
+        views: Mapping[str, ViewInput] = NO_VIEWS,
         key: jax.Array | None = None,
     ) -> EmotionOutput:
         """Predicts from kept hidden states; the frontend and the layers before `first` do not run.
@@ -200,6 +224,7 @@ class EmotionModel(nnx.Module):
           valid: bool [B, N], True = real sample, first.
           first: index of the first layer to run.
           frame_share: share of the frames of each row to draw, where there is a key.
+          views: inputs of all views by name.
           key: PRNG key, as in a call.
 
         Returns:
@@ -209,10 +234,13 @@ class EmotionModel(nnx.Module):
             states, valid, first=first, frame_share=frame_share, key=key
         )
         embedding, _ = self.pooling(hidden_states, frame_valid, key=_network_key(key))
-        output = self._predict(embedding, key)
-        return output._replace(
-            states=self.pooling.mix(hidden_states), inner=self._inner(hidden_states, frame_valid)
-        )
+        mixed = self.pooling.mix(hidden_states)
+        if self.has_fusion:
+            inputs = self.fusion.inputs(views, None, valid)
+            output = self._fused(embedding, mixed, frame_valid, inputs, key)
+        else:
+            output = self._predict(embedding, key)
+        return output._replace(states=mixed, inner=self._inner(hidden_states, frame_valid))
 
     def _inner(self, hidden_states: jax.Array, valid: jax.Array) -> jax.Array | None:
         """Averages layers [L, B, T, D] over real frames [B, T] where training heads read them."""
@@ -275,6 +303,29 @@ class EmotionModel(nnx.Module):
         missing = max(0, lengths.num_samples(int(window) // lengths.HOP) - waveform.shape[1])
         padding = ((0, 0), (0, missing))
         return jnp.pad(waveform, padding), jnp.pad(valid, padding)
+
+    def _fused(
+        self,
+        vector: jax.Array,
+        frames: jax.Array | None,
+        valid: jax.Array,
+        inputs: Mapping[str, ViewInput],
+        key: jax.Array | None,
+    ) -> EmotionOutput:
+        """Combines the main encoder's vector [B, E] and frames with the views, and predicts."""
+        own = None if key is None else jax.random.fold_in(key, 4)
+        fused = self.fusion(vector, frames, valid, inputs, key=own)
+        output = self._predict(fused.vector, key)
+        if not self.fusion.decides:
+            return output
+        keys = (None, None) if own is None else tuple(jax.random.split(own))
+        decisions, others, present = self.fusion.decisions, fused.others, fused.present
+        category, dimensions = output.category, output.dimensions
+        if self.num_categories:
+            category = decisions.category(category, others, present, key=keys[0])
+        if self.num_dimensions:
+            dimensions = decisions.dimensions(dimensions, others, present, key=keys[1])
+        return output._replace(category=category, dimensions=dimensions, embedding=fused.embedding)
 
     def _predict(self, embedding: jax.Array, key: jax.Array | None) -> EmotionOutput:
         """Maps [B, E] to everything but frames."""

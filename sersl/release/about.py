@@ -7,11 +7,12 @@ version have no sums: they still open, with a note.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.fusion import FusionConfig
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
     EncoderConfig,
@@ -26,6 +27,7 @@ from sersl.core.files import read_json, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
+from sersl.finetuning.fusion.workdir_views import views_of
 from sersl.release.architecture import Architecture
 from sersl.release.file_names import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import Layout
@@ -45,7 +47,7 @@ _REQUIRED = (
     *("frontend", "encoder", "pooling", "heads", "layout"),
     *("results", "corpora", "init_from", "imported", "versions"),
 )
-_OPTIONAL = ("view", "labels", "adaptation", _POOLS_WINDOW, "weights", "notes")
+_OPTIONAL = ("view", "labels", "adaptation", _POOLS_WINDOW, "weights", "notes", "fusion", "views")
 # Sizes that config.json repeats for other readers.
 _REPEATED = (
     *("id2label", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
@@ -84,6 +86,7 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         # What adaptation added to the encoder; other models have no such field.
         **({"adaptation": to_dict(added)} if (added := architecture.adaptation) else {}),
         **({_POOLS_WINDOW: True} if architecture.pools_window else {}),
+        **architecture.view_fields(),
     }
 
 
@@ -309,6 +312,8 @@ def _architecture(fields: Fields, where: str) -> Architecture:
         multi=label_facts(fields, categories).multi,
         adaptation=_part(AdaptationConfig, fields, "adaptation", where),
         pools_window=fields.has(_POOLS_WINDOW) and fields.flag(_POOLS_WINDOW),
+        fusion=_part(FusionConfig, fields, "fusion", where),
+        views=views_of(fields) if fields.has("views") else (),
     )
 
 
@@ -341,8 +346,3 @@ def _check_repeated(
                 f"{folder / CONFIG} and {ABOUT} disagree about {name!r}, so one of them is damaged "
                 f"or was changed: {REMEDY}"
             )
-
-
-def known_corpora(about: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Lists what a model was trained on, and what that was made from."""
-    return [*about["corpora"], *about["origin"]]

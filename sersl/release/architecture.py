@@ -11,10 +11,13 @@ import numpy as np
 from flax import nnx
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.fusion import FusionConfig, ViewConfig
+from sersl.config.load import to_dict
 from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
+from sersl.models.pooling.pooling import gives_frames
 
 
 class HasShape(Protocol):
@@ -42,6 +45,8 @@ class Architecture:
     multi: bool = False  # whether several categories may apply, each with a probability of its own
     adaptation: AdaptationConfig | None = None  # where it adds parameters to the encoder
     pools_window: bool = False  # whether silence up to the end of the window is pooled too
+    fusion: FusionConfig | None = None  # where there are further views
+    views: tuple[ViewConfig, ...] = ()
 
     def build(self) -> EmotionModel | SpeechEncoder:
         """Makes the network with shapes instead of arrays."""
@@ -59,16 +64,34 @@ class Architecture:
                 num_dimensions=len(self.dimensions),
                 adaptation=self.adaptation,
                 pools_window=self.pools_window,
+                fusion=self.fusion,
+                views=self.views,
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
+
+    @property
+    def gives_frames(self) -> bool:
+        """Whether the model scores every frame: one of several views has no vector per frame."""
+        pooling = self.pooling
+        return pooling is not None and gives_frames(pooling) and self.fusion is None
+
+    def view_fields(self) -> dict[str, Any]:
+        """Describes further views, JSON-able; a model without them has no such fields."""
+        if self.fusion is None:
+            return {}
+        return {"fusion": to_dict(self.fusion), "views": [to_dict(view) for view in self.views]}
 
     def for_this_machine(self) -> "Architecture":
         """Replaces the attention of cuDNN, which a model may have been trained with, if need be."""
         if self.encoder.attention != "cudnn" or jax.default_backend() == "gpu":
             return self
-        return dataclasses.replace(
-            self, encoder=dataclasses.replace(self.encoder, attention="auto")
-        )
+        # The encoders of views are computed as the main one is.
+        views = [
+            dataclasses.replace(view, encoder=dataclasses.replace(view.encoder, attention="auto"))
+            for view in self.views
+        ]
+        encoder = dataclasses.replace(self.encoder, attention="auto")
+        return dataclasses.replace(self, encoder=encoder, views=tuple(views))
 
     def shapes_of(self, num_tensors: int, *, where: str) -> dict[str, tuple[int, ...]]:
         """Lists shapes as `shapes`, for settings that come from outside.
@@ -87,6 +110,7 @@ class Architecture:
         layers = self.encoder.last_layer
         if self.encoder.positions == "convolution_stack":
             layers += self.encoder.position_layers
+        layers += sum(view.encoder.last_layer for view in self.views if view.kind == "encoder")
         if layers > num_tensors:
             raise UserError(
                 f"{where} describes {layers} layers, but there are only {num_tensors} tensors: "

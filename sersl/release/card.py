@@ -57,6 +57,9 @@ A pretrained speech encoder with {{ "{:,}".format(num_parameters) }} parameters,
 {% if about.heads and embedded %}
 **Trained on the embedded synthetic corpus alone**, to show how sersl works: its answers mean nothing for real speech.
 {% endif %}
+{% if about.get("fusion") %}
+It reads further views of each recording, combined with its encoder by {{ about.fusion.kind }} fusion: {% for view in about.views %}{{ view.name }} from {{ view.source | code }}{{ ", " if not loop.last }}{% endfor %}.
+{% endif %}
 {% if about.get("weights") == "int8" %}
 The kernels of the encoder are stored in 8 bits with a scale for each output; sersl computes with them in float32, and transformers does not load them.
 {% endif %}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.release import card
-from sersl.release.about import known_corpora, warn_of_changed_card, write_about
+from sersl.release.about import warn_of_changed_card, write_about
 from sersl.release.architecture import flatten
 from sersl.release.file_names import CARD, FILES
 from sersl.release.folder import Finish, finish_model, read_model
 from sersl.release.formats.other_formats import remove_section
 from sersl.release.layout import check_inside, whole_model
-from sersl.release.licences import check_release
+from sersl.release.licences import check_release, known_corpora
 from sersl.release.merging import copy_peft
 
 

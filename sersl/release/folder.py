@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from sersl.config.fusion import ViewConfig
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
@@ -98,6 +99,7 @@ def write_model(
     origin: Sequence[Mapping[str, Any]] = (),
     licence: str = "",
     labels: LabelFacts | None = None,
+    views: Sequence[ViewConfig] = (),
     finish: Finish | None = None,
 ) -> Path:
     """Writes an emotion predictor, whole or not at all.
@@ -114,6 +116,7 @@ def write_model(
         `sersl.runs.provenance.gather_origin`.
       licence: of the model; "" if it is not decided.
       labels: what they mean beside their names; None where names are all.
+      views: further views, of `fusion.views`.
       finish: called with the complete folder before it takes its place, e.g. to add a graph.
 
     Returns:
@@ -132,6 +135,8 @@ def write_model(
         dimensions=tuple(dimensions),
         multi=labels is not None and labels.multi,
         adaptation=remaining(config.adaptation),
+        fusion=config.fusion if views else None,
+        views=tuple(views),
     )
     trained_on = {"corpora": corpora, "origin": origin}
     about = _about(

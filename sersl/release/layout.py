@@ -153,7 +153,7 @@ def _expressible_output(architecture: Architecture) -> str:
     pooling, heads = architecture.pooling, architecture.heads
     if heads is None or pooling is None or heads.kind != "linear":
         return ""
-    if pooling.kind != "mean" or not pooling.projection:
+    if pooling.kind != "mean" or not pooling.projection or architecture.fusion is not None:
         return ""
     if pooling.layers == "weighted" and pooling.standardize_layers:
         return ""

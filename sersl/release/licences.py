@@ -106,3 +106,8 @@ def stated_licence(folder: Path) -> str:
 
 def _text(corpus: Mapping[str, Any]) -> str:
     return f"{corpus['corpus']} ({corpus.get('licence') or 'licence not stated'})"
+
+
+def known_corpora(about: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Lists what a model was trained on, and what that was made from."""
+    return [*about["corpora"], *about["origin"]]

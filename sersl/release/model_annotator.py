@@ -18,7 +18,6 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.models.emotion_model import EmotionModel
-from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.hub.hub_name import hub_name
@@ -71,11 +70,10 @@ class ModelAnnotator:
                 f"{', '.join((*categories, *dimensions)) or 'nothing'}: give another --measure of "
                 f"{', '.join(MEASURES)}, or another model"
             )
-        pooling = released.architecture.pooling
-        if pooling is None or not gives_frames(pooling):
+        if not released.architecture.gives_frames:
             raise UserError(
-                f"model {folder} pools by the correlation of channels, which gives no scores per "
-                "frame: take another model"
+                f"model {folder} pools by the correlation of channels, or fuses several views, "
+                "which gives no scores per frame: take another model"
             )
         self.name = f"{Path(folder).resolve().name}-{measure}"
         self.measure = measure

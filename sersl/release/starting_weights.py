@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from sersl.config.load import from_mapping
-from sersl.config.schema import EncoderConfig, FrontendConfig
+from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig
 from sersl.core.errors import UserError
 from sersl.core.fields import Fields
 from sersl.core.files import read_json
+from sersl.finetuning.fusion.view_sources import encoder_folders
 from sersl.models.transformer import unstack_layers
 from sersl.release.folder import read_model
 from sersl.release.hub.finding import find_model
@@ -17,13 +18,14 @@ from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.provenance import corpora_of_run
 
 
-def read_weights(source: str | Path) -> InitialWeights:
+def read_weights(source: str | Path, *, setting: str = "init_from") -> InitialWeights:
     """Reads the weights of a run (its teacher where it has one) or of a model folder.
 
     Args:
       source: workdir of `sersl pretrain`, a folder that `sersl export` or `sersl import` wrote, or
         a model on a hub, see `find_model`; of an imported one the encoder alone, since its heads
         predict other names.
+      setting: that names it, for messages.
 
     Returns:
       The weights and the settings of frontend and encoder.
@@ -35,7 +37,7 @@ def read_weights(source: str | Path) -> InitialWeights:
     if (source / "model.safetensors").is_file():
         if not (source / "sersl.json").is_file():
             raise UserError(
-                f"init_from={str(source)!r} is a model of Hugging Face: import it first, with "
+                f"{setting}={str(source)!r} is a model of Hugging Face: import it first, with "
                 f"`sersl import --source {source} --output DIR`, and give that DIR"
             )
         released = read_model(source)
@@ -43,7 +45,7 @@ def read_weights(source: str | Path) -> InitialWeights:
         adaptation = released.architecture.adaptation
         if adaptation is not None:
             raise UserError(
-                f"init_from={str(source)!r} has an encoder with adaptation.method="
+                f"{setting}={str(source)!r} has an encoder with adaptation.method="
                 f"{adaptation.method}, which cannot be trained further: start from the model "
                 "before adaptation"
             )
@@ -58,7 +60,7 @@ def read_weights(source: str | Path) -> InitialWeights:
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
         raise UserError(
-            f"init_from={str(source)!r} is neither the workdir of a `sersl pretrain` run nor a "
+            f"{setting}={str(source)!r} is neither the workdir of a `sersl pretrain` run nor a "
             "released model folder: it has neither checkpoints/ nor model.safetensors"
         )
     teacher = has_item(source, "teacher")
@@ -74,6 +76,18 @@ def read_weights(source: str | Path) -> InitialWeights:
         source=str(source),
         corpora=corpora_of_run(source),
     )
+
+
+def read_view_weights(config: FinetuneConfig) -> dict[str, InitialWeights]:
+    """Reads the weights of the views of `fusion.views` that are encoders, by name.
+
+    Raises:
+      UserError: as `read_weights`, or `fusion.views` is wrong.
+    """
+    return {
+        name: read_weights(folder, setting=f"fusion.views {name}")
+        for name, folder in encoder_folders(config.fusion).items()
+    }
 
 
 def corpora_of_model(about: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -7,6 +7,7 @@ from into a run. `origin.json` lists it beside `corpora.json`, and goes with the
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from sersl.annotation.annotate import load_sidecar_info
@@ -43,6 +44,7 @@ def gather_origin(
     *,
     weights: Ancestor | None,
     frozen: Sequence[Ancestor] = (),
+    views: Mapping[str, Ancestor] = MappingProxyType({}),
 ) -> list[Entry]:
     """Lists what a run gets from elsewhere.
 
@@ -51,11 +53,12 @@ def gather_origin(
       sources: corpora that it trains on.
       weights: that it starts from.
       frozen: its teachers.
+      views: further encoders whose outputs it reads, by name.
 
     Returns:
       {"by", "corpus", "version", "fingerprint", "labels_used", "licence" where it is known}: `by`
       is "noise" or "reverb" for recordings, else "annotator NAME", "codes NAME", "init_from
-      FOLDER", "teacher FOLDER" or "resume_from FOLDER".
+      FOLDER", "view NAME FOLDER", "teacher FOLDER" or "resume_from FOLDER".
 
     Raises:
       UserError: a file with the origin of one of them is damaged.
@@ -75,6 +78,8 @@ def gather_origin(
             found += _brought(f"codes {reader.book}", reader.labels_of, labels=True)
     if weights is not None:
         found += _brought(f"init_from {weights.source}", weights.corpora)
+    for name, view in views.items():
+        found += _brought(f"view {name} {view.source}", view.corpora)
     for teacher in frozen:
         found += _brought(f"teacher {teacher.source}", teacher.corpora)
     resumed = getattr(config, "resume_from", "")

@@ -1,8 +1,8 @@
 """One training step as a pure function, and the shapes and shardings of what it takes."""
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -13,7 +13,14 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sersl.core.lengths import SAMPLE_RATE
-from sersl.data.batch import KNOWN_DIMENSIONS, LabelSizes, OutputShape, batch_arrays
+from sersl.data.batch import (
+    KNOWN_DIMENSIONS,
+    NO_VIEWS,
+    LabelSizes,
+    OutputShape,
+    ViewShape,
+    batch_arrays,
+)
 from sersl.data.buckets import Bucket
 from sersl.objectives.mean import Mean
 from sersl.parallel.random import run_key
@@ -43,6 +50,7 @@ class Layout:
       needs: what batches hold beside audio and labels.
       labels: numbers of categories and dimensions.
       outputs: shape of the kept outputs of an utterance, where batches hold those.
+      views: shapes of the views that batches hold, by name.
       constants: arrays, or their shapes, that no step changes; without a sharding, every device
         holds them whole.
     """
@@ -52,6 +60,7 @@ class Layout:
     needs: frozenset[str]
     labels: LabelSizes = KNOWN_DIMENSIONS
     outputs: OutputShape | None = None
+    views: Mapping[str, ViewShape] = field(default_factory=dict)
     constants: Any = None
 
     def batch(self, bucket: Bucket) -> dict[str, jax.ShapeDtypeStruct]:
@@ -64,6 +73,7 @@ class Layout:
                 needs=self.needs,
                 labels=self.labels,
                 outputs=self.outputs,
+                views=self.views,
             ).items()
         }
 
@@ -74,6 +84,7 @@ def example_batch(
     needs: frozenset[str],
     labels: LabelSizes = KNOWN_DIMENSIONS,
     outputs: OutputShape | None = None,
+    views: Mapping[str, ViewShape] = NO_VIEWS,
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Gives the shapes of a global batch of one bucket."""
     arrays = batch_arrays(
@@ -82,6 +93,7 @@ def example_batch(
         num_samples=bucket.num_samples,
         labels=labels,
         outputs=outputs,
+        views=views,
     )
     return {name: jax.ShapeDtypeStruct(one.shape, one.dtype) for name, one in arrays.items()}
 

@@ -5,11 +5,11 @@ import dataclasses
 import functools
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -24,6 +24,7 @@ from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.baselines.estimators import speaker_groups
 from sersl.finetuning.best import SELECTION, BestKeeper, Score
+from sersl.finetuning.fusion.run_views import NO_WEIGHTS, view_input
 from sersl.finetuning.ridge.closed_form import Weights
 from sersl.finetuning.ridge.head_solver import (
     Rows,
@@ -35,6 +36,7 @@ from sersl.finetuning.ridge.head_solver import (
 )
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
+from sersl.models.fusion.view_fusion import Fused
 from sersl.models.pooling.pooling import KINDS
 from sersl.parallel.agreement import arrays_of_first
 from sersl.parallel.distributed import is_first_process
@@ -60,6 +62,7 @@ class RidgeTrainer(Trainer):
         *,
         mesh: Mesh,
         weights: InitialWeights | None,
+        view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
         say: Callable[[str], None],
     ):
         """Checks the settings; see `Trainer` for the arguments.
@@ -68,7 +71,16 @@ class RidgeTrainer(Trainer):
           UserError: a setting needs gradients, or the outputs of the encoder are not kept.
         """
         check_ridge(config, targets)
-        super().__init__(config, sources, targets, folds, mesh=mesh, weights=weights, say=say)
+        super().__init__(
+            config,
+            sources,
+            targets,
+            folds,
+            mesh=mesh,
+            weights=weights,
+            view_weights=view_weights,
+            say=say,
+        )
         if self._store is None or self._store.num_frozen is not None:
             raise UserError(
                 "solver.kind='ridge' needs the kept outputs of an encoder that is frozen as a "
@@ -83,9 +95,9 @@ class RidgeTrainer(Trainer):
         self._corpus = np.repeat(np.arange(len(sources)), [len(source) for source in sources])
         graph = self._task.graph
 
-        def pool(params, outputs):
+        def pool(params, outputs, views):
             model = nnx.merge(graph, nnx.State(params))
-            return model.pooling.of_outputs(outputs, jnp.ones((len(outputs), 1), bool))
+            return model.vectors_of(outputs, views)
 
         self._pool = jax.jit(pool)
         say("heads by ridge regression in closed form, which uses no random numbers")
@@ -148,16 +160,34 @@ class RidgeTrainer(Trainer):
         self._say(f"{title}: penalty of {chosen}, {time.monotonic() - started:.1f} s")
 
     def _solve(self, state: TrainState, fold: Fold) -> tuple[np.ndarray, dict[str, Solved]]:
-        """Solves every head of a fold from its training rows and their copies."""
-        config, targets = self.config, self._targets
+        """Solves every head of a fold from its training rows and their copies.
+
+        Names are "category" and "dimensions/NAME"; those of a view's own heads (fusion.kind=late)
+        begin with "NAME: ".
+        """
         plain = self._train_rows(fold)
         rows = self._views.with_copies(plain)
         source = rows % self._views.count
-        given = Rows(
-            features=self._features(state, rows),
-            group=speaker_groups(self._speakers[source], config.solver.inner_folds),
-            plain=rows < self._views.count,
-        )
+        fused = self._vectors(state, rows)
+        found: dict[str, Solved] = {}
+        for number, features in enumerate([fused.vector, *fused.others]):
+            present = np.asarray(fused.present)[:, number]
+            given = Rows(
+                features=np.asarray(features)[present],
+                group=speaker_groups(
+                    self._speakers[source[present]], self.config.solver.inner_folds
+                ),
+                plain=(rows < self._views.count)[present],
+            )
+            prefix = f"{self.views.configs[number - 1].name}: " if number else ""
+            found |= {
+                prefix + name: one for name, one in self._heads(given, source[present]).items()
+            }
+        return rows, found
+
+    def _heads(self, given: Rows, source: np.ndarray) -> dict[str, Solved]:
+        """Solves the heads of one vector from rows that have it, of int64 [n] utterances."""
+        config, targets = self.config, self._targets
         penalties, found = config.solver.penalties, {}
         corpus = self._corpus[source]
         if not config.solver.balance_corpora:
@@ -186,44 +216,58 @@ class RidgeTrainer(Trainer):
             found[f"dimensions/{name}"] = solve_dimension(
                 given.take(known), ratings[known], row_weights(corpus[known], None), penalties
             )
-        return rows, found
+        return found
 
-    def _features(self, state: TrainState, rows: np.ndarray) -> np.ndarray:
-        """Pools the kept outputs of int64 [n] rows as the model does: float32 [n, F]."""
-        sources, found = self._views.sources, []
+    def _vectors(self, state: TrainState, rows: np.ndarray) -> Fused:
+        """Pools the kept outputs of int64 [n] rows as the model does, in host memory."""
+        sources, parts = self._views.sources, []
         corpus, row = locate_rows(rows, [len(source) for source in sources])
         for start in range(0, len(rows), _ROWS):
             part = range(start, min(start + _ROWS, len(rows)))
-            readers = [sources[corpus[i]].outputs for i in part]
-            outputs = np.stack(
-                [
-                    reader.read(int(row[i]))
-                    for reader, i in zip(readers, part, strict=True)
-                    if reader is not None
-                ]
-            )
-            padded = np.pad(outputs, [(0, _ROWS - len(part)), *[(0, 0)] * 3])
-            found.append(np.asarray(self._pool(state.params, padded))[: len(part)])
-        return np.concatenate(found)
+            places = [(sources[corpus[i]], int(row[i])) for i in part]
+            readers = [(source.outputs, i) for source, i in places]
+            outputs = [reader.read(i) for reader, i in readers if reader is not None]
+            padded = np.pad(np.stack(outputs), [(0, _ROWS - len(part)), *[(0, 0)] * 3])
+            views = {
+                view.name: view_input([(one.views[view.name], i) for one, i in places], rows=_ROWS)
+                for view in self.views.configs
+            }
+            found = jax.device_get(self._pool(state.params, padded, views))
+            parts.append(found)
+        joined: Fused = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
+        return joined
 
     def _with_heads(self, state: TrainState, solved: dict[str, Solved]) -> TrainState:
         """Sets the output layers of the heads."""
-        params = dict(state.params)
-        for head in ("category", "dimensions"):
-            columns = [one.weights for name, one in solved.items() if name.split("/")[0] == head]
-            if not columns:
-                continue
-            found = arrays_of_first(
-                Weights(
-                    np.concatenate([one.kernel for one in columns], 1).astype(np.float32),
-                    np.concatenate([one.bias for one in columns]).astype(np.float32),
+        params = _copied(state.params)
+        for view in ("", *(view.name for view in self.views.configs)):
+            prefix = f"{view}: " if view else ""
+            for head in ("category", "dimensions"):
+                columns = [
+                    one.weights
+                    for name, one in solved.items()
+                    if name.startswith(prefix) and name.removeprefix(prefix).split("/")[0] == head
+                ]
+                if not columns:
+                    continue
+                found = arrays_of_first(
+                    Weights(
+                        np.concatenate([one.kernel for one in columns], 1).astype(np.float32),
+                        np.concatenate([one.bias for one in columns]).astype(np.float32),
+                    )
                 )
-            )
-            output = dict(params[head]["output"])
-            for name, values in found._asdict().items():
-                output[name] = jax.device_put(values, output[name].sharding)
-            params[head] = {**params[head], "output": output}
+                where = params["fusion"]["decisions"][f"{head}_{view}"] if view else params[head]
+                for name, values in found._asdict().items():
+                    old = where["output"][name]
+                    where["output"][name] = jax.device_put(values, old.sharding)
         return dataclasses.replace(state, params=params)
+
+
+def _copied(tree: dict[Any, Any]) -> dict[Any, Any]:
+    """Copies nested dicts, but not the arrays in them."""
+    return {
+        name: _copied(value) if isinstance(value, dict) else value for name, value in tree.items()
+    }
 
 
 def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
@@ -245,6 +289,11 @@ def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
         wrong = (
             f"pooling.network.kind={pooling.network.kind!r} is trained by gradient: set it to "
             "'none'"
+        )
+    elif config.fusion.kind not in ("none", "early", "late"):
+        wrong = (
+            f"fusion.kind={config.fusion.kind!r} has layers that are trained by gradient: set it "
+            "to 'early' or 'late'"
         )
     elif pooling.layers == "weighted":
         wrong = "pooling.layers='weighted' has weights of its own: set it to 'all'"

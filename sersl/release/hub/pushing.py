@@ -5,7 +5,7 @@ from pathlib import Path
 from sersl.core.errors import UserError
 from sersl.core.version import __version__
 from sersl.release import card
-from sersl.release.about import known_corpora, with_card
+from sersl.release.about import with_card
 from sersl.release.architecture import flatten
 from sersl.release.check import check_folder
 from sersl.release.file_names import ABOUT, CARD
@@ -13,7 +13,7 @@ from sersl.release.folder import read_model
 from sersl.release.hub.hub_errors import hub_errors, hub_library
 from sersl.release.hub.hub_name import HubName
 from sersl.release.layout import check_inside
-from sersl.release.licences import check_release
+from sersl.release.licences import check_release, known_corpora
 
 
 def push(folder: Path, name: HubName, *, private: bool = False) -> str:

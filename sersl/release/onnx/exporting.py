@@ -48,6 +48,11 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
             f"{architecture.adaptation.method} cannot be written as ONNX: leave --onnx out, or "
             "train with adaptation.method=lora, which is merged into the weights"
         )
+    if architecture.fusion is not None:
+        raise UserError(
+            f"{released.folder}: a model with fusion.kind={architecture.fusion.kind} and further "
+            "views cannot be written as ONNX: leave --onnx out"
+        )
     graph = Graph()
     waveform = graph.input("waveform", np.float32, ("batch", "samples"))
     num_samples = graph.input("num_samples", np.int64, ("batch",))

@@ -9,7 +9,6 @@ import numpy as np
 
 from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE
-from sersl.models.pooling.pooling import gives_frames
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
@@ -81,12 +80,12 @@ class Model:
         self.labels = released.labels
         self.num_layers = architecture.encoder.last_layer
         self.width = architecture.encoder.width
-        pooling, heads = architecture.pooling, architecture.heads
+        heads = architecture.heads
         self.uncertainty: tuple[str, ...] = ()
         if heads is not None:
             self.uncertainty = uncertainty_names(heads, self.categories, self.dimensions)
         self._threshold = 1.0 if heads is None else heads.open_set_threshold
-        self._gives_frames = pooling is not None and gives_frames(pooling)
+        self._gives_frames = architecture.gives_frames
         self.network = Network(released, precision=precision)
         self.has_heads = self.network.has_heads
 
@@ -183,8 +182,8 @@ class Model:
             )
         if frames and not self._gives_frames:
             raise UserError(
-                "this model pools by the correlation of channels, which gives no scores per frame: "
-                "ask without frames, or with a window"
+                "this model pools by the correlation of channels, or fuses several views, which "
+                "gives no scores per frame: ask without frames, or with a window"
             )
         check_process(self._process)
         warn_of_embedded_corpus(self.about)

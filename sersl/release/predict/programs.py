@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
-from sersl.models.emotion_model import probabilities
+from sersl.models.heads.emotion_output import probabilities
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel

@@ -1,0 +1,82 @@
+"""Reads `fusion.views`: names and sources of the further views of a run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from sersl.config.fusion import FusionConfig
+from sersl.config.schema import CombineConfig, FinetuneConfig
+from sersl.core.errors import UserError
+from sersl.data.view_tables import SUFFIXES
+from sersl.finetuning.baselines.baseline_trainer import NONE
+from sersl.models.fusion.view_fusion import JOINT, MAIN
+
+FEATURES = ("mfcc", "log_mel", "descriptors")
+_NAME = re.compile("[a-z][a-z0-9_]{0,39}")
+
+
+def view_sources(config: FusionConfig) -> dict[str, str]:
+    """Reads names and sources in order.
+
+    Raises:
+      UserError: not NAME=SOURCE, a name twice, or views without a fusion or the other way round.
+    """
+    found: dict[str, str] = {}
+    for one in config.views:
+        name, equals, source = one.partition("=")
+        if not equals or not source or not _NAME.fullmatch(name) or name in (MAIN, JOINT):
+            raise UserError(
+                f"fusion.views has {one!r}: write NAME=SOURCE, with a name of lower-case letters, "
+                f"digits and _ that is neither {MAIN} nor {JOINT}, such as text=words.parquet"
+            )
+        if name in found:
+            raise UserError(f"fusion.views has two views {name!r}: give each a name of its own")
+        found[name] = source
+    if (config.kind == "none") != (not found):
+        wrong = "fusion.kind is none" if found else f"fusion.kind={config.kind!r} has no views"
+        raise UserError(
+            f"{wrong}: set both fusion.kind (such as early) and fusion.views (NAME=SOURCE), or "
+            "neither"
+        )
+    return found
+
+
+def is_table(source: str) -> bool:
+    """Tells whether a source is a table of vectors."""
+    return Path(source).suffix in SUFFIXES
+
+
+def encoder_folders(config: FusionConfig) -> dict[str, str]:
+    """Lists the views that are encoders: name to folder, whose weights a run needs."""
+    return {
+        name: source
+        for name, source in view_sources(config).items()
+        if source not in FEATURES and not is_table(source)
+    }
+
+
+def check_fusion(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
+    """Refuses settings that do not go with further views.
+
+    Args:
+      config: of the run.
+      sources: of its views.
+
+    Raises:
+      UserError: naming the setting.
+    """
+    if not sources:
+        return
+    wrong = ""
+    if config.baseline.kind != NONE:
+        wrong = f"baseline.kind={config.baseline.kind!r} reads features of its own: set it to none"
+    elif config.domain.normalize != "none":
+        wrong = "domain.normalize standardizes the main encoder alone: set it to none"
+    elif config.adaptation.head_steps:
+        wrong = "adaptation.head_steps trains heads of the main encoder alone: set it to 0"
+    elif config.encoder.scan_layers:
+        wrong = "encoder.scan_layers stacks the layers of one encoder: set it to False"
+    elif any(map(is_table, sources.values())) and config.combine != CombineConfig():
+        wrong = "combine mixes the audio of two rows, not their tables: set its probabilities to 0"
+    if wrong:
+        raise UserError(f"fusion.views gives the model further views, but {wrong}")

@@ -1,0 +1,1 @@
+"""Several views of an utterance, combined into one vector or one decision."""
