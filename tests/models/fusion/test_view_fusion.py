@@ -157,7 +157,7 @@ def test_views_when_left_out_at_random_then_every_row_keeps_one_that_it_has():
 
 
 def test_fusion_when_settings_do_not_fit_then_user_error():
-    with pytest.raises(UserError, match="fusion.kind"):
+    with pytest.raises(UserError, match=r"fusion\.kind"):
         model_of("erly")
     with pytest.raises(UserError, match=r"fusion\.weights has 2 values .* main, mfcc, text"):
         model_of("late", weights=(1.0, 1.0))
