@@ -31,7 +31,6 @@ from sersl.models.heads.category_heads import (
 from sersl.models.heads.dimension_head import DimensionHead, doubt
 from sersl.models.heads.emotion_output import EmotionOutput
 from sersl.models.heads.training_heads import TrainingHeads
-from sersl.models.layers import standardize
 from sersl.models.pooling.pooling import Pooling
 from sersl.models.present import draw_frames
 from sersl.models.transformer import Transformer
@@ -243,15 +242,10 @@ class EmotionModel(nnx.Module):
         return output._replace(states=mixed, inner=self._inner(hidden_states, frame_valid))
 
     def _inner(self, hidden_states: jax.Array, valid: jax.Array) -> jax.Array | None:
-        """Averages layers [L, B, T, D] over real frames [B, T] where training heads read them."""
-        layers = self.training_heads.exits if hasattr(self, "training_heads") else ()
-        if not layers:
+        if not hasattr(self, "training_heads"):
             return None
-        # Counted from the last layer, since the lowest ones may be missing.
         last = self.encoder.config.last_layer
-        chosen = jnp.stack([hidden_states[layer - last - 1] for layer in (*layers, last)])
-        weights = (valid / jnp.maximum(valid.sum(1, keepdims=True), 1))[..., None]
-        return standardize((chosen.astype(jnp.float32) * weights).sum(2))
+        return self.training_heads.inner(hidden_states, valid, last_layer=last)
 
     def states_of(
         self,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sersl.models.heads.head import Head
-from sersl.models.layers import Linear
+from sersl.models.layers import Linear, standardize
 
 EXIT = "exit_"  # begins the name of a head on an inner layer, before its number
 
@@ -59,6 +59,25 @@ class TrainingHeads(nnx.Module):
         """Computes the outputs [..., size] of a head from [..., width]."""
         head: Linear = getattr(self, name)
         return head(x)
+
+    def inner(
+        self, hidden_states: jax.Array, valid: jax.Array, *, last_layer: int
+    ) -> jax.Array | None:
+        """Averages the layers with a head, and the last one, over real frames.
+
+        Args:
+          hidden_states: [L, B, T, D], those up to `last_layer`; the lowest ones may be missing.
+          valid: bool [B, T].
+          last_layer: number of the last hidden state.
+
+        Returns:
+          [E + 1, B, D], standardized; None where no layer has a head.
+        """
+        if not self.exits:
+            return None
+        chosen = [hidden_states[layer - last_layer - 1] for layer in (*self.exits, last_layer)]
+        weights = (valid / jnp.maximum(valid.sum(1, keepdims=True), 1))[..., None]
+        return standardize((jnp.stack(chosen).astype(jnp.float32) * weights).sum(2))
 
 
 def shared_width(head: Head, num_inputs: int) -> int:
