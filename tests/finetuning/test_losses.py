@@ -208,3 +208,5 @@ def test_losses_when_settings_do_not_go_together_then_user_error(settings, sente
 def test_losses_when_several_categories_may_apply_then_only_cross_entropy():
     with pytest.raises(UserError, match=r"several may apply here: set it to 'cross_entropy'"):
         made("heads.category_loss=focal", multi=True)
+    with pytest.raises(UserError, match=r"domain\.kind='mdd' is for one category per utterance"):
+        made("domain.kind=mdd", multi=True)

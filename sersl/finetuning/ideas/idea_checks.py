@@ -27,7 +27,9 @@ def check_ideas(config: FinetuneConfig, *, multi: bool, categories: bool) -> Non
         *(["distill.exit_weight"] if distill.exit_weight else []),
         *(["co_teaching.noise"] if config.co_teaching.noise else []),
     ]
-    for name in [*asked, *(["combine.mixup_pairs"] if pairs != "any" else [])]:
+    by_category = [*asked, *(["combine.mixup_pairs"] if pairs != "any" else [])]
+    by_category += ["domain.kind='mdd'"] if config.domain.kind == "mdd" else []
+    for name in by_category:
         if multi or not categories:
             what = "several may apply" if multi else "none is predicted"
             raise UserError(
