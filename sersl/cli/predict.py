@@ -27,6 +27,7 @@ from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
+from sersl.release.predict.given_tables import tables_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.turns import turns_of
@@ -42,7 +43,7 @@ def run(arguments: Namespace) -> int:
 
     Args:
       arguments: `model`, `inputs`, `list`, `output` or None, `shard`, `window`, `hop`, `speech`,
-        `rttm`, `frames`, `precision`, `no_verify`.
+        `rttm`, `frames`, `table`, `precision`, `no_verify`.
 
     Returns:
       The exit code, 0: at least one file was scored.
@@ -80,6 +81,7 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
             needs_heads=True,
+            tables=tables_of(arguments.table),
         )
         if file is not None and resumable:
             file.resume(digest(arguments, found, model.about, turns))

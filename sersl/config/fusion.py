@@ -14,7 +14,10 @@ class FusionConfig(Settings):
         "none",
         "none; early: pooled vectors one after the other; late: weighted mean of the decisions of "
         "each view; deep: layers over the pooled vectors; hybrid: the decisions of deep and of "
-        "each view.",
+        "each view; gated: gates over the views; graph: graph attention over the views; "
+        "cross_attention, dual_attention (and to itself), cross_transformer: the frames of each "
+        "view attend to those of the others; co_attention: the views weigh the frames of the main "
+        "encoder.",
     )
     views: tuple[str, ...] = setting(
         (),
@@ -29,8 +32,22 @@ class FusionConfig(Settings):
         "solver.kind=ridge.",
         at_least=0,
     )
+    networks: tuple[str, ...] = setting(
+        (),
+        "Kind of the network over the frames of each view, as pooling.network.kind, or none; "
+        "empty: none of them has one.",
+    )
     width: int = setting(
-        128, "deep, hybrid: units of the joint layers.", at_least=1, at_most=65_536
+        128, "Units of a fusion that trains layers, for each view.", at_least=1, at_most=65_536
+    )
+    layers: int = setting(
+        2, "graph, cross_transformer: number of layers.", at_least=1, at_most=1000
+    )
+    num_heads: int = setting(
+        4,
+        "cross_attention, dual_attention, cross_transformer: attention heads.",
+        at_least=1,
+        at_most=4096,
     )
     dropout: float = setting(0.1, "Dropout in the fusion.", at_least=0, below=1)
     view_dropout: float = setting(

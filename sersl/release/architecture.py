@@ -75,6 +75,19 @@ class Architecture:
         pooling = self.pooling
         return pooling is not None and gives_frames(pooling) and self.fusion is None
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether any part of the network was trained with dropout."""
+        parts = (self.frontend, self.encoder, self.heads)
+        found = [
+            getattr(part, name)
+            for part in parts
+            if part is not None
+            for name in (field.name for field in dataclasses.fields(part))
+            if "drop" in name
+        ]
+        return any(found)
+
     def view_fields(self) -> dict[str, Any]:
         """Describes further views, JSON-able; a model without them has no such fields."""
         if self.fusion is None:

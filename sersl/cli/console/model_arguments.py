@@ -203,6 +203,14 @@ def add_predict(verbs: Verbs) -> None:
     parser.add_argument(
         "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
     )
+    parser.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="Parquet or NPZ table of a view that the model reads beside audio (docs/fusion.md); "
+        "several times for several views",
+    )
 
 
 def add_embed(verbs: Verbs) -> None:

@@ -72,7 +72,9 @@ class RunViews:
                 continue
             if source in FEATURES:
                 self.weights[name] = _features(source, config)
-            self._configs[name] = own = _with_encoder(config, self.weights[name])
+            network = dict(zip(named, config.fusion.networks, strict=False)).get(name, "none")
+            own = _with_encoder(config, self.weights[name], network=network)
+            self._configs[name] = own
             found.append(
                 ViewConfig(
                     name=name,
@@ -157,10 +159,18 @@ def view_input(readers: Sequence[tuple[ViewReader, int]], *, rows: int) -> ViewI
     return ViewInput(jnp.asarray(outputs), jnp.asarray(valid))
 
 
-def _with_encoder(config: FinetuneConfig, weights: InitialWeights) -> FinetuneConfig:
-    """Gives the config of a run whose main encoder is that of a view, without dropout."""
+def _with_encoder(
+    config: FinetuneConfig, weights: InitialWeights, *, network: str
+) -> FinetuneConfig:
+    """Gives the config of a run whose main encoder is that of a view, without dropout.
+
+    The network over its frames has the settings of `pooling.network`, but this kind.
+    """
     own = with_sizes(config, weights)
-    pooling = dataclasses.replace(config.pooling, network=NetworkConfig())
+    settings = dataclasses.replace(config.pooling.network, kind=network)
+    if network == "none":
+        settings = NetworkConfig()
+    pooling = dataclasses.replace(config.pooling, network=settings)
     if own.encoder.kind == "features":
         pooling = dataclasses.replace(pooling, layers="last")
     return dataclasses.replace(

@@ -70,6 +70,16 @@ def check_fusion(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
     wrong = ""
     if config.baseline.kind != NONE:
         wrong = f"baseline.kind={config.baseline.kind!r} reads features of its own: set it to none"
+    elif config.fusion.networks and len(config.fusion.networks) != len(sources):
+        wrong = (
+            f"fusion.networks has {len(config.fusion.networks)} kinds for {len(sources)} views: "
+            "give one for each, such as none"
+        )
+    elif any(
+        is_table(source) and kind != "none"
+        for source, kind in zip(sources.values(), config.fusion.networks, strict=False)
+    ):
+        wrong = "fusion.networks has a kind for a table, which takes none: write none for it"
     elif config.domain.normalize != "none":
         wrong = "domain.normalize standardizes the main encoder alone: set it to none"
     elif config.adaptation.head_steps:

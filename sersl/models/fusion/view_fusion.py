@@ -1,6 +1,6 @@
 """All further views of a model, and the network that combines them with the main encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,9 +10,15 @@ from flax import nnx
 from sersl.config.fusion import FusionConfig, ViewConfig
 from sersl.config.schema import HeadsConfig
 from sersl.core.errors import UserError, unknown_name
+from sersl.models.fusion.co_attention import CoAttention
 from sersl.models.fusion.concatenation import Concatenation
+from sersl.models.fusion.cross_modal import CrossModal
+from sersl.models.fusion.cross_transformer import CrossTransformer
 from sersl.models.fusion.decisions import Decisions
+from sersl.models.fusion.dual_attention import DualAttention
+from sersl.models.fusion.gated import Gated
 from sersl.models.fusion.joint_layers import JointLayers
+from sersl.models.fusion.view_graph import ViewGraph
 from sersl.models.fusion.view_network import ViewNetwork
 from sersl.models.fusion.view_parts import FusionNetwork, Part, ViewInput, Widths
 from sersl.models.pooling.pooling import Pooling
@@ -30,7 +36,7 @@ class Kind(NamedTuple):
       reads_frames: whether the network reads frames, not pooled vectors.
     """
 
-    network: type[Concatenation] | type[JointLayers] | None
+    network: Callable[..., FusionNetwork] | None
     decides: bool = False
     reads_frames: bool = False
 
@@ -40,6 +46,12 @@ FUSIONS = {
     "late": Kind(None, decides=True),
     "deep": Kind(JointLayers),
     "hybrid": Kind(JointLayers, decides=True),
+    "gated": Kind(Gated),
+    "graph": Kind(ViewGraph),
+    "cross_attention": Kind(CrossModal, reads_frames=True),
+    "dual_attention": Kind(DualAttention, reads_frames=True),
+    "cross_transformer": Kind(CrossTransformer, reads_frames=True),
+    "co_attention": Kind(CoAttention, reads_frames=True),
 }
 
 
@@ -200,10 +212,9 @@ class ViewFusion(nnx.Module):
         """
         main = Part(vector, frames, valid, jnp.ones(len(vector), bool))
         parts = [main]
-        parts += [
-            self.views[name].part(inputs[name], frames=self._reads_frames)
-            for name in self.views.names
-        ]
+        for number, name in enumerate(self.views.names):
+            own = None if key is None else jax.random.fold_in(key, number)
+            parts.append(self.views[name].part(inputs[name], frames=self._reads_frames, key=own))
         network_key = None
         if key is not None:
             drawn, network_key = jax.random.split(key)
@@ -212,8 +223,8 @@ class ViewFusion(nnx.Module):
         if self.has_network:
             joint = self.network(parts, key=network_key)
         present = [part.present for part in parts]
-        own = jnp.ones(len(vector), bool) if self.has_network else present[0]
-        decided = [own, *(present[i] for i in self.others)]
+        first = jnp.ones(len(vector), bool) if self.has_network else present[0]
+        decided = [first, *(present[i] for i in self.others)]
         others = tuple(parts[i].vector for i in self.others)
         return Fused(joint, others, jnp.stack(decided, axis=1))
 

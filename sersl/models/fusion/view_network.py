@@ -47,16 +47,17 @@ class ViewNetwork(nnx.Module):
         shape = (rows, 1, self.config.num_vectors)
         return ViewInput(jnp.zeros((*shape, self.config.width)), jnp.zeros((rows, shape[2]), bool))
 
-    def part(self, given: ViewInput, *, frames: bool) -> Part:
+    def part(self, given: ViewInput, *, frames: bool, key: jax.Array | None = None) -> Part:
         """Pools the view.
 
         Args:
           given: kept, or from `input`.
           frames: whether the fusion reads frames.
+          key: PRNG key of the dropout of a network over the frames; None: none.
         """
         present = given.valid.any(1)
         outputs = jnp.where(given.valid[:, None, :, None], given.outputs, 0).astype(jnp.float32)
         states = self.pooling.mix(jnp.moveaxis(outputs, 1, 0)) if frames else None
-        vector = self.pooling.of_outputs(outputs, given.valid)
+        vector = self.pooling.of_outputs(outputs, given.valid, key=key)
         everything = jnp.ones_like(present)
         return Part(vector, states, given.valid, present).only(everything)

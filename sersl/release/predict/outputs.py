@@ -320,6 +320,20 @@ def file_name(source: Source) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else "-"
 
 
+def check_asked(frames: bool, *, has_heads: bool, gives_frames: bool) -> None:
+    """Raises UserError if a model has no heads, or no scores of frames where they are asked for."""
+    if not has_heads:
+        raise UserError(
+            "this model is an encoder without heads, which predicts nothing: fine-tune it "
+            "(`sersl finetune --config.init_from=...`), or take its embeddings"
+        )
+    if frames and not gives_frames:
+        raise UserError(
+            "this model pools by the correlation of channels, or fuses several views, which gives "
+            "no scores per frame: ask without frames, or with a window"
+        )
+
+
 def _frames(
     window: Window, values: np.ndarray | None, categories: Sequence[str]
 ) -> dict[str, np.ndarray] | None:

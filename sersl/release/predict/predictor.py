@@ -13,7 +13,8 @@ from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
-from sersl.release.predict.outputs import Answer, Recording
+from sersl.release.predict.given_tables import NO_TABLES, Tables, recording_name
+from sersl.release.predict.outputs import Answer, Recording, check_asked
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.programs import Arrays, Network, check_process
 from sersl.release.predict.source_runs import Piece, Run, runs
@@ -32,6 +33,7 @@ def load(
     verify_weights: bool = True,
     precision: str | None = None,
     needs_heads: bool = False,
+    tables: Tables = NO_TABLES,
 ) -> "Model":
     """Loads a released model.
 
@@ -42,6 +44,7 @@ def load(
         models.
       precision: "float32", "bfloat16" or "int8" (weights only); None: as the model was trained.
       needs_heads: refuse a model on a hub that has no heads, before its weights are downloaded.
+      tables: Parquet or NPZ file of each view that is a table, by name; see `GivenTables`.
 
     Returns:
       The model, ready to predict.
@@ -57,7 +60,7 @@ def load(
     released = read_model(folder, verify_weights=verify_weights)
     if shipped:
         announce(released.about)
-    return Model(released, precision=precision)
+    return Model(released, precision=precision, tables=tables)
 
 
 class Model:
@@ -69,7 +72,13 @@ class Model:
     threads may use one model at once.
     """
 
-    def __init__(self, released: ReleasedModel, *, precision: str | None = None):
+    def __init__(
+        self,
+        released: ReleasedModel,
+        *,
+        precision: str | None = None,
+        tables: Tables = NO_TABLES,
+    ):
         """Puts the parameters on the devices, see `load`."""
         self._process = os.getpid()
         _loading_process[:] = [self._process]
@@ -86,7 +95,7 @@ class Model:
             self.uncertainty = uncertainty_names(heads, self.categories, self.dimensions)
         self._threshold = 1.0 if heads is None else heads.open_set_threshold
         self._gives_frames = architecture.gives_frames
-        self.network = Network(released, precision=precision)
+        self.network = Network(released, precision=precision, tables=tables)
         self.has_heads = self.network.has_heads
 
     def predict(
@@ -175,16 +184,7 @@ class Model:
         Raises:
           UserError: wrong arguments, or a model without heads, or without scores per frame.
         """
-        if not self.has_heads:
-            raise UserError(
-                "this model is an encoder without heads, which predicts nothing: fine-tune it "
-                "(`sersl finetune --config.init_from=...`), or take its embeddings"
-            )
-        if frames and not self._gives_frames:
-            raise UserError(
-                "this model pools by the correlation of channels, or fuses several views, which "
-                "gives no scores per frame: ask without frames, or with a window"
-            )
+        check_asked(frames, has_heads=self.has_heads, gives_frames=self._gives_frames)
         check_process(self._process)
         warn_of_embedded_corpus(self.about)
         cutting = Cutting(window=window, hop=hop, speech=speech)
@@ -329,7 +329,8 @@ class Model:
                 wanted.append(index)
                 waveforms.append(piece.window.waveform)
         found = {}
-        for i, output in self.network.scores(waveforms, frames=frames, share=run.share):
+        names = [recording_name(run.pieces[index].source) for index in wanted]
+        for i, output in self.network.scores(waveforms, names, frames=frames, share=run.share):
             if not embedding:
                 del output["embedding"]
             found[wanted[i]] = output

@@ -5,7 +5,8 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,12 +17,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
+from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.emotion_output import probabilities
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
 from sersl.release.int8_weights import quantized
 from sersl.release.label_facts import LabelFacts
+from sersl.release.predict.given_tables import NO_TABLES, GivenTables, Tables
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
 
@@ -34,17 +37,25 @@ class Network:
     With several devices the rows of a batch are divided over all of them.
     """
 
-    def __init__(self, released: ReleasedModel, *, precision: str | None = None):
+    def __init__(
+        self,
+        released: ReleasedModel,
+        *,
+        precision: str | None = None,
+        tables: Tables = NO_TABLES,
+    ):
         """Puts the parameters on the devices.
 
         Args:
           released: from `read_model`.
           precision: one of PRECISIONS; None: as the model was trained.
+          tables: files of the views that are tables, by name.
 
         Raises:
-          UserError: an unknown precision.
+          UserError: an unknown precision, or a table is wrong.
         """
         check_precision(precision)
+        self._tables = GivenTables(released.architecture, tables)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
         self._labels = released.labels
         self.has_heads = architecture.heads is not None
@@ -68,17 +79,23 @@ class Network:
             frames: jax.jit(functools.partial(self._forward, frames=frames))
             for frames in (False, True)
         }
-        self.has_dropout = _has_dropout(architecture)
+        self.has_dropout = architecture.has_dropout
         self._with_dropout = jax.jit(self._dropout_passes)
         self._hidden = jax.jit(self._hidden_states, static_argnames=("layers", "frames"))
 
     def scores(
-        self, waveforms: Sequence[np.ndarray], *, frames: bool = False, share: float = 1.0
+        self,
+        waveforms: Sequence[np.ndarray],
+        names: Sequence[str] = (),
+        *,
+        frames: bool = False,
+        share: float = 1.0,
     ) -> Iterator[tuple[int, Arrays]]:
         """Computes the outputs of the heads.
 
         Args:
           waveforms: float32 [N] each, 16 kHz, 0.1 to 30 s.
+          names: of their recordings in tables of views; empty: they are in none.
           frames: also the probabilities of each frame.
           share: of all work that these waveforms are, see `Planner.plan`.
 
@@ -86,7 +103,14 @@ class Network:
           (index of a waveform, {"category": [C] probabilities, "dimensions": [D], "embedding": [E],
           and "frames" [T, C], with padding}), in any order.
         """
-        yield from self._batches(frames, self._scores[frames], waveforms, share)
+        names = names or [""] * len(waveforms)
+
+        def program(batch: Batch, params: dict[str, Any], *arrays: Any) -> dict[str, jax.Array]:
+            own = [names[i] for i in batch.indices]
+            views = self._tables.inputs(own, rows=batch.shape.rows)
+            return self._scores[frames](params, *arrays, views)
+
+        yield from self._batches(frames, program, waveforms, share)
 
     def passes(
         self,
@@ -110,9 +134,9 @@ class Network:
         key = jax.random.fold_in(jax.random.key(address[0]), address[1])
         count = itertools.count()
 
-        def program(params: dict[str, Any], waveform: Any, valid: Any) -> dict[str, jax.Array]:
+        def program(batch: Batch, params: dict[str, Any], *arrays: Any) -> dict[str, jax.Array]:
             keys = jax.random.split(jax.random.fold_in(key, next(count)), num_passes)
-            return self._with_dropout(params, waveform, valid, keys)
+            return self._with_dropout(params, *arrays, keys)
 
         yield from self._batches(("passes", num_passes), program, waveforms, share)
 
@@ -135,7 +159,10 @@ class Network:
         Yields:
           (index of a waveform, {"states": float32 [layers, D], or [T, layers, D] with padding}).
         """
-        program = functools.partial(self._hidden, layers=layers, frames=frames)
+
+        def program(batch: Batch, params: dict[str, Any], *arrays: Any) -> dict[str, jax.Array]:
+            return self._hidden(params, *arrays, layers=layers, frames=frames)
+
         yield from self._batches((layers, frames), program, waveforms, share)
 
     def _batches(
@@ -151,7 +178,7 @@ class Network:
         running: tuple[Batch, dict[str, jax.Array]] | None = None
         for batch in plan:
             rows = [waveforms[i] for i in batch.indices]
-            started = batch, self._run(program, rows, batch)
+            started = batch, self._run(functools.partial(program, batch), rows, batch)
             # The device works on this batch while the previous one is read.
             if running is not None:
                 yield from _rows(*running)
@@ -175,10 +202,16 @@ class Network:
         return jax.device_put(array, NamedSharding(self._mesh, PartitionSpec()))
 
     def _forward(
-        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, *, frames: bool
+        self,
+        params: dict[str, Any],
+        waveform: jax.Array,
+        valid: jax.Array,
+        views: Mapping[str, ViewInput],
+        *,
+        frames: bool,
     ) -> dict[str, jax.Array]:
         model = self._merged(params)
-        return outputs_of(model, waveform, valid, labels=self._labels, frames=frames)
+        return outputs_of(model, waveform, valid, views=views, labels=self._labels, frames=frames)
 
     def _dropout_passes(
         self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, keys: jax.Array
@@ -220,7 +253,13 @@ def calibrated(logits: jax.Array, labels: LabelFacts) -> jax.Array:
 
 
 def outputs_of(
-    model: Any, waveform: jax.Array, valid: jax.Array, *, labels: LabelFacts, frames: bool = False
+    model: Any,
+    waveform: jax.Array,
+    valid: jax.Array,
+    *,
+    labels: LabelFacts,
+    views: Mapping[str, ViewInput] = MappingProxyType({}),
+    frames: bool = False,
 ) -> dict[str, jax.Array]:
     """Computes all outputs of an `EmotionModel`.
 
@@ -229,13 +268,14 @@ def outputs_of(
       waveform: float32 [B, N].
       valid: bool [B, N].
       labels: whether several categories may apply, and the temperature.
+      views: inputs of views from tables, by name.
       frames: also the probabilities of each frame.
 
     Returns:
       {"category": [B, C] probabilities, "dimensions": [B, D], "embedding": [B, E]}, uncertainties
       by name, and "frames" [B, T, C] if asked for.
     """
-    output = model(waveform, valid)
+    output = model(waveform, valid, views=views)
     result = {
         "category": calibrated(output.category, labels),
         "dimensions": output.dimensions,
@@ -273,18 +313,6 @@ def _dense(leaf: Any) -> jax.Array:
     if isinstance(leaf, _Quantized):
         return leaf.values.astype(jnp.float32) * leaf.scale
     return leaf
-
-
-def _has_dropout(architecture: Architecture) -> bool:
-    parts = (architecture.frontend, architecture.encoder, architecture.heads)
-    found = [
-        getattr(part, name)
-        for part in parts
-        if part is not None
-        for name in (field.name for field in dataclasses.fields(part))
-        if "drop" in name
-    ]
-    return any(found)
 
 
 def _in_precision(architecture: Architecture, precision: str | None) -> Architecture:
