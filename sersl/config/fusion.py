@@ -57,6 +57,12 @@ class FusionConfig(Settings):
         at_least=0,
         below=1,
     )
+    contrast_weight: float = setting(
+        0.0,
+        "Weight of supervised contrast across views: vectors of all views of utterances of one "
+        "category are close; heads.contrast_width and heads.contrast_temperature hold for it.",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

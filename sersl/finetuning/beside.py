@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sersl.config.schema import FinetuneConfig
 from sersl.models.heads.emotion_output import EmotionOutput
-from sersl.models.heads.training_heads import TrainingHeads
+from sersl.models.heads.training_heads import TrainingHeads, view_head
 from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.regression import balance
 from sersl.objectives.supervised import cross_entropy
@@ -58,6 +58,7 @@ def weighted_losses(config: FinetuneConfig, *, categories: bool, dimensions: boo
     names += [name for name in (*CLASS_TASKS, "transcript") if getattr(tasks, f"{name}_weight")]
     names += ["adversary"] * (tasks.adversary != "none")
     names += ["contrast"] * (config.heads.contrast_weight > 0)
+    names += ["view_contrast"] * (config.fusion.contrast_weight > 0)
     names += ["domain"] * (config.domain.kind != "none")
     names += ["teacher"] * bool(config.distill.teacher)
     return names + ["exits"] * (config.distill.exit_weight > 0)
@@ -108,6 +109,8 @@ def terms_beside(
                 temperature=config.heads.contrast_temperature,
             )
             terms["contrast"] = Term(config.heads.contrast_weight, loss, metrics)
+        if view_head(0) in heads.names:
+            terms["view_contrast"] = _across_views(heads, output, rows, config)
     if config.domain.kind != "none":
         terms["domain"] = _domain(heads, output, rows, config, progress)
     return terms
@@ -150,6 +153,26 @@ def _transcript(
     logits = heads.scores("transcript", output.states)
     loss, metrics = transcription(logits, rows.valid, rows.tables["transcript"])
     return Term(config.tasks.transcript_weight, loss, metrics)
+
+
+def _across_views(
+    heads: TrainingHeads, output: EmotionOutput, rows: Rows, config: FinetuneConfig
+) -> Term:
+    """Contrasts the vectors of all views of all rows by category.
+
+    Source: the supervised contrast of MMER (2203.16794, sec. 3.3), with the loss of
+    `supervised_contrast`.
+    """
+    if output.by_view is None or output.views_present is None:
+        raise ValueError("the output has no vectors of views")
+    vectors = [heads.scores(view_head(view), x) for view, x in enumerate(output.by_view)]
+    category = jnp.where(output.views_present, rows.category[:, None], -1)
+    loss, metrics = supervised_contrast(
+        jnp.stack(vectors, axis=1).reshape(category.size, -1),
+        category.reshape(-1),
+        temperature=config.heads.contrast_temperature,
+    )
+    return Term(config.fusion.contrast_weight, loss, {"view_contrast": metrics["contrast"]})
 
 
 def _domain(

@@ -32,6 +32,7 @@ def check_losses(config: FinetuneConfig, *, multi: bool, stored: bool) -> None:
         *(f"tasks.{name}" for name in _TASKS if getattr(tasks, name)),
         *(["tasks.adversary"] if tasks.adversary != "none" else []),
         *(["heads.contrast_weight"] if heads.contrast_weight else []),
+        *(["fusion.contrast_weight"] if config.fusion.contrast_weight else []),
         *(["domain.kind"] if domain.kind not in ("none", "pseudo_labels") else []),
     ]
     if multi and heads.category_loss != "cross_entropy":

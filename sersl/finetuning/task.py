@@ -31,7 +31,7 @@ from sersl.models.frontend import valid_frames
 from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.category_heads import make_category_head
 from sersl.models.heads.emotion_output import EmotionOutput, probabilities
-from sersl.models.heads.training_heads import TrainingHeads, shared_width
+from sersl.models.heads.training_heads import TrainingHeads, shared_width, view_head
 from sersl.objectives.binary import binary_cross_entropy
 from sersl.objectives.mean import Mean, any_counted
 from sersl.objectives.supervision.category_losses import (
@@ -138,14 +138,19 @@ class FinetuneTask:
             losses = weighted_losses(
                 config, categories=self.num_categories > 0, dimensions=bool(self.dimensions)
             )
-        if self._other_sizes or losses or config.co_teaching.noise:
+        widths: tuple[int, ...] = ()
+        if config.fusion.contrast_weight and model.has_fusion:
+            widths = model.fusion.vector_widths
+        across = {view_head(view): config.heads.contrast_width for view in range(len(widths))}
+        if self._other_sizes or losses or across or config.co_teaching.noise:
             head = model.category if self.num_categories else model.dimensions
             frames = config.encoder.width
             model.training_heads = TrainingHeads(
-                self._other_sizes,
+                {**self._other_sizes, **across},
                 shared_width=shared_width(head, model.num_inputs),
                 frame_width=frames,
                 losses=losses,
+                view_widths=widths,
                 key=run_key(config.train.seed, "training_heads"),
             )
         if config.co_teaching.noise:

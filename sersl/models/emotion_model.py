@@ -310,6 +310,7 @@ class EmotionModel(nnx.Module):
         own = None if key is None else jax.random.fold_in(key, 4)
         fused = self.fusion(vector, frames, valid, inputs, key=own)
         output = self._predict(fused.vector, key)
+        output = output._replace(by_view=fused.views, views_present=fused.views_present)
         if not self.fusion.decides:
             return output
         keys = (None, None) if own is None else tuple(jax.random.split(own))

@@ -6,14 +6,16 @@
         --init_from runs/whisper-base --folds fold1 networks:tim_net windows:frame_graph
 
 Networks over features are counted from the features on, those over an encoder's frames from frames
-of 512 channels (Whisper base) on; the head has 8 categories. `--time` measures the CPU seconds of
-all threads for an hour of audio in batches of 8 x 3 s: from the waveform on for networks over
-features, from frames on for the others. `--train` runs `sersl finetune` on RAVDESS with EmoBox's
-folds, one system after the other; a system that is finished is not run again, and one that was
-stopped is resumed. With `--runs` alone, the scores of finished systems are shown.
+of 512 channels (Whisper base) on, fusions from both on; the head has 8 categories. `--time`
+measures the CPU seconds of all threads for an hour of audio in batches of 8 x 3 s: from the
+waveform on for networks over features, from frames on for the others. `--train` runs `sersl
+finetune` on RAVDESS with EmoBox's folds, one system after the other; a system that is finished is
+not run again, and one that was stopped is resumed. With `--runs` alone, the scores of finished
+systems are shown.
 """
 
 import argparse
+import dataclasses
 import functools
 import os
 import runpy
@@ -27,20 +29,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sersl.config.fusion import ViewConfig
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.files import read_json
+from sersl.core.lengths import num_frames
+from sersl.finetuning.fusion.run_views import RunViews
 from sersl.models.emotion_model import EmotionModel
+from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.category_heads import make_category_head
 from sersl.models.pooling.pooling import Pooling
 from sersl.parallel.flops import count_flops
 
 FOLDER = Path(__file__).parents[2] / "configs" / "finetune"
-CONFIGS = ("networks", "windows")
+CONFIGS = ("networks", "windows", "fusion")
 SECONDS = 3  # of audio
 CATEGORIES = 8
 ROWS, REPEATS = 8, 3  # of the measurement of time
-WIDTHS = {"windows": 512}  # of the encoder, by config; of networks it is that of the features
+WIDTHS = {
+    "windows": 512,
+    "fusion": 512,
+}  # of the encoder, by config; of networks it is that of the features
 
 
 def main() -> int:
@@ -82,6 +91,8 @@ def list_systems() -> list[str]:
 def count(system: str) -> tuple[str, str]:
     """Counts parameters and floating-point operations of network, pooling and head."""
     config, width = _read(system)
+    if config.fusion.kind != "none":
+        return _count_fusion(config, width)
     pooling, head = nnx.eval_shape(functools.partial(_parts, config, width))
     leaves = [jax.tree.leaves(nnx.to_pure_dict(nnx.state(part))) for part in (pooling, head)]
     size = sum(leaf.size for part in leaves for leaf in part)
@@ -89,11 +100,63 @@ def count(system: str) -> tuple[str, str]:
     return f"{size:,}", f"{flops / 1e6:,.0f}"
 
 
+def _count_fusion(config: FinetuneConfig, width: int) -> tuple[str, str]:
+    """Counts everything but the encoders, whose outputs and the features of views are given."""
+    model = nnx.eval_shape(functools.partial(_fused_model, config, width))
+    paths = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(nnx.state(model)))[0]
+    size = sum(leaf.size for path, leaf in paths if "encoder" not in [one.key for one in path])
+    graph, state = nnx.split(model)
+    shapes = jax.eval_shape(functools.partial(_fused_inputs, config, width, 1))
+    run = jax.jit(functools.partial(_predict_fused, graph))
+    return f"{size:,}", f"{count_flops(run.trace(state, *shapes).jaxpr) / 1e6:,.0f}"
+
+
+def _fused_model(config: FinetuneConfig, width: int) -> EmotionModel:
+    return EmotionModel(
+        config.frontend,
+        dataclasses.replace(config.encoder, width=width),
+        config.pooling,
+        config.heads,
+        num_categories=CATEGORIES,
+        num_dimensions=0,
+        key=jax.random.key(0),
+        fusion=config.fusion,
+        views=_views_of(config),
+    )
+
+
+def _views_of(config: FinetuneConfig) -> tuple[ViewConfig, ...]:
+    return RunViews(dataclasses.replace(config, store="off"), [], {}, say=lambda line: None).configs
+
+
+def _fused_inputs(config: FinetuneConfig, width: int, rows: int):
+    """Makes outputs, real samples and views of rows of `SECONDS`."""
+    samples = jnp.ones((rows, 16_000 * SECONDS), bool)
+    frames = num_frames(samples.shape[1])
+    outputs = jnp.ones((rows, config.encoder.last_layer + 1, frames, width))
+    views = {
+        view.name: ViewInput(
+            jnp.ones((rows, view.encoder.last_layer + 1, frames, view.width)),
+            jnp.ones((rows, frames), bool),
+        )
+        for view in _views_of(config)
+    }
+    return outputs, samples, views
+
+
+def _predict_fused(graph, state, outputs, valid, views):
+    return nnx.merge(graph, state).from_outputs(outputs, valid, views=views).category
+
+
 def measure_time(system: str) -> float:
     """Measures the CPU seconds of all threads for an hour of audio."""
     config, width = _read(system)
     random = np.random.default_rng(0)
-    if system.startswith("windows"):
+    if config.fusion.kind != "none":
+        given = _fused_inputs(config, width, ROWS)
+        parts = _fused_model(config, width)
+        run = jax.jit(lambda state, *own: _predict_fused(graph, state, *own))
+    elif system.startswith("windows"):
         given = (
             random.normal(size=(1, ROWS, 50 * SECONDS, width)).astype(np.float32),
             np.ones((ROWS, 50 * SECONDS), bool),

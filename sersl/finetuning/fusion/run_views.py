@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sersl.audio.features import WINDOWS_PER_FRAME
 from sersl.config.frame_network import NetworkConfig
 from sersl.config.fusion import ViewConfig
 from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig, PoolingConfig
@@ -26,6 +27,7 @@ from sersl.finetuning.kept_outputs import OutputStore
 from sersl.models.encoder import FRONTENDS, SpeechEncoder
 from sersl.models.fusion.view_fusion import FUSIONS
 from sersl.models.fusion.view_parts import ViewInput
+from sersl.models.networks.all_networks import SPECTRAL
 from sersl.models.pooling.pooling import KINDS
 from sersl.runs.initial_weights import InitialWeights, with_sizes
 
@@ -167,7 +169,11 @@ def _with_encoder(
     The network over its frames has the settings of `pooling.network`, but this kind.
     """
     own = with_sizes(config, weights)
-    settings = dataclasses.replace(config.pooling.network, kind=network)
+    # Features of log_mel and mfcc have two windows side by side, see `WINDOWS_PER_FRAME`.
+    features = own.encoder.kind == "features" and own.frontend.kind in ("log_mel", "mfcc")
+    spectral = features and network in SPECTRAL
+    windows = WINDOWS_PER_FRAME if spectral else 1
+    settings = dataclasses.replace(config.pooling.network, kind=network, windows_per_frame=windows)
     if network == "none":
         settings = NetworkConfig()
     pooling = dataclasses.replace(config.pooling, network=settings)

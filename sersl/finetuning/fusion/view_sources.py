@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sersl.config.baseline import BaselineConfig
 from sersl.config.fusion import FusionConfig
 from sersl.config.schema import CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.data.view_tables import SUFFIXES
-from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.models.fusion.view_fusion import JOINT, MAIN
 
 FEATURES = ("mfcc", "log_mel", "descriptors")
@@ -66,9 +66,14 @@ def check_fusion(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
       UserError: naming the setting.
     """
     if not sources:
+        if config.fusion != FusionConfig():
+            raise UserError(
+                "settings of fusion hold for further views, and fusion.kind is none: set "
+                "fusion.kind and fusion.views too, or leave fusion at its defaults"
+            )
         return
     wrong = ""
-    if config.baseline.kind != NONE:
+    if config.baseline.kind != BaselineConfig().kind:
         wrong = f"baseline.kind={config.baseline.kind!r} reads features of its own: set it to none"
     elif config.fusion.networks and len(config.fusion.networks) != len(sources):
         wrong = (
@@ -82,6 +87,8 @@ def check_fusion(config: FinetuneConfig, sources: Mapping[str, str]) -> None:
         wrong = "fusion.networks has a kind for a table, which takes none: write none for it"
     elif config.domain.normalize != "none":
         wrong = "domain.normalize standardizes the main encoder alone: set it to none"
+    elif config.co_teaching.noise:
+        wrong = "co_teaching has a second head for the main encoder alone: set its noise to 0"
     elif config.adaptation.head_steps:
         wrong = "adaptation.head_steps trains heads of the main encoder alone: set it to 0"
     elif config.encoder.scan_layers:

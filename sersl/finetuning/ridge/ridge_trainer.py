@@ -319,6 +319,7 @@ def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
             ("distill", config.distill, DistillConfig()),
             ("co_teaching.noise", config.co_teaching.noise, 0.0),
             ("heads.contrast_weight", heads.contrast_weight, 0.0),
+            ("fusion.contrast_weight", config.fusion.contrast_weight, 0.0),
         ):
             if value != plain:
                 wrong = f"{name} is for training by gradient: leave it at its default"

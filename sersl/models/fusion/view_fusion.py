@@ -78,11 +78,15 @@ class Fused(NamedTuple):
       vector: [B, E], input of the model's own heads.
       others: [B, E'] of each further decision.
       present: bool [B, V] of all decisions, that of the model's own heads first.
+      views: [B, E'] of the main encoder and of each view.
+      views_present: bool [B, V'] of these.
     """
 
     vector: jax.Array
     others: tuple[jax.Array, ...]
     present: jax.Array
+    views: tuple[jax.Array, ...] = ()
+    views_present: jax.Array | None = None
 
     @property
     def embedding(self) -> jax.Array:
@@ -138,6 +142,7 @@ class ViewFusion(nnx.Module):
         widths = [Widths(main.num_outputs, width)]
         widths += [self.views[name].widths for name in self.views.names]
         self.num_outputs = main.num_outputs
+        self.vector_widths = tuple(own.vector for own in widths)
         self.has_network = kind.network is not None
         if kind.network is not None:
             self.network: FusionNetwork = kind.network(widths, config, key=keys[1])
@@ -226,7 +231,8 @@ class ViewFusion(nnx.Module):
         first = jnp.ones(len(vector), bool) if self.has_network else present[0]
         decided = [first, *(present[i] for i in self.others)]
         others = tuple(parts[i].vector for i in self.others)
-        return Fused(joint, others, jnp.stack(decided, axis=1))
+        every = tuple(part.vector for part in parts)
+        return Fused(joint, others, jnp.stack(decided, axis=1), every, jnp.stack(present, axis=1))
 
 
 def _left_out(parts: list[Part], rate: float, *, key: jax.Array) -> list[Part]:

@@ -18,6 +18,8 @@ class EmotionOutput(NamedTuple):
       by_annotator: [B, A, C] logits of each annotator, or None.
       evidence: [B, D, 3] of a normal-inverse-gamma distribution of each dimension, or None.
       shared: [B, U], what the output layer of the first head reads, for other losses.
+      by_view: [B, E'] of the main encoder and of each further view, or None.
+      views_present: bool [B, V], which of them a row has, or None.
       states: [B, T, D'] frames that were pooled, before a projection; None where vectors are kept.
       inner: [E + 1, B, D], standardized mean over time of the layers that `training_heads` reads
         and of the last one; None without such heads.
@@ -32,6 +34,8 @@ class EmotionOutput(NamedTuple):
     shared: jax.Array | None = None
     states: jax.Array | None = None
     inner: jax.Array | None = None
+    by_view: tuple[jax.Array, ...] | None = None
+    views_present: jax.Array | None = None
 
 
 def probabilities(logits: jax.Array, *, multi: bool) -> jax.Array:

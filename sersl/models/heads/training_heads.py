@@ -33,6 +33,7 @@ class TrainingHeads(nnx.Module):
         shared_width: int,
         frame_width: int,
         losses: Sequence[str],
+        view_widths: Sequence[int] = (),
         key: jax.Array,
     ):
         """Makes the heads.
@@ -43,13 +44,16 @@ class TrainingHeads(nnx.Module):
           shared_width: U of the shared vector.
           frame_width: D of a frame.
           losses: whose weights are learned, in order; empty: none.
+          view_widths: of the vectors that the heads of `view_head` read, in order.
           key: PRNG key of the initial weights.
         """
         self.names = tuple(sizes)
         self.exits = tuple(int(name.removeprefix(EXIT)) for name in sizes if name.startswith(EXIT))
+        own = {view_head(view): width for view, width in enumerate(view_widths)}
         for number, (name, size) in enumerate(sizes.items()):
             on_frames = name == "transcript" or name.startswith(EXIT)
             width = frame_width if on_frames else shared_width
+            width = own.get(name, width)
             made = Linear(width, size, axes=(None, "classes"), key=jax.random.fold_in(key, number))
             setattr(self, name, made)
         if losses:
@@ -78,6 +82,11 @@ class TrainingHeads(nnx.Module):
         chosen = [hidden_states[layer - last_layer - 1] for layer in (*self.exits, last_layer)]
         weights = (valid / jnp.maximum(valid.sum(1, keepdims=True), 1))[..., None]
         return standardize((jnp.stack(chosen).astype(jnp.float32) * weights).sum(2))
+
+
+def view_head(number: int) -> str:
+    """Names the head that maps the vectors of a view for contrast across views."""
+    return f"view_contrast_{number}"
 
 
 def shared_width(head: Head, num_inputs: int) -> int:
