@@ -138,9 +138,8 @@ class FinetuneTask:
             losses = weighted_losses(
                 config, categories=self.num_categories > 0, dimensions=bool(self.dimensions)
             )
-        widths: tuple[int, ...] = ()
-        if config.fusion.contrast_weight and model.has_fusion:
-            widths = model.fusion.vector_widths
+        across_views = config.fusion.contrast_weight and model.has_fusion
+        widths = model.fusion.vector_widths if across_views else ()
         across = {view_head(view): config.heads.contrast_width for view in range(len(widths))}
         if self._other_sizes or losses or across or config.co_teaching.noise:
             head = model.category if self.num_categories else model.dimensions

@@ -193,12 +193,7 @@ class EmotionModel(nnx.Module):
         return self._predict(embedding, key)._replace(states=states)
 
     def vectors_of(self, outputs: jax.Array, views: Mapping[str, ViewInput]) -> Fused:
-        """Pools kept vectors of the encoder and of all views, without dropout.
-
-        Args:
-          outputs: [B, L, F, D], as `outputs` gave them for a pooling that keeps vectors.
-          views: inputs of all views by name.
-        """
+        """Pools kept vectors [B, L, F, D] and the inputs of all views, without dropout."""
         real = jnp.ones((len(outputs), 1), bool)
         vector = self.pooling.of_outputs(outputs, real)
         if self.has_fusion:
