@@ -94,7 +94,7 @@ def test_finetune_when_text_is_beside_audio_then_it_trains_exports_and_predicts_
         (("fusion.views=a=mfcc",), r"fusion\.kind is none"),
         (("fusion.kind=early", "fusion.views=mfcc"), "write NAME=SOURCE"),
         (("fusion.kind=early", "fusion.views=a=mfcc,a=log_mel"), "two views 'a'"),
-        (("fusion.kind=early", "fusion.views=a=no/such"), r"'no/such'"),
+        (("fusion.kind=early", "fusion.views=a=/no/such"), "/no/such"),
         (("fusion.kind=early", "fusion.views=a=no.npz"), "does not exist"),
         (("fusion.kind=deep", "fusion.views=a=mfcc", "solver.kind=ridge",
           "heads.bounded=false"), r"fusion\.kind='deep' has layers"),
