@@ -20,6 +20,7 @@ from sersl.cli.console.audio_files import (
     progress,
     share_of_output,
 )
+from sersl.cli.console.dialogue_list import read_dialogue_list
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import Convert, GrowingFile, growing_file
@@ -42,8 +43,8 @@ def run(arguments: Namespace) -> int:
     "no_turns" (not in the RTTM file); or "unreadable". Rows without scores have an error.
 
     Args:
-      arguments: `model`, `inputs`, `list`, `output` or None, `shard`, `window`, `hop`, `speech`,
-        `rttm`, `frames`, `table`, `precision`, `no_verify`.
+      arguments: `model`, `inputs`, `list`, `dialogues`, `output` or None, `shard`, `window`, `hop`,
+        `speech`, `rttm`, `frames`, `table`, `precision`, `no_verify`.
 
     Returns:
       The exit code, 0: at least one file was scored.
@@ -61,6 +62,8 @@ def run(arguments: Namespace) -> int:
     cutting = Cutting(window=arguments.window, hop=arguments.hop, speech=arguments.speech)
     if arguments.rttm and not cutting.whole:
         raise UserError("--rttm goes with neither --window nor --speech: give one of them")
+    if arguments.dialogues is not None:
+        return _dialogues(arguments, suffix)
     share = None if arguments.shard is None else read_share(arguments.shard, option="--shard")
     found = of_share(find_audio(arguments.inputs, arguments.list), share)
     turns = turns_of(found.sources, arguments.rttm) if arguments.rttm else None
@@ -106,6 +109,47 @@ def run(arguments: Namespace) -> int:
         write = _table(model) if file is None else _writer(file, columns[0], suffix)
         example = _write(answers, write, counts, file=file, total=len(found.sources), done=done)
     _report(found, counts, example, output=output, done=done)
+    return 0
+
+
+def _dialogues(arguments: Namespace, suffix: str) -> int:
+    """Predicts the turns of a list of dialogues, one row per turn in the order of the list."""
+    given = read_dialogue_list(arguments)
+    for note in given.dialogues.notes:
+        print(note, file=sys.stderr)
+    model = sersl.load(
+        arguments.model,
+        verify_weights=not arguments.no_verify,
+        precision=arguments.precision,
+        needs_heads=True,
+    )
+    answers: dict[int, Answer] = {}
+    with progress(len(given.dialogues.rows), unit="dialogue") as bar:
+        for rows in given.dialogues.rows:
+            turns = rows.tolist()
+            found = model.dialogue_answers(
+                [given.paths[row] for row in turns], [given.speakers[row] for row in turns]
+            )
+            answers |= dict(zip(turns, found, strict=True))
+            bar.update()
+    columns = Columns(
+        model.categories, model.dimensions, uncertainty=model.uncertainty, speakers=True
+    )
+
+    def convert(part: Path, target: Path) -> None:
+        columns.to_parquet(part, target)
+
+    inputs = Inputs()
+    counts: Counter[str] = Counter()
+    with opened(
+        arguments.output, resumable=False, convert=convert if suffix == ".parquet" else None
+    ) as file:
+        write = _table(model) if file is None else _writer(file, columns, suffix)
+        ordered = (answers[row] for row in range(len(given.paths)))
+        for path in given.paths:
+            inputs.sources.append(path)
+        example = _write(ordered, write, counts, file=file, total=len(given.paths), done=0)
+    _report(inputs, counts, example, output=arguments.output, done=0)
     return 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from sersl.config.adaptation import AdaptationConfig
 from sersl.config.auxiliary import DomainConfig, TasksConfig
 from sersl.config.baseline import BaselineConfig
+from sersl.config.conversation import ConversationConfig
 from sersl.config.distortion import AugmentConfig, CombineConfig, DistortionConfig
 from sersl.config.fusion import FusionConfig
 from sersl.config.network import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
@@ -227,6 +228,7 @@ class FinetuneConfig(Settings):
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+    conversation: ConversationConfig = field(default_factory=ConversationConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)

@@ -55,48 +55,88 @@ def read_dialogues(indexes: Sequence[CorpusIndex]) -> Dialogues:
       UserError: a corpus has no dialogue; two turns of a dialogue have the same number; a turn has
         no number although others have, or no speaker.
     """
-    names: list[str] = []
-    rows: list[np.ndarray] = []
-    speakers: list[np.ndarray] = []
-    notes: list[str] = []
-    offset = 0
+    parts = []
     for index in indexes:
-        members: dict[str, list[int]] = {}
-        alone = 0
-        for row, name in enumerate(index.extra(DIALOGUE).tolist()):
-            alone += name in (None, "")
-            utterance = index.column("utterance_id")[row]
-            key = f"utterance {utterance}" if name in (None, "") else f"dialogue {name}"
-            members.setdefault(key, []).append(row)
-        if alone == len(index):
+        given = ["" if name is None else str(name) for name in index.extra(DIALOGUE).tolist()]
+        if not any(given):
             raise UserError(
                 f"no utterance of corpus {index.corpus!r} has a dialogue: prepare it again with "
                 "--columns dialogue=NAME,turn=NAME,speaker=NAME, or set conversation.kind to 'none'"
             )
-        if alone:
-            notes.append(
-                f"{alone} of {len(index)} utterances of corpus {index.corpus} have no dialogue: "
-                "each is a dialogue of one turn"
+        parts.append(
+            order_turns(
+                given,
+                _turns(index),
+                index.column("speaker").tolist(),
+                index.column("utterance_id").tolist(),
+                what=f"corpus {index.corpus}",
             )
-        numbers = _turns(index)
-        if np.isnan(numbers).all():
-            notes.append(
-                f"corpus {index.corpus} has no numbers of turns: the order of the list is taken"
-            )
-            numbers = np.arange(len(index), dtype=np.float64)
-        for key, own in members.items():
-            ordered = _in_order(index, key, np.array(own, np.int64), numbers)
-            names.append(f"{index.corpus}/{key}")
-            rows.append(ordered + offset)
-            speakers.append(_speakers(index, key, ordered))
-        offset += len(index)
-    of_row = np.empty(offset, np.int64)
+        )
+    offsets = np.cumsum([0, *(len(index) for index in indexes)])
+    firsts = np.cumsum([0, *(len(part.rows) for part in parts)])
+    return Dialogues(
+        names=tuple(name for part in parts for name in part.names),
+        rows=tuple(
+            rows + offset
+            for part, offset in zip(parts, offsets, strict=False)
+            for rows in part.rows
+        ),
+        speakers=tuple(own for part in parts for own in part.speakers),
+        of_row=np.concatenate(
+            [part.of_row + first for part, first in zip(parts, firsts, strict=False)]
+        ),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
+
+
+def order_turns(
+    dialogues: Sequence[str],
+    numbers: np.ndarray,
+    speakers: Sequence[str],
+    ids: Sequence[str],
+    *,
+    what: str,
+) -> Dialogues:
+    """Puts the utterances of one list into dialogues, see `read_dialogues`.
+
+    Args:
+      dialogues: name of the dialogue of each utterance; "" for none.
+      numbers: float64 [N] of the turns; NaN for none.
+      speakers: of the utterances; "" where unknown.
+      ids: of the utterances, for messages.
+      what: the list, for messages.
+
+    Raises:
+      UserError: as `read_dialogues`, but a list without dialogues is possible.
+    """
+    members: dict[str, list[int]] = {}
+    for row, name in enumerate(dialogues):
+        key = f"dialogue {name!r}" if name else f"utterance {ids[row]!r}"
+        members.setdefault(key, []).append(row)
+    notes = []
+    alone = sum(not name for name in dialogues)
+    if alone:
+        notes.append(
+            f"{alone} of {len(dialogues)} utterances of {what} have no dialogue: each is a "
+            "dialogue of one turn"
+        )
+    if np.isnan(numbers).all():
+        notes.append(f"{what} has no numbers of turns: the order of the list is taken")
+        numbers = np.arange(len(dialogues), dtype=np.float64)
+    rows = tuple(
+        _in_order(np.array(own, np.int64), numbers, ids, where=f"{key} of {what}")
+        for key, own in members.items()
+    )
+    of_row = np.empty(len(dialogues), np.int64)
     for number, own_rows in enumerate(rows):
         of_row[own_rows] = number
     return Dialogues(
-        names=tuple(names),
-        rows=tuple(rows),
-        speakers=tuple(speakers),
+        names=tuple(f"{key} of {what}" for key in members),
+        rows=rows,
+        speakers=tuple(
+            _number_speakers([speakers[row] for row in own], [ids[row] for row in own], where=key)
+            for key, own in zip(members, rows, strict=True)
+        ),
         of_row=of_row,
         notes=tuple(notes),
     )
@@ -164,10 +204,10 @@ def _turns(index: CorpusIndex) -> np.ndarray:
     return found
 
 
-def _in_order(index: CorpusIndex, key: str, rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Sorts int64 [n] rows of one dialogue by the float64 [N] numbers of the corpus's turns."""
-    ids = index.column("utterance_id")
-    where = f"{key} of corpus {index.corpus!r}"
+def _in_order(
+    rows: np.ndarray, numbers: np.ndarray, ids: Sequence[str], *, where: str
+) -> np.ndarray:
+    """Sorts int64 [n] rows of one dialogue by the float64 [N] numbers of all turns."""
     missing = rows[np.isnan(numbers[rows])] if len(rows) > 1 else rows[:0]
     if len(missing):
         raise UserError(
@@ -184,14 +224,13 @@ def _in_order(index: CorpusIndex, key: str, rows: np.ndarray, numbers: np.ndarra
     return ordered
 
 
-def _speakers(index: CorpusIndex, key: str, rows: np.ndarray) -> np.ndarray:
-    """Numbers the speakers of int64 [n] rows in order of appearance."""
-    given = index.column("speaker")[rows].tolist()
-    if len(rows) > 1 and "" in given:
-        utterance = index.column("utterance_id")[rows[given.index("")]]
+def _number_speakers(speakers: Sequence[str], ids: Sequence[str], *, where: str) -> np.ndarray:
+    """Numbers the speakers of a dialogue's turns in order of appearance: int64 [n]."""
+    if len(speakers) > 1 and "" in speakers:
+        utterance = ids[speakers.index("")]
         raise UserError(
-            f"{key} of corpus {index.corpus!r}: utterance {utterance!r} has no speaker, and turns "
-            "are related by their speakers: fill in the column speaker and prepare again"
+            f"{where}: utterance {utterance!r} has no speaker, and turns are related by their "
+            "speakers: fill in the column speaker"
         )
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(given))}
-    return np.array([numbers[name] for name in given], np.int64)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(speakers))}
+    return np.array([numbers[name] for name in speakers], np.int64)

@@ -16,6 +16,7 @@ CATEGORIES = "categories"  # which classes apply, where several may
 CATEGORY = "category"  # labels among the canonical categories, where they are not always read
 CODES = "codes/"  # and the name of a code book: its codes
 DISTORTED = "distorted"  # the waveform as the student gets it
+RELATIONS = "relations"  # between the turns of a dialogue, whose slots are neighbouring rows
 SECOND = "second"  # distorted once more, with other draws
 OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
 VIEW = "view/"  # and the name of a view: its kept outputs, or vectors of a table
@@ -31,7 +32,7 @@ class Array:
       name: of the array.
       shape: letters: B rows, N samples, T frames, P prosody values; C categories and E dimensions
         of the run, by name in its `LabelView` and `Targets`; of kept outputs L layers, F vectors
-        of each layer, D width.
+        of each layer, D width; U slots of a dialogue.
       dtype: of the values.
       padding: value in rows without an utterance, after the end of audio, and of unknown labels.
       need: which need asks for it; None: always there.
@@ -52,6 +53,8 @@ ARRAYS = (
     Array("speaker", "B", np.int32, -1),
     Array("utterance_index", "B", np.int32, -1),  # row in the indexes one after the other
     Array("hidden_states", "BLFD", np.float16, 0.0, OUTPUTS),
+    # 1 same speaker, 2 other speaker, 0 no turn, see `sersl.corpora.dialogues.relations`
+    Array("relations", "BU", np.int8, 0, RELATIONS),
     Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
     Array("categories", "BC", np.float32, np.nan, CATEGORIES),  # 1 applies, 0 does not
     Array("intensity", "BT", np.float32, np.nan, ANNOTATION),
@@ -69,10 +72,12 @@ class LabelSizes:
     Attributes:
       categories: C, for `VOTES` and `CATEGORIES`.
       dimensions: E.
+      turns: U, for `RELATIONS`.
     """
 
     categories: int = 0
     dimensions: int = len(DIMENSIONS)
+    turns: int = 0
 
 
 KNOWN_DIMENSIONS = LabelSizes()  # no categories, and arousal, dominance and valence
@@ -144,7 +149,7 @@ def batch_arrays(
       Name to shape, dtype and padding.
     """
     sizes = {"B": rows, "N": num_samples, "T": num_frames(num_samples), "P": len(PROSODY_NAMES)}
-    sizes |= {"C": labels.categories, "E": labels.dimensions}
+    sizes |= {"C": labels.categories, "E": labels.dimensions, "U": labels.turns}
     if outputs is not None:
         sizes |= zip("LFD", outputs.of(num_frames(num_samples)), strict=True)
     found: dict[str, Shaped] = {}

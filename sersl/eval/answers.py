@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -209,7 +209,6 @@ class Answerer:
         Raises:
           UserError: a record is damaged.
         """
-        parts = []
         batches = evaluation_batches(
             sources,
             rows,
@@ -218,6 +217,30 @@ class Answerer:
             batch_rows=functools.partial(local_rows, self._mesh),
             data=data,
         )
+        return self.of_batches(params, batches, rows, view, truth=truth)
+
+    def of_batches(
+        self,
+        params: dict,
+        batches: Iterable[dict[str, np.ndarray]],
+        rows: np.ndarray,
+        view: LabelView,
+        *,
+        truth: Truth,
+    ) -> Answers:
+        """Asks about the utterances of batches, each in one row.
+
+        Args:
+          params: of the model, on the mesh.
+          batches: this process's rows, in the shapes of the buckets; all processes have as many.
+          rows: int64 [n], utterances to answer for; all are in the batches.
+          view: names of the categories.
+          truth: of every utterance.
+
+        Returns:
+          Answers for exactly these rows, in their order.
+        """
+        parts = []
         for host_batch in batches:
             whole = self._rows[host_batch["valid"].shape[1]]
             batch = global_arrays(host_batch, self._mesh, rows=whole)

@@ -15,6 +15,7 @@ from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.baselines.baseline_trainer import NONE, BaselineTrainer
 from sersl.finetuning.best import Score
+from sersl.finetuning.context.conversation_trainer import ConversationTrainer, whole_dialogues
 from sersl.finetuning.folds import (
     choose_folds,
     describe_labels,
@@ -85,6 +86,8 @@ def finetune(
         trainer: Trainer | BaselineTrainer
         if run.config.baseline.kind == NONE:
             kind = RidgeTrainer if run.config.solver.kind == RIDGE else Trainer
+            if run.config.conversation.kind != "none":
+                kind = ConversationTrainer
             trainer = kind(
                 run.config,
                 run.sources,
@@ -190,7 +193,8 @@ def _prepare(
     indexes = [source.index for source in sources]
     view = choose_view(config.labels, indexes)
     notes = [*notes, *unused_words(config, indexes)]
-    folds = marked(config, choose_folds(config, sources, view))
+    folds = whole_dialogues(config, sources, choose_folds(config, sources, view))
+    folds = marked(config, folds)
     view = of_protocol(view, config, indexes, folds)
     for given in [*view_weights.values(), *([weights] if weights is not None else [])]:
         allow = config.protocol.allow_speaker_overlap

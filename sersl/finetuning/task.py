@@ -12,7 +12,7 @@ from sersl.config.fusion import ViewConfig
 from sersl.config.schema import AugmentConfig, CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.corpora.labels import DIMENSIONS
-from sersl.data.batch import CATEGORIES, OUTPUTS, VIEW, VIEW_VALID, VOTES
+from sersl.data.batch import CATEGORIES, OUTPUTS, RELATIONS, VIEW, VIEW_VALID, VOTES
 from sersl.finetuning.beside import (
     CLASS_TASKS,
     Rows,
@@ -63,6 +63,7 @@ class FinetuneTask:
     """
 
     teacher = None
+    turns = 0  # slots of a dialogue, where batches have dialogues
     schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     def __init__(
@@ -103,6 +104,8 @@ class FinetuneTask:
         check_ideas(config, multi=multi, categories=num_categories > 0)
         check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()
+        if stored and config.conversation.kind != "none":
+            needs.add(RELATIONS)
         if num_categories:
             needs |= {CATEGORIES} if multi else {VOTES} if config.labels.soft else set()
         self.needs = frozenset(needs)
@@ -132,6 +135,7 @@ class FinetuneTask:
             adaptation=config.adaptation,
             fusion=config.fusion,
             views=self._views,
+            conversation=config.conversation,
         )
         losses: list[str] = []
         if config.tasks.weighting == "uncertainty":
@@ -316,16 +320,10 @@ class FinetuneTask:
         }
 
     def pooled(self, params: dict[str, Any], batch: dict[str, jax.Array]) -> jax.Array:
-        """Computes what `pooling.standardize_outputs` standardizes, [B, L, F, D].
-
-        Args:
-          params: of the model.
-          batch: as for `loss`, with kept output of the lower layers.
-        """
+        """Computes what `pooling.standardize_outputs` standardizes, [B, L, F, D]."""
         model = nnx.merge(self.graph, nnx.State(params))
-        states, valid = model.states_of(
-            batch["hidden_states"], batch["valid"], first=self.first_layer or 0
-        )
+        kept, first = batch["hidden_states"], self.first_layer or 0
+        states, valid = model.states_of(kept, batch["valid"], first=first)
         return model.pooling.outputs(states, valid)
 
     def _run(
@@ -346,5 +344,6 @@ class FinetuneTask:
                 key=key,
             )
         if self.stored:
-            return model.from_outputs(batch["hidden_states"], batch["valid"], views=views, key=key)
+            kept, valid, related = batch["hidden_states"], batch["valid"], batch.get(RELATIONS)
+            return model.from_outputs(kept, valid, views=views, relations=related, key=key)
         return model(batch["waveform"], batch["valid"], views=views, key=key)

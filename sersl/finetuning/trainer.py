@@ -331,12 +331,12 @@ class Trainer:
         return self._teacher.rows(fold, rows)
 
     def _build(self, say: Callable[[str], None]) -> Program:
-        num_categories = len(self._targets.view.names)
+        num_categories, count = len(self._targets.view.names), len(self._targets.dimensions)
         layout = Layout(
             mesh=self._mesh,
             buckets=self._buckets,
             needs=self._task.needs,
-            labels=LabelSizes(categories=num_categories, dimensions=len(self._targets.dimensions)),
+            labels=LabelSizes(categories=num_categories, dimensions=count, turns=self._task.turns),
             outputs=None if self._store is None else self._store.shape,
             views=view_shapes(self._sources[0]),
             constants={

@@ -5,9 +5,9 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.conversation import ConversationConfig
 from sersl.config.fusion import FusionConfig, ViewConfig
 from sersl.config.schema import (
     AugmentConfig,
@@ -18,6 +18,7 @@ from sersl.config.schema import (
 )
 from sersl.core import lengths
 from sersl.models.adapters import add_adapters
+from sersl.models.conversation.context import ConversationContext
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.frontend import valid_frames
 from sersl.models.fusion.view_fusion import Fused, ViewFusion
@@ -26,11 +27,11 @@ from sersl.models.heads.category_heads import (
     AnnotatorsHead,
     make_category_head,
     mean_probability,
-    uncertainty,
 )
-from sersl.models.heads.dimension_head import DimensionHead, doubt
+from sersl.models.heads.dimension_head import DimensionHead
 from sersl.models.heads.emotion_output import EmotionOutput
 from sersl.models.heads.training_heads import TrainingHeads
+from sersl.models.heads.unsure_heads import DoubtfulModel
 from sersl.models.pooling.pooling import Pooling
 from sersl.models.present import draw_frames
 from sersl.models.transformer import Transformer
@@ -38,7 +39,7 @@ from sersl.models.transformer import Transformer
 NO_VIEWS: Mapping[str, ViewInput] = MappingProxyType({})
 
 
-class EmotionModel(nnx.Module):
+class EmotionModel(DoubtfulModel):
     """Waveform to categories, dimensions and an embedding; padding never changes an output.
 
     Parameters are under `encoder/`, `pooling/`, `category/` and `dimensions/`, the last two only
@@ -64,6 +65,7 @@ class EmotionModel(nnx.Module):
         pools_window: bool = False,
         fusion: FusionConfig | None = None,
         views: Sequence[ViewConfig] = (),
+        conversation: ConversationConfig | None = None,
     ):
         """Makes the model.
 
@@ -81,6 +83,7 @@ class EmotionModel(nnx.Module):
             frontend, as `WhisperForAudioClassification` of transformers does.
           fusion: how further views are combined with the encoder; None: there are none.
           views: in order.
+          conversation: network over the utterances of a dialogue; None: none.
 
         Raises:
           UserError: an unknown name or sizes that do not divide.
@@ -108,6 +111,11 @@ class EmotionModel(nnx.Module):
                 key=jax.random.fold_in(key, 4),
             )
             self.num_inputs = self.fusion.num_outputs
+        self.has_context = conversation is not None and conversation.kind != "none"
+        if conversation is not None and self.has_context:
+            own = jax.random.fold_in(keys[1], 1)
+            self.context = ConversationContext(self.num_inputs, conversation, key=own)
+            self.num_inputs = self.context.num_outputs
         if num_categories:
             self.category = make_category_head(self.num_inputs, num_categories, heads, key=keys[2])
         if num_dimensions:
@@ -145,7 +153,7 @@ class EmotionModel(nnx.Module):
             output = self._fused(embedding, states, encoded.valid, inputs, key)
             return output._replace(states=states[:, :num_frames])
         output = self._predict(embedding, key)
-        if self.num_categories and local is not None:
+        if self.num_categories and local is not None and not self.has_context:
             frames = jnp.where(encoded.valid[..., None], self.category(local), 0.0)
             output = output._replace(frames=frames[:, :num_frames])
         return output._replace(
@@ -169,6 +177,7 @@ class EmotionModel(nnx.Module):
         valid: jax.Array,
         *,
         views: Mapping[str, ViewInput] = NO_VIEWS,
+        relations: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> EmotionOutput:
         """Predicts from kept outputs of the encoder, which does not run.
@@ -177,6 +186,8 @@ class EmotionModel(nnx.Module):
           outputs: [B, L, F, D], as `outputs` gave them.
           valid: bool [B, N], True = real sample, first.
           views: inputs of all views by name.
+          relations: int8 [B, U] between the turns of dialogues, see `ConversationContext`; None:
+            every row is a dialogue of one turn.
           key: PRNG key, as in a call.
 
         Returns:
@@ -190,7 +201,7 @@ class EmotionModel(nnx.Module):
         if self.has_fusion:
             inputs = self.fusion.inputs(views, None, valid)
             return self._fused(embedding, states, real, inputs, key)._replace(states=states)
-        return self._predict(embedding, key)._replace(states=states)
+        return self._predict(embedding, key, relations)._replace(states=states)
 
     def vectors_of(self, outputs: jax.Array, views: Mapping[str, ViewInput]) -> Fused:
         """Pools kept vectors [B, L, F, D] and the inputs of all views, without dropout."""
@@ -269,23 +280,6 @@ class EmotionModel(nnx.Module):
         upper = context(kept[-1], frame_valid, first=first, key=layers_key)
         return jnp.concatenate([kept[:-1].astype(upper.dtype), upper]), frame_valid
 
-    def uncertainty(self, output: EmotionOutput) -> dict[str, jax.Array]:
-        """Computes how unsure the heads are, where their losses give more than a prediction.
-
-        Args:
-          output: of a call.
-
-        Returns:
-          Name to [B]: vacuity or open_set of categories; to [B, D]: aleatoric and epistemic
-          standard deviation of dimensions.
-        """
-        found: dict[str, jax.Array] = {}
-        if self.num_categories:
-            found |= uncertainty(output.category, self.category.config)
-        if output.evidence is not None:
-            found |= doubt(output.evidence)
-        return found
-
     def _whole_window(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Pads waveform and valid, [B, N] each, to at least the frontend's window."""
         window = self.encoder.frontend.config.window_seconds * lengths.SAMPLE_RATE
@@ -317,9 +311,19 @@ class EmotionModel(nnx.Module):
             dimensions = decisions.dimensions(dimensions, others, present, key=keys[1])
         return output._replace(category=category, dimensions=dimensions, embedding=fused.embedding)
 
-    def _predict(self, embedding: jax.Array, key: jax.Array | None) -> EmotionOutput:
+    def in_dialogue(self, vectors: jax.Array, relations: jax.Array) -> EmotionOutput:
+        """Predicts from pooled vectors [B, E] of dialogues, int8 [B, U], without frames."""
+        return self._predict(vectors, None, relations)
+
+    def _predict(
+        self, embedding: jax.Array, key: jax.Array | None, relations: jax.Array | None = None
+    ) -> EmotionOutput:
         """Maps [B, E] to everything but frames."""
         keys = (None,) * 3 if key is None else jax.random.split(key, 3)
+        vector = embedding
+        if self.has_context:
+            own = None if key is None else jax.random.fold_in(key, 5)
+            embedding = self.context(embedding, relations, key=own)
         category = dimensions = jnp.zeros((len(embedding), 0))
         by_annotator = evidence = None
         shared = embedding
@@ -334,9 +338,7 @@ class EmotionModel(nnx.Module):
             else:
                 category = self.category(embedding, key=keys[1])
         frames = jnp.zeros((len(embedding), 0, self.num_categories))
-        return EmotionOutput(
-            category, dimensions, embedding, frames, by_annotator, evidence, shared
-        )
+        return EmotionOutput(category, dimensions, vector, frames, by_annotator, evidence, shared)
 
 
 def _network_key(key: jax.Array | None) -> jax.Array | None:

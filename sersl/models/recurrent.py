@@ -34,19 +34,23 @@ class GatedRecurrentUnit(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the states [B, T, D]; frame t depends on no later one."""
         given = jnp.moveaxis(self.input(x), 1, 0)  # one product for all frames
-        kernel, bias = self.kernel[...].astype(given.dtype), self.bias[...]
 
         def step(state, frame):
-            gates, candidate = jnp.split(frame.astype(jnp.float32), [2 * state.shape[-1]], axis=-1)
-            kept = (state.astype(kernel.dtype) @ kernel).astype(jnp.float32)
-            kept_gates, kept_candidate = jnp.split(kept, [2 * state.shape[-1]], axis=-1)
-            reset, update = jnp.split(jax.nn.sigmoid(gates + kept_gates), 2, axis=-1)
-            new = jnp.tanh(candidate + reset * (kept_candidate + bias))
-            state = (1.0 - update) * new + update * state
+            state = self.update(state, frame)
             return state, state.astype(given.dtype)
 
         start = jnp.zeros((x.shape[0], x.shape[2]), jnp.float32)
         return jnp.moveaxis(jax.lax.scan(step, start, given)[1], 0, 1)
+
+    def update(self, state: jax.Array, frame: jax.Array) -> jax.Array:
+        """Computes the next state from float32 [B, D] and the frame's `input`, [B, 3 D]."""
+        kernel = self.kernel[...].astype(frame.dtype)
+        gates, candidate = jnp.split(frame.astype(jnp.float32), [2 * state.shape[-1]], axis=-1)
+        kept = (state.astype(kernel.dtype) @ kernel).astype(jnp.float32)
+        kept_gates, kept_candidate = jnp.split(kept, [2 * state.shape[-1]], axis=-1)
+        reset, update = jnp.split(jax.nn.sigmoid(gates + kept_gates), 2, axis=-1)
+        new = jnp.tanh(candidate + reset * (kept_candidate + self.bias[...]))
+        return (1.0 - update) * new + update * state
 
 
 class Recurrent(nnx.Module):

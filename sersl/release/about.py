@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.conversation import ConversationConfig
 from sersl.config.fusion import FusionConfig
 from sersl.config.load import from_mapping, to_dict
 from sersl.config.schema import (
@@ -28,7 +29,7 @@ from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.finetuning.fusion.workdir_views import views_of
-from sersl.release.architecture import Architecture
+from sersl.release.architecture import OTHER_FIELDS, Architecture
 from sersl.release.file_names import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import Layout
 from sersl.release.int8_weights import WEIGHT_FORMS
@@ -47,7 +48,7 @@ _REQUIRED = (
     *("frontend", "encoder", "pooling", "heads", "layout"),
     *("results", "corpora", "init_from", "imported", "versions"),
 )
-_OPTIONAL = ("view", "labels", "adaptation", _POOLS_WINDOW, "weights", "notes", "fusion", "views")
+_OPTIONAL = ("view", "labels", "adaptation", _POOLS_WINDOW, "weights", "notes", *OTHER_FIELDS)
 # Sizes that config.json repeats for other readers.
 _REPEATED = (
     *("id2label", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
@@ -83,10 +84,9 @@ def describe(architecture: Architecture, *, name: str, licence: str) -> dict[str
         "encoder": to_dict(architecture.encoder),
         "pooling": None if architecture.pooling is None else to_dict(architecture.pooling),
         "heads": None if architecture.heads is None else to_dict(architecture.heads),
-        # What adaptation added to the encoder; other models have no such field.
         **({"adaptation": to_dict(added)} if (added := architecture.adaptation) else {}),
         **({_POOLS_WINDOW: True} if architecture.pools_window else {}),
-        **architecture.view_fields(),
+        **architecture.other_fields(),
     }
 
 
@@ -314,6 +314,7 @@ def _architecture(fields: Fields, where: str) -> Architecture:
         pools_window=fields.has(_POOLS_WINDOW) and fields.flag(_POOLS_WINDOW),
         fusion=_part(FusionConfig, fields, "fusion", where),
         views=views_of(fields) if fields.has("views") else (),
+        conversation=_part(ConversationConfig, fields, "conversation", where),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from sersl.config.adaptation import AdaptationConfig
+from sersl.config.conversation import ConversationConfig
 from sersl.config.fusion import FusionConfig, ViewConfig
 from sersl.config.load import to_dict
 from sersl.config.schema import EncoderConfig, FrontendConfig, HeadsConfig, PoolingConfig
@@ -18,6 +19,8 @@ from sersl.core.errors import UserError
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.pooling.pooling import gives_frames
+
+OTHER_FIELDS = ("conversation", "fusion", "views")  # of sersl.json, where a model has them
 
 
 class HasShape(Protocol):
@@ -47,6 +50,7 @@ class Architecture:
     pools_window: bool = False  # whether silence up to the end of the window is pooled too
     fusion: FusionConfig | None = None  # where there are further views
     views: tuple[ViewConfig, ...] = ()
+    conversation: ConversationConfig | None = None  # where the heads read the context of dialogues
 
     def build(self) -> EmotionModel | SpeechEncoder:
         """Makes the network with shapes instead of arrays."""
@@ -66,14 +70,16 @@ class Architecture:
                 pools_window=self.pools_window,
                 fusion=self.fusion,
                 views=self.views,
+                conversation=self.conversation,
             )
         return nnx.eval_shape(lambda: make(key=jax.random.key(0)))
 
     @property
     def gives_frames(self) -> bool:
-        """Whether the model scores every frame: one of several views has no vector per frame."""
+        """Whether the model scores every frame: views and dialogues have no vector per frame."""
         pooling = self.pooling
-        return pooling is not None and gives_frames(pooling) and self.fusion is None
+        alone = self.fusion is None and self.conversation is None
+        return pooling is not None and gives_frames(pooling) and alone
 
     @property
     def has_dropout(self) -> bool:
@@ -88,11 +94,15 @@ class Architecture:
         ]
         return any(found)
 
-    def view_fields(self) -> dict[str, Any]:
-        """Describes further views, JSON-able; a model without them has no such fields."""
-        if self.fusion is None:
-            return {}
-        return {"fusion": to_dict(self.fusion), "views": [to_dict(view) for view in self.views]}
+    def other_fields(self) -> dict[str, Any]:
+        """Describes views and context, JSON-able; a model without them has no such fields."""
+        found: dict[str, Any] = {}
+        if self.conversation is not None:
+            found["conversation"] = to_dict(self.conversation)
+        if self.fusion is not None:
+            found["fusion"] = to_dict(self.fusion)
+            found["views"] = [to_dict(view) for view in self.views]
+        return found
 
     def for_this_machine(self) -> "Architecture":
         """Replaces the attention of cuDNN, which a model may have been trained with, if need be."""

@@ -86,6 +86,10 @@ print(model.predict("speech.wav"))
 sersl predict --model {{ name | shell }} speech.wav --output emotions.csv
 ```
 
+{% if about.get("conversation") %}
+The heads read the {% if about.conversation.causal %}earlier{% else %}other{% endif %} turns of a dialogue: `sersl predict --dialogues FILE` with the columns path, dialogue, turn and speaker{% if about.conversation.causal %}, or `model.conversation()` turn by turn{% endif %}. A recording alone is answered without context, which the scores below do not describe.
+
+{% endif %}
 {% if about.categories %}
 {% if labels.multi %}
 Categories, by name: {{ about.categories | join(", ") }}. Several may apply: each has a probability of its own, and applies from its threshold, which was best on validation speakers: {{ thresholds }}.

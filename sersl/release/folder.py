@@ -137,6 +137,7 @@ def write_model(
         adaptation=remaining(config.adaptation),
         fusion=config.fusion if views else None,
         views=tuple(views),
+        conversation=None if config.conversation.kind == "none" else config.conversation,
     )
     trained_on = {"corpora": corpora, "origin": origin}
     about = _about(

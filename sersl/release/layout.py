@@ -150,6 +150,8 @@ def layout_for(architecture: Architecture) -> Layout | None:
 
 def _expressible_output(architecture: Architecture) -> str:
     """Names the output that the classification head of transformers can compute, or ""."""
+    if architecture.conversation is not None:
+        return ""
     pooling, heads = architecture.pooling, architecture.heads
     if heads is None or pooling is None or heads.kind != "linear":
         return ""

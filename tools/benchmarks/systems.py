@@ -6,12 +6,13 @@
         --init_from runs/whisper-base --folds fold1 networks:tim_net windows:frame_graph
 
 Networks over features are counted from the features on, those over an encoder's frames from frames
-of 512 channels (Whisper base) on, fusions from both on; the head has 8 categories. `--time`
-measures the CPU seconds of all threads for an hour of audio in batches of 8 x 3 s: from the
-waveform on for networks over features, from frames on for the others. `--train` runs `sersl
-finetune` on RAVDESS with EmoBox's folds, one system after the other; a system that is finished is
-not run again, and one that was stopped is resumed. With `--runs` alone, the scores of finished
-systems are shown.
+of 512 channels (Whisper base) on, fusions from both on; the head has 8 categories. Context networks
+of `conversation` are counted from pooled vectors on, for one of the 12 turns of a dialogue, and
+have neither `--time` nor `--train`. `--time` measures the CPU seconds of all threads for an hour of
+audio in batches of 8 x 3 s: from the waveform on for networks over features, from frames on for the
+others. `--train` runs `sersl finetune` on RAVDESS with EmoBox's folds, one system after the other;
+a system that is finished is not run again, and one that was stopped is resumed. With `--runs`
+alone, the scores of finished systems are shown.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.core.files import read_json
 from sersl.core.lengths import num_frames
 from sersl.finetuning.fusion.run_views import RunViews
+from sersl.models.conversation.context import ConversationContext
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.heads.category_heads import make_category_head
@@ -46,6 +48,8 @@ CONFIGS = ("networks", "windows", "fusion")
 SECONDS = 3  # of audio
 CATEGORIES = 8
 ROWS, REPEATS = 8, 3  # of the measurement of time
+VECTOR, TURNS = 7168, 12  # mean and deviation of 7 hidden states of 512 channels; of a dialogue
+CONTEXTS = tuple(f"conversation:{kind}" for kind in ("gru", "transformer", "graph"))
 WIDTHS = {
     "windows": 512,
     "fusion": 512,
@@ -68,14 +72,16 @@ def main() -> int:
     systems = arguments.systems or list_systems()
     if arguments.train:
         for system in systems:
-            train(system, arguments)
+            if system not in CONTEXTS:
+                train(system, arguments)
     head = ["system", "parameters", f"million FLOPs for {SECONDS} s"]
     head += ["CPU s per hour"] * arguments.time + ["folds", "UAR"] * bool(arguments.runs)
     print("|", " | ".join(head), "|\n" + "|---" * len(head) + "|")
     for system in systems:
         row = [system, *count(system)]
         if arguments.time:
-            row.append(f"{measure_time(system):.0f}")
+            timed = system not in CONTEXTS
+            row.append(f"{measure_time(system):.0f}" if timed else "not measured")
         if arguments.runs:
             row += read_score(workdir_of(system, arguments.runs))
         print("|", " | ".join(row), "|", flush=True)
@@ -85,7 +91,8 @@ def main() -> int:
 def list_systems() -> list[str]:
     """Returns CONFIG:PRESET of all systems."""
     presets = {name: runpy.run_path(str(FOLDER / f"{name}.py"))["PRESETS"] for name in CONFIGS}
-    return [f"{name}:{one}" for name in CONFIGS for one in presets[name] if one != "nano"]
+    found = [f"{name}:{one}" for name in CONFIGS for one in presets[name] if one != "nano"]
+    return [*found, *CONTEXTS]
 
 
 def count(system: str) -> tuple[str, str]:
@@ -93,6 +100,8 @@ def count(system: str) -> tuple[str, str]:
     config, width = _read(system)
     if config.fusion.kind != "none":
         return _count_fusion(config, width)
+    if config.conversation.kind != "none":
+        return _count_context(config)
     pooling, head = nnx.eval_shape(functools.partial(_parts, config, width))
     leaves = [jax.tree.leaves(nnx.to_pure_dict(nnx.state(part))) for part in (pooling, head)]
     size = sum(leaf.size for part in leaves for leaf in part)
@@ -146,6 +155,31 @@ def _fused_inputs(config: FinetuneConfig, width: int, rows: int):
 
 def _predict_fused(graph, state, outputs, valid, views):
     return nnx.merge(graph, state).from_outputs(outputs, valid, views=views).category
+
+
+def _count_context(config: FinetuneConfig) -> tuple[str, str]:
+    """Counts a network over the turns of a dialogue and its head, operations for one turn."""
+
+    def parts():
+        context = ConversationContext(VECTOR, config.conversation, key=jax.random.key(0))
+        head = make_category_head(
+            context.num_outputs, CATEGORIES, config.heads, key=jax.random.key(1)
+        )
+        return context, head
+
+    graph, state = nnx.split(nnx.eval_shape(parts))
+    shapes = (
+        jax.ShapeDtypeStruct((TURNS, VECTOR), jnp.float32),
+        jax.ShapeDtypeStruct((TURNS, TURNS), jnp.int8),
+    )
+
+    def predict(state, vectors, relations):
+        context, head = nnx.merge(graph, state)
+        return head(context(vectors, relations))
+
+    size = sum(leaf.size for leaf in jax.tree.leaves(nnx.to_pure_dict(state)))
+    flops = count_flops(jax.jit(predict).trace(state, *shapes).jaxpr)
+    return f"{size:,}", f"{flops / TURNS / 1e6:,.1f}"
 
 
 def measure_time(system: str) -> float:

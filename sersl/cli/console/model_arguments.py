@@ -201,6 +201,12 @@ def add_predict(verbs: Verbs) -> None:
         "--rttm", metavar="FILE", help="predict each turn of an RTTM file, one row each"
     )
     parser.add_argument(
+        "--dialogues",
+        metavar="FILE",
+        help="table with the columns path, dialogue, turn and speaker, for a model that reads "
+        "dialogues",
+    )
+    parser.add_argument(
         "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
     )
     parser.add_argument(

@@ -16,6 +16,7 @@ _READ = {
     "inputs": "FILE_OR_FOLDER",
     "runs": "WORKDIR",
     "list": "--list",
+    "dialogues": "--dialogues",
     "rttm": "--rttm",
 }
 # What is read with the file system of this machine alone; audio to predict may be in a bucket.

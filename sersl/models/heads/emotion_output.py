@@ -12,7 +12,8 @@ class EmotionOutput(NamedTuple):
       category: [B, C] scores, whose softmax is the probability of each category; C = 0 for a model
         without categories.
       dimensions: [B, D], in 0..1 where `heads.bounded`, in the order of the model's dimensions.
-      embedding: [B, E], the pooled vector, input of the heads; of several views with a fusion.
+      embedding: [B, E], the pooled vector, input of the heads or of the context before them; of
+        several views with a fusion.
       frames: [B, T, C] logits of the same head for the second around each frame; 0 at padding;
         T = 0 where the pooling gives no vector per frame, and with a fusion.
       by_annotator: [B, A, C] logits of each annotator, or None.

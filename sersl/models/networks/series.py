@@ -96,10 +96,14 @@ class SelfAttention(nnx.Module):
         """Maps [B, T, D] to the same shape; frame t attends to s where seen bool [B, t, s]."""
         return self.with_weights(x, seen)[0]
 
-    def with_weights(self, x: jax.Array, seen: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Also returns the attention weights [B, H, T, T]."""
+    def with_weights(
+        self, x: jax.Array, seen: jax.Array, *, bias: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Also returns the attention weights [B, H, T, T]; `bias`, as they are, adds to scores."""
         queries, keys, values = self.queries_keys_values(x)
         scores = jnp.einsum("bthd,bshd->bhts", queries, keys) * queries.shape[-1] ** -0.5
+        if bias is not None:
+            scores = scores + bias
         weights = jax.nn.softmax(jnp.where(seen[:, None], scores, NEVER), axis=-1)
         mixed = jnp.einsum("bhts,bshd->bthd", weights, values)
         return self.output(mixed.reshape(x.shape)), weights

@@ -42,6 +42,11 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
       UserError: the package onnx is missing, or a part of the model cannot be exported.
     """
     architecture, params = released.architecture, released.params
+    if architecture.conversation is not None:
+        raise UserError(
+            f"{released.folder}: a model with conversation.kind={architecture.conversation.kind} "
+            "reads dialogues, and an ONNX graph takes single recordings: leave --onnx out"
+        )
     if architecture.adaptation is not None:
         raise UserError(
             f"{released.folder}: an encoder with adaptation.method="

@@ -204,7 +204,7 @@ class Recording:
             speaker = self._turns[window.turn].speaker
         scores = Scores(start=start, end=end, status=SILENT, speaker=speaker)
         if output is not None:
-            uncertainty = _named(output, dimensions)
+            uncertainty = named_uncertainty(output, dimensions)
             scores = Scores(
                 start=start,
                 end=end,
@@ -298,7 +298,9 @@ def mean_scores(rows: Sequence[Scores], *, start: float, end: float) -> Scores:
     )
 
 
-def _named(output: Mapping[str, np.ndarray], dimensions: Sequence[str]) -> dict[str, float]:
+def named_uncertainty(
+    output: Mapping[str, np.ndarray], dimensions: Sequence[str]
+) -> dict[str, float]:
     """Names what a model gives beside scores; what dimensions have, after each of them."""
     found = {}
     for kind in UNCERTAINTY:
@@ -329,8 +331,8 @@ def check_asked(frames: bool, *, has_heads: bool, gives_frames: bool) -> None:
         )
     if frames and not gives_frames:
         raise UserError(
-            "this model pools by the correlation of channels, or fuses several views, which gives "
-            "no scores per frame: ask without frames, or with a window"
+            "this model pools by the correlation of channels, fuses views or reads dialogues, "
+            "which gives no scores per frame: ask without frames, or with a window"
         )
 
 

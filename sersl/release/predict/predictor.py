@@ -12,6 +12,7 @@ from sersl.core.lengths import FRAME_RATE
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
+from sersl.release.predict.dialogue_model import DialogueModel
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
 from sersl.release.predict.given_tables import NO_TABLES, Tables, recording_name
 from sersl.release.predict.outputs import Answer, Recording, check_asked
@@ -63,13 +64,11 @@ def load(
     return Model(released, precision=precision, tables=tables)
 
 
-class Model:
+class Model(DialogueModel):
     """Predicts emotions and gives embeddings; all results carry names.
 
-    Batches have few shapes, so that few programs are compiled; padding changes no answer. What is
-    longer than 30 s is cut into stretches of 30 s whose probabilities, dimensions and embeddings
-    are averaged by their duration, so that an hour needs no more memory than a minute. Several
-    threads may use one model at once.
+    What is longer than 30 s is cut into stretches of 30 s whose answers are averaged by duration,
+    so that memory is bounded. Several threads may use one model at once.
     """
 
     def __init__(
@@ -94,6 +93,7 @@ class Model:
         if heads is not None:
             self.uncertainty = uncertainty_names(heads, self.categories, self.dimensions)
         self._threshold = 1.0 if heads is None else heads.open_set_threshold
+        self.context = architecture.conversation
         self._gives_frames = architecture.gives_frames
         self.network = Network(released, precision=precision, tables=tables)
         self.has_heads = self.network.has_heads

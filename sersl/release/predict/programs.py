@@ -18,20 +18,20 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
 from sersl.models.fusion.view_parts import ViewInput
-from sersl.models.heads.emotion_output import probabilities
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
 from sersl.release.int8_weights import quantized
 from sersl.release.label_facts import LabelFacts
 from sersl.release.predict.given_tables import NO_TABLES, GivenTables, Tables
+from sersl.release.predict.network_outputs import DialogueNetwork, calibrated
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
 
 Arrays = dict[str, np.ndarray]
 
 
-class Network:
+class Network(DialogueNetwork):
     """Computes outputs of stretches of audio in batches; several threads may use it at once.
 
     With several devices the rows of a batch are divided over all of them.
@@ -245,11 +245,6 @@ class Network:
     def _merged(self, params: dict[str, Any]) -> Any:
         dense = jax.tree.map(_dense, params, is_leaf=lambda leaf: isinstance(leaf, _Quantized))
         return nnx.merge(self._graph, nnx.State(dense))
-
-
-def calibrated(logits: jax.Array, labels: LabelFacts) -> jax.Array:
-    """Turns logits [..., C] into probabilities, at the temperature of the model."""
-    return probabilities(logits / (labels.temperature or 1.0), multi=labels.multi)
 
 
 def outputs_of(

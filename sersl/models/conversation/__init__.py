@@ -1,0 +1,1 @@
+"""Networks over the utterances of a dialogue."""
