@@ -245,8 +245,14 @@ def test_export_when_a_run_is_scored_then_the_model_predicts_and_its_card_has_sc
         assert part in card
     assert "\n\n|" in card
     soundfile.write(tmp_path / "a.wav", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
-    names = ("output", "window", "hop", "rttm", "list", "shard", "precision")
-    options = {**dict.fromkeys(names), "frames": False, "speech": False, "no_verify": False}
+    names = ("output", "window", "hop", "rttm", "list", "shard", "precision", "dialogues")
+    options = {
+        **dict.fromkeys(names),
+        "frames": False,
+        "speech": False,
+        "no_verify": False,
+        "table": [],
+    }
     model = str(tmp_path / "model")
     assert predict.run(Namespace(model=model, inputs=[str(tmp_path / "a.wav")], **options)) == 0
 

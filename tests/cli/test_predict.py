@@ -53,12 +53,12 @@ def bad(tmp_path_factory):
     return folder
 
 
-COMMON = {"list": None, "shard": None, "precision": None, "no_verify": False}
+COMMON = {"list": None, "shard": None, "precision": None, "no_verify": False, "table": []}
 
 
 def _run(model, inputs, **options):
     defaults = {"output": None, "window": None, "hop": None, "frames": False, "speech": False}
-    defaults |= {"rttm": None, **COMMON}
+    defaults |= {"rttm": None, "dialogues": None, **COMMON}
     return predict.run(
         Namespace(model=model, inputs=[str(i) for i in inputs], **defaults | options)
     )
