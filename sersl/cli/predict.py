@@ -73,6 +73,7 @@ def run(arguments: Namespace) -> int:
     def convert(part: Path, target: Path) -> None:
         columns[0].to_parquet(part, target)
 
+    tables = tables_of(arguments.table)
     counts: Counter[str] = Counter()
     resumable = STDIN not in found.names
     with opened(
@@ -84,10 +85,11 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
             needs_heads=True,
-            tables=tables_of(arguments.table),
+            tables=tables,
         )
         if file is not None and resumable:
-            file.resume(digest(arguments, found, model.about, turns))
+            versions = [_version(path) for path in tables.values()]
+            file.resume(digest(arguments, found, model.about, turns, versions))
         done = 0 if file is None else file.done
         columns.append(
             Columns(
