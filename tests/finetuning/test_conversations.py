@@ -194,14 +194,11 @@ def test_predict_when_a_list_of_dialogues_is_wrong_then_one_sentence(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "graph"])
 def test_finetune_when_nano_steps_then_every_utterance_is_answered(talks, tmp_path, kind):
-    config = config_of(talks, f"conversation.kind={kind}")
+    config = config_of(talks, f"conversation.kind={kind}", "protocol.folds=('fold1',)")
     train(config, tmp_path / "run")
-    rows = []
-    for fold in ("fold1", "fold2"):
-        answers = Answers.load(tmp_path / "run" / "folds" / fold / "answers.npz")
-        assert np.isfinite(answers.scores).all()
-        rows += answers.rows.tolist()
-    assert sorted(rows) == list(range(64))
+    answers = Answers.load(tmp_path / "run" / "folds" / "fold1" / "answers.npz")
+    assert np.isfinite(answers.scores).all() and len(answers.rows) == 32
+    assert len(values_of(tmp_path / "run" / "folds" / "fold1")) > 0
 
 
 @pytest.mark.parametrize(
