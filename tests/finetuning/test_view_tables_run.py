@@ -17,6 +17,7 @@ from tests.finetuning.test_kept_outputs import config_of
 from tests.finetuning.test_view_fusion import KEPT, fused, train
 from tests.tiny_runs import ROOT
 
+SUMMED = 1e-3  # of probabilities: devices add up in another order for 20 steps
 SCRIPT = str(ROOT / "docs" / "examples" / "sentences.py")
 # Not frozen: attention needs the frames, and trains.
 TRAINED = (
@@ -85,6 +86,21 @@ def test_finetune_when_text_is_beside_audio_then_it_trains_exports_and_predicts_
         words = ["predict", "--model", str(tmp_path / "model"), "--table", option, str(wav)]
         assert main(words) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_finetune_when_views_are_contrasted_on_eight_devices_then_as_on_one(
+    own_data, tmp_path, monkeypatch
+):
+    table = write(monkeypatch, own_data, tmp_path / "t.parquet", "--missing", "0.2")
+    config = fused(
+        own_data, "gated", f"text={table}", "spectrum=mfcc",
+        settings=(*TRAINED, "fusion.view_dropout=0.2", "fusion.contrast_weight=0.1"),
+    )  # fmt: skip
+    one = train(config, tmp_path / "one")
+    eight = train(config, tmp_path / "eight", devices=8)
+    np.testing.assert_allclose(eight.scores, one.scores, atol=SUMMED)
+    np.testing.assert_allclose(eight.dimensions, one.dimensions, atol=SUMMED)
 
 
 @pytest.mark.parametrize(
