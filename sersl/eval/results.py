@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from sersl.config.baseline import BaselineConfig
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
+from sersl.config.solver import SolverConfig
 from sersl.core.errors import UserError
 from sersl.core.files import parse_json
 from sersl.core.version import versions
@@ -165,6 +167,8 @@ def score_workdir(workdir: str | Path, *, predictions_are_new: bool = False) -> 
     )
     if trained.parameters:
         result["parameters"] = trained.parameters
+    if config.solver.kind != SolverConfig().kind and config.baseline.kind == BaselineConfig().kind:
+        result["solver"] = config.solver.kind
     return write_results(workdir, result)
 
 

@@ -44,7 +44,7 @@ class Entry:
     Attributes:
       name: of the system.
       workdir: of the system.
-      seeds: of its runs.
+      seeds: of its runs that have one.
       is_ensemble: whether the answers of the seeds were averaged before they were scored.
       num_train: utterances trained on, mean over the folds.
       values: scores by name, e.g. "uar" and "ccc.valence".
@@ -122,7 +122,7 @@ def compare(
                 if is_ensemble
                 else system.name,
                 workdir=str(system.workdir),
-                seeds=tuple(int(run.results["seed"]) for run in system.runs),
+                seeds=system.seeds,
                 is_ensemble=is_ensemble,
                 num_train=float(np.mean(num_train)) if num_train else 0.0,
                 values=values,
@@ -208,10 +208,16 @@ def _notes(systems: Sequence[System], entries: Sequence[Entry], groups: np.ndarr
     notes = []
     if len(set(groups.tolist())) < 2:
         notes.append("no intervals: there is only one speaker to draw")
-    single = [system.name for system in systems if len(system.runs) == 1]
+    single = [system.name for system in systems if len(system.seeds) == 1]
     if single:
         notes.append(
             f"one seed of {', '.join(single)}: its interval does not cover how training varies"
+        )
+    closed = [system.name for system in systems if not system.seeds]
+    if closed:
+        notes.append(
+            f"heads of {', '.join(closed)} in closed form, which has no seed: the interval is over "
+            "speakers alone"
         )
     sizes = {round(entry.num_train) for entry in entries}
     if len(sizes) > 1:

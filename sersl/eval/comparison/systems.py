@@ -40,6 +40,11 @@ class Run:
         """Name of the protocol."""
         return str(self.results["protocol"]["name"])
 
+    @property
+    def in_closed_form(self) -> bool:
+        """Tells whether its heads were solved, without random numbers."""
+        return "solver" in self.results
+
 
 @dataclasses.dataclass(frozen=True)
 class System:
@@ -54,6 +59,13 @@ class System:
     name: str
     workdir: Path
     runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of its runs; () of one run that has none."""
+        if len(self.runs) == 1 and self.runs[0].in_closed_form:
+            return ()
+        return tuple(int(run.results["seed"]) for run in self.runs)
 
 
 def read_systems(words: Sequence[str]) -> list[System]:

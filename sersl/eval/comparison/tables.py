@@ -73,7 +73,7 @@ def table_rows(comparison: Comparison, main: str) -> tuple[list[str], list[list[
     rows = [
         [
             one_line(entry.name),
-            str(len(entry.seeds)),
+            str(len(entry.seeds) or "-"),
             *(_score(entry.values[name]) for name in columns),
             _difference(entry.values[main]),
             _p(entry.values[main]),

@@ -9,6 +9,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from sersl.cli.main import main
+from sersl.config.load import save_json
+from sersl.config.schema import FinetuneConfig
 from sersl.core import seeds
 from sersl.core.errors import UserError
 from sersl.eval.comparison import tables
@@ -201,6 +203,19 @@ def test_compare_when_there_is_one_speaker_then_no_interval_and_a_note(tmp_path)
     comparison = compare(read_systems([str(tmp_path / "a")]))
     assert all(value.interval is None for value in comparison.entries[0].values.values())
     assert "no intervals: there is only one speaker to draw" in comparison.notes
+
+
+def test_compare_when_heads_are_in_closed_form_then_no_seed_is_counted(runs, capsys):
+    settings = FinetuneConfig()
+    solver = dataclasses.replace(settings.solver, kind="ridge")
+    save_json(dataclasses.replace(settings, solver=solver), runs / "good" / "config.json")
+    assert score_workdir(runs / "good")["solver"] == "ridge"
+    comparison = compare(read_systems([str(runs / "good"), str(runs / "worse")]), num_resamples=20)
+    assert [entry.seeds for entry in comparison.entries[:2]] == [(), (0, 0)]
+    assert any("heads of good in closed form" in note for note in comparison.notes)
+    assert not any("one seed" in note for note in comparison.notes)
+    assert main(["compare", str(runs / "good"), str(runs / "worse"), "--draws", "100"]) == 0
+    assert re.search(r"^good +- ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_compare_when_a_target_is_constant_then_ccc_stays_undefined_and_never_wins(tmp_path):
