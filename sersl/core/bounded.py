@@ -25,9 +25,7 @@ def read_bounded(path: str | Path, *, most: int = MOST_BYTES, regular: bool = Tr
     """
     name = os.fspath(path)
     try:
-        status = os.stat(path)
-        if regular and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise OSError(errno.ENXIO, "it is a pipe, a socket or a device, not a file", name)
+        status = check_not_special(path) if regular else os.stat(path)
         if status.st_size > most:
             raise _too_large(name, most)
         with open(path, "rb") as file:
@@ -39,6 +37,15 @@ def read_bounded(path: str | Path, *, most: int = MOST_BYTES, regular: bool = Tr
     if len(content) > most:
         raise _too_large(name, most)
     return content
+
+
+def check_not_special(path: str | Path) -> os.stat_result:
+    """Raises OSError where a path is a pipe, a socket or a device; follows links."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        reason = "it is a pipe, a socket or a device, not a file"
+        raise OSError(errno.ENXIO, reason, os.fspath(path))
+    return status
 
 
 def _too_large(name: str, most: int) -> OSError:

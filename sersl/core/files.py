@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from sersl.core.bounded import read_bounded
+from sersl.core.bounded import check_not_special, read_bounded
 from sersl.core.errors import UserError, first_line
 from sersl.core.unfinished import clear_stale, staging_path, swap_in
 
@@ -31,8 +31,13 @@ def whole_path(path: str | Path) -> Iterator[Path]:
 
     Yields:
       The path to write to: the same folder and suffix, named by host and process.
+
+    Raises:
+      OSError: also where `path` is a pipe or a device, which a file would take the place of.
     """
     path = behind_link(Path(path))
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        check_not_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_stale(path)
     partial = staging_path(path)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sersl.core.bounded import read_bounded
+from sersl.core.bounded import check_not_special, read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import behind_link, parse_json, whole_path
 from sersl.core.unfinished import short_name
@@ -114,6 +114,8 @@ def growing_file(
         part = path.with_name(f"{short_name(path.name)}.part")
         if path.is_dir() and not folder:
             raise IsADirectoryError(0, "it is a folder")
+        if os.path.exists(path):
+            check_not_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path, part) as descriptor:
             file = GrowingFile(descriptor, part)

@@ -4,6 +4,7 @@ import ast
 import json
 import math
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,13 @@ def test_find_paths_when_a_folder_cannot_be_read_then_an_error_and_not_nothing(
     with pytest.raises(PermissionError):
         files.find_paths(tmp_path, "*/*/x.json")
     assert files.find_paths(tmp_path, "a/*/x.json") == found[:1]
+
+
+def test_file_when_a_pipe_or_a_device_stands_there_then_it_stays_and_os_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="it is a pipe, a socket or a device"):
+            files.write_json(tmp_path / name, {})
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
