@@ -141,11 +141,21 @@ def growing_file(
                 raise
             file.drop()
     except OSError as error:
+        if not _concerns(error, path):  # of what the block reads
+            raise
         resume = ", and run the same command again to resume" if resumable else ""
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): make room, change the "
             f"permissions, or give another --output{resume}"
         ) from error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Tells whether an error is of `path`, of a file beside or inside of it, or of its folders."""
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename))
+    return named in path.parents or path.parent == named.parent or path in named.parents
 
 
 @contextlib.contextmanager

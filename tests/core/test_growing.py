@@ -95,3 +95,10 @@ def test_file_when_a_name_is_not_utf8_then_its_bytes_can_be_found_again(tmp_path
     with growing_file(tmp_path / "a.jsonl") as file:
         file.write(os.fsdecode(b"caf\xe9.wav"))
     assert (tmp_path / "a.jsonl").read_bytes() == b"caf\\udce9.wav"
+
+
+def test_file_when_the_block_cannot_read_something_else_then_the_error_is_of_that(tmp_path):
+    missing = tmp_path / "model" / "sersl.json"
+    with pytest.raises(FileNotFoundError, match="model"), growing_file(tmp_path / "a.csv"):
+        missing.read_bytes()
+    assert list(tmp_path.iterdir()) == []
