@@ -21,6 +21,7 @@ from sersl.cli.console.audio_files import (
     share_of_output,
 )
 from sersl.cli.console.dialogue_list import read_dialogue_list
+from sersl.cli.console.model_arguments import tables_of
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import Convert, GrowingFile, growing_file
@@ -28,7 +29,6 @@ from sersl.core.share import read_share
 from sersl.corpora.remote import cache_folder, is_remote
 from sersl.corpora.remote_files import store
 from sersl.release.predict.answer_tables import FORMATS, Columns, rows_of, writer_of
-from sersl.release.predict.given_tables import tables_of
 from sersl.release.predict.outputs import OK, SCORED, Answer, source_name
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.turns import turns_of

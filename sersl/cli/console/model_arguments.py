@@ -1,8 +1,10 @@
 """The options of the verbs that use models: evaluate, import, export, push, predict, embed."""
 
 import argparse
+from collections.abc import Sequence
 
 from sersl.cli.verbs import Verbs, add_verb, number
+from sersl.core.errors import UserError
 
 
 def add_evaluate(verbs: Verbs) -> None:
@@ -279,3 +281,21 @@ def _add_verification(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not compare the weights with their checksum; saves time with very large models",
     )
+
+
+def tables_of(given: Sequence[str]) -> dict[str, str]:
+    """Reads NAME=FILE of `--table`: name to file.
+
+    Raises:
+      UserError: another form, or a name twice.
+    """
+    found: dict[str, str] = {}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not (name and equals and path) or name in found:
+            raise UserError(
+                f"--table {one!r} is not NAME=FILE with a name of its own: write it such as "
+                "text=words.parquet"
+            )
+        found[name] = path
+    return found

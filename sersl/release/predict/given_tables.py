@@ -89,24 +89,6 @@ class GivenTables:
         return found
 
 
-def tables_of(given: Sequence[str]) -> dict[str, str]:
-    """Reads NAME=FILE of `--table`: name to file.
-
-    Raises:
-      UserError: another form, or a name twice.
-    """
-    found: dict[str, str] = {}
-    for one in given:
-        name, equals, path = one.partition("=")
-        if not (name and equals and path) or name in found:
-            raise UserError(
-                f"--table {one!r} is not NAME=FILE with a name of its own: write it such as "
-                "text=words.parquet"
-            )
-        found[name] = path
-    return found
-
-
 def _vectors(table: ViewTable, recording: str) -> np.ndarray | None:
     found = table.vectors(recording)
     return table.vectors(Path(recording).stem) if found is None else found
