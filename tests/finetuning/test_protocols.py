@@ -32,7 +32,9 @@ SMALL = (
 )
 
 
-def write_corpus(folder: Path, name: str, *, seed: int, dimensions=("arousal",)) -> Path:
+def write_corpus(
+    folder: Path, name: str, *, seed: int, dimensions=("arousal",), dialogues: bool = False
+) -> Path:
     """Writes two utterances of every category by every speaker, and a manifest of them."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -45,6 +47,8 @@ def write_corpus(folder: Path, name: str, *, seed: int, dimensions=("arousal",))
                 row = {"path": path.name, "speaker": speaker, "emotion": category}
                 row |= {"session": f"Ses0{number // 2 + 1}"}
                 row |= {"fold": ("train", "train", "train", "train", "dev", "test")[number]}
+                if dialogues:  # of two speakers, one after the other
+                    row |= {"dialogue": f"talk{number // 2}", "turn": str(len(rows))}
                 rows.append(row | {key: f"{rng.uniform():.3f}" for key in dimensions})
     manifest = folder / f"{name}.csv"
     with manifest.open("w", newline="") as file:
@@ -63,6 +67,8 @@ def two_corpora(tmp_path_factory) -> Path:
         for seed, name in enumerate(("iemocap", "emodb")):
             manifest = write_corpus(folder, name, seed=seed)
             prepare(data_dir=folder / "data", manifest=manifest, name=name)
+    manifest = write_corpus(folder, "talks", seed=2, dialogues=True)
+    prepare(data_dir=folder / "data", manifest=manifest, name="talks")
     return folder / "data"
 
 
@@ -104,6 +110,7 @@ CASES = {
     "emobox-emodb": ("data.corpora=emodb", "protocol.allow_speaker_overlap=true"),
     "cross-corpus": (BOTH, "data.weights=0.5,0.5"),
     "few-shot": (BOTH, "protocol.shots=2"),
+    "k-fold-by-dialogue": ("data.corpora=talks", "protocol.num_folds=3"),
 }
 TESTED = {
     "k-fold-by-speaker": 96,
@@ -115,6 +122,7 @@ TESTED = {
     "emobox-emodb": 16,
     "cross-corpus": 96,
     "few-shot": 96,
+    "k-fold-by-dialogue": 48,
 }
 
 
