@@ -20,7 +20,7 @@ from sersl.cli.console.audio_files import (
     progress,
     share_of_output,
 )
-from sersl.cli.console.dialogue_list import read_dialogue_list
+from sersl.cli.console.dialogue_list import DialogueList, read_dialogue_list
 from sersl.cli.console.model_arguments import tables_of
 from sersl.core.display import one_line
 from sersl.core.errors import UserError, unknown_name
@@ -125,6 +125,29 @@ def _dialogues(arguments: Namespace, suffix: str) -> int:
         precision=arguments.precision,
         needs_heads=True,
     )
+    columns = Columns(
+        model.categories, model.dimensions, uncertainty=model.uncertainty, speakers=True
+    )
+
+    def convert(part: Path, target: Path) -> None:
+        columns.to_parquet(part, target)
+
+    inputs = Inputs()
+    inputs.sources.extend(given.paths)
+    counts: Counter[str] = Counter()
+    with opened(
+        arguments.output, resumable=False, convert=convert if suffix == ".parquet" else None
+    ) as file:
+        # Opened first: what cannot be written is found before the work.
+        write = _table(model) if file is None else _writer(file, columns, suffix)
+        answers = _dialogue_answers(model, given)
+        example = _write(iter(answers), write, counts, file=file, total=len(answers), done=0)
+    _report(inputs, counts, example, output=arguments.output, done=0)
+    return 0
+
+
+def _dialogue_answers(model: Any, given: DialogueList) -> list[Answer]:
+    """Answers every turn, in the order of the list."""
     answers: dict[int, Answer] = {}
     with progress(len(given.dialogues.rows), unit="dialogue") as bar:
         for rows in given.dialogues.rows:
@@ -134,25 +157,7 @@ def _dialogues(arguments: Namespace, suffix: str) -> int:
             )
             answers |= dict(zip(turns, found, strict=True))
             bar.update()
-    columns = Columns(
-        model.categories, model.dimensions, uncertainty=model.uncertainty, speakers=True
-    )
-
-    def convert(part: Path, target: Path) -> None:
-        columns.to_parquet(part, target)
-
-    inputs = Inputs()
-    counts: Counter[str] = Counter()
-    with opened(
-        arguments.output, resumable=False, convert=convert if suffix == ".parquet" else None
-    ) as file:
-        write = _table(model) if file is None else _writer(file, columns, suffix)
-        ordered = (answers[row] for row in range(len(given.paths)))
-        for path in given.paths:
-            inputs.sources.append(path)
-        example = _write(ordered, write, counts, file=file, total=len(given.paths), done=0)
-    _report(inputs, counts, example, output=arguments.output, done=0)
-    return 0
+    return [answers[row] for row in range(len(given.paths))]
 
 
 @contextlib.contextmanager

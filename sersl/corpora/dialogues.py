@@ -78,12 +78,12 @@ def read_dialogues(indexes: Sequence[CorpusIndex]) -> Dialogues:
         names=tuple(name for part in parts for name in part.names),
         rows=tuple(
             rows + offset
-            for part, offset in zip(parts, offsets, strict=False)
+            for part, offset in zip(parts, offsets[:-1], strict=True)
             for rows in part.rows
         ),
         speakers=tuple(own for part in parts for own in part.speakers),
         of_row=np.concatenate(
-            [part.of_row + first for part, first in zip(parts, firsts, strict=False)]
+            [part.of_row + first for part, first in zip(parts, firsts[:-1], strict=True)]
         ),
         notes=tuple(note for part in parts for note in part.notes),
     )

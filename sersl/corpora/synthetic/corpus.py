@@ -1,11 +1,13 @@
 """The embedded corpus as a builder, for `sersl prepare --corpus synthetic`."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from sersl.audio.flac import to_pcm16
-from sersl.corpora.synthetic.speech import synthesize, utterances
+from sersl.corpora.synthetic.speech import SyntheticUtterance, synthesize, utterances
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
@@ -44,26 +46,46 @@ class SyntheticBuilder(Builder):
     def listing(self) -> Iterator[Utterance]:
         """Makes the corpus, speaker by speaker."""
         for made in utterances(**self._size):
-            yield Utterance(
-                utterance_id=made.utterance_id,
-                source=made.waveform,
-                path=f"{made.speaker}/{made.utterance_id}",
-                speaker=made.speaker,
-                gender=made.gender,
-                text=made.text,
-                category=made.category,
-                category_raw=made.category,
-                intensity=made.intensity,
-                arousal=made.arousal,
-                dominance=made.dominance,
-                valence=made.valence,
-                scale_low=0.0,
-                scale_high=1.0,
-            )
+            path = f"{made.speaker}/{made.utterance_id}"
+            yield labelled(made, utterance_id=made.utterance_id, path=path)
 
     def source_fingerprint(self) -> str:
         """Hashes the sizes and the first sounds, which change with the generator."""
         first = synthesize(0, 0, seed=self._size["seed"])
-        digest = hashlib.sha256(f"{sorted(self._size.items())} {first.text}".encode())
-        digest.update(to_pcm16(first.waveform).tobytes())
-        return digest.hexdigest()
+        return fingerprint(self._size, first)
+
+
+def labelled(
+    made: SyntheticUtterance,
+    *,
+    utterance_id: str,
+    path: str,
+    session: str = "",
+    extra: Mapping[str, Any] = MappingProxyType({}),
+) -> Utterance:
+    """Describes a synthetic utterance with its labels for a corpus that has it under a name."""
+    return Utterance(
+        utterance_id=utterance_id,
+        source=made.waveform,
+        path=path,
+        speaker=made.speaker,
+        gender=made.gender,
+        session=session,
+        text=made.text,
+        category=made.category,
+        category_raw=made.category,
+        intensity=made.intensity,
+        arousal=made.arousal,
+        dominance=made.dominance,
+        valence=made.valence,
+        scale_low=0.0,
+        scale_high=1.0,
+        extra=dict(extra),
+    )
+
+
+def fingerprint(sizes: Mapping[str, int], first: SyntheticUtterance) -> str:
+    """Hashes the sizes of a synthetic corpus and its first sounds."""
+    digest = hashlib.sha256(f"{sorted(sizes.items())} {first.text}".encode())
+    digest.update(to_pcm16(first.waveform).tobytes())
+    return digest.hexdigest()

@@ -6,16 +6,13 @@ Two speakers talk with each other. A turn has the emotion of the speaker's own l
 are weak in sound, so that the turns around say something that the sound of one does not.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from sersl.audio.flac import to_pcm16
 from sersl.core.seeds import generator
 from sersl.corpora.dialogues import DIALOGUE, TURN
-from sersl.corpora.synthetic.speech import CATEGORIES, synthesize
+from sersl.corpora.synthetic.corpus import fingerprint, labelled
+from sersl.corpora.synthetic.speech import CATEGORIES, SyntheticUtterance, synthesize
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
@@ -71,41 +68,31 @@ class SyntheticDialogues(Builder):
                 yield from self._dialogue(pair, number)
 
     def _dialogue(self, pair: int, number: int) -> Iterator[Utterance]:
-        size, name = self._size, f"pair{pair:02d}-{number:02d}"
+        name = f"pair{pair:02d}-{number:02d}"
+        for turn, made in enumerate(self._turns(pair, number)):
+            yield labelled(
+                made,
+                utterance_id=f"{name}-{turn:02d}",
+                path=f"{name}/{turn:02d}",
+                session=f"pair{pair:02d}",
+                extra={DIALOGUE: name, TURN: turn},
+            )
+
+    def _turns(self, pair: int, number: int) -> Iterator[SyntheticUtterance]:
+        size = self._size
         course = emotions(pair, number, turns=size["turns"], seed=size["seed"])
         for turn, (side, category) in enumerate(course):
-            made = synthesize(
+            yield synthesize(
                 2 * pair + side,
                 _FIRST + number * size["turns"] + turn,
                 seed=size["seed"],
                 category=category,
                 strength=_STRENGTH,
             )
-            yield Utterance(
-                utterance_id=f"{name}-{turn:02d}",
-                source=made.waveform,
-                path=f"{name}/{turn:02d}",
-                speaker=made.speaker,
-                gender=made.gender,
-                session=f"pair{pair:02d}",
-                text=made.text,
-                category=category,
-                category_raw=category,
-                intensity=made.intensity,
-                arousal=made.arousal,
-                dominance=made.dominance,
-                valence=made.valence,
-                scale_low=0.0,
-                scale_high=1.0,
-                extra={DIALOGUE: name, TURN: turn},
-            )
 
     def source_fingerprint(self) -> str:
         """Hashes the sizes and the first turn, which change with the generator."""
-        first = next(self._dialogue(0, 0))
-        digest = hashlib.sha256(f"{sorted(self._size.items())} {first.text}".encode())
-        digest.update(to_pcm16(np.asarray(first.source)).tobytes())
-        return digest.hexdigest()
+        return fingerprint(self._size, next(self._turns(0, 0)))
 
 
 def emotions(pair: int, number: int, *, turns: int, seed: int = 0) -> list[tuple[int, str]]:

@@ -1,7 +1,6 @@
 """Trains heads that read the context of a dialogue, from kept outputs of a frozen encoder."""
 
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from sersl.data.dialogue_batches import ROW_SAMPLES, DialogueBatches
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answerer, Answers
 from sersl.finetuning.baselines.baseline_trainer import NONE
+from sersl.finetuning.fusion.run_views import NO_WEIGHTS
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
 from sersl.parallel.sharding import local_rows
@@ -40,7 +40,7 @@ class ConversationTrainer(Trainer):
         mesh: Mesh,
         weights: InitialWeights | None,
         say: Callable[[str], None],
-        view_weights: Mapping[str, InitialWeights] = MappingProxyType({}),
+        view_weights: Mapping[str, InitialWeights] = NO_WEIGHTS,
     ):
         """Checks the settings and reads the dialogues; see `Trainer` for the arguments.
 
