@@ -38,8 +38,16 @@ def sleep(seconds):
 
 
 def workers():
-    """The processes that share work; multiprocessing's own helper stays."""
-    return [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+    """The running processes that share work, without multiprocessing's own helper.
+
+    A process that an earlier test killed may still be listed, as a zombie without a command line.
+    """
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def run(work, tasks, **more):
