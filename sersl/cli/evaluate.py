@@ -16,6 +16,7 @@ from sersl.core.files import check_writable, write_json
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.index import read_summary
 from sersl.corpora.label_columns import ratings
+from sersl.data.chosen_rows import of_speakers
 from sersl.data.sources import CorpusSource
 from sersl.eval.analysis.degradation import degradation_rows
 from sersl.eval.analysis.embedding_map import save_embeddings
@@ -58,9 +59,12 @@ def run(arguments: Namespace) -> int:
     for name in ("conditions", "noise_corpora"):
         if options.get(name) and not options.get("robustness"):
             raise UserError(f"--{name} belongs to --robustness: give that too")
+    speakers = [name for text in options.get("speakers") or () for name in text.split(",") if name]
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
+        if speakers:
+            raise UserError("--speakers belongs to --model: leave it out, a run has test speakers")
         for name in ("robustness", "dropout_passes", "ensemble"):
             if options.get(name):
                 raise UserError(
@@ -82,6 +86,8 @@ def run(arguments: Namespace) -> int:
         workdir = Path(arguments.output)
         _check_output(workdir)
         source = CorpusSource(arguments.data_dir, arguments.corpus)
+        if speakers:
+            source = of_speakers(source, speakers)
         test = _robustness(options, source) if options.get("robustness") else None
         model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
         doubts = _doubts(options, model)
@@ -195,10 +201,14 @@ def _score_released(
         check_setup(output, test.setup(model))
     seen = seen_of(index, corpora_of_model(model.about))
     if seen.labels:
-        _say(
-            f"warning: LEAK: the model was trained with labels of {index.corpus!r}, so the scores "
-            "do not hold for new speakers"
-        )
+        trained = f"the model was trained with labels of {index.corpus!r}"
+        if index.part_of is None:
+            _say(f"warning: LEAK: {trained}, so the scores do not hold for new speakers")
+        else:
+            _say(
+                f"note: {trained}: the scores hold for new speakers only if it was not trained on "
+                "these, as that of `sersl export --fold` on the test speakers of its fold"
+            )
     elif seen.audio:
         _say(f"note: the model was trained on recordings of {index.corpus!r}, without labels")
     if merged:
@@ -242,6 +252,7 @@ def _score_released(
             "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,
+            "speakers": [] if index.part_of is None else sorted(set(index.column("speaker"))),
             "not_scored": [f"{status}: {count}" for status, count in sorted(failed.items())],
         },
         init_from=model_name,

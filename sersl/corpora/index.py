@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class CorpusIndex:
       fingerprint: of the records' contents; the same source gives the same.
       num_utterances: rows.
       remote: URL of the folder where the records are; "": in `folder`.
+      part_of: of `only`: the whole index, and the rows of it, int [num_utterances].
     """
 
     corpus: str
@@ -79,6 +80,7 @@ class CorpusIndex:
     fingerprint: str
     num_utterances: int
     remote: str = ""
+    part_of: "tuple[CorpusIndex, np.ndarray] | None" = field(default=None, compare=False)
     _columns: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -94,6 +96,10 @@ class CorpusIndex:
     def names(self) -> dict[str, str]:
         """Gives what the corpus is known by: {"corpus", "version", "fingerprint"}."""
         return {"corpus": self.corpus, "version": self.version, "fingerprint": self.fingerprint}
+
+    def only(self, rows: np.ndarray) -> "CorpusIndex":
+        """Gives an index of int [n] of the rows, in this order."""
+        return replace(self, num_utterances=len(rows), part_of=(self, rows), _columns={})
 
     def is_labelled(self) -> bool:
         """Tells whether any utterance has a category, a dimension or an intensity."""
@@ -154,6 +160,9 @@ class CorpusIndex:
         return self._columns[name]
 
     def _read(self, name: str) -> np.ndarray:
+        if self.part_of is not None:
+            whole, rows = self.part_of
+            return whole.column(name)[rows]
         path = self.folder / INDEX_FILE
         try:
             if path.exists() and not path.is_file():  # a pipe would never end

@@ -85,9 +85,11 @@ class Robustness:
 
     def setup(self, model: Model) -> dict[str, Any]:
         """Describes what the answers of a model under a condition depend on, for `check_setup`."""
+        part = self.source.index.part_of is not None
         return {
             "model": model.about.get("sha256", {}).get(ABOUT, ""),
             "corpus": self.source.index.fingerprint,
+            **({"speakers": sorted(set(self._speakers.tolist()))} if part else {}),
             "noise": [one.index.fingerprint for one in self._noise],
             "seed": self.seed,
         }

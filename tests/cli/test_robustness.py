@@ -108,6 +108,33 @@ def test_robustness_when_arguments_are_wrong_then_one_sentence_before_the_work(
     assert "--conditions belongs to --robustness" in capsys.readouterr().err
 
 
+def test_evaluate_when_speakers_are_chosen_then_their_answers_as_of_the_whole_corpus(
+    model, data_dir, tmp_path, capsys
+):
+    words = ["evaluate", "--model", model, "--corpus", "mine", "--data_dir", data_dir, "--output"]
+
+    def scored(name, *options):
+        assert main([str(word) for word in [*words, tmp_path / name, *options]]) == 0
+        with open(tmp_path / name / "predictions.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+    whole = scored("whole")
+    expected = [row for row in whole if row["speaker"] in ("s0", "s2")]
+    assert 0 < len(expected) < len(whole)
+    assert scored("two", "--speakers", "s2,s0") == expected
+    results = json.loads((tmp_path / "two" / "results.json").read_text())
+    assert results["protocol"]["speakers"] == ["s0", "s2"]
+    assert results["corpus"]["num_utterances"] == len(expected)
+    assert scored("again", "--speakers", "s2", "s0") == expected
+    capsys.readouterr()
+    wrong = [*words, tmp_path / "x", "--speakers", "s0", "s9"]
+    assert main([str(word) for word in wrong]) == 2
+    said = capsys.readouterr().err
+    assert "unknown speaker of corpus 'mine' 's9'" in said and len(said.splitlines()) == 1
+    assert main(["evaluate", "--workdir", str(tmp_path), "--speakers", "s0"]) == 2
+    assert "--speakers belongs to --model" in capsys.readouterr().err
+
+
 def test_babble_when_made_then_it_is_a_sum_of_other_speakers_at_one_level(data_dir):
     source = CorpusSource(data_dir, "mine")
     test = Robustness(source, names=("babble_0dB",), seed=3)

@@ -23,6 +23,13 @@ def add_evaluate(verbs: Verbs) -> None:
         "--data_dir", metavar="DIR", help="with --model or --listen: folder of the prepared corpora"
     )
     parser.add_argument(
+        "--speakers",
+        nargs="+",
+        metavar="NAME",
+        help="with --model: score these speakers of the corpus alone, such as the test speakers of "
+        "the fold that the model is of; names with spaces or commas between them",
+    )
+    parser.add_argument(
         "--output", metavar="DIR", help="with --model: folder to write the report to"
     )
     parser.add_argument(

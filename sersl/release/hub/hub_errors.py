@@ -12,10 +12,15 @@ from sersl.core.extras import install_hint
 _STATUS = {
     401: "asks for a token: run `hf auth login`, or set HF_TOKEN",
     403: "does not let your token do this: ask the owner for access, or use another token",
-    404: "does not exist there, or is private: correct the name, or set HF_TOKEN",
+    404: "does not exist there, or is private: correct the name, or set HF_TOKEN to a token that "
+    "may read it",
     413: "has a file that the hub finds too large: ask the hub for more room",
     429: "is asked for too often: wait some minutes and run the same command again",
 }
+_TOKEN_REFUSED = (
+    "does not accept your token, which is wrong or has expired: run `hf auth login`, or correct "
+    "HF_TOKEN"
+)
 _UNREACHABLE = ("ConnectError", "ConnectTimeout", "ReadTimeout", "OfflineModeIsEnabled")
 
 
@@ -105,6 +110,8 @@ def problem(name: object, error: BaseException) -> UserError:
         status = _status(cause)
         if status is not None:
             text = _STATUS.get(status, f"gave the error {status}: try again later")
+            if status == 401 and hub_library(name).get_token():
+                text = _TOKEN_REFUSED
             return UserError(f"{where} {text}")
     found = as_user_error(error)
     if found is not None:

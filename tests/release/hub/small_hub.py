@@ -11,15 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_secret"
+EXPIRED = "hf_expired"
 
 
 @dataclass
 class Repo:
-    """A model: its files by name, of one commit; `lfs` are listed with their SHA-256."""
+    """A model: its files by name, of one commit; `lfs` are listed with their SHA-256.
+
+    Without the token a private one is hidden, and a gated one gives no files.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     lfs: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
     private: bool = False
+    gated: bool = False
     branches: tuple[str, ...] = ("main",)
 
     @property
@@ -98,7 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repo(self, name):
         repo = self.state.repos.get(name)
-        allowed = self.headers.get("authorization") == f"Bearer {TOKEN}"
+        given = self.headers.get("authorization")
+        allowed = given == f"Bearer {TOKEN}"
+        if given == f"Bearer {EXPIRED}":
+            # As the Hugging Face Hub, for public models too.
+            said = {"X-Error-Message": "Invalid credentials in Authorization header"}
+            self._answer(401, b'{"error": "Invalid username or password."}', said)
+            return None
         if repo is None or (repo.private and not allowed):
             # As the Hugging Face Hub: 401 without a token, 404 with one.
             status = 404 if self.headers.get("authorization") else 401
@@ -125,6 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(200, json.dumps(answer).encode())
 
     def _file(self, repo, name, *, body):
+        given = self.headers.get("authorization")
+        if repo.gated and given != f"Bearer {TOKEN}":
+            return self._answer(403 if given else 401, b"{}", {"X-Error-Code": "GatedRepo"})
         if name not in repo.files:
             return self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = repo.files[name]

@@ -22,7 +22,7 @@ from sersl.release.hub.hub_name import HubName, hub_name
 from sersl.release.starting_weights import read_weights
 from tests.fake_speech import RATE, make_voice
 from tests.release import fake_model, fake_source
-from tests.release.hub.small_hub import TOKEN, Repo
+from tests.release.hub.small_hub import EXPIRED, TOKEN, Repo
 
 ROOT = Path(__file__).parents[3]
 CARD = b"---\nlicense: mit\n---\n# A model\n"
@@ -180,14 +180,42 @@ def test_predict_when_the_model_has_no_heads_then_says_so_before_the_weights_are
     assert not any("model.safetensors" in request for request in hub.requests)
 
 
-def test_load_when_the_model_is_private_then_needs_the_token(
-    hub, model, voice, capsys, monkeypatch
+@pytest.mark.parametrize(
+    ("kind", "token", "said"),
+    [
+        ("private", "", "asks for a token"),
+        ("private", "hf_other", "to a token that may read it"),
+        ("gated", "", "accept them on its page"),
+        ("gated", "hf_other", "accept them on its page"),
+        ("public", EXPIRED, "wrong or has expired"),
+    ],
+)
+def test_load_when_the_hub_does_not_let_in_then_one_sentence_until_the_token_is_right(
+    hub, model, voice, capsys, monkeypatch, kind, token, said
 ):
-    hub.repos["me/secret"] = Repo(files_of(model), private=True)
+    hub.repos["me/secret"] = Repo(files_of(model), private=kind == "private", gated=kind == "gated")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
     text = sentence(capsys, "predict", "--model", "me/secret", voice)
-    assert "me/secret" in text and "HF_TOKEN" in text
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    sersl.load("me/secret")
+    assert "me/secret" in text and said in text and "HF_TOKEN" in text
+    assert not token or token not in text
+    if (kind, token) == ("private", ""):
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        sersl.load("me/secret")
+
+
+@pytest.mark.parametrize("verb", ["predict", "import", "push"])
+def test_name_when_huggingface_hub_is_not_installed_then_the_install_command(
+    model, voice, tmp_path, capsys, monkeypatch, verb
+):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    words = {
+        "predict": ["--model", "openai/whisper-base", voice],
+        "import": ["--source", "openai/whisper-base", "--output", tmp_path / "model"],
+        "push": [model, "me/voice"],
+    }
+    text = sentence(capsys, verb, *words[verb])
+    assert "pip install 'sersl[hub]'" in text
 
 
 @pytest.mark.parametrize(
