@@ -1,6 +1,7 @@
 """Some utterances of a prepared corpus, such as those of a few speakers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,11 @@ class ChosenRows(CorpusSource):
           source: the corpus.
           rows: int [n], of its index.
         """
-        own = {"index": source.index.only(rows), "annotator": None, "outputs": None, "views": {}}
+        own: dict[str, Any] = {"index": source.index.only(rows), "annotator": None, "books": ()}
         self._rows = rows
-        self.__setstate__(source.__getstate__() | own | {"books": (), "damaged": {}})
+        self.__setstate__(
+            source.__getstate__() | own | {"outputs": None, "views": {}, "damaged": {}}
+        )
 
     def encoded(self, row: int) -> bytes:
         """Reads the FLAC bytes of an utterance; raises the exceptions of the libraries."""
