@@ -157,7 +157,7 @@ FORMULATIONS = {
 # one that compiles it.
 CHOICES = {
     "strided": {"cpu": ("lax", "patches"), "default": ("lax", "lax")},
-    "grouped": {"cpu": ("fft", "fft"), "default": ("lax", "lax")},
+    "grouped": {"cpu": ("lax", "fft"), "default": ("lax", "lax")},
 }
 
 

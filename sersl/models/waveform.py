@@ -91,11 +91,16 @@ class Convolution(nnx.Module):
 class WaveformFrontend(nnx.Module):
     """Seven convolutions, LayerNorm, and a linear map to the encoder's width.
 
+    Attributes:
+      row_by_row: whether the convolutions compute one row of a batch after the other, which is
+        faster on one CPU: the output of the first is 400 times as large as its input.
+
     Source: wav2vec 2.0 (2006.11477), sec. 2 and 4.2.
     """
 
     attends_padding = False
     has_mels = False
+    row_by_row = False
 
     def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
         """Makes the stack.
@@ -154,13 +159,23 @@ class WaveformFrontend(nnx.Module):
         if self.config.normalize == "utterance":
             x = _normalized(x, valid, num_real)
         x = x[..., None]
-        for convolution in self.convolutions:
-            x, num_real = convolution(x, num_real)
+        if self.row_by_row:
+            x, num_real = jax.lax.map(
+                lambda row: jax.tree.map(lambda y: y[0], self._stack(row[0][None], row[1][None])),
+                (x, num_real),
+            )
+        else:
+            x, num_real = self._stack(x, num_real)
         x = x.astype(jnp.float32)
         scale = self.config.gradient_scale
         if scale != 1.0:
             x = scale * x + (1.0 - scale) * jax.lax.stop_gradient(x)
         return x, jnp.arange(x.shape[1]) < num_real[:, None]
+
+    def _stack(self, x: jax.Array, num_real: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for convolution in self.convolutions:
+            x, num_real = convolution(x, num_real)
+        return x, num_real
 
     def project(self, features: jax.Array) -> jax.Array:
         """Maps features [B, T, C] to the encoder's width [B, T, D]."""

@@ -16,7 +16,7 @@ from sersl.models.frontend import (
     valid_frames,
 )
 from sersl.models.layers import standardize
-from sersl.models.waveform import NormOverTime
+from sersl.models.waveform import NormOverTime, WaveformFrontend
 from tests.models.small import LENGTHS, pad, utterances
 from tests.tolerances import FP32, FP32_DEEP
 
@@ -136,3 +136,17 @@ def test_norms_when_values_do_not_vary_then_zeros_without_gradient_and_else_as_e
     for norm in (standardize, lambda x: over_time(x, num_real)):
         gradient = jax.grad(lambda x, f=norm: (f(x) ** 3 + f(x)).sum())(x)
         assert not np.asarray(gradient[0]).any() and np.asarray(gradient[1]).any()
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_convolutions_when_computed_row_by_row_then_as_for_the_whole_batch(norm):
+    config = FrontendConfig(
+        kind="waveform", conv_width=8, conv_norm=norm, conv_bias=True, normalize="utterance"
+    )
+    model = WaveformFrontend(config, width=8, dtype="float32", key=KEY)
+    given = pad(utterances(), 16080)
+    whole, valid = jax.jit(model.features)(*given)
+    model.row_by_row = True
+    rows, valid_rows = jax.jit(lambda *pair: model.features(*pair))(*given)
+    np.testing.assert_array_equal(valid_rows, valid)
+    np.testing.assert_allclose(rows, whole, **FP32)

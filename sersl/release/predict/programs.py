@@ -18,6 +18,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
 from sersl.models.fusion.view_parts import ViewInput
+from sersl.models.waveform import WaveformFrontend
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
@@ -70,7 +71,11 @@ class Network(DialogueNetwork):
         self._planner = planner
         self._planners: dict[object, Planner] = {}
         self._lock = threading.Lock()
-        self._graph = nnx.graphdef(architecture.build())
+        model = architecture.build()
+        frontend = (model.encoder if self.has_heads else model).frontend
+        if isinstance(frontend, WaveformFrontend) and devices[0].platform == "cpu":
+            frontend.row_by_row = len(devices) == 1
+        self._graph = nnx.graphdef(model)
         self._mesh = make_mesh(MeshConfig(data=-1), devices) if len(devices) > 1 else None
         if precision == "int8":
             params = jax.tree.map(_quantize, params)
