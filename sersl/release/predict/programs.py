@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
+from sersl.models.emotion_model import EmotionModel
 from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.waveform import WaveformFrontend
 from sersl.parallel.mesh import make_mesh
@@ -72,9 +73,9 @@ class Network(DialogueNetwork):
         self._planners: dict[object, Planner] = {}
         self._lock = threading.Lock()
         model = architecture.build()
-        frontend = (model.encoder if self.has_heads else model).frontend
-        if isinstance(frontend, WaveformFrontend) and devices[0].platform == "cpu":
-            frontend.row_by_row = len(devices) == 1
+        encoder = model.encoder if isinstance(model, EmotionModel) else model
+        if isinstance(encoder.frontend, WaveformFrontend) and devices[0].platform == "cpu":
+            encoder.frontend.row_by_row = len(devices) == 1
         self._graph = nnx.graphdef(model)
         self._mesh = make_mesh(MeshConfig(data=-1), devices) if len(devices) > 1 else None
         if precision == "int8":
