@@ -30,6 +30,7 @@ from sersl.eval.scorer import without_nan
 from sersl.eval.workdir_files import write_results
 from sersl.release.doubts import Doubts, check_ensemble, measure_doubts
 from sersl.release.predict.dropout import check_dropout
+from sersl.release.predict.precision import check_precision
 from sersl.release.predict.predictor import Model, load
 from sersl.release.robustness import Robustness, check_setup, measure, write_tables
 from sersl.release.scoring import FOLD, CorpusTruth, predict_corpus, truth_of, view_of
@@ -63,8 +64,11 @@ def run(arguments: Namespace) -> int:
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
-        if speakers:
-            raise UserError("--speakers belongs to --model: leave it out, a run has test speakers")
+        for name in ("speakers", "precision"):
+            if options.get(name):
+                raise UserError(
+                    f"--{name} belongs to --model: leave it out, a run is scored as it is"
+                )
         for name in ("robustness", "dropout_passes", "ensemble"):
             if options.get(name):
                 raise UserError(
@@ -85,14 +89,25 @@ def run(arguments: Namespace) -> int:
             )
         workdir = Path(arguments.output)
         _check_output(workdir)
+        check_precision(options.get("precision"))
         source = CorpusSource(arguments.data_dir, arguments.corpus)
         if speakers:
             source = of_speakers(source, speakers)
         test = _robustness(options, source) if options.get("robustness") else None
-        model = load(arguments.model, verify_weights=not getattr(arguments, "no_verify", False))
+        model = load(
+            arguments.model,
+            verify_weights=not options.get("no_verify"),
+            precision=options.get("precision"),
+        )
         doubts = _doubts(options, model)
         results = _score_released(
-            model, source, workdir, model_name=arguments.model, test=test, doubts=doubts
+            model,
+            source,
+            workdir,
+            model_name=arguments.model,
+            precision=options.get("precision") or "",
+            test=test,
+            doubts=doubts,
         )
     recording = _recordings(arguments.data_dir) if arguments.listen else None
     report = write_report(workdir, recording=recording, compared=options.get("compare") or ())
@@ -183,6 +198,7 @@ def _score_released(
     output: Path,
     *,
     model_name: str,
+    precision: str,
     test: Robustness | None,
     doubts: Doubts,
 ) -> dict[str, Any]:
@@ -198,7 +214,7 @@ def _score_released(
             f"the model predicts {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
     if test is not None:
-        check_setup(output, test.setup(model))
+        check_setup(output, test.setup(model) | ({"precision": precision} if precision else {}))
     seen = seen_of(index, corpora_of_model(model.about))
     if seen.labels:
         trained = f"the model was trained with labels of {index.corpus!r}"
@@ -249,6 +265,7 @@ def _score_released(
             "trained_on_this_corpus": seen.audio,
             "labels_of_this_corpus_used": seen.labels,
             "temperature": model.labels.temperature,
+            "precision": precision,
             "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,

@@ -131,8 +131,27 @@ def test_evaluate_when_speakers_are_chosen_then_their_answers_as_of_the_whole_co
     assert main([str(word) for word in wrong]) == 2
     said = capsys.readouterr().err
     assert "unknown speaker of corpus 'mine' 's9'" in said and len(said.splitlines()) == 1
-    assert main(["evaluate", "--workdir", str(tmp_path), "--speakers", "s0"]) == 2
-    assert "--speakers belongs to --model" in capsys.readouterr().err
+    for option, value in (("speakers", "s0"), ("precision", "int8")):
+        assert main(["evaluate", "--workdir", str(tmp_path), f"--{option}", value]) == 2
+        assert f"--{option} belongs to --model" in capsys.readouterr().err
+
+
+def test_evaluate_when_a_precision_is_given_then_scores_in_it(model, data_dir, tmp_path, capsys):
+    words = ["evaluate", "--model", model, "--corpus", "mine", "--data_dir", data_dir, "--output"]
+    scores = {}
+    for kind in ("float32", "int8"):
+        given = [*words, tmp_path / kind, "--precision", kind]
+        assert main([str(word) for word in given]) == 0
+        results = json.loads((tmp_path / kind / "results.json").read_text())
+        assert results["protocol"]["precision"] == kind
+        with open(tmp_path / kind / "predictions.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        scores[kind] = np.array([float(row["score_angry"]) for row in rows])
+    difference = np.abs(scores["float32"] - scores["int8"]).max()
+    assert 0 < difference < 0.05
+    capsys.readouterr()
+    assert main([str(word) for word in [*words, tmp_path / "x", "--precision", "int4"]]) == 2
+    assert "unknown precision 'int4'" in capsys.readouterr().err
 
 
 def test_babble_when_made_then_it_is_a_sum_of_other_speakers_at_one_level(data_dir):

@@ -22,6 +22,7 @@ def add_evaluate(verbs: Verbs) -> None:
     parser.add_argument(
         "--data_dir", metavar="DIR", help="with --model or --listen: folder of the prepared corpora"
     )
+    add_precision(parser, of="with --model: ")
     parser.add_argument(
         "--speakers",
         nargs="+",
@@ -274,12 +275,17 @@ def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
         help="do every N-th file from the I-th on, counted from 0, and add the part to the name of "
         "the output",
     )
+    add_precision(parser)
+    _add_verification(parser)
+
+
+def add_precision(parser: argparse.ArgumentParser, *, of: str = "") -> None:
+    """Adds --precision."""
     parser.add_argument(
         "--precision",
         metavar="KIND",
-        help="float32, bfloat16 (computation), or int8 (stored weights); default: as trained",
+        help=f"{of}float32, bfloat16 (computation), or int8 (stored weights); default: as trained",
     )
-    _add_verification(parser)
 
 
 def _add_verification(parser: argparse.ArgumentParser) -> None:

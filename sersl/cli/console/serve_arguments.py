@@ -2,6 +2,7 @@
 
 import argparse
 
+from sersl.cli.console.model_arguments import add_precision
 from sersl.cli.verbs import Verbs, add_verb, number
 from sersl.release.serve.service_limits import Limits
 
@@ -31,11 +32,7 @@ def add_serve(verbs: Verbs) -> None:
         metavar="N",
         help="port to listen on; default: 8000; 0: any that is free",
     )
-    parser.add_argument(
-        "--precision",
-        metavar="KIND",
-        help="float32, bfloat16 (computation), or int8 (stored weights); default: as trained",
-    )
+    add_precision(parser)
     _add_number(parser, "upload_mb", "MB of an upload", most=10_000)
     _add_number(parser, "audio_seconds", "seconds of audio of a recording", most=36_000)
     _add_number(parser, "seconds", "seconds from a request to its answer", most=3_600)
