@@ -65,9 +65,12 @@ models of acted emotions alone call most of them sad. Read books of other speake
 {read} of all cases, by six folds ("{read_corpus}" below and in the first table, which counts them).
 Emotion in recordings like these was never tested, and may be missed.
 
-**Never tested on**: spontaneous speech, other languages, children, the elderly, telephone audio,
-noisy rooms, whispering, singing. Disgust and calm were learned from English voices only. Contempt
-and boredom are none of its categories: a voice with one of them gets another.
+**Noise, rooms, telephone**: scores fall far, and in noise most voices are called neutral
+(docs/predict.md of sersl has numbers). Use it for clean recordings.
+
+**Never tested on**: spontaneous speech, other languages, children, the elderly, whispering,
+singing, real telephone audio and noisy rooms. Disgust and calm were learned from English voices
+only. Contempt and boredom are none of its categories: a voice with one of them gets another.
 
 **Encoder**: the convolutions and the first {layers} of 6 layers of OpenAI's Whisper base, with
 kernels in 8 bits, not trained further. **Head**: ridge regression on the mean and the standard

@@ -11,7 +11,7 @@ from sersl.release.file_names import ABOUT, CARD
 NAME = "acted-small"
 SHIPPED = Path(__file__).with_name(NAME)
 EMBEDDED = "synthetic"  # name of the embedded corpus
-_LANGUAGES = "acted English and Polish"
+_LANGUAGES = "acted English and Polish, and English read books"
 _log = logging.getLogger(__name__)
 _announced: list[bool] = []  # once in a process
 
