@@ -32,6 +32,7 @@ def run(arguments) -> int:
     distributed.watch(timeout_seconds=silence)
     weights = read_weights(config.init_from) if config.init_from else None
     frozen = [read_weights(folder) for folder in config.frozen_teachers]
+    kept = [read_weights(folder, setting="kept_teachers") for folder in config.kept_teachers]
     try:
         pretrain(
             config,
@@ -39,6 +40,7 @@ def run(arguments) -> int:
             preempted=distributed.preempted,
             weights=weights,
             frozen=frozen,
+            kept=kept,
         )
     except Preempted as stop:
         return stopped(stop, arguments.workdir)
@@ -93,5 +95,6 @@ def pretrain_first(
         preempted=distributed.preempted,
         weights=read_weights(source) if source else None,
         frozen=[read_weights(teacher) for teacher in own.frozen_teachers],
+        kept=[read_weights(folder, setting="kept_teachers") for folder in own.kept_teachers],
     )
     return dataclasses.replace(config, init_from=str(folder))

@@ -12,6 +12,7 @@ from sersl.config.utterance_objectives import (
     InstancesConfig,
     LanguageConfig,
     MultiviewConfig,
+    StatisticsConfig,
     SupervisedConfig,
     UtteranceConfig,
 )
@@ -239,3 +240,4 @@ class ObjectivesConfig(Settings):
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     functionals: FunctionalsConfig = field(default_factory=FunctionalsConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)

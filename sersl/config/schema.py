@@ -31,6 +31,7 @@ from sersl.config.student_input import (
     KnowledgeConfig,
     MaskingConfig,
     MixingConfig,
+    ReductionConfig,
 )
 from sersl.config.training_ideas import CoTeachingConfig, DistillConfig, EnrolmentConfig
 
@@ -192,6 +193,12 @@ class PretrainConfig(Settings):
     frozen_teachers: tuple[str, ...] = setting(
         (), "Workdirs or model folders whose encoders are frozen teachers."
     )
+    kept_teachers: tuple[str, ...] = setting(
+        (),
+        "Workdirs or model folders of teachers whose statistics of whole utterances are computed "
+        "once and kept beside each corpus, for objectives.statistics.",
+    )
+    views: ViewsConfig = field(default_factory=ViewsConfig)
     collapse: CollapseConfig = field(default_factory=CollapseConfig)
     unfreeze: tuple[tuple[str, int], ...] = setting(
         ((r".*", 0),),
@@ -209,6 +216,7 @@ class PretrainConfig(Settings):
     mesh: MeshConfig = field(default_factory=MeshConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     init_from: str = setting("", "Workdir or model folder that gives the initial weights.")
+    reduction: ReductionConfig = field(default_factory=ReductionConfig)
     resume_from: str = setting(
         "", "Workdir of another run to continue, with its step and optimizer state."
     )

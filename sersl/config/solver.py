@@ -46,7 +46,7 @@ class ViewsConfig(Settings):
         "Speeds of further copies, such as 0.9,1.1, in which pitch and formants move, so that they "
         "sound like other speakers. Each costs a frozen encoder, whose outputs are kept, once "
         "more; otherwise they are made as they are read. Validation and test use the plain "
-        "utterances.",
+        "utterances. In pretraining copies have no annotated intensity and prosody.",
         at_least=0.5,
         at_most=2.0,
     )

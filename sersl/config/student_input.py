@@ -46,6 +46,22 @@ class MaskingConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReductionConfig(Settings):
+    """A smaller copy of the encoder of init_from, fitted in closed form before the first step."""
+
+    seconds: float = setting(
+        0.0,
+        "Audio of the corpora to fit it on; encoder.num_layers, width, num_heads and mlp_width are "
+        "then those of this config. 0: the encoder has the sizes of init_from.",
+        at_least=0,
+        at_most=3600,
+    )
+    crop_seconds: float = setting(
+        2.4, "Longest piece of an utterance to fit it on.", at_least=0.5, at_most=30
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlterationConfig(Settings):
     """How hidden features are altered with `masking.replace` features."""
 

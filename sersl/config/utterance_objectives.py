@@ -128,5 +128,17 @@ class FunctionalsConfig(Objective):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatisticsConfig(Objective):
+    """Regression of the teachers' statistics over the utterance, from kept_teachers."""
+
+    layers: tuple[int, ...] = setting(
+        (2, 3, 4, 5),
+        "Hidden states of each teacher whose mean and standard deviation over the utterance are "
+        "predicted; 0 is the input of its first layer.",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnchorConfig(Objective):
     """Distance of every layer to the start, the first of frozen_teachers (DELTA, 1901.09229)."""

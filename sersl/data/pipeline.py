@@ -56,7 +56,7 @@ class _TrainingBatches(_Batches):
         self,
         maker: BatchMaker,
         plan: BatchPlan,
-        corpora: Sequence[str],
+        corpora: Sequence[tuple[str, float]],
         *,
         start_step: int,
         num_steps: int,
@@ -78,7 +78,7 @@ class _TrainingBatches(_Batches):
                     batch = self._distorter(batch, self._start_step + int(index))
                 return {"batch": batch, "damaged": damaged}
             except DamagedRecordError as error:
-                corpus = self._corpora.index(error.corpus)
+                corpus = self._corpora.index((error.corpus, error.speed))
                 damaged.append((corpus, error.row, str(error)))
                 if len(damaged) > self._max_corrupted:
                     raise _too_many(str(error), self._max_corrupted) from error
@@ -124,7 +124,7 @@ def training_batches(
     batches = _TrainingBatches(
         BatchMaker(sources, view, dimensions=dimensions, needs=needs),
         plan,
-        [source.index.corpus for source in sources],
+        [(source.index.corpus, source.speed) for source in sources],
         start_step=start_step,
         num_steps=num_steps,
         rows=_rows_by_size(plan.buckets, batch_rows),

@@ -49,10 +49,12 @@ class DamagedRecordError(UserError):
     Attributes:
       corpus: name.
       row: of the corpus's index.
+      speed: at which it was read.
     """
 
     corpus: str
     row: int
+    speed: float
 
 
 class CorpusSource:
@@ -243,7 +245,7 @@ class CorpusSource:
     def _damaged(self, row: int, sentence: str) -> DamagedRecordError:
         # Not arguments, so that the error can be pickled.
         error = DamagedRecordError(sentence)
-        error.corpus, error.row = self.index.corpus, int(row)
+        error.corpus, error.row, error.speed = self.index.corpus, int(row), self.speed
         return error
 
     def _name(self, row: int) -> str:

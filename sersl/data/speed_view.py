@@ -1,10 +1,13 @@
-"""A prepared corpus at another speed, without another copy of its audio."""
+"""Prepared corpora at other speeds, without another copy of their audio."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sersl.audio.prosody import PROSODY_NAMES
 from sersl.audio.warp import change_speed
+from sersl.config.solver import ViewsConfig
 from sersl.core.lengths import SAMPLE_RATE, resampled_length
 from sersl.data.sources import CorpusSource
 
@@ -31,6 +34,15 @@ class SpeedView(CorpusSource):
         rate = round(SAMPLE_RATE * self.speed)
         lengths = [resampled_length(int(length), rate) for length in self.num_samples]
         self.num_samples = np.array(lengths, np.int64)
+
+    def frames(
+        self, row: int, *, start_frame: int = 0, num_frames: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gives NaN for the intensity [T] and the prosody [T, 6], which copies do not have."""
+        return (
+            np.full(num_frames, np.nan, np.float32),
+            np.full((num_frames, len(PROSODY_NAMES)), np.nan, np.float32),
+        )
 
     def waveform(
         self,
@@ -60,3 +72,44 @@ class SpeedView(CorpusSource):
             return changed[start:end]
         out[:] = changed[start:end]
         return out
+
+
+class Views:
+    """The corpora of a run, followed by copies of all of them for each speed.
+
+    Row r of n utterances has the copies n + r, 2 n + r and so on. A copy has the labels and the
+    speaker of its utterance, so it is on no other side of a fold.
+
+    Attributes:
+      sources: the corpora in order, then those of each copy.
+      count: utterances without copies.
+    """
+
+    def __init__(self, sources: Sequence[CorpusSource], config: ViewsConfig, *, shortest: int):
+        """Lists the copies; reads nothing.
+
+        Args:
+          sources: corpora in order.
+          config: speeds; a speed of 1 or given twice adds no copy.
+          shortest: samples below which a copy does not train.
+        """
+        speeds = [speed for speed in dict.fromkeys(config.speeds) if speed != 1.0]
+        copies = [SpeedView(source, speed) for speed in speeds for source in sources]
+        self.sources: list[CorpusSource] = [*sources, *copies]
+        self.count = sum(map(len, sources))
+        self._times = 1 + len(speeds)
+        lengths = np.concatenate([source.num_samples for source in self.sources])
+        self._long_enough = lengths >= shortest
+
+    def with_copies(self, rows: np.ndarray) -> np.ndarray:
+        """Adds the copies of int64 [m] rows behind them, without those that are too short."""
+        copies = [rows + number * self.count for number in range(1, self._times)]
+        return np.concatenate([rows, *(own[self._long_enough[own]] for own in copies)])
+
+    def of_all(self, table: np.ndarray) -> np.ndarray:
+        """Repeats a table [n, ...] of the utterances for their copies."""
+        return np.concatenate([table] * self._times)
+
+    def weights(self, weights: Sequence[float]) -> tuple[float, ...]:
+        """Repeats shares of rows per corpus, () or [C], for the copies."""
+        return tuple(weights) * self._times

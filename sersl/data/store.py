@@ -1,6 +1,6 @@
 """Kept outputs of a frozen encoder for one prepared corpus, read at random by row.
 
-`sersl.finetuning.kept_outputs` makes them, in `<corpus>/<version>/outputs/<fingerprint>/`: record i
+`sersl.runs.kept_outputs` makes them, in `<corpus>/<version>/outputs/<fingerprint>/`: record i
 holds what the encoder gave for utterance i, float16 [L, F, D] (`sersl.data.batch.OutputShape`).
 """
 

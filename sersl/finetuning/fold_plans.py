@@ -10,7 +10,7 @@ from sersl.config.schema import FinetuneConfig
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.buckets import Bucket
 from sersl.data.references import split_rows
-from sersl.finetuning.views import Views
+from sersl.data.speed_view import Views
 
 
 def plan_folds(

@@ -15,11 +15,11 @@ from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.ideas.enrolment import enrolled
-from sersl.finetuning.kept_outputs import OutputStore
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.models.pooling.pooling import KINDS
 from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.kept_outputs import OutputStore
 from sersl.training.state import TrainState
 
 _MIN_DEVIATION = 1e-3  # what changes less is hardly more than the rounding of float16

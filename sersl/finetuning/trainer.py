@@ -20,6 +20,7 @@ from sersl.data.buckets import evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource, view_shapes
+from sersl.data.speed_view import Views
 from sersl.eval.answers import ANSWERS, VALIDATION, Answerer, Answers
 from sersl.eval.layer_weights import write_layer_weights
 from sersl.eval.multi_label import best_thresholds
@@ -41,7 +42,6 @@ from sersl.finetuning.trained_parts import (
     optimizer_of,
     with_copies,
 )
-from sersl.finetuning.views import Views
 from sersl.parallel.agreement import of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.sharding import local_rows

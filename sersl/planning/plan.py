@@ -204,6 +204,11 @@ def _prepare(config: PretrainConfig, mesh: Mesh):
             "a plan does not include frozen_teachers, whose sizes are in their folders: plan "
             "without them, with --config.frozen_teachers=()"
         )
+    if config.kept_teachers:
+        raise UserError(
+            "a plan does not include kept_teachers, whose sizes are in their folders: plan without "
+            "them and without objectives.statistics, with --config.kept_teachers=()"
+        )
     task = PretrainTask(config)
     optimizer = optimizer_of(config, task)
     return task, optimizer, abstract_state(task, optimizer, mesh)[0]

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
-from sersl.core.files import write_json
+from sersl.core.files import find_paths, write_json
 from sersl.corpora.label_columns import all_words
 from sersl.corpora.labels import LabelView, make_view
 from sersl.corpora.words import CANONICAL, order_categories
@@ -21,11 +21,14 @@ from sersl.data.batch import CATEGORY, CODES, distorted_names
 from sersl.data.batch_plan import BatchPlan, make_plan
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
-from sersl.data.sources import CorpusSource
+from sersl.data.sources import CorpusSource, view_shapes
+from sersl.data.speed_view import Views
 from sersl.eval.workdir_files import check_files
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.parallel.sharding import check_rows, local_rows
+from sersl.pretraining.kept_teachers import attach_kept, check_kept
+from sersl.pretraining.reduced_start import reduced_start, with_reduced_sizes
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.all_terms import TERMS
 from sersl.pretraining.trained_weights import optimizer_of
@@ -46,6 +49,7 @@ from sersl.training.program import Program, build_program
 from sersl.training.state import TrainState
 from sersl.training.step import Layout, abstract_state
 
+CHECKPOINTS = "checkpoints/[0-9]*"
 SHOWN = ("loss", *TERMS, "code_perplexity", "masked_fraction")
 
 
@@ -56,6 +60,7 @@ def pretrain(
     preempted: Callable[[int], bool],
     weights: InitialWeights | None = None,
     frozen: Sequence[InitialWeights] = (),
+    kept: Sequence[InitialWeights] = (),
     devices: Sequence[jax.Device] | None = None,
 ) -> TrainState:
     """Runs pretraining, or resumes it.
@@ -67,6 +72,7 @@ def pretrain(
       preempted: given a step, whether to save and leave before it.
       weights: to start from when the workdir has no checkpoint yet.
       frozen: encoders of `config.frozen_teachers`, in their order.
+      kept: encoders of `config.kept_teachers`, in their order.
       devices: for the mesh; None: all of them.
 
     Returns:
@@ -76,7 +82,7 @@ def pretrain(
       UserError: a setting, a corpus, a sidecar or a checkpoint is wrong, or training collapsed.
       Preempted: the state was saved before the last step.
     """
-    run = _prepare(config, weights=weights, frozen=frozen, devices=devices)
+    run = _prepare(config, weights=weights, frozen=frozen, kept=kept, devices=devices)
     config = run.config
     first = is_first_process()
     progress = Progress("pretrain", total=config.train.num_steps, enabled=first)
@@ -86,6 +92,9 @@ def pretrain(
         held.enter_context(only_run(workdir, first=first))
         workdir = open_workdir(workdir, config, data=run.data, first=first)
         checkpoints = Checkpoints.of(workdir / "checkpoints", config.checkpoint)
+        if run.reduces and weights is not None and not find_paths(workdir, CHECKPOINTS):
+            corpora = run.sources[: len(config.data.corpora)]
+            weights = reduced_start(config, weights, corpora, progress.say)
         state, start_step = start(
             run.task,
             optimizer,
@@ -115,6 +124,7 @@ def pretrain(
             done = f"{start_step} of {config.train.num_steps} steps are done"
             progress.say(f"nothing to do: {done}")
             return state
+        attach_kept(run.sources, kept, say=progress.say, preempted=preempted)
         loop = Loop(
             program=_build(run, optimizer, abstract, progress.say),
             output=output,
@@ -137,6 +147,7 @@ class _Run:
 
     config: PretrainConfig
     frozen: Sequence[InitialWeights]
+    kept: Sequence[InitialWeights]
     task: PretrainTask
     mesh: Mesh
     sources: list[CorpusSource]
@@ -144,6 +155,11 @@ class _Run:
     data: dict[str, str]  # corpus to fingerprint
     plan: BatchPlan
     notes: list[str]  # for people
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it starts from a smaller copy of an encoder, and not from another run."""
+        return self.config.reduction.seconds > 0 and not self.config.resume_from
 
     def batches(self, start_step: int) -> Iterator[dict[str, np.ndarray]]:
         """Reads this process's rows of the batches from a step on."""
@@ -171,19 +187,31 @@ def _prepare(
     *,
     weights: InitialWeights | None,
     frozen: Sequence[InitialWeights],
+    kept: Sequence[InitialWeights],
     devices: Sequence[jax.Device] | None,
 ) -> _Run:
     """Checks the settings, opens the corpora and plans the batches."""
     notes = []
+    if config.reduction.seconds:
+        if weights is None:
+            raise UserError(
+                "reduction.seconds reduces the encoder of init_from, which is not given: add "
+                "--config.init_from=DIR, or set it to 0"
+            )
+        weights = with_reduced_sizes(config, weights)
     if weights is not None:
         notes = describe_sizes(config, weights)
         config = with_sizes(config, weights)
-    task = PretrainTask(config, frozen=frozen)
+    task = PretrainTask(config, frozen=frozen, kept=kept)
     mesh = make_mesh(config.mesh, devices)
-    sources = open_inputs(config, task.needs)
-    origin = gather_origin(config, sources, weights=weights, frozen=frozen)
+    corpora = open_inputs(config, task.needs)
+    origin = gather_origin(config, corpora, weights=weights, frozen=[*frozen, *kept])
+    copies = Views(corpora, config.views, shortest=0)
+    sources = copies.sources
+    check_kept(config, sources)
     lengths = [source.num_samples for source in sources]
-    plan = make_plan(lengths, data=config.data, seed=config.train.seed)
+    data = dataclasses.replace(config.data, weights=copies.weights(config.data.weights))
+    plan = make_plan(lengths, data=data, seed=config.train.seed)
     for bucket in plan.buckets:
         check_rows(bucket.rows, mesh)
     notes += check_lengths(
@@ -192,6 +220,7 @@ def _prepare(
     return _Run(
         config=config,
         frozen=frozen,
+        kept=kept,
         task=task,
         mesh=mesh,
         sources=sources,
@@ -248,8 +277,9 @@ def _tell_parameters(
 
 def _record(run: _Run, workdir: Path, start_step: int) -> None:
     """Writes what the run is made from."""
-    corpora = describe_corpora(run.sources, labels_used=CATEGORY in run.task.needs)
-    write_json(workdir / "corpora.json", corpora)
+    corpora = run.sources[: len(run.config.data.corpora)]  # without copies
+    described = describe_corpora(corpora, labels_used=CATEGORY in run.task.needs)
+    write_json(workdir / "corpora.json", described)
     if start_step and (workdir / ORIGIN).is_file():
         # Later starts add nothing, and what the first was made from may be gone by then.
         remedy = "restore it from a copy, or remove it to record what this start was made from"
@@ -272,9 +302,12 @@ def _build(
             mesh=run.mesh,
             buckets=run.plan.buckets,
             needs=run.task.needs,
+            views=view_shapes(run.sources[0]),
             constants=run.task.constants(run.mesh),
         ),
         train=run.config.train,
         say=say,
-        plain=PretrainTask(dataclasses.replace(run.config, encoder=encoder), frozen=run.frozen),
+        plain=PretrainTask(
+            dataclasses.replace(run.config, encoder=encoder), frozen=run.frozen, kept=run.kept
+        ),
     )

@@ -58,12 +58,19 @@ class PretrainTask:
       schedules: name to a setting that changes during training, for the log.
     """
 
-    def __init__(self, config: PretrainConfig, *, frozen: Sequence[InitialWeights] = ()):
+    def __init__(
+        self,
+        config: PretrainConfig,
+        *,
+        frozen: Sequence[InitialWeights] = (),
+        kept: Sequence[InitialWeights] = (),
+    ):
         """Checks the settings and derives the shapes of the model; no array is made.
 
         Args:
           config: the run.
           frozen: encoders of `config.frozen_teachers`, in order.
+          kept: encoders of `config.kept_teachers`, in order.
 
         Raises:
           UserError: no objective has a weight, or a name or a size is wrong.
@@ -71,6 +78,7 @@ class PretrainTask:
         self.terms = make_terms(config)
         for term in self.terms.values():
             term.set_teachers([weights.encoder for weights in frozen])
+            term.set_kept_teachers([weights.encoder for weights in kept])
         check_student(config)
         self.config = config
         self.needs = frozenset().union(*(term.needs for term in self.terms.values()))

@@ -19,10 +19,11 @@ from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
-from sersl.finetuning import from_outputs, kept_outputs
+from sersl.finetuning import from_outputs
 from sersl.finetuning.from_outputs import standardize_groups
 from sersl.finetuning.run import finetune
 from sersl.models.encoder import SpeechEncoder
+from sersl.runs import kept_outputs
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import InitialWeights, with_sizes
 from sersl.training.loop import Preempted

@@ -14,11 +14,11 @@ from sersl.corpora.sidecar import RECORDS_FILE
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.kept_outputs import OutputStore
 from sersl.finetuning.run import finetune
 from sersl.release.predict import predictor
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
+from sersl.runs.kept_outputs import OutputStore
 from tests.finetuning.test_kept_outputs import config_of, stores, weights_of
 from tests.tiny_runs import never
 

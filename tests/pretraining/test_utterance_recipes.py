@@ -31,6 +31,7 @@ RECIPES = {
     "emotion_clap:nano": ("language",),
     "emotion_clap:nano_acoustics": ("language",),
     "continue_emotion:nano": ("functionals", "multiview"),
+    "student:nano": ("statistics",),
     "emotion2vec_s:nano": ("distill", "utterance", "supervised"),
 }
 TAUGHT = ("vesper", "distilhubert")
@@ -86,7 +87,9 @@ def teacher(ravdess, tmp_path_factory):
 def test_recipe_when_run_for_20_steps_on_real_speech_then_it_learns(
     recipe, ravdess, teacher, tmp_path
 ):
-    name, settings, frozen = recipe.partition(":")[0], [], []
+    name, settings, frozen, kept = recipe.partition(":")[0], [], [], []
+    if name == "student":
+        settings, kept = [f"kept_teachers={teacher}"], [read_weights(teacher)]
     if name in TAUGHT:
         settings, frozen = [f"frozen_teachers={teacher}"], [read_weights(teacher)]
     if name == "emotion_clap":
@@ -94,7 +97,14 @@ def test_recipe_when_run_for_20_steps_on_real_speech_then_it_learns(
         settings = [f"objectives.language.file={ravdess.parent / texts}.npz"]
     config = config_of(recipe, ravdess, *settings)
     assert config.train.num_steps == 20
-    pretrain(config, tmp_path / "run", preempted=never, frozen=frozen, devices=jax.devices()[:1])
+    pretrain(
+        config,
+        tmp_path / "run",
+        preempted=never,
+        frozen=frozen,
+        kept=kept,
+        devices=jax.devices()[:1],
+    )
     lines = values_of(tmp_path / "run")
     assert [line["step"] for line in lines] == list(range(1, 21))
     for metric in ("loss", "feature_variance", *RECIPES[recipe]):

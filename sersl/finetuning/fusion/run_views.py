@@ -23,13 +23,13 @@ from sersl.finetuning.fusion.view_sources import (
     is_table,
     view_sources,
 )
-from sersl.finetuning.kept_outputs import OutputStore
 from sersl.models.encoder import FRONTENDS, SpeechEncoder
 from sersl.models.fusion.view_fusion import FUSIONS
 from sersl.models.fusion.view_parts import ViewInput
 from sersl.models.networks.all_networks import SPECTRAL
 from sersl.models.pooling.pooling import KINDS
 from sersl.runs.initial_weights import InitialWeights, with_sizes
+from sersl.runs.kept_outputs import OutputStore
 
 NO_WEIGHTS: Mapping[str, InitialWeights] = MappingProxyType({})
 

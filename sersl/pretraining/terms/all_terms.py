@@ -10,6 +10,7 @@ from sersl.pretraining.terms.distill import Distill, Utterance
 from sersl.pretraining.terms.language import Language
 from sersl.pretraining.terms.masked import Contrastive, Intensity, Prosody
 from sersl.pretraining.terms.spectrum import Apc, Cpc, Npc, Penalty, Reconstruction
+from sersl.pretraining.terms.statistics import Statistics
 from sersl.pretraining.terms.teachers import Denoise, Layers, Vesper
 from sersl.pretraining.terms.term import Term
 from sersl.pretraining.terms.workers import Information, Workers
@@ -38,6 +39,7 @@ TERMS: dict[str, type[Term]] = {
     "denoise": Denoise,
     "functionals": Functionals,
     "anchor": Anchor,
+    "statistics": Statistics,
 }
 
 

@@ -148,6 +148,13 @@ class Term(abc.ABC, Generic[Heads]):
           UserError: a teacher is needed and missing, or lacks a layer.
         """
 
+    def set_kept_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
+        """Receives the encoder settings of `kept_teachers`, in order, before heads are made.
+
+        Raises:
+          UserError: a teacher is needed and missing, or lacks a layer.
+        """
+
     def least_frames(self) -> dict[str, int]:
         """Returns the fewest real frames that an utterance needs to count, by setting.
 

@@ -13,11 +13,11 @@ from sersl.data.sources import CorpusSource
 from sersl.data.speed_view import SpeedView
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.kept_outputs import OutputStore
 from sersl.finetuning.ridge.ridge_trainer import RidgeTrainer
 from sersl.finetuning.run import finetune
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
+from sersl.runs.kept_outputs import OutputStore
 from tests.finetuning.test_kept_outputs import config_of, weights_of
 from tests.tiny_runs import never, values_of
 
