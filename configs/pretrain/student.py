@@ -66,7 +66,7 @@ def get_config(preset: str = "tiny_emotion") -> ConfigDict:
     config.frontend.update({"kind": "whisper", "window_seconds": 0.0})
     config.encoder.update({"positions": "sinusoidal", "key_bias": False, "final_norm": False})
     if what != "alone":
-        config.reduction = {"seconds": 500.0}
+        config.reduction = {"seconds": 300.0}
     config.views = {"speeds": (0.9, 1.1)}
     config.data = {"seconds_per_batch": 96.0, "max_seconds": 30.0, "num_buckets": 3}
     config.optimizer = {"learning_rate": 3e-4 if size == "tiny" else 1e-4}
