@@ -12,7 +12,7 @@ from sersl.core.lengths import HOP, SAMPLE_RATE, num_frames, num_samples
 from sersl.core.seeds import generator
 from sersl.data.sources import CorpusSource, DamagedRecordError
 from sersl.parallel.mesh import make_mesh
-from sersl.pretraining.reduction import reduce_encoder, reduced_encoder
+from sersl.pretraining.reduction import first_layers, reduce_encoder, reduced_encoder
 from sersl.runs.initial_weights import InitialWeights
 
 
@@ -43,6 +43,9 @@ def reduced_start(
       UserError: see `reduced_encoder`; or there is less audio than channels to fit.
     """
     encoder = reduced_encoder(weights, config.encoder)
+    if (cut := first_layers(weights, encoder)) is not None:
+        say(f"the first {encoder.num_layers} layers of {weights.source} are taken as they are")
+        return cut
     seconds = config.reduction.seconds
     waveform, valid = _pieces(config, sources)
     found = int(num_frames(valid.sum(1)).sum())

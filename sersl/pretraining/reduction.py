@@ -85,8 +85,6 @@ def reduce_encoder(
     Returns:
       The weights of the smaller encoder.
     """
-    if all(getattr(encoder, name) == getattr(start.encoder, name) for name in _SIZES[1:]):
-        return _first_layers(start, encoder)
     fit = _Fit(start, encoder, waveform, valid)
     params: dict[str, Any] = {"frontend": fit.frontend()}
     table = np.asarray(start.params["encoder"]["positions"]["table"])
@@ -101,8 +99,10 @@ def reduce_encoder(
     return dataclasses.replace(start, params={"encoder": params}, encoder=encoder)
 
 
-def _first_layers(start: InitialWeights, encoder: EncoderConfig) -> InitialWeights:
-    """Takes the first layers as they are."""
+def first_layers(start: InitialWeights, encoder: EncoderConfig) -> InitialWeights | None:
+    """Takes the first layers as they are; None where the encoder differs in other sizes too."""
+    if any(getattr(encoder, name) != getattr(start.encoder, name) for name in _SIZES[1:]):
+        return None
     whole = start.params["encoder"]
     layers = {number: whole["context"]["layers"][number] for number in range(encoder.num_layers)}
     params = {**whole, "context": {"layers": layers}}
