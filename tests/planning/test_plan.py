@@ -272,6 +272,7 @@ def test_plan_verb_when_there_is_no_corpus_then_writes_json(tmp_path, capsys):
         (["--topology", "cpu:8", "--rows_per_device", "0"], "device: takes 1 or more, not 0"),
         (["--topology", "cpu:8", "--rows_per_device", "9" * 30], "takes a number of at most"),
         (["--topology", "cpu:8", "--config.frozen_teachers=a"], "plan without them, with"),
+        (["--topology", "cpu:8", "--config.kept_teachers=a"], "plan without them and without"),
     ],
 )  # fmt: skip
 def test_plan_verb_when_it_cannot_be_then_says_one_sentence(words, sentence, capsys):

@@ -27,7 +27,10 @@ NANO = str(ROOT / "configs" / "pretrain" / "student.py") + ":nano"
 def config_of(data_dir, *settings) -> PretrainConfig:
     own = (f"data.data_dir={data_dir}", "kept_teachers=teacher", "train.log_every_steps=1")
     short = ("train.num_steps=4", "views.speeds=1.1", "encoder.num_layers=1", "encoder.width=16")
-    return load_config(PretrainConfig, NANO, [*own, *short, *settings])
+    # Prosody, which copies do not have.
+    workers = ("weight=1", "names=prosody", "hidden=8", "context=0")
+    annotated = [f"objectives.workers.{setting}" for setting in workers]
+    return load_config(PretrainConfig, NANO, [*own, *short, *annotated, *settings])
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def test_student_when_trained_then_outputs_are_kept_for_each_speed_and_the_origi
     assert len(stores(finished)) == 2
     lines = values_of(finished / "run")
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert all(np.isfinite(line["statistics"]) for line in lines)
+    names = ("statistics", "workers_prosody")
+    assert all(np.isfinite(line[name]) for line in lines for name in names)
     corpora = json.loads((finished / "run" / "corpora.json").read_text())
     assert [corpus["corpus"] for corpus in corpora] == ["synthetic"]
     (origin,) = json.loads((finished / "run" / "origin.json").read_text())
