@@ -1,5 +1,6 @@
 """Multi-head self-attention over real frames, with several implementations."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -12,11 +13,19 @@ from sersl.models.layers import Linear, dropout
 from sersl.models.positions import rotate
 from sersl.models.splash import splash
 
+_MANY_SCORES = 1 << 22  # 16 MiB in float32; fewer are as fast all at once
 GATE_UNITS = 8  # of WavLM's gate per head: two gates, each a sum of four
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention; softmax in float32."""
+    """Multi-head self-attention; softmax in float32.
+
+    Attributes:
+      head_by_head: whether many scores are computed one head after the other, which is faster on
+        one CPU and needs less memory.
+    """
+
+    head_by_head = False
 
     def __init__(self, config: EncoderConfig, *, key: jax.Array):
         """Makes the projections; the output projection starts smaller, as it ends a residual."""
@@ -75,9 +84,11 @@ class Attention(nnx.Module):
         if self.prefix is not None:
             key_vectors, value, seen, bias = self.prefix(key_vectors, value, seen, bias)
             name = "xla" if name == "splash" else name  # whose kernel takes as many keys as frames
-        mixed = ATTENTION[name](
-            query, key_vectors, value, seen, bias, self.config.attention_dropout, key
-        )
+        attend = ATTENTION[name]
+        num_scores = math.prod(query.shape[:3]) * key_vectors.shape[1]
+        if self.head_by_head and name == "xla" and key is None and num_scores > _MANY_SCORES:
+            attend = _attend_by_head
+        mixed = attend(query, key_vectors, value, seen, bias, self.config.attention_dropout, key)
         return self.output(mixed.reshape(x.shape))
 
     def _gates(self, x: jax.Array) -> jax.Array:
@@ -145,6 +156,27 @@ def _attend(query, key, value, seen, bias, rate, dropout_key):
         "bhts,bshd->bthd", kept.astype(value.dtype), value, preferred_element_type=jnp.float32
     )
     return (mixed / weights.sum(-1).swapaxes(1, 2)[..., None]).astype(value.dtype)
+
+
+def _attend_by_head(query, key, value, seen, bias, rate, dropout_key):
+    """`_attend` with one head of one row after the other: [T, S] scores stay in the cache."""
+    rows, frames, heads, _ = query.shape
+
+    def apart(x):
+        return x.swapaxes(1, 2).reshape(rows * heads, 1, x.shape[1], 1, -1)
+
+    given = [apart(x) for x in (query, key, value)]
+    given.append(jnp.repeat(seen, heads, axis=0)[:, None])
+    if bias is not None:
+        bias = jnp.broadcast_to(bias, (rows, heads, *bias.shape[-2:]))
+        given.append(bias.reshape(rows * heads, 1, 1, *bias.shape[-2:]))
+
+    def one(head):
+        query, key, value, seen, *bias = head
+        return _attend(query, key, value, seen, bias[0] if bias else None, rate, dropout_key)
+
+    mixed = jax.lax.map(one, tuple(given))
+    return mixed.reshape(rows, heads, frames, -1).swapaxes(1, 2)
 
 
 def _attend_splash(query, key, value, seen, bias, rate, dropout_key):

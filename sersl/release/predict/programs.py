@@ -17,9 +17,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from sersl.config.schema import MeshConfig
 from sersl.core.errors import UserError
-from sersl.models.emotion_model import EmotionModel
 from sersl.models.fusion.view_parts import ViewInput
-from sersl.models.waveform import WaveformFrontend
 from sersl.parallel.mesh import make_mesh
 from sersl.release.architecture import Architecture
 from sersl.release.folder import ReleasedModel
@@ -27,6 +25,7 @@ from sersl.release.int8_weights import quantized
 from sersl.release.label_facts import LabelFacts
 from sersl.release.predict.given_tables import NO_TABLES, GivenTables, Tables
 from sersl.release.predict.network_outputs import DialogueNetwork, calibrated
+from sersl.release.predict.one_cpu import compute_in_parts
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
 
@@ -73,9 +72,8 @@ class Network(DialogueNetwork):
         self._planners: dict[object, Planner] = {}
         self._lock = threading.Lock()
         model = architecture.build()
-        encoder = model.encoder if isinstance(model, EmotionModel) else model
-        if isinstance(encoder.frontend, WaveformFrontend) and devices[0].platform == "cpu":
-            encoder.frontend.row_by_row = len(devices) == 1
+        if len(devices) == 1 and devices[0].platform == "cpu":
+            compute_in_parts(model)
         self._graph = nnx.graphdef(model)
         self._mesh = make_mesh(MeshConfig(data=-1), devices) if len(devices) > 1 else None
         if precision == "int8":
