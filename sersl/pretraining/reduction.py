@@ -125,7 +125,9 @@ class _Fit:
     ):
         self._encoder = encoder
         whole = dataclasses.replace(start.encoder, scan_layers=False)
-        model = nnx.eval_shape(lambda: SpeechEncoder(start.frontend, whole, key=jax.random.key(0)))
+        # On the audio alone: a window of 30 s would be silence for the most part.
+        frontend = dataclasses.replace(start.frontend, window_seconds=0.0)
+        model = nnx.eval_shape(lambda: SpeechEncoder(frontend, whole, key=jax.random.key(0)))
         self._graph, _ = nnx.split(model)
         self._params = start.params["encoder"]
         given = self._run(_stem, waveform, valid)
