@@ -20,8 +20,8 @@ Command: sersl import --source whisper-base --output models/whisper
 Presets: nano, nano_emotion, nano_alone (tests); tiny, tiny_emotion, tiny_alone (0.9 M parameters,
 without the table of positions); small, small_emotion, small_alone (4.1 M). alone is the same
 network from scratch, without init_from and teacher, by the functionals.
-Time: see docs/results/students.md.
-Score: see docs/results/students.md.
+Time: fitting the copy takes 15 CPU seconds; for training see docs/results/students.md.
+Score: UAR 0.613 on RAVDESS by a frozen probe for tiny before any step; docs/results/students.md.
 """
 
 from ml_collections import ConfigDict
