@@ -9,8 +9,9 @@ Command: sersl finetune --config configs/finetune/fusion.py:co_attention --workd
     --config.init_from=runs/wav2vec2-base --config.data.data_dir=data --config.data.corpora=ravdess
 Presets: nano (tests), co_attention, cross_transformer. The sizes of the encoder come from
     init_from.
-Time: not measured.
-Score: not measured; the paper has UA 0.727 on IEMOCAP with speakers left out, without validation
+Time: 200 steps take 205 to 218 CPU seconds for a fold of RAVDESS.
+Score: UAR on fold 1 of RAVDESS after 200 steps 0.562 (cross_transformer) and 0.418 (co_attention),
+    see docs/systems.md; the paper has UA 0.727 on IEMOCAP with speakers left out, without validation
     speakers.
 """
 

@@ -17,8 +17,8 @@ Presets: nano (tests), which is light_sernet with 4 channels, light_sernet, tim_
 gm_tcnet, blstm, cnn_blstm, cnn_blstm_attention, acrnn, acnn, multiscale_cnn, stc_attention,
 two_stream, quaternion_cnn, ctl_mtnet, emohrnet, amsnet, strl_ser, and ctl_mtnet_cross, which adapts
 to the corpora of the test side without their labels (--config.data.corpora with two or more).
-Time: acnn, 64 CPU seconds for a fold of RAVDESS; not measured for the others.
-Score: UAR on fold 1 of RAVDESS 0.492 (acnn); not measured for the others (docs/systems.md).
+Time: 99 (acnn) to 708 (stc_attention) CPU seconds for a fold of RAVDESS; see docs/systems.md.
+Score: UAR on fold 1 of RAVDESS 0.40 to 0.54, 0.523 for tim_net (docs/systems.md).
 """
 
 from typing import Any
