@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (
     (ROOT / "docs" / "recipes.md").read_text().split("## Published settings")[1].split("\n## ")[0]
 )
-OWN = {"emotion_aware", "continue_emotion"}
+OWN = {"emotion_aware", "continue_emotion", "student"}
 
 
 class Row(NamedTuple):
