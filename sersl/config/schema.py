@@ -43,7 +43,10 @@ class DataConfig(Settings):
     data_dir: str = setting("", "Folder that `sersl prepare` wrote to.")
     corpora: tuple[str, ...] = setting(("synthetic",), "Names of prepared corpora in data_dir.")
     weights: tuple[float, ...] = setting(
-        (), "Share of rows of each corpus; empty: in proportion to its utterances.", above=0
+        (),
+        "Share of rows of each corpus; with solver.kind ridge, of the weight of its rows. Empty: "
+        "in proportion to its utterances.",
+        above=0,
     )
     annotator: str = setting(
         "signal", "Annotator whose intensity and prosody are used, see `sersl annotate`."

@@ -33,7 +33,8 @@ class SolverConfig(Settings):
         False,
         "ridge: every corpus weighs the same whatever its size, and with heads.class_weighting "
         "every category weighs the same inside of its corpus. Otherwise a category that only one "
-        "of several corpora has is predicted too often for that corpus.",
+        "of several corpora has is predicted too often for that corpus. data.weights gives corpora "
+        "other weights than equal ones.",
     )
 
 

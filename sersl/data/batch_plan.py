@@ -312,10 +312,19 @@ def _normalised(
         )
     if not len(weights):
         return counts / counts.sum()
-    if len(weights) != len(counts) or min(weights) <= 0:
-        raise UserError(
-            f"data.weights={tuple(weights)} must be one positive number for each of the "
-            f"{len(counts)} corpora"
-        )
+    check_weights(weights, len(counts))
     shares = np.where(takes_part, np.asarray(weights, np.float64), 0.0)
     return shares / shares.sum()
+
+
+def check_weights(weights: Sequence[float], num_corpora: int) -> None:
+    """Checks `data.weights`.
+
+    Raises:
+      UserError: they are not one positive number for each corpus.
+    """
+    if len(weights) != num_corpora or min(weights) <= 0:
+        raise UserError(
+            f"data.weights={tuple(weights)} must be one positive number for each of the "
+            f"{num_corpora} corpora"
+        )

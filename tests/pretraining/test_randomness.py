@@ -13,13 +13,14 @@ from sersl.config.load import load_config
 from sersl.config.schema import FrontendConfig, MeshConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.corpora.words import CANONICAL
-from sersl.data.batch import batch_arrays
+from sersl.data.batch import VIEW, batch_arrays
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.random import run_key
 from sersl.parallel.sharding import batch_sharding, logical_axes, param_shardings
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.language import LEVELS, PROPERTIES
+from sersl.pretraining.terms.statistics import view_name
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.accumulate import loss_and_gradient
 from sersl.training.step import make_teacher
@@ -28,6 +29,7 @@ from tests.pretraining.test_frame_recipes import FOLDER
 from tests.tolerances import LOSS_ACROSS_MESHES
 
 B, N = 8, 16_080
+TEACHER_LAYERS, TEACHER_WIDTH = 3, 16
 DROPOUT = ("encoder.dropout=0.2", "encoder.remat=none")
 OF_TRANSFORMER = ("encoder.layer_drop=0.3", "encoder.activation_dropout=0.1")
 
@@ -53,7 +55,11 @@ def texts(tmp_path_factory):
 
 def teacher_of(config: PretrainConfig, number: int) -> InitialWeights:
     encoder = dataclasses.replace(
-        type(config.encoder)(), num_layers=3, width=16, num_heads=2, mlp_width=16
+        type(config.encoder)(),
+        num_layers=TEACHER_LAYERS,
+        width=TEACHER_WIDTH,
+        num_heads=2,
+        mlp_width=16,
     )
     frontend = FrontendConfig(num_mels=16)
     model = SpeechEncoder(frontend, encoder, key=run_key(number, "teacher"))
@@ -73,7 +79,8 @@ def task_of(recipe, texts):
         settings.append(f"objectives.language.file={file}")
     config = load_config(PretrainConfig, name, settings)
     frozen = [teacher_of(config, i) for i, _ in enumerate(config.frozen_teachers)]
-    return PretrainTask(config, frozen=frozen)
+    kept = [teacher_of(config, i) for i, _ in enumerate(config.kept_teachers)]
+    return PretrainTask(config, frozen=frozen, kept=kept)
 
 
 def batch_of(task):
@@ -88,6 +95,9 @@ def batch_of(task):
     batch["utterance_index"] = np.arange(B, dtype=np.int32)
     if "intensity" in batch:
         batch["intensity"] = rng.uniform(size=batch["intensity"].shape).astype(np.float32)
+    for number, _ in enumerate(task.config.kept_teachers):
+        statistics = rng.normal(size=(B, TEACHER_LAYERS + 1, 2, TEACHER_WIDTH))
+        batch[VIEW + view_name(number)] = statistics.astype(np.float16)
     return batch
 
 

@@ -135,21 +135,25 @@ def solve_dimension(
     return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
 
 
-def row_weights(corpus: np.ndarray, category: np.ndarray | None) -> np.ndarray:
-    """Weights by which corpora, and categories inside of each, have equal sums: float64 [n].
+def row_weights(
+    corpus: np.ndarray, category: np.ndarray | None, shares: Sequence[float] = ()
+) -> np.ndarray:
+    """Weights of mean 1 by which categories inside of a corpus have equal sums: float64 [n].
 
     Args:
       corpus: int [n].
       category: int [n]; None: the rows of a corpus weigh the same.
+      shares: sums of the corpora, in proportion; empty: equal.
     """
     weights = np.empty(len(corpus))
     corpora = np.unique(corpus)
-    for one in corpora:
+    sums = [shares[one] if len(shares) else 1.0 for one in corpora.tolist()]
+    for one, total in zip(corpora, sums, strict=True):
         rows = corpus == one
         kinds = np.zeros(rows.sum(), int) if category is None else category[rows]
         _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
-        weights[rows] = 1 / (len(counts) * counts[kind.reshape(-1)])
-    return weights * (len(corpus) / max(len(corpora), 1))
+        weights[rows] = total / (len(counts) * counts[kind.reshape(-1)])
+    return weights * (len(corpus) / max(sum(sums), 1e-300))
 
 
 def _choose(

@@ -20,6 +20,7 @@ from sersl.config.training_ideas import DistillConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
+from sersl.data.batch_plan import check_weights
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.baselines.estimators import speaker_groups
@@ -71,6 +72,8 @@ class RidgeTrainer(Trainer):
           UserError: a setting needs gradients, or the outputs of the encoder are not kept.
         """
         check_ridge(config, targets)
+        if config.data.weights:
+            check_weights(config.data.weights, len(sources))
         super().__init__(
             config,
             sources,
@@ -189,16 +192,17 @@ class RidgeTrainer(Trainer):
         """Solves the heads of one vector from rows that have it, of int64 [n] utterances."""
         config, targets = self.config, self._targets
         penalties, found = config.solver.penalties, {}
-        corpus = self._corpus[source]
-        if not config.solver.balance_corpora:
+        corpus, shares = self._corpus[source], config.data.weights
+        if not (config.solver.balance_corpora or shares):
             corpus = np.zeros_like(corpus)
+        weigh = functools.partial(row_weights, shares=shares)
         balanced = config.heads.class_weighting
         if targets.view.multi:
             for column, name in enumerate(targets.view.names):
                 applies = targets.categories[source, column]
                 known = ~np.isnan(applies)
                 applies = applies[known]
-                weights = row_weights(corpus[known], applies.astype(int) if balanced else None)
+                weights = weigh(corpus[known], applies.astype(int) if balanced else None)
                 found[f"category/{name}"] = solve_applying(
                     given.take(known), applies, weights, penalties
                 )
@@ -206,7 +210,7 @@ class RidgeTrainer(Trainer):
             category = targets.category[source]
             known = category >= 0
             category = category[known]
-            weights = row_weights(corpus[known], category if balanced else None)
+            weights = weigh(corpus[known], category if balanced else None)
             found["category"] = solve_categories(
                 given.take(known), category, len(targets.view.names), weights, penalties
             )
@@ -214,7 +218,7 @@ class RidgeTrainer(Trainer):
             ratings = targets.ratings[source, targets.rated.index(name)]
             known = np.isfinite(ratings)
             found[f"dimensions/{name}"] = solve_dimension(
-                given.take(known), ratings[known], row_weights(corpus[known], None), penalties
+                given.take(known), ratings[known], weigh(corpus[known], None), penalties
             )
         return found
 

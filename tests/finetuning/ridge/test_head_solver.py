@@ -128,6 +128,14 @@ def test_row_weights_when_corpora_differ_in_size_then_their_sums_are_equal(balan
                 np.testing.assert_allclose(own, 6.0 / present / len(own))
 
 
+def test_row_weights_when_corpora_have_shares_then_their_sums_are_in_proportion():
+    corpus, category = np.array([0] * 4 + [2] * 2), np.array([0, 0, 0, 1, 1, 1])
+    weights = row_weights(corpus, category, (3.0, 9.0, 0.5))
+    np.testing.assert_allclose(weights.sum(), 6.0)
+    np.testing.assert_allclose(weights[:4].sum() / weights[4:].sum(), 6.0)
+    np.testing.assert_allclose(weights[:3].sum(), weights[3])
+
+
 def test_row_weights_when_there_is_one_corpus_then_they_are_those_of_scikit_learn():
     category = np.array([0, 0, 0, 1, 2, 2])
     expected = compute_sample_weight("balanced", category)

@@ -130,6 +130,7 @@ def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
         (("heads.category_loss=focal",), "heads.category_loss='focal' is trained by gradient"),
         (("heads.bounded=true",), "heads.bounded bends the values"),
         (("tasks.gender_weight=0.1",), "tasks is for training by gradient"),
+        (("data.weights=1,2",), "one positive number for each of the 1 corpora"),
     ],
 )  # fmt: skip
 def test_ridge_when_a_setting_needs_gradients_then_user_error(
