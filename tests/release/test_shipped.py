@@ -141,12 +141,14 @@ def test_shipped_model_when_it_hears_recordings_of_its_training_then_mostly_righ
 
 
 @pytest.mark.corpora
-def test_shipped_model_when_it_hears_plain_speech_then_mostly_neutral():
+def test_shipped_model_when_it_hears_plain_speech_then_it_is_not_sad_and_not_all_of_one_category():
     # Commands from a corpus that it was not trained on.
     folder = ROOT.parent / "shared" / "corpora" / "picovoice" / "audio"
     answers = sersl.load().predict(sorted(folder.glob("*"))[::40])
     assert len(answers) > 5 and {answer["status"] for answer in answers} == {"ok"}
-    assert np.mean([answer["category"] == "neutral" for answer in answers]) > 0.6
+    found = [answer["category"] for answer in answers]
+    assert found.count("sad") < 0.2 * len(found)
+    assert max(map(found.count, found)) < 0.8 * len(found)
 
 
 @pytest.mark.slow
