@@ -11,8 +11,8 @@ Presets: nano (tests), co_attention, cross_transformer. The sizes of the encoder
     init_from.
 Time: 200 steps take 205 to 218 CPU seconds for a fold of RAVDESS.
 Score: UAR on fold 1 of RAVDESS after 200 steps 0.562 (cross_transformer) and 0.418 (co_attention),
-    see docs/systems.md; the paper has UA 0.727 on IEMOCAP with speakers left out, without validation
-    speakers.
+    see docs/systems.md; the paper has UA 0.727 on IEMOCAP with speakers left out, without
+    validation speakers.
 """
 
 from ml_collections import ConfigDict
