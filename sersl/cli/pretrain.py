@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import TypedDict
 
 from sersl.cli.console.stopping import say_next, stopped
 from sersl.config.load import load_config
@@ -11,6 +12,7 @@ from sersl.parallel import distributed
 from sersl.parallel.watchdog import ends_together
 from sersl.pretraining.run import pretrain
 from sersl.release.starting_weights import read_weights
+from sersl.runs.initial_weights import InitialWeights
 from sersl.training.loop import Preempted
 
 FIRST_STAGE = "pretrain"  # of the first stage, in the workdir of fine-tuning
@@ -30,17 +32,13 @@ def run(arguments) -> int:
     silence = config.train.host_timeout_seconds
     distributed.initialize(host_timeout_seconds=silence)
     distributed.watch(timeout_seconds=silence)
-    weights = read_weights(config.init_from) if config.init_from else None
-    frozen = [read_weights(folder) for folder in config.frozen_teachers]
-    kept = [read_weights(folder, setting="kept_teachers") for folder in config.kept_teachers]
+    encoders = _read_encoders(config)
     try:
         pretrain(
             config,
             arguments.workdir,
             preempted=distributed.preempted,
-            weights=weights,
-            frozen=frozen,
-            kept=kept,
+            **encoders,
         )
     except Preempted as stop:
         return stopped(stop, arguments.workdir)
@@ -93,8 +91,23 @@ def pretrain_first(
         own,
         folder,
         preempted=distributed.preempted,
-        weights=read_weights(source) if source else None,
-        frozen=[read_weights(teacher) for teacher in own.frozen_teachers],
-        kept=[read_weights(folder, setting="kept_teachers") for folder in own.kept_teachers],
+        **_read_encoders(own),
     )
     return dataclasses.replace(config, init_from=str(folder))
+
+
+class _Encoders(TypedDict):
+    """What a run starts from and learns from, as `pretrain` takes it."""
+
+    weights: InitialWeights | None
+    frozen: list[InitialWeights]
+    kept: list[InitialWeights]
+
+
+def _read_encoders(config: PretrainConfig) -> _Encoders:
+    """Reads the folders that the settings name."""
+    return {
+        "weights": read_weights(config.init_from) if config.init_from else None,
+        "frozen": [read_weights(folder) for folder in config.frozen_teachers],
+        "kept": [read_weights(folder, setting="kept_teachers") for folder in config.kept_teachers],
+    }

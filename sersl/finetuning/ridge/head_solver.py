@@ -153,7 +153,7 @@ def row_weights(
         kinds = np.zeros(rows.sum(), int) if category is None else category[rows]
         _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
         weights[rows] = total / (len(counts) * counts[kind.reshape(-1)])
-    return weights * (len(corpus) / max(sum(sums), 1e-300))
+    return weights * (len(corpus) / (sum(sums) or 1.0))
 
 
 def _choose(

@@ -12,6 +12,7 @@ from sersl.models.pretraining_heads import Projection
 from sersl.objectives.mean import Mean
 from sersl.objectives.regression import regression
 from sersl.pretraining.terms.continued import mean_and_deviation
+from sersl.pretraining.terms.teachers import check_layers
 from sersl.pretraining.terms.term import Term, View
 
 _MOST = 5.0  # standard deviations to which a statistic is clipped
@@ -32,12 +33,7 @@ class Statistics(Term[Projection]):
     def __init__(self, config: PretrainConfig):
         """Checks `layers`."""
         super().__init__(config)
-        layers = config.objectives.statistics.layers
-        if not layers or len(set(layers)) < len(layers):
-            raise UserError(
-                f"objectives.statistics.layers={list(layers)} must name one or more hidden states "
-                "of the teachers, each once"
-            )
+        check_layers("statistics", config.objectives.statistics.layers, what="hidden states")
 
     def set_kept_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
         """Checks the layers and counts the statistics."""

@@ -39,6 +39,15 @@ def _need_teachers(name: str, teachers: Sequence[EncoderConfig], layers: Sequenc
                 )
 
 
+def check_layers(name: str, layers: Sequence[int], *, what: str) -> None:
+    """Refuses `objectives.<name>.layers` without layers, or with one given twice."""
+    if not layers or len(set(layers)) < len(layers):
+        raise UserError(
+            f"objectives.{name}.layers={list(layers)} must name one or more {what} of the "
+            "teachers, each once"
+        )
+
+
 def _frozen(view: View, number: int, config: PretrainConfig) -> jax.Array:
     """Returns the hidden states of a frozen teacher after checking its frame rate."""
     hidden = view.frozen[number]
@@ -66,12 +75,7 @@ class Layers(Term[LayerHeads]):
     def __init__(self, config: PretrainConfig):
         """Checks `layers`."""
         super().__init__(config)
-        layers = config.objectives.layers.layers
-        if not layers or len(set(layers)) < len(layers):
-            raise UserError(
-                f"objectives.layers.layers={list(layers)} must name one or more layers of the "
-                "teachers, each once"
-            )
+        check_layers("layers", config.objectives.layers.layers, what="layers")
 
     def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
         """Checks the layers and stores the widths."""

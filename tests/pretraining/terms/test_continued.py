@@ -11,18 +11,17 @@ from flax import nnx
 from sersl.annotation.functional_scales import CENTRES, SCALES
 from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.config.load import from_mapping
-from sersl.config.schema import MeshConfig, PretrainConfig
+from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.objectives.anchor import anchor
 from sersl.objectives.whole_batch import collecting, knowing
-from sersl.parallel.mesh import make_mesh
 from sersl.parallel.random import run_key
-from sersl.parallel.sharding import batch_sharding
 from sersl.pretraining.task import PretrainTask
 from sersl.pretraining.terms.continued import mean_and_deviation
 from sersl.pretraining.trained_weights import optimizer_of
 from sersl.runs.initial_weights import InitialWeights, with_sizes
 from sersl.training.task import StepContext
+from tests.pretraining.terms.spread import assert_same_on_eight_devices
 from tests.pretraining.terms.test_terms_utterances import SMALL, B, batch_of
 from tests.tolerances import FP32, LOSS_ACROSS_MESHES
 
@@ -140,13 +139,7 @@ def test_continued_when_gradient_is_followed_then_the_branch_learns_and_the_star
 def test_continued_when_rows_are_spread_over_eight_devices_then_the_loss_of_one():
     _, params, run = run_of(config_of())
     batch = batch_of()
-    (alone, _), gradient = run(params, batch)
-    mesh = make_mesh(MeshConfig(data=4, fsdp=2), jax.devices())
-    with jax.set_mesh(mesh):
-        (found, _), spread = run(params, jax.device_put(batch, batch_sharding(mesh)))
-    np.testing.assert_allclose(found, alone, **LOSS_ACROSS_MESHES)
-    for a, b in zip(*map(jax.tree.leaves, (spread, gradient)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert_same_on_eight_devices(run, params, batch)
 
 
 def test_continued_when_the_batch_comes_in_parts_then_the_loss_of_the_whole():

@@ -7,16 +7,15 @@ import pytest
 from flax import nnx
 
 from sersl.config.load import from_mapping
-from sersl.config.schema import EncoderConfig, FrontendConfig, MeshConfig, PretrainConfig
+from sersl.config.schema import EncoderConfig, FrontendConfig, PretrainConfig
 from sersl.core.errors import UserError
-from sersl.parallel.mesh import make_mesh
 from sersl.parallel.random import run_key
-from sersl.parallel.sharding import batch_sharding
 from sersl.pretraining.task import PretrainTask
 from sersl.runs.initial_weights import InitialWeights
 from sersl.training.task import StepContext
+from tests.pretraining.terms.spread import assert_same_on_eight_devices
 from tests.pretraining.terms.test_terms_utterances import SMALL, B, batch_of
-from tests.tolerances import FP32, LOSS_ACROSS_MESHES
+from tests.tolerances import FP32
 
 WIDTHS = (6, 4)  # of two teachers
 LAYERS = (2, 0)
@@ -96,13 +95,7 @@ def test_statistics_when_padding_or_a_row_without_utterance_changes_then_equal(r
 
 def test_statistics_when_rows_are_spread_over_eight_devices_then_the_loss_of_one(run, batch):
     _, params, loss = run
-    (alone, _), gradient = loss(params, batch)
-    mesh = make_mesh(MeshConfig(data=4, fsdp=2), jax.devices())
-    with jax.set_mesh(mesh):
-        (found, _), spread = loss(params, jax.device_put(batch, batch_sharding(mesh)))
-    np.testing.assert_allclose(found, alone, **LOSS_ACROSS_MESHES)
-    for a, b in zip(*map(jax.tree.leaves, (spread, gradient)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert_same_on_eight_devices(loss, params, batch)
 
 
 @pytest.mark.parametrize(
