@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LICENCE = "CC-BY-NC-SA-4.0"
 MOST_BYTES = 8_000_000
-READ = "librispeech_read"
+READ, READ_LICENCE = "librispeech_read", "CC BY 4.0"
 _FOLDS_ONLY = "--config.protocol.final_model=False"
 # Corpora weigh the same, because nEMO has no disgust and no calm: otherwise these categories are
 # predicted for most voices of RAVDESS.
@@ -117,7 +117,8 @@ def main() -> None:
         listed = work / f"{READ}.csv"
         list_read(arguments.read, listed)
         of_list = ("--manifest", listed.name, "--audio_dir", arguments.read.resolve())
-        sersl(work, "prepare", *of_list, "--name", READ, "--data_dir", "data")
+        of_list = (*of_list, "--name", READ, "--licence", READ_LICENCE)
+        sersl(work, "prepare", *of_list, "--data_dir", "data")
     cut, rounded = "whisper-base-cut", "whisper-base-int8"
     of_import = ("import", "--source", arguments.whisper.resolve(), "--output", cut)
     of_import = (*of_import, "--layers", arguments.layers, "--licence", "MIT")

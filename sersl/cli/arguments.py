@@ -3,7 +3,12 @@
 import argparse
 from typing import Any, NoReturn
 
-from sersl.cli.console.data_arguments import add_annotate, add_cluster, add_columns, add_prepare
+from sersl.cli.console.data_arguments import (
+    add_annotate,
+    add_cluster,
+    add_manifest_options,
+    add_prepare,
+)
 from sersl.cli.console.model_arguments import (
     add_embed,
     add_evaluate,
@@ -59,7 +64,7 @@ def _finetune(verbs: Verbs) -> None:
         metavar="FILE",
         help="your own labelled audio, which is prepared in the workdir",
     )
-    add_columns(parser)
+    add_manifest_options(parser)
     parser.add_argument(
         "--pretrain",
         metavar="FILE[:PRESET]",

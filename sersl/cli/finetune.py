@@ -38,8 +38,8 @@ def run(arguments) -> int:
     Args:
       arguments: `config`, `workdir`, `overrides`; `manifest`, a list of labelled audio that is
         prepared into `<workdir>/data` and takes the place of the config's corpora, or None; its
-        `columns` and `scale`, or None; `pretrain`, the config of a first stage without labels,
-        and its `pretrain_steps`, or None.
+        `columns`, `scale` and `licence`, or None; `pretrain`, the config of a first stage without
+        labels, and its `pretrain_steps`, or None.
 
     Returns:
       The exit code: 0, also after SIGTERM, when the state is saved.
@@ -54,8 +54,10 @@ def run(arguments) -> int:
     view_weights = read_view_weights(config)
     if arguments.manifest:
         config = use_manifest(config, arguments, data_dir=workdir / "data")
-    elif arguments.columns or arguments.scale:
-        raise UserError("--columns and --scale are of a --manifest: leave them out, or add it")
+    elif arguments.columns or arguments.scale or arguments.licence:
+        raise UserError(
+            "--columns, --scale and --licence are of a --manifest: leave them out, or add it"
+        )
     config = use_own_split(config, workdir, arguments.overrides)
     if arguments.pretrain:
         try:
@@ -116,8 +118,8 @@ def use_manifest(
 
     Args:
       config: of the run.
-      arguments: `manifest`, a list with a path and a label in every row, and its `columns` and
-        `scale`.
+      arguments: `manifest`, a list with a path and a label in every row, and its `columns`,
+        `scale` and `licence`.
       data_dir: where the records go.
 
     Returns:
@@ -130,6 +132,7 @@ def use_manifest(
             manifest=arguments.manifest,
             columns=arguments.columns or "",
             scale=arguments.scale or "",
+            licence=arguments.licence or "",
         )
     )
     assert prepared is not None  # which only a share of the work may be

@@ -21,7 +21,7 @@ def run(arguments) -> int:
 
     Args:
       arguments: `corpus`, `audio_dir`, `manifest`, `name`, `format`, `columns`, `scale`,
-        `data_dir`, `download`, `parts`, `overwrite`, `allow_unexpected_count`,
+        `licence`, `data_dir`, `download`, `parts`, `overwrite`, `allow_unexpected_count`,
         `allow_outside_paths`, `processes`, `shard` and `beam_pipeline_options`.
 
     Returns:
@@ -44,6 +44,7 @@ def run(arguments) -> int:
             format=arguments.format or "",
             columns=arguments.columns or "",
             scale=arguments.scale or "",
+            licence=arguments.licence or "",
             overwrite=arguments.overwrite,
             allow_unexpected_count=arguments.allow_unexpected_count,
             allow_outside_paths=arguments.allow_outside_paths,
@@ -93,7 +94,7 @@ def table(prepared: Prepared) -> str:
         ("quality", str(prepared.folder / QUALITY_PAGE)),
         ("look at", ", ".join(f"{name} {n}" for name, n in read_faults(prepared.folder)) or "-"),
         ("fingerprint", summary["fingerprint"][:16]),
-        ("licence", summary["licence"]),
+        ("licence", summary["licence"] or "not stated"),
     ]
     lines = [f"corpus {summary['corpus']} {summary['version']} {done}"]
     lines += [f"  {name:<12} {value}" for name, value in rows]

@@ -78,6 +78,7 @@ def prepare(
     format: str = "",
     columns: str = "",
     scale: str = "",
+    licence: str = "",
     overwrite: bool = False,
     allow_unexpected_count: bool = False,
     allow_outside_paths: bool = False,
@@ -99,6 +100,8 @@ def prepare(
       format: of the manifest; "" looks into it.
       columns: names of the manifest's columns, as "emotion=my_label,speaker=speaker_id".
       scale: of the manifest's ratings, as "arousal=1..5".
+      licence: of the manifest's audio and labels, for reports and model cards; "": the one that the
+        manifest states itself (audformat), or not stated.
       overwrite: prepare a finished corpus again; with `shard` only if the source has changed,
         because the last of several runs may find the corpus that the others have made.
       allow_unexpected_count: prepare a part of a corpus, or a copy of another size than published.
@@ -124,6 +127,7 @@ def prepare(
     _check_sharing(processes, shard, beam_options)
     refuse_remote(data_dir, "prepare")
     chosen = {"name": name, "format": format, "columns": columns, "scale": scale}
+    chosen["licence"] = licence
     arguments = _arguments(corpus, audio_dir, manifest, chosen)
     options = None if beam_options is None else beam.parse_options(beam_options)
     builder_class = ManifestBuilder if manifest else CORPORA[corpus]
@@ -297,8 +301,8 @@ def _arguments(
         return given | ({"audio_dir": audio_dir} if audio_dir else {})
     if any(options.values()):
         raise UserError(
-            "--name, --format, --columns and --scale are of a --manifest: leave them out with "
-            "--corpus"
+            "--name, --format, --columns, --scale and --licence are of a --manifest: leave them "
+            "out with --corpus"
         )
     if not corpus:
         raise UserError(

@@ -68,6 +68,7 @@ def arguments():
         absent = dict.fromkeys(
             ("corpus", "audio_dir", "manifest", "name", "format", "columns", "scale", "parts")
         )
+        absent["licence"] = None
         names = ("download", "overwrite", "allow_unexpected_count", "allow_outside_paths")
         switches = dict.fromkeys(names, False)
         sharing = {"processes": 1, "shard": None, "beam_pipeline_options": None}

@@ -44,8 +44,9 @@ def test_shipped_model_when_checked_then_complete_small_and_honest():
     assert size <= MOST_BYTES
     about = json.loads((shipped.SHIPPED / "sersl.json").read_text())
     assert set(about["categories"]) == CATEGORIES and about["weights"] == "int8"
-    corpora = {corpus["corpus"] for corpus in about["corpora"]}
-    assert corpora == {"ravdess", "nemo", "librispeech_read"}
+    licences = {corpus["corpus"]: corpus["licence"] for corpus in about["corpora"]}
+    acted = dict.fromkeys(("ravdess", "nemo"), "CC BY-NC-SA 4.0")
+    assert licences == acted | {"librispeech_read": "CC BY 4.0"}
     card = (shipped.SHIPPED / "README.md").read_text()
     for words in (
         *(

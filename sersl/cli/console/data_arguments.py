@@ -5,8 +5,8 @@ import argparse
 from sersl.cli.verbs import Verbs, add_verb, number
 
 
-def add_columns(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what the columns of a manifest are."""
+def add_manifest_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that describe a manifest: its columns, scales and licence."""
     parser.add_argument(
         "--columns",
         metavar="COLUMN=NAME,...",
@@ -16,6 +16,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         "--scale",
         metavar="[COLUMN=]LOW..HIGH,...",
         help="scale of the manifest's ratings, e.g. 1..5, or arousal=1..7,valence=-3..3",
+    )
+    parser.add_argument(
+        "--licence",
+        metavar="NAME",
+        help="licence of the manifest's audio and labels, for reports and model cards",
     )
 
 
@@ -42,7 +47,7 @@ def add_prepare(verbs: Verbs) -> None:
         help="format of the manifest: csv, jsonl, parquet, emobox, s3prl, speechbrain, nemo, "
         "fairseq, kaldi, audformat or audiofolder; default: detected from its contents",
     )
-    add_columns(parser)
+    add_manifest_options(parser)
     parser.add_argument("--name", metavar="NAME", help="name of the manifest's corpus")
     parser.add_argument(
         "--data_dir", metavar="DIR", required=True, help="folder to write the records to"

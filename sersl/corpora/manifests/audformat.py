@@ -119,6 +119,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         read[part] = header.get(part) or kind()
         if not isinstance(read[part], kind):
             raise UserError(f"{path}: {part} is not a {'list' if kind is list else 'mapping'}")
+    read["license"] = " ".join(str(header.get("license") or "").split())
     for part in ("schemes", "splits", "tables"):
         read[part] = {str(name): _mapping(item, path, part) for name, item in read[part].items()}
     for table in read["tables"].values():

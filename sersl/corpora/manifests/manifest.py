@@ -14,6 +14,7 @@ from pathlib import Path
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.listing import listing_fingerprint, printable
+from sersl.corpora.manifests.audformat import read_header
 from sersl.corpora.manifests.columns import (
     Columns,
     own_dimensions,
@@ -24,12 +25,13 @@ from sersl.corpora.manifests.formats import FORMATS, find_format
 from sersl.corpora.manifests.label_map import Labels, label_maps, read_label_map
 from sersl.corpora.manifests.row import parse_row
 from sersl.corpora.tables.text import find_encoding
-from sersl.corpora.tables.values import Row
+from sersl.corpora.tables.values import Row, check_printable
 from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # what TFDS allows in the names of record files
 _ABOVE = 4  # folders above a manifest that its paths may start from: EmoBox's data/<corpus>/fold_1
+_MOST_LICENCE = 200  # characters
 _TEXT = ("csv", "jsonl", "fairseq")  # formats whose manifest is one text file
 
 
@@ -49,6 +51,7 @@ class ManifestBuilder(Builder):
         audio_dir: str | Path = "",
         columns: str = "",
         scale: str = "",
+        licence: str = "",
     ):
         self.manifest = Path(manifest)
         if not os.path.lexists(self.manifest):
@@ -61,15 +64,23 @@ class ManifestBuilder(Builder):
         )
         self._root = Path(audio_dir) if audio_dir else None
         self.name = corpus_name(self.manifest, name)
+        self._licence = _one_licence(licence, "--licence")
         self.allow_outside_paths = False
         self.about = About(
             description=f"Utterances listed in {self.manifest.name}.",
             citation="",
-            licence="as the owner of the audio says",
+            licence=self._licence or self._stated_licence(),
             homepage="",
             folder="one row per utterance, with a path",
         )
         super().__init__(data_dir=data_dir)
+
+    def _stated_licence(self) -> str:
+        """Reads the licence that the manifest itself states; "" where it states none."""
+        if self.format != "audformat":
+            return ""
+        header = self.manifest / "db.yaml"
+        return _one_licence(read_header(self.manifest)["license"], f"{header}, license")
 
     def listing(self) -> Iterator[Utterance]:
         """Lists the rows in the order of the file.
@@ -133,6 +144,8 @@ class ManifestBuilder(Builder):
         for options in (self._chosen, self._scales):
             if options:
                 digest.update(repr(sorted(options.items())).encode())
+        if self._licence:
+            digest.update(repr(self._licence).encode())
         maps = [file for file in label_maps(self.manifest) if file.is_file()]
         for file in (*FORMATS[self.format].files(self.manifest), *maps[:1]):
             digest.update(file.read_bytes())
@@ -167,6 +180,17 @@ def corpus_name(manifest: Path, name: str = "") -> str:
             "digits and underscores; give another with --name"
         )
     return check_name(chosen, what="corpus name")
+
+
+def _one_licence(text: str, where: str) -> str:
+    """Checks the name of a licence, which reports and cards show on one line."""
+    check_printable(text, where)
+    if len(text) > _MOST_LICENCE:
+        raise UserError(
+            f"{where} has {len(text)} characters, at most {_MOST_LICENCE} are allowed: give the "
+            "name of the licence or its address"
+        )
+    return text.strip()
 
 
 def leads_out(path: str) -> bool:

@@ -73,7 +73,7 @@ _TEMPLATE = """<!doctype html>
 {% if rows | length > shown %}<p class="note">The first {{ shown }}; quality.json lists all.</p>
 {% endif %}{% if note %}<p class="note">{{ note }}</p>{% endif %}{% endif %}{% endmacro %}
 <header><h1>{{ corpus }} {{ version }}</h1>
-<p>{{ num_utterances }} utterances of {{ length }}; licence: {{ licence }}.
+<p>{{ num_utterances }} utterances of {{ length }}; licence: {{ licence or "not stated" }}.
 {% for text in differences %}Difference: {{ text }}. {% endfor %}</p></header>
 <div class="cards">
 {% for name, value, bad in cards %}<div class="card {{ "bad" if bad }}"><span>{{ name }}</span>

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from sersl.corpora.index import load_index, read_summary
 from sersl.corpora.manifests.columns import parse_columns, parse_scales
 from sersl.corpora.manifests.manifest import ManifestBuilder, leads_out
 from sersl.corpora.prepare import prepare
+from sersl.data.sources import CorpusSource
+from sersl.release.licences import check_release
+from sersl.runs.record import describe_corpora
 
 
 def build(tmp_path, text, *, name="own.csv", encoding="utf-8", **options):
@@ -311,5 +315,31 @@ def test_command_when_columns_and_scale_are_given_then_used_and_kept(
     assert read_summary(index.folder)["source"]["scale"] == "arousal=1..5"
     with pytest.raises(UserError, match="has changed"):
         run(arguments(**given | {"scale": "arousal=1..7"}))
-    with pytest.raises(UserError, match="--columns and --scale are of a --manifest"):
+    with pytest.raises(UserError, match="--scale and --licence are of a --manifest"):
         run(arguments(corpus="ravdess", columns="emotion=x", data_dir=str(tmp_path / "data")))
+
+
+def test_command_when_a_licence_is_given_then_runs_list_it_and_the_records_stay(
+    tmp_path, tone, arguments, capsys
+):
+    tone(tmp_path / "a.wav")
+    (tmp_path / "own.csv").write_text("path,emotion\na.wav,sad\n")
+    given = {"manifest": str(tmp_path / "own.csv"), "data_dir": str(tmp_path / "data")}
+    assert run(arguments(**given)) == 0
+    assert re.search(r"licence +not stated", capsys.readouterr().out)
+    before = CorpusSource(tmp_path / "data", "own")
+    assert describe_corpora([before], labels_used=True)[0]["licence"] == ""
+    given["licence"] = "CC BY-NC 4.0"
+    with pytest.raises(UserError, match="add --overwrite"):
+        run(arguments(**given))
+    assert run(arguments(**given, overwrite=True)) == 0
+    assert "CC BY-NC 4.0" in capsys.readouterr().out
+    after = CorpusSource(tmp_path / "data", "own")
+    (listed,) = describe_corpora([after], labels_used=True)
+    assert listed["licence"] == "CC BY-NC 4.0"
+    assert listed["fingerprint"] == before.index.fingerprint
+    with pytest.raises(UserError, match=r"own \(CC BY-NC 4.0\)"):
+        check_release("Apache-2.0", [listed])
+    for wrong, sentence in (("a\nb", "control character"), ("x" * 300, "300 characters")):
+        with pytest.raises(UserError, match=f"--licence.*{sentence}"):
+            run(arguments(**given | {"licence": wrong}))

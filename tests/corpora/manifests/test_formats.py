@@ -272,6 +272,22 @@ def test_audformat_when_parquet_then_as_csv(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("header", "given", "licence"),
+    [
+        (DB, "", ""),
+        ("license: CC-BY-4.0\n" + DB, "", "CC-BY-4.0"),
+        ("license: CC-BY-4.0\n" + DB, "CC0", "CC0"),
+    ],
+)
+def test_audformat_when_it_states_a_licence_then_it_is_that_of_the_corpus(
+    tmp_path, header, given, licence
+):
+    folder = audformat(tmp_path / "db", header)
+    builder = ManifestBuilder(data_dir=tmp_path, manifest=folder, licence=given)
+    assert builder.about.licence == licence
+
+
+@pytest.mark.parametrize(
     ("more", "header", "sentence"),
     [
         ({"files": "file,speaker\nwav/a.wav\n"}, DB, "db.files.csv line 2: 1 values for 2"),
@@ -500,5 +516,5 @@ def test_command_when_format_and_audio_dir_are_given_then_used(tmp_path, tone, a
     assert "corpus n 1.0.0 is prepared" in capsys.readouterr().out
     with pytest.raises(UserError, match="'kaldi' is a folder"):
         run(arguments(format="kaldi", **given))
-    with pytest.raises(UserError, match="--columns and --scale are of a --manifest"):
+    with pytest.raises(UserError, match="--scale and --licence are of a --manifest"):
         run(arguments(format="nemo", corpus="ravdess", data_dir=audio))
