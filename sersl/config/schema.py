@@ -25,7 +25,7 @@ from sersl.config.optimization import (
     TrainConfig,
 )
 from sersl.config.setting import Settings, setting
-from sersl.config.solver import SolverConfig, ViewsConfig
+from sersl.config.solver import FinetuneViewsConfig, SolverConfig, ViewsConfig
 from sersl.config.student_input import (
     AlterationConfig,
     KnowledgeConfig,
@@ -241,7 +241,7 @@ class FinetuneConfig(Settings):
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     conversation: ConversationConfig = field(default_factory=ConversationConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
-    views: ViewsConfig = field(default_factory=ViewsConfig)
+    views: FinetuneViewsConfig = field(default_factory=FinetuneViewsConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     domain: DomainConfig = field(default_factory=DomainConfig)

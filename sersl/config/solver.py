@@ -47,7 +47,25 @@ class ViewsConfig(Settings):
         "Speeds of further copies, such as 0.9,1.1, in which pitch and formants move, so that they "
         "sound like other speakers. Each costs a frozen encoder, whose outputs are kept, once "
         "more; otherwise they are made as they are read. Validation and test use the plain "
-        "utterances. In pretraining copies have no annotated intensity and prosody.",
+        "utterances, in fine-tuning unless views.average is set. In pretraining copies have no "
+        "annotated intensity and prosody.",
         at_least=0.5,
         at_most=2.0,
+    )
+
+    @property
+    def copies(self) -> tuple[float, ...]:
+        """Speeds that make a copy: each once, without 1."""
+        return tuple(speed for speed in dict.fromkeys(self.speeds) if speed != 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneViewsConfig(ViewsConfig):
+    """Changed copies of the utterances, to train on and to average over."""
+
+    average: bool = setting(
+        False,
+        "Whether an answer on the validation and test side is the mean over the utterance and its "
+        "copies at views.speeds: of probabilities, and of values of dimensions. The exported model "
+        "averages too, so with two speeds it takes about three times as long.",
     )

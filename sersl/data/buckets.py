@@ -12,7 +12,7 @@ import numpy as np
 
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
+from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, WINDOW, num_frames
 from sersl.core.lengths import num_samples as samples_of
 
 MAX_EVALUATION_SECONDS = 30  # longer audio is cut into windows first, by `sersl predict`
@@ -138,6 +138,11 @@ def evaluation_buckets(
         row_multiple=row_multiple,
         min_real_share=DataConfig.min_real_share,
     )
+
+
+def is_answerable(num_samples: np.ndarray) -> np.ndarray:
+    """Tells which lengths [n], in samples, a network answers at once: one frame to 30 s."""
+    return (num_samples >= WINDOW) & (num_samples <= MAX_EVALUATION_SECONDS * SAMPLE_RATE)
 
 
 def _frames_needed(num_samples):

@@ -9,6 +9,7 @@ from sersl.audio.prosody import PROSODY_NAMES
 from sersl.audio.warp import change_speed
 from sersl.config.solver import ViewsConfig
 from sersl.core.lengths import SAMPLE_RATE, resampled_length
+from sersl.data.buckets import is_answerable
 from sersl.data.sources import CorpusSource
 
 
@@ -82,29 +83,54 @@ class Views:
 
     Attributes:
       sources: the corpora in order, then those of each copy.
+      answered: those of `sources` whose utterances a model is asked about.
       count: utterances without copies.
     """
 
-    def __init__(self, sources: Sequence[CorpusSource], config: ViewsConfig, *, shortest: int):
+    def __init__(
+        self,
+        sources: Sequence[CorpusSource],
+        config: ViewsConfig,
+        *,
+        shortest: int,
+        average: bool = False,
+    ):
         """Lists the copies; reads nothing.
 
         Args:
           sources: corpora in order.
           config: speeds; a speed of 1 or given twice adds no copy.
           shortest: samples below which a copy does not train.
+          average: whether a model is asked about copies too.
         """
-        speeds = [speed for speed in dict.fromkeys(config.speeds) if speed != 1.0]
-        copies = [SpeedView(source, speed) for speed in speeds for source in sources]
+        copies = [SpeedView(source, speed) for speed in config.copies for source in sources]
         self.sources: list[CorpusSource] = [*sources, *copies]
+        self.answered = self.sources if average else list(sources)
         self.count = sum(map(len, sources))
-        self._times = 1 + len(speeds)
-        lengths = np.concatenate([source.num_samples for source in self.sources])
-        self._long_enough = lengths >= shortest
+        self._times, self._average = 1 + len(config.copies), average
+        self._lengths = np.concatenate([source.num_samples for source in self.sources])
+        self._long_enough = self._lengths >= shortest
+
+    @property
+    def answered_lengths(self) -> np.ndarray:
+        """Samples, int64 [n], of what a model is asked about."""
+        plain, copies = np.split(self._lengths, [self.count])
+        return np.concatenate([plain, copies[is_answerable(copies) & self._average]])
 
     def with_copies(self, rows: np.ndarray) -> np.ndarray:
         """Adds the copies of int64 [m] rows behind them, without those that are too short."""
         copies = [rows + number * self.count for number in range(1, self._times)]
         return np.concatenate([rows, *(own[self._long_enough[own]] for own in copies)])
+
+    def answered_copies(self, rows: np.ndarray) -> np.ndarray:
+        """Lists the copies, int64 [k], whose answers count for int64 [m] rows of utterances.
+
+        Copies shorter than a frame or longer than 30 s are left out.
+        """
+        if not self._average:
+            return np.zeros(0, np.int64)
+        copies = [rows + number * self.count for number in range(1, self._times)]
+        return np.concatenate([own[is_answerable(self._lengths[own])] for own in copies])
 
     def of_all(self, table: np.ndarray) -> np.ndarray:
         """Repeats a table [n, ...] of the utterances for their copies."""

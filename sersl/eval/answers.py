@@ -23,6 +23,7 @@ from sersl.parallel.sharding import check_rows, global_arrays, local_rows
 
 ANSWERS = "answers.npz"  # of a fold, on the test side
 VALIDATION = "validation.npz"  # of a fold, on the validation side
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +193,7 @@ class Answerer:
         *,
         truth: Truth,
         data: DataConfig,
+        copies: np.ndarray = _NONE,
     ) -> Answers:
         """Asks about utterances, each exactly once.
 
@@ -202,6 +204,7 @@ class Answerer:
           view: names of the categories.
           truth: of every utterance.
           data: reading threads.
+          copies: int64 [k], other recordings of these utterances, see `of_batches`.
 
         Returns:
           Answers for exactly these rows, in their order.
@@ -211,7 +214,7 @@ class Answerer:
         """
         batches = evaluation_batches(
             sources,
-            rows,
+            np.concatenate([rows, copies]),
             view,
             buckets=self._buckets,
             batch_rows=functools.partial(local_rows, self._mesh),
@@ -229,6 +232,9 @@ class Answerer:
         truth: Truth,
     ) -> Answers:
         """Asks about the utterances of batches, each in one row.
+
+        Of n utterances in all, the rows r, n + r, 2 n + r and so on are recordings of utterance r,
+        see `sersl.data.speed_view.Views`; its answer is the mean over those in the batches.
 
         Args:
           params: of the model, on the mesh.
@@ -251,14 +257,25 @@ class Answerer:
             name: np.concatenate([part[name] for part in parts]) if parts else np.zeros((0, width))
             for name, width in widths.items()
         }
-        index = np.concatenate([p["utterance_index"] for p in parts] or [np.zeros(0, np.int32)])
+        index = np.concatenate([p["utterance_index"] for p in parts] or [_NONE])
         # Rows of padding have number -1; every other row comes once.
-        place = {int(row): i for i, row in enumerate(index) if row >= 0}
-        order = np.array([place[int(row)] for row in rows], np.int64)
+        order = np.argsort(index, kind="stable")[np.count_nonzero(index < 0) :]
+        utterance = index[order] % len(truth.category)
         return answers_beside(
             truth,
             rows,
-            scores=found["scores"][order],
-            dimensions=found["dimensions"][order],
+            scores=_means(found["scores"][order], utterance, rows),
+            dimensions=_means(found["dimensions"][order], utterance, rows),
             dimension_names=self._dimensions,
         )
+
+
+def _means(values: np.ndarray, utterance: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Averages values [m, W] over the recordings of each utterance, numbers [m]; [n, W] of rows."""
+    known, place = np.unique(utterance, return_inverse=True)
+    total, count = np.zeros((len(known), values.shape[1])), np.bincount(place, minlength=len(known))
+    np.add.at(total, place, values)
+    where = np.searchsorted(known, rows)
+    if not np.array_equal(known[np.minimum(where, len(known) - 1)], rows):
+        raise ValueError("the batches lack utterances that answers are for")
+    return total[where] / count[where, None]

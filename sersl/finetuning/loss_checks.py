@@ -90,9 +90,14 @@ def settle(config: FinetuneConfig) -> FinetuneConfig:
       The config, with labels.soft for a loss of votes.
 
     Raises:
-      UserError: an unknown loss, or ordered categories without their order.
+      UserError: an unknown loss, ordered categories without their order, or nothing to average.
     """
     heads, labels = config.heads, config.labels
+    if config.views.average and not config.views.copies:
+        raise UserError(
+            "views.average averages over copies at other speeds, and views.speeds has none: set "
+            "views.speeds, such as 0.9,1.1, or set views.average to False"
+        )
     for setting, name, known in (
         ("heads.category_loss", heads.category_loss, CATEGORY_LOSSES),
         ("heads.dimensions_loss", heads.dimensions_loss, DIMENSION_LOSSES),

@@ -103,7 +103,8 @@ class Trainer:
             config, indexes, targets.view, folds, targets.long_enough
         )
         self._teacher = FoldTeacher(config, sources, targets, mesh=mesh, say=say)
-        self._views = Views(sources, config.views, shortest=shortest_trained(config.data))
+        shortest, average = shortest_trained(config.data), config.views.average
+        self._views = Views(sources, config.views, shortest=shortest, average=average)
         self.views = RunViews(config, self._views.sources, view_weights, say=say)
         make, shapes, starts = lay_out(config, targets, self._other.sizes, views=self.views.configs)
         check_frozen(starts, shapes, weights)
@@ -131,9 +132,8 @@ class Trainer:
             self._views,
             {fold.name: self._views.with_copies(self._train_rows(fold)) for fold in folds},
         )
-        lengths = [source.num_samples for source in sources]
         buckets = evaluation_buckets(
-            np.concatenate(lengths),
+            self._views.answered_lengths,
             num_buckets=config.data.num_buckets,
             seconds_per_batch=2 * config.data.seconds_per_batch,
             row_multiple=config.data.row_multiple,
@@ -291,14 +291,15 @@ class Trainer:
             answers.save(folder / ANSWERS)  # the last file
 
     def _answer(self, params: dict[str, Any], *, rows: np.ndarray) -> Answers:
-        """Runs the model on utterances, each once."""
+        """Runs the model on utterances, each once, and with views.average on their copies."""
         return self._answerer(
             params,
-            self._sources,
+            self._views.answered,
             rows,
             self._targets.view,
             truth=self._targets.truth,
             data=self.config.data,
+            copies=self._views.answered_copies(rows),
         )
 
     def _batches(self, fold: Fold, start_step: int) -> Iterator[dict[str, np.ndarray]]:

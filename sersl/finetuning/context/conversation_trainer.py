@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from sersl.config.auxiliary import DomainConfig, TasksConfig
 from sersl.config.fusion import FusionConfig
 from sersl.config.schema import CombineConfig, FinetuneConfig
-from sersl.config.solver import SolverConfig, ViewsConfig
+from sersl.config.solver import FinetuneViewsConfig, SolverConfig
 from sersl.config.training_ideas import CoTeachingConfig, DistillConfig, EnrolmentConfig
 from sersl.core.errors import UserError
 from sersl.corpora.dialogues import Dialogues, read_dialogues
@@ -159,7 +159,7 @@ def check_conversation(config: FinetuneConfig) -> None:
     for name, value, plain in (
         ("baseline.kind", config.baseline.kind, NONE),
         ("solver", config.solver, SolverConfig()),
-        ("views", config.views, ViewsConfig()),
+        ("views", config.views, FinetuneViewsConfig()),
         ("fusion", config.fusion, FusionConfig()),
         ("combine", config.combine, CombineConfig()),
         ("tasks", config.tasks, TasksConfig()),

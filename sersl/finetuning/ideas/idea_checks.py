@@ -65,7 +65,7 @@ def check_ideas(config: FinetuneConfig, *, multi: bool, categories: bool) -> Non
 
 
 def check_baseline(config: FinetuneConfig) -> None:
-    """Refuses training ideas for a baseline, which has no network to train.
+    """Refuses training ideas and averages for a baseline, which has no network to train.
 
     Raises:
       UserError: naming the settings.
@@ -77,6 +77,7 @@ def check_baseline(config: FinetuneConfig) -> None:
         ("distill.exit_weight", config.distill.exit_weight > 0),
         ("co_teaching.noise", config.co_teaching.noise > 0),
         ("enrolment.utterances", config.enrolment.utterances > 0),
+        ("views.average", config.views.average),
     ):
         if on:
             raise UserError(
