@@ -10,6 +10,7 @@ import numpy as np
 
 from sersl.audio.flac import encode_flac
 from sersl.cli.console.audio_files import progress
+from sersl.cli.console.model_arguments import tables_of
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import check_writable, write_json
@@ -64,7 +65,7 @@ def run(arguments: Namespace) -> int:
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
-        for name in ("speakers", "precision"):
+        for name in ("speakers", "precision", "table"):
             if options.get(name):
                 raise UserError(
                     f"--{name} belongs to --model: leave it out, a run is scored as it is"
@@ -98,7 +99,9 @@ def run(arguments: Namespace) -> int:
             arguments.model,
             verify_weights=not options.get("no_verify"),
             precision=options.get("precision"),
+            tables=tables_of(options.get("table") or ()),
         )
+        model.network.tables.check(source.index)
         doubts = _doubts(options, model)
         results = _score_released(
             model,
@@ -162,7 +165,10 @@ def _robustness(options: Mapping[str, Any], source: CorpusSource) -> Robustness:
 def _doubts(options: Mapping[str, Any], model: Model) -> Doubts:
     """Loads the models of --ensemble, and checks what uncertainty can be measured."""
     verify = not options.get("no_verify")
-    others = [load(one, verify_weights=verify) for one in options.get("ensemble") or ()]
+    tables = tables_of(options.get("table") or ())
+    others = [
+        load(one, verify_weights=verify, tables=tables) for one in options.get("ensemble") or ()
+    ]
     check_ensemble(model, others)
     passes = options.get("dropout_passes") or 0
     if passes:
@@ -214,7 +220,9 @@ def _score_released(
             f"the model predicts {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
     if test is not None:
-        check_setup(output, test.setup(model) | ({"precision": precision} if precision else {}))
+        asked = {"precision": precision, "tables": model.network.tables.identities()}
+        given = {name: value for name, value in asked.items() if value}
+        check_setup(output, test.setup(model) | given)
     seen = seen_of(index, corpora_of_model(model.about))
     if seen.labels:
         trained = f"the model was trained with labels of {index.corpus!r}"
@@ -266,6 +274,7 @@ def _score_released(
             "labels_of_this_corpus_used": seen.labels,
             "temperature": model.labels.temperature,
             "precision": precision,
+            "tables": model.network.tables.identities(),
             "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,

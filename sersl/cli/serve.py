@@ -3,6 +3,7 @@
 import dataclasses
 from argparse import Namespace
 
+from sersl.cli.console.model_arguments import tables_of
 from sersl.core.errors import UserError
 from sersl.core.extras import install_hint
 from sersl.release.packaged.shipped import path_of
@@ -15,7 +16,7 @@ def run(arguments: Namespace) -> int:
 
     Args:
       arguments: `model`, None for the one in the package, `host`, `port`, `precision`,
-        `no_verify`, and the fields of `Limits`.
+        `table`, `no_verify`, and the fields of `Limits`.
 
     Returns:
       The exit code, 0: everything that was taken is answered.
@@ -35,6 +36,7 @@ def run(arguments: Namespace) -> int:
             arguments.model,
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
+            tables=tables_of(arguments.table),
         )
         name = path_of(arguments.model).resolve().name
         server.serve(model, bound, limits, name=name)

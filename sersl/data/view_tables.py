@@ -12,6 +12,7 @@ that the table does not list is an error.
 
 import hashlib
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from sersl.data.batch import OutputShape
 
 SUFFIXES = (".parquet", ".npz")
 _ID, _VECTORS, _LENGTHS, _CORPUS = "utterance_id", "vectors", "lengths", "corpus"
-_LARGEST = 1e9  # of a value
+LARGEST = 1e9  # of a value
 
 
 class ViewTable:
@@ -64,13 +65,26 @@ class ViewTable:
             key: (int(end - length), int(end))
             for key, end, length in zip(keys, ends, lengths, strict=True)
         }
+        # Where nobody names a corpus, an id that only one of them has is enough.
+        alone = Counter(ids)
+        self._range = {
+            ("", key[1]): place for key, place in self._range.items() if alone[key[1]] == 1
+        } | self._range
         digest = hashlib.sha256("\n".join([*corpora, *ids]).encode())
         digest.update(np.ascontiguousarray(lengths, "<i8").tobytes())
         digest.update(np.ascontiguousarray(vectors).tobytes())
         self.identity = digest.hexdigest()
 
     def vectors(self, utterance_id: str, corpus: str = "") -> np.ndarray | None:
-        """Finds the vectors of an utterance, float32 [n, D]; None where it is not in the table."""
+        """Finds the vectors of an utterance.
+
+        Args:
+          utterance_id: as in the table.
+          corpus: "" finds an id that only one corpus of the table has.
+
+        Returns:
+          float32 [n, D]; None where it is not in the table.
+        """
         for key in ((corpus, utterance_id), ("", utterance_id)):
             if key in self._range:
                 start, end = self._range[key]
@@ -110,12 +124,12 @@ class ViewTable:
             )
         if not len(vectors):
             raise UserError(f"{self._what} has no vectors: give a table with some")
-        wrong = ~(np.abs(vectors) <= _LARGEST).all(1)
+        wrong = ~(np.abs(vectors) <= LARGEST).all(1)
         if wrong.any():
             row = int(np.searchsorted(np.cumsum(lengths), np.flatnonzero(wrong)[0], side="right"))
             raise UserError(
                 f"{self._what} has a value for utterance {ids[row]!r} that is NaN, infinite or "
-                f"above {_LARGEST:g}: replace it, or leave the vectors of the utterance empty"
+                f"above {LARGEST:g}: replace it, or leave the vectors of the utterance empty"
             )
 
     def _npz(self, path: Path) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from sersl.data.sources import CorpusSource
 from sersl.eval.analysis.error_detection import uncertainty_of
 from sersl.release.predict.dropout import dropout_passes
 from sersl.release.predict.predictor import Model
+from sersl.release.predict.with_views import of_rows
 from sersl.release.scoring import CorpusAnswers, CorpusTruth, predict_corpus
 
 
@@ -70,7 +71,8 @@ def measure_doubts(
     predictions = answers.predictions
     found = {"this model": uncertainty_of(predictions, others=answers.uncertainty)}
     if doubts.num_passes:
-        wanted = (source.waveform(int(row)) for row in answers.rows)
+        rows = answers.rows.tolist()
+        wanted = of_rows(map(source.waveform, rows), source.index, rows)
         passes = dropout_passes(
             model,
             wanted,
@@ -79,24 +81,26 @@ def measure_doubts(
             sample_rate=SAMPLE_RATE,
         )
         places = [model.categories.index(name) for name in truth.shared]
-        rows = []
+        members = []
         for one in passes:
             if one is None:
                 raise UserError(f"corpus {source.index.corpus!r} changed while it was read")
-            rows.append(one[:, places] / np.maximum(one[:, places].sum(1, keepdims=True), 1e-12))
+            own = one[:, places]
+            members.append(own / np.maximum(own.sum(1, keepdims=True), 1e-12))
             after_each()
-        members = np.stack(rows, axis=1)
-        found[f"mean of {doubts.num_passes} passes"] = uncertainty_of(predictions, members=members)
+        found[f"mean of {doubts.num_passes} passes"] = uncertainty_of(
+            predictions, members=np.stack(members, axis=1)
+        )
     if doubts.ensemble:
         scores = [predictions.scores]
         for other in doubts.ensemble:
-            own = predict_corpus(other, source, truth, after_each=after_each)
-            if own.rows.tolist() != answers.rows.tolist():
+            theirs = predict_corpus(other, source, truth, after_each=after_each)
+            if theirs.rows.tolist() != answers.rows.tolist():
                 raise UserError(
                     "a model of --ensemble could not score some utterances that the others could: "
                     "leave it out"
                 )
-            scores.append(own.predictions.scores)
+            scores.append(theirs.predictions.scores)
         name = f"ensemble of {len(scores)} models"
         found[name] = uncertainty_of(predictions, members=np.stack(scores))
     return found

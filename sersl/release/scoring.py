@@ -17,6 +17,7 @@ from sersl.eval.multi_label import joined
 from sersl.eval.predictions import Predictions
 from sersl.release.predict.outputs import Answer
 from sersl.release.predict.predictor import Model
+from sersl.release.predict.with_views import of_rows
 
 FOLD = "all"  # a released model is tested on everything at once
 Change = Callable[[int, np.ndarray], np.ndarray]
@@ -123,7 +124,8 @@ def predict_corpus(
         source.waveform(row) if change is None else change(row, source.waveform(row))
         for row in range(len(index))
     )
-    found = model.answers(waveforms, sample_rate=SAMPLE_RATE, embedding=change is None)
+    recordings = of_rows(waveforms, index, range(len(index)))
+    found = model.answers(recordings, sample_rate=SAMPLE_RATE, embedding=change is None)
     for row, answer in enumerate(found):
         if answer.scored:
             kept.append(row)

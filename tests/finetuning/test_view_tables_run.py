@@ -12,6 +12,7 @@ from sersl.corpora.index import load_index
 from sersl.corpora.synthetic.sentences import recognized, sentence, word_vectors
 from sersl.data.sources import CorpusSource
 from sersl.release.predict import predictor
+from sersl.release.predict.with_views import WithViews
 from sersl.release.starting_weights import read_view_weights
 from tests.finetuning.test_kept_outputs import config_of
 from tests.finetuning.test_view_fusion import KEPT, fused, train
@@ -69,7 +70,8 @@ def test_finetune_when_text_is_beside_audio_then_it_trains_exports_and_predicts_
     source = CorpusSource(own_data, "synthetic")
     waveforms = [source.waveform(row) for row in answers.rows.tolist()]
     model = predictor.load(tmp_path / "model", tables={"text": table})
-    scores = dict(model.network.scores(waveforms, [f"some/{one}.wav" for one in ids]))
+    named = [WithViews(one, f"some/{name}.wav") for one, name in zip(waveforms, ids, strict=True)]
+    scores = dict(model.network.scores(waveforms, named))
     found = np.stack([scores[row]["category"] for row in range(len(ids))])
     logits, expected = np.log(found), np.log(answers.scores)
     np.testing.assert_allclose(

@@ -1,5 +1,6 @@
 """A tiny model with random weights, written as a released folder."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from sersl.config import schema
+from sersl.config.fusion import FusionConfig
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
 from sersl.release.about import write_about
@@ -61,7 +63,7 @@ def make_config(
     )
 
 
-def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
+def make_params(config, *, num_categories=4, num_dimensions=3, seed=0, views=()):
     model = EmotionModel(
         config.frontend,
         config.encoder,
@@ -70,6 +72,8 @@ def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
         num_categories=num_categories,
         num_dimensions=num_dimensions,
         key=jax.random.key(seed),
+        fusion=config.fusion,
+        views=views,
     )
     params = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.split(model)[1]))
     # Fresh heads answer almost evenly; larger outputs make a difference worth comparing.
@@ -82,17 +86,20 @@ def make_params(config, *, num_categories=4, num_dimensions=3, seed=0):
     return params
 
 
-def write_fake(folder, *, results=None, licence="MIT", seed=0, **options):
+def write_fake(folder, *, results=None, licence="MIT", seed=0, views=(), **options):
     config = make_config(**options)
+    if views:
+        config = dataclasses.replace(config, fusion=FusionConfig(kind="early"))
     return write_model(
         folder,
-        params=make_params(config, seed=seed),
+        params=make_params(config, seed=seed, views=views),
         config=config,
         categories=NAMES,
         dimensions=DIMENSIONS,
         results=results,
         corpora=CORPORA,
         licence=licence,
+        views=views,
     )
 
 

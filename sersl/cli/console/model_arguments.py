@@ -23,6 +23,7 @@ def add_evaluate(verbs: Verbs) -> None:
         "--data_dir", metavar="DIR", help="with --model or --listen: folder of the prepared corpora"
     )
     add_precision(parser, of="with --model: ")
+    add_table(parser, of="with --model: ")
     parser.add_argument(
         "--speakers",
         nargs="+",
@@ -219,14 +220,7 @@ def add_predict(verbs: Verbs) -> None:
     parser.add_argument(
         "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
     )
-    parser.add_argument(
-        "--table",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="Parquet or NPZ table of a view that the model reads beside audio (docs/fusion.md); "
-        "several times for several views",
-    )
+    add_table(parser)
 
 
 def add_embed(verbs: Verbs) -> None:
@@ -277,6 +271,18 @@ def _add_model_and_inputs(parser: argparse.ArgumentParser) -> None:
     )
     add_precision(parser)
     _add_verification(parser)
+
+
+def add_table(parser: argparse.ArgumentParser, *, of: str = "") -> None:
+    """Adds --table."""
+    parser.add_argument(
+        "--table",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help=f"{of}Parquet or NPZ table of a view that the model reads beside audio "
+        "(docs/fusion.md); several times for several views",
+    )
 
 
 def add_precision(parser: argparse.ArgumentParser, *, of: str = "") -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from sersl.core.errors import UserError
 from sersl.release.predict.predictor import Model
 from sersl.release.predict.source_runs import runs
-from sersl.release.predict.windows import Cutting, Source
+from sersl.release.predict.windows import Cutting
+from sersl.release.predict.with_views import Asked
 
 
 def check_dropout(model: Model) -> None:
@@ -29,7 +30,7 @@ def check_dropout(model: Model) -> None:
 
 def dropout_passes(
     model: Model,
-    sources: Iterable[Source],
+    sources: Iterable[Asked],
     *,
     num_passes: int,
     seed: int = 0,
@@ -59,7 +60,11 @@ def dropout_passes(
         ]
         waveforms = [window.waveform for i in wanted if (window := run.pieces[i].window)]
         outputs = model.network.passes(
-            waveforms, num_passes=num_passes, address=(seed, number), share=run.share
+            waveforms,
+            [run.pieces[index].recording for index in wanted],
+            num_passes=num_passes,
+            address=(seed, number),
+            share=run.share,
         )
         of_piece = {wanted[i]: output["category"] for i, output in outputs}
         for index, piece in enumerate(run.pieces):

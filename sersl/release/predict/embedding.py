@@ -11,6 +11,7 @@ from sersl.core.errors import UserError
 from sersl.release.predict.outputs import OK, SILENT, TOO_SHORT, UNREADABLE, Answer
 from sersl.release.predict.source_runs import Piece, Run, runs
 from sersl.release.predict.windows import Cutting, Source
+from sersl.release.predict.with_views import Asked
 
 if TYPE_CHECKING:  # a command line is checked before jax is imported
     from sersl.release.predict.programs import Network
@@ -43,7 +44,7 @@ class Embedding:
 
 def embeddings(
     network: "Network",
-    sources: Iterable[Source],
+    sources: Iterable[Asked],
     *,
     sample_rate: object,
     layers: tuple[int, ...] | None,
@@ -86,7 +87,8 @@ def _outputs(
         if piece.window is not None
     ]
     if layers is None:
-        results = network.scores(waveforms, share=run.share)
+        own = [run.pieces[index].recording for index in wanted]
+        results = network.scores(waveforms, own, share=run.share)
         return {wanted[i]: output["embedding"].copy() for i, output in results}
     states = network.hidden(waveforms, layers=layers, frames=frames, share=run.share)
     found = {}

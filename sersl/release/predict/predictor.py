@@ -14,7 +14,7 @@ from sersl.release.hub.finding import find_model
 from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
 from sersl.release.predict.dialogue_model import DialogueModel
 from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
-from sersl.release.predict.given_tables import NO_TABLES, Tables, recording_name
+from sersl.release.predict.given_tables import NO_TABLES, Tables
 from sersl.release.predict.outputs import Answer, Recording, check_asked
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.programs import Arrays, Network, check_process
@@ -23,6 +23,7 @@ from sersl.release.predict.stream import Stream
 from sersl.release.predict.turns import Turn, turns_of
 from sersl.release.predict.uncertainty import uncertainty_names
 from sersl.release.predict.windows import Cutting, Source, Window
+from sersl.release.predict.with_views import Asked, WithViews, with_views
 
 # The process that loaded a model, and thereby started the threads of JAX.
 _loading_process: list[int] = []
@@ -100,7 +101,7 @@ class Model(DialogueModel):
 
     def predict(
         self,
-        source: Source | list[Source] | tuple[Source, ...],
+        source: Asked | list[Source] | list[WithViews] | tuple[Asked, ...],
         *,
         sample_rate: object = None,
         window: float | None = None,
@@ -112,8 +113,7 @@ class Model(DialogueModel):
         """Predicts the emotions of a recording, or of each of a list.
 
         Args:
-          source: path or URL, bytes of an audio file, waveform [N] or [N, channels], or a list of
-            these.
+          source: path, URL, bytes of a file, waveform [N] or [N, channels], `WithViews`, or a list.
           sample_rate: Hz of the waveforms; None for files.
           window: seconds; None: one answer for the whole recording.
           hop: seconds between the starts of windows; None: windows side by side.
@@ -136,8 +136,8 @@ class Model(DialogueModel):
             than 0.1 s, silent, or has no speech or turns where these are asked for.
         """
         many = isinstance(source, list | tuple)
-        sources: Sequence[Source] = source if isinstance(source, list | tuple) else [source]
-        turns = None if rttm is None else turns_of(sources, rttm)
+        sources: Sequence[Asked] = source if isinstance(source, list | tuple) else [source]
+        turns = None if rttm is None else turns_of([with_views(s).source for s in sources], rttm)
         answers = self.answers(
             sources,
             sample_rate=sample_rate,
@@ -156,7 +156,7 @@ class Model(DialogueModel):
 
     def answers(
         self,
-        sources: Iterable[Source],
+        sources: Iterable[Asked],
         *,
         sample_rate: object = None,
         window: float | None = None,
@@ -209,13 +209,13 @@ class Model(DialogueModel):
     def scores(self, window: Window, *, frames: bool = False) -> Answer:
         """Scores one window of up to 30 s; several threads may call it at once."""
         recording = Recording(window.waveform)
-        run = Run([Piece(0, window.waveform, window)], share=1.0)
+        run = Run([Piece(0, with_views(window.waveform), window)], share=1.0)
         self._add(recording, window, self._outputs(run, frames=frames, embedding=True).get(0))
         return recording.answer(whole=False)
 
     def embed(
         self,
-        source: Source,
+        source: Asked,
         *,
         sample_rate: object = None,
         layers: str | int | None = None,
@@ -224,7 +224,7 @@ class Model(DialogueModel):
         """Gives the embedding of a recording.
 
         Args:
-          source: path, bytes of an audio file, or waveform.
+          source: as `predict`.
           sample_rate: Hz of a waveform; None for files.
           layers: None: the vector that the heads read (of an encoder alone: "last"); "last",
             "all", or a number: hidden states of those layers, 0 being the input of the first.
@@ -244,7 +244,7 @@ class Model(DialogueModel):
 
     def embeddings(
         self,
-        sources: Iterable[Source],
+        sources: Iterable[Asked],
         *,
         sample_rate: object = None,
         layers: str | int | None = None,
@@ -329,8 +329,8 @@ class Model(DialogueModel):
                 wanted.append(index)
                 waveforms.append(piece.window.waveform)
         found = {}
-        names = [recording_name(run.pieces[index].source) for index in wanted]
-        for i, output in self.network.scores(waveforms, names, frames=frames, share=run.share):
+        own = [run.pieces[index].recording for index in wanted]
+        for i, output in self.network.scores(waveforms, own, frames=frames, share=run.share):
             if not embedding:
                 del output["embedding"]
             found[wanted[i]] = output

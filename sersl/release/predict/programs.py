@@ -28,6 +28,7 @@ from sersl.release.predict.network_outputs import DialogueNetwork, calibrated
 from sersl.release.predict.one_cpu import compute_in_parts
 from sersl.release.predict.padding import Batch, Planner, padded_batch
 from sersl.release.predict.precision import check_precision
+from sersl.release.predict.with_views import WithViews
 
 Arrays = dict[str, np.ndarray]
 
@@ -56,7 +57,7 @@ class Network(DialogueNetwork):
           UserError: an unknown precision, or a table is wrong.
         """
         check_precision(precision)
-        self._tables = GivenTables(released.architecture, tables)
+        self.tables = GivenTables(released.architecture, tables)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
         self._labels = released.labels
         self.has_heads = architecture.heads is not None
@@ -90,7 +91,7 @@ class Network(DialogueNetwork):
     def scores(
         self,
         waveforms: Sequence[np.ndarray],
-        names: Sequence[str] = (),
+        recordings: Sequence[WithViews] = (),
         *,
         frames: bool = False,
         share: float = 1.0,
@@ -99,7 +100,7 @@ class Network(DialogueNetwork):
 
         Args:
           waveforms: float32 [N] each, 16 kHz, 0.1 to 30 s.
-          names: of their recordings in tables of views; empty: they are in none.
+          recordings: that they are of, where views of tables come from; empty: they have none.
           frames: also the probabilities of each frame.
           share: of all work that these waveforms are, see `Planner.plan`.
 
@@ -107,11 +108,9 @@ class Network(DialogueNetwork):
           (index of a waveform, {"category": [C] probabilities, "dimensions": [D], "embedding": [E],
           and "frames" [T, C], with padding}), in any order.
         """
-        names = names or [""] * len(waveforms)
 
         def program(batch: Batch, params: dict[str, Any], *arrays: Any) -> dict[str, jax.Array]:
-            own = [names[i] for i in batch.indices]
-            views = self._tables.inputs(own, rows=batch.shape.rows)
+            views = self.tables.inputs(recordings, batch.indices, rows=batch.shape.rows)
             return self._scores[frames](params, *arrays, views)
 
         yield from self._batches(frames, program, waveforms, share)
@@ -119,6 +118,7 @@ class Network(DialogueNetwork):
     def passes(
         self,
         waveforms: Sequence[np.ndarray],
+        recordings: Sequence[WithViews] = (),
         *,
         num_passes: int,
         address: tuple[int, int],
@@ -128,6 +128,7 @@ class Network(DialogueNetwork):
 
         Args:
           waveforms: as `scores`.
+          recordings: as `scores`.
           num_passes: K.
           address: seed, and number of this call, for the units that are dropped.
           share: as `scores`.
@@ -140,7 +141,8 @@ class Network(DialogueNetwork):
 
         def program(batch: Batch, params: dict[str, Any], *arrays: Any) -> dict[str, jax.Array]:
             keys = jax.random.split(jax.random.fold_in(key, next(count)), num_passes)
-            return self._with_dropout(params, *arrays, keys)
+            views = self.tables.inputs(recordings, batch.indices, rows=batch.shape.rows)
+            return self._with_dropout(params, *arrays, keys, views)
 
         yield from self._batches(("passes", num_passes), program, waveforms, share)
 
@@ -218,12 +220,18 @@ class Network(DialogueNetwork):
         return outputs_of(model, waveform, valid, views=views, labels=self._labels, frames=frames)
 
     def _dropout_passes(
-        self, params: dict[str, Any], waveform: jax.Array, valid: jax.Array, keys: jax.Array
+        self,
+        params: dict[str, Any],
+        waveform: jax.Array,
+        valid: jax.Array,
+        keys: jax.Array,
+        views: Mapping[str, ViewInput],
     ) -> dict[str, jax.Array]:
         model = self._merged(params)
 
         def one(key: jax.Array) -> jax.Array:
-            return calibrated(model(waveform, valid, key=key).category, self._labels)
+            output = model(waveform, valid, key=key, views=views)
+            return calibrated(output.category, self._labels)
 
         # One pass after the other, so that they need the memory of one.
         return {"category": jax.lax.map(one, keys).swapaxes(0, 1)}

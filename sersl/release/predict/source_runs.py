@@ -7,6 +7,7 @@ from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.predict.turns import Turn
 from sersl.release.predict.windows import Cutting, Source, Window
+from sersl.release.predict.with_views import Asked, WithViews, with_views
 
 SECONDS_PER_RUN = 960.0  # 61 MB
 SOURCES_PER_RUN = 1024
@@ -18,15 +19,20 @@ class Piece:
 
     Attributes:
       number: of the source, from 0.
-      source: as given.
+      recording: as given, with what its views are read from.
       window: None: the source ends here.
       error: why it could not be read to its end; "" if it could.
     """
 
     number: int
-    source: Source
+    recording: WithViews
     window: Window | None
     error: str = ""
+
+    @property
+    def source(self) -> Source:
+        """The audio, as given."""
+        return self.recording.source
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Run:
 
 
 def runs(
-    sources: Iterable[Source],
+    sources: Iterable[Asked],
     cutting: Cutting,
     *,
     sample_rate: object = None,
@@ -48,7 +54,7 @@ def runs(
     """Reads sources one after the other, when their turn comes.
 
     Args:
-      sources: paths, bytes, streams or waveforms.
+      sources: paths, bytes, streams or waveforms, or one of these with views.
       cutting: what gets a row.
       sample_rate: Hz of waveforms; None for files.
       turns: of each source, in place of those of `cutting`.
@@ -69,18 +75,18 @@ def runs(
         run, pieces, length, first = Run(pieces, share), [], 0.0, number
         return run
 
-    for number, source in enumerate(sources):
+    for number, recording in enumerate(map(with_views, sources)):
         error = ""
         try:
             own = cutting if turns is None else Cutting(turns=turns[number])
-            for window in own.windows(source, sample_rate=sample_rate):
-                pieces.append(Piece(number, source, window))
+            for window in own.windows(recording.source, sample_rate=sample_rate):
+                pieces.append(Piece(number, recording, window))
                 length += len(window.waveform) / lengths.SAMPLE_RATE
                 if length >= seconds:
                     yield take()
         except UserError as cause:
             error = str(cause)
-        pieces.append(Piece(number, source, None, error))
+        pieces.append(Piece(number, recording, None, error))
         if length >= seconds / 2 or len(pieces) >= SOURCES_PER_RUN:
             yield take()
     if pieces:

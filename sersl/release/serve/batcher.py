@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +13,7 @@ import numpy as np
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.release.predict.outputs import Answer
+from sersl.release.predict.with_views import NO_VECTORS, Asked, WithViews
 from sersl.release.serve.service_limits import RefusedError
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Answering(Protocol):
 
     def answers(
         self,
-        sources: Sequence[np.ndarray],
+        sources: Sequence[Asked],
         *,
         sample_rate: object,
         window: float | None,
@@ -43,13 +44,14 @@ class Answering(Protocol):
         frames: bool,
         embedding: bool,
     ) -> Iterator[Answer]:
-        """Predicts waveforms [N] each, in order."""
+        """Predicts waveforms [N] each, alone or with views, in order."""
         ...
 
 
 @dataclass(kw_only=True, eq=False)
 class _Job:
     waveform: np.ndarray
+    source: Asked
     wanted: Wanted
     arrived: float
     future: Future[Answer] = field(default_factory=Future)
@@ -89,13 +91,29 @@ class Batcher:
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
-    def submit(self, waveform: np.ndarray, wanted: Wanted) -> Future[Answer]:
-        """Queues a waveform, float32 [N] at 16 kHz; a cancelled future leaves the queue.
+    def submit(
+        self,
+        waveform: np.ndarray,
+        wanted: Wanted,
+        *,
+        name: str = "",
+        vectors: Mapping[str, np.ndarray] = NO_VECTORS,
+    ) -> Future[Answer]:
+        """Queues a recording; a cancelled future leaves the queue.
+
+        Args:
+          waveform: float32 [N] at 16 kHz.
+          wanted: what to answer.
+          name: of the recording in the tables of the model, see `WithViews`.
+          vectors: of its views, see `WithViews`.
 
         Raises:
           RefusedError: the queue is full.
         """
-        job = _Job(waveform=waveform, wanted=wanted, arrived=time.monotonic())
+        source: Asked = waveform
+        if name or vectors:
+            source = WithViews(waveform, name, vectors=vectors)
+        job = _Job(waveform=waveform, source=source, wanted=wanted, arrived=time.monotonic())
         with self._changed:
             self._waiting = [one for one in self._waiting if not one.future.cancelled()]
             if len(self._waiting) >= self._most or self._closed:
@@ -122,7 +140,7 @@ class Batcher:
             unanswered = list(jobs)
             try:
                 answers = self._model.answers(
-                    [job.waveform for job in jobs],
+                    [job.source for job in jobs],
                     sample_rate=SAMPLE_RATE,
                     window=wanted.window,
                     hop=wanted.hop,

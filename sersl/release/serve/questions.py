@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from sersl.core.errors import UserError, unknown_name
+from sersl.core.files import parse_value
+from sersl.release.predict.given_tables import GivenTables
 from sersl.release.predict.windows import Cutting
 from sersl.release.serve.batcher import Wanted
 from sersl.release.serve.service_limits import RefusedError
@@ -58,6 +60,32 @@ def _flag(name: str, text: str) -> bool:
     if text not in ("0", "1", "false", "true", ""):
         raise UserError(f"{name}={text[:40]!r} is neither 1 nor 0")
     return text not in ("0", "false")
+
+
+def read_vectors(fields: Mapping[str, bytes], tables: GivenTables) -> dict[str, np.ndarray]:
+    """Reads the views of a recording, JSON lists of numbers or of such lists.
+
+    Args:
+      fields: {view: content}.
+      tables: of the model.
+
+    Returns:
+      View to float32 [n, D].
+
+    Raises:
+      RefusedError: not JSON, or vectors that the model does not take.
+    """
+    found = {}
+    for name, content in fields.items():
+        try:
+            found[name] = parse_value(content)
+        except ValueError as error:
+            sentence = f"view {name!r} is not JSON ({error}): send a list of numbers"
+            raise RefusedError(400, sentence) from error
+    try:
+        return tables.checked(found)
+    except UserError as error:
+        raise RefusedError(400, str(error)) from error
 
 
 def as_json(value: Any) -> bytes:

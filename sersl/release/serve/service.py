@@ -25,9 +25,9 @@ from sersl.release.serve import live
 from sersl.release.serve.batcher import Batcher, Wanted
 from sersl.release.serve.counters import CONTENT_TYPE, Counters
 from sersl.release.serve.decoders import Decoders
-from sersl.release.serve.questions import as_json, read_wanted, without_unwanted
+from sersl.release.serve.questions import as_json, read_vectors, read_wanted, without_unwanted
 from sersl.release.serve.service_limits import Limits, Memory, RefusedError
-from sersl.release.serve.uploads import Held, read_upload
+from sersl.release.serve.uploads import Held, Upload, read_upload
 
 _PAGE = Path(__file__).parent / "page"
 _FILES = {
@@ -56,6 +56,7 @@ class Service:
     def __init__(self, model: Model, limits: Limits, *, name: str):
         """Takes a model with heads, and its name for answers."""
         self.model, self.limits, self._name = model, limits, name
+        self._views = model.network.tables
         self.counters = Counters()
         self.batcher = Batcher(
             model,
@@ -139,10 +140,12 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 wanted = read_wanted(request.query_params, others=("name",))
-                name, content = await read_upload(request, held, most=self.limits.upload_bytes)
+                upload = await read_upload(
+                    request, held, most=self.limits.upload_bytes, views=self._views.widths
+                )
                 stage = "was not answered"
-                answer = await _unless_left(request, lambda: self._scored(content, wanted, held))
-            return self._response(answer, wanted, name)
+                answer = await _unless_left(request, lambda: self._scored(upload, wanted, held))
+            return self._response(answer, wanted, upload.name)
         except TimeoutError:
             status = 408 if stage == "was not uploaded" else 504
             return _error(status, f"the audio {stage} within {self.limits.seconds:g} s: try again")
@@ -154,14 +157,18 @@ class Service:
             held.give_back()
             self._in_progress -= 1
 
-    async def _scored(self, content: bytes, wanted: Wanted, held: Held) -> Answer:
-        waveform = await self._decoders.decode(content)
+    async def _scored(self, upload: Upload, wanted: Wanted, held: Held) -> Answer:
+        vectors = await asyncio.to_thread(read_vectors, upload.views, self._views)
+        waveform = await self._decoders.decode(upload.content)
         held.take(waveform.nbytes)
         seconds = len(waveform) / SAMPLE_RATE
         overlap = (wanted.window or 1.0) / (wanted.hop or wanted.window or 1.0)
         if seconds * overlap > 4 * self.limits.audio_seconds:
             raise RefusedError(413, "so many windows would take too long: give a larger hop")
-        answer = await asyncio.wrap_future(self.batcher.submit(waveform, wanted))
+        name = upload.name if self._views.widths else ""
+        answer = await asyncio.wrap_future(
+            self.batcher.submit(waveform, wanted, name=name, vectors=vectors)
+        )
         self.counters.audio_seconds.inc(seconds)
         return answer
 
@@ -184,6 +191,7 @@ class Service:
             "categories": list(model.categories),
             "dimensions": list(model.dimensions),
             "uncertainty": list(model.uncertainty),
+            "views": self._views.widths,
             "limits": vars(self.limits),
         }
         return _json(about)

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from typing import NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -14,6 +15,21 @@ from sersl.release.serve.service_limits import Memory, RefusedError
 _LONGEST_NAME = 200  # characters of a file's name in an answer
 _DRAIN_SECONDS = 2.0  # of reading on, so that a client that only writes gets its answer
 _FORM_BYTES = 100_000  # of the parts of a form beside the file
+_VIEW_BYTES = 4_000_000  # more, for models that read further views: 512 vectors of 768 numbers
+
+
+class Upload(NamedTuple):
+    """What a request sends.
+
+    Attributes:
+      name: for the answer, and of the rows in tables; never a path to open.
+      content: of the file.
+      views: content of the fields of a form that are views.
+    """
+
+    name: str
+    content: bytes
+    views: dict[str, bytes]
 
 
 class Held:
@@ -35,19 +51,20 @@ class Held:
         self._count = 0
 
 
-async def read_upload(request: Request, held: Held, *, most: int) -> tuple[str, bytes]:
-    """Reads the file of a request.
+async def read_upload(
+    request: Request, held: Held, *, most: int, views: Collection[str] = ()
+) -> Upload:
+    """Reads the file of a request, and its views.
 
     Args:
       request: a file as its body, with its name in the query as `name`; or a multipart form.
       held: counts the bytes.
       most: bytes of the file.
-
-    Returns:
-      The name, for the answer alone, and the content.
+      views: fields of a form to read beside the file.
 
     Raises:
-      RefusedError: too large, empty, compressed, or a form without a file or with several.
+      RefusedError: too large, empty, compressed, or a form without a file, with several, or
+        where there are `views` with an unknown field.
       ClientDisconnect: the client has left.
     """
     coding = request.headers.get("content-encoding", "identity")
@@ -57,13 +74,13 @@ async def read_upload(request: Request, held: Held, *, most: int) -> tuple[str, 
         )
     kind = request.headers.get("content-type", "")
     form = kind.lower().startswith("multipart/form-data")
-    largest = most + (_FORM_BYTES if form else 0)
+    largest = most + (_FORM_BYTES + (_VIEW_BYTES if views else 0) if form else 0)
     length = request.headers.get("content-length", "")
     if length.isdigit() and (len(length) > 18 or int(length) > largest):
         await _drain(request, most)
         raise _too_large(most)
     name, content = shown_name(request.query_params.get("name", "-")), bytearray()
-    form_file = _FormFile(kind) if form else None
+    form_file = _FormFile(kind, views) if form else None
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
@@ -81,20 +98,24 @@ async def read_upload(request: Request, held: Held, *, most: int) -> tuple[str, 
         raise _too_large(most)
     if not content:
         raise RefusedError(422, "the upload is empty (0 bytes): send a file of audio")
-    return name, bytes(content)
+    fields = {} if form_file is None else form_file.fields
+    return Upload(name, bytes(content), {key: bytes(value) for key, value in fields.items()})
 
 
 class _FormFile:
-    """The only file of a multipart form, while its bytes come."""
+    """The only file of a multipart form and its fields that are views, while its bytes come."""
 
-    def __init__(self, content_type: str):
+    def __init__(self, content_type: str, views: Collection[str] = ()):
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if not 1 <= len(boundary) <= 200:
             raise RefusedError(400, "the form has no boundary: send it with curl -F file=@a.wav")
         self.name = "-"
+        self.fields: dict[str, bytearray] = {}
+        self._views = views
         self._content = bytearray()
         self._found = self._inside = False
+        self._into: bytearray | None = None  # where the bytes of this part go
         self._header = self._value = b""
         callbacks = {
             "on_part_begin": self._begin,
@@ -135,19 +156,33 @@ class _FormFile:
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
             _, options = parse_options_header(self._value)
-            if b"filename" in options:
+            field = options.get(b"name", b"").decode("utf-8", "backslashreplace")
+            if field in self._views:
+                if field in self.fields:
+                    raise RefusedError(400, f"the form has view {field!r} twice: send it once")
+                self._into = self.fields[field] = bytearray()
+            elif b"filename" in options:
                 if self._found:
                     raise RefusedError(400, "the form has several files: send each by itself")
                 self.name = options[b"filename"].decode("utf-8", "backslashreplace")
                 self._found = self._inside = True
+                self._into = self._content
+            elif self._views:
+                raise RefusedError(
+                    400,
+                    f"the form has a field {field[:60]!r}, and this model reads "
+                    f"{', '.join(self._views)} beside the file: leave it out, or name one of these",
+                )
         self._header = self._value = b""
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._inside:
-            self._content += data[start:end]
+        if self._into is not None:
+            self._into += data[start:end]
 
     def _end(self) -> None:
-        self._inside = False
+        if self._into is self._content:
+            self._inside = False
+        self._into = None
 
 
 def shown_name(name: str) -> str:
