@@ -5,6 +5,7 @@ own.
 """
 
 import difflib
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -178,7 +179,9 @@ class OwnWords:
         folded = fold_spelling(raw)
         form, first = self._forms.setdefault(folded, (raw, where))
         if form != raw:
-            raise _same_word(form, first, raw, where, self._remedy)
+            one_map = json.dumps({folded: form}, ensure_ascii=False)
+            remedy = f"map them in label_map.json beside the list, as {one_map}"
+            raise _same_word(form, first, raw, where, remedy)
         word = unicodedata.normalize("NFC", raw)
         if word not in self.counts:
             check_category(word, where, remedy=self._remedy)
@@ -228,14 +231,13 @@ def fold_spelling(word: str) -> str:
 
 def _same_word(one: str, first: str, other: str, where: str, remedy: str) -> UserError:
     places = where if first == where else f"{first} and {where}"
+    # Escapes tell apart what looks the same.
+    alike = unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other)
+    shown = [f"{word!r} ({word!a})" if alike else repr(word) for word in (one, other)]
     return UserError(
-        f"{places}: labels {_shown(one)} and {_shown(other)} differ only in case, spaces or "
+        f"{places}: labels {shown[0]} and {shown[1]} differ only in case, spaces or "
         f"Unicode normalization: write them in one way, or {remedy}"
     )
-
-
-def _shown(word: str) -> str:
-    return repr(word) if word.isascii() else f"{word!r} ({word!a})"
 
 
 def _too_many(where: str) -> UserError:

@@ -6,7 +6,7 @@ from pathlib import Path
 from sersl.core.errors import UserError
 from sersl.corpora.tables.objects import read_document
 from sersl.corpora.tables.values import check_printable
-from sersl.corpora.words import OwnWords, known_category
+from sersl.corpora.words import OwnWords, fold_spelling, known_category
 
 LABEL_MAP = "label_map.json"  # raw label -> category
 
@@ -51,7 +51,7 @@ class Labels:
 
     def __init__(self, label_map: Mapping[str, str]):
         self._map = label_map
-        self._folded = {raw.casefold(): word for raw, word in label_map.items()}
+        self._folded = {fold_spelling(raw): word for raw, word in label_map.items()}
         self.own = OwnWords(
             remedy=f"give it a category in {LABEL_MAP} beside the manifest, such as "
             '{"my label": "happy"}'
@@ -64,7 +64,7 @@ class Labels:
         Raises:
           UserError: the label cannot be the name of a category, see `OwnWords.add`.
         """
-        mapped = self._map.get(raw, self._folded.get(raw.casefold()))
+        mapped = self._map.get(raw, self._folded.get(fold_spelling(raw)))
         word = raw if mapped is None else mapped
         found = known_category(word, corpus if mapped is None else "")
         if found is not None:

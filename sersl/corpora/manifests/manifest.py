@@ -118,7 +118,10 @@ class ManifestBuilder(Builder):
                 "label; if they are emotions, give each a category in label_map.json"
             )
         if self.format in _TEXT and find_encoding(self.manifest).is_guess:
-            notes.append(f"{self.manifest.name} is not UTF-8 and was read as Windows-1252")
+            notes.append(
+                f"{self.manifest.name} is not UTF-8 and was read as Windows-1252: if letters are "
+                "wrong, save it as UTF-8 and prepare it again with --overwrite"
+            )
         self.account.notes[:] = notes
 
     def folder(self) -> Path:

@@ -114,10 +114,12 @@ def _segment(row: Row, source: Path) -> tuple[float, float]:
 
 
 def _gender(row: Row) -> str:
-    text = row.name("gender").lower()
-    if text not in _GENDERS:
-        raise UserError(f"{row.at('gender')}: {text!r} is not female, male, other or empty")
-    return _GENDERS[text]
+    text = row.name("gender")
+    if text.lower() not in _GENDERS:
+        raise UserError(
+            f"{row.at('gender')}: {text!r} is not female, male, other or empty: write one of these"
+        )
+    return _GENDERS[text.lower()]
 
 
 def _make_id(path: str, start: float, end: float, channel: int | None) -> str:

@@ -28,6 +28,10 @@ _MARKS = {  # a byte-order mark at the start of the file, the longest first
 # In Western European text bytes above 127 are single letters among ASCII, rarely two in a row. In
 # Chinese, Japanese, Cyrillic or Greek encodings whole words consist of them.
 _HIGH = re.compile(rb"[\x80-\xff]+")
+# Signs such as \xb3 inside of a word are letters of Windows-1250 or ISO 8859-2, such as Polish.
+_SIGN_IN_WORD = re.compile(
+    rb"[A-Za-z\xc0-\xff][\xa1-\xa3\xa5\xa6\xac\xaf\xb1-\xb3\xb6\xb9\xbc-\xbf][A-Za-z\xc0-\xff]"
+)
 _UNUSED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # bytes that Windows-1252 does not define
 
 
@@ -133,7 +137,8 @@ class _Bytes:
     """Which bytes a file has, block by block."""
 
     def __init__(self) -> None:
-        self.zeros = self.newlines = self.returns = self.undefined = False
+        self.zeros = self.newlines = self.returns = False
+        self.undefined = False  # bytes that Windows-1252 does not have, or not there
         self.high = 0  # bytes above 127
         self.in_rows = 0  # of these, those in a row of three or more
         self._utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
@@ -144,7 +149,8 @@ class _Bytes:
         self.returns = self.returns or b"\r" in block
         self._decode(block)
         if self._utf8 is None or not block.isascii():
-            self.undefined = self.undefined or _UNUSED.search(block) is not None
+            odd = _UNUSED.search(block) or _SIGN_IN_WORD.search(block)
+            self.undefined = self.undefined or odd is not None
             for run in _HIGH.findall(block):
                 self.high += len(run)
                 self.in_rows += len(run) if len(run) > 2 else 0

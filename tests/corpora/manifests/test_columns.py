@@ -227,7 +227,8 @@ def test_csv_when_latin1_then_read_and_noted(tmp_path):
     builder = build(tmp_path, "path;speaker\na.wav;J\u00fcrgen\n", encoding="latin-1")
     (item,) = builder.listing()
     assert item.speaker == "J\u00fcrgen"
-    assert builder.account.notes == ["own.csv is not UTF-8 and was read as Windows-1252"]
+    (note,) = builder.account.notes
+    assert "own.csv is not UTF-8 and was read as Windows-1252: if letters are wrong, save" in note
 
 
 def test_csv_when_nkululeko_wrote_segments_then_times_are_read(tmp_path):

@@ -117,3 +117,22 @@ def test_prepare_when_labels_are_wrong_then_exit_code_2_and_one_sentence(
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1
     assert not (tmp_path / "data" / "own").exists()
+
+
+def test_labels_when_spellings_differ_then_the_map_of_the_message_joins_them(tmp_path):
+    rows = [
+        {"emotion": word}
+        for word in ("Z\u0142o\u015b\u0107", "z\u0142o\u015b\u0107", "Z\u0141O\u015a\u0106", "zl")
+    ]
+    with pytest.raises(UserError, match="differ only in case") as refused:
+        listed(tmp_path, rows)
+    sentence = str(refused.value)
+    assert "\\u" not in sentence  # escapes only where the words look the same
+    (tmp_path / "label_map.json").write_text(sentence.partition(" as ")[2], encoding="utf-8")
+    items = listed(tmp_path, rows)
+    assert [item.category for item in items] == ["Z\u0142o\u015b\u0107"] * 3 + ["zl"]
+
+
+def test_gender_when_it_is_another_word_then_the_sentence_has_it_as_it_is(tmp_path):
+    with pytest.raises(UserError, match=r"'K' is not female.*: write one of these"):
+        listed(tmp_path, [{"gender": "K"}])

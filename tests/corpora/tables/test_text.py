@@ -54,6 +54,8 @@ def test_lines_when_compressed_then_decompressed_and_damage_is_one_sentence(tmp_
         ("\u043f\u0440\u0438\u0432\u0435\u0442\n".encode("cp1251"), "its encoding is unknown"),
         ("\u751f\u6c14,\u9ad8\u5174\n".encode("gbk"), "its encoding is unknown"),
         ("\u3053\u3093\u306b\u3061\u306f\n".encode("shift-jis"), "its encoding is unknown"),
+        ("a.wav;z\u0142o\u015b\u0107\n".encode("cp1250"), "its encoding is unknown"),
+        ("a.wav;z\u0142o\u015b\u0107\n".encode("iso8859-2"), "its encoding is unknown"),
         (b"\xff\xfe\x00", "not .* text"),
     ],
 )
