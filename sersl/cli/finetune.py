@@ -30,6 +30,8 @@ from sersl.parallel.watchdog import ends_together
 from sersl.release.starting_weights import read_view_weights, read_weights
 from sersl.training.loop import Preempted
 
+_OF_MANIFEST = ("name", "columns", "scale", "licence")  # options that describe one
+
 
 @ends_together
 def run(arguments) -> int:
@@ -38,8 +40,8 @@ def run(arguments) -> int:
     Args:
       arguments: `config`, `workdir`, `overrides`; `manifest`, a list of labelled audio that is
         prepared into `<workdir>/data` and takes the place of the config's corpora, or None; its
-        `columns`, `scale` and `licence`, or None; `pretrain`, the config of a first stage without
-        labels, and its `pretrain_steps`, or None.
+        `name`, `columns`, `scale` and `licence`, or None; `pretrain`, the config of a first stage
+        without labels, and its `pretrain_steps`, or None.
 
     Returns:
       The exit code: 0, also after SIGTERM, when the state is saved.
@@ -54,9 +56,10 @@ def run(arguments) -> int:
     view_weights = read_view_weights(config)
     if arguments.manifest:
         config = use_manifest(config, arguments, data_dir=workdir / "data")
-    elif arguments.columns or arguments.scale or arguments.licence:
+    elif any(getattr(arguments, option) for option in _OF_MANIFEST):
         raise UserError(
-            "--columns, --scale and --licence are of a --manifest: leave them out, or add it"
+            "--name, --columns, --scale and --licence are of a --manifest: leave them out, or add "
+            "it"
         )
     config = use_own_split(config, workdir, arguments.overrides)
     if arguments.pretrain:
@@ -118,8 +121,8 @@ def use_manifest(
 
     Args:
       config: of the run.
-      arguments: `manifest`, a list with a path and a label in every row, and its `columns`,
-        `scale` and `licence`.
+      arguments: `manifest`, a list with a path and a label in every row, and its `name`,
+        `columns`, `scale` and `licence`.
       data_dir: where the records go.
 
     Returns:
@@ -130,6 +133,7 @@ def use_manifest(
         lambda: prepare(
             data_dir=data_dir,
             manifest=arguments.manifest,
+            name=arguments.name or "",
             columns=arguments.columns or "",
             scale=arguments.scale or "",
             licence=arguments.licence or "",

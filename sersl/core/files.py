@@ -206,7 +206,7 @@ def parse_value(text: str | bytes, *, allow_nan: bool = False, allow_infinite: b
     """Parses any JSON value strictly.
 
     Args:
-      text: UTF-8.
+      text: UTF-8, with or without a byte-order mark.
       allow_nan: read NaN, which Python writes and JSON does not have, as None.
       allow_infinite: read NaN, Infinity and -Infinity, which Python writes, as these numbers.
 
@@ -218,7 +218,7 @@ def parse_value(text: str | bytes, *, allow_nan: bool = False, allow_infinite: b
         `MOST_JSON_DEPTH`.
     """
     if isinstance(text, bytes):
-        text = text.decode("utf-8")
+        text = text.decode("utf-8-sig")  # editors of Windows write a byte-order mark
     try:
         decoder = json_decoder(allow_nan=allow_nan, allow_infinite=allow_infinite)
         value = decoder.decode(text)

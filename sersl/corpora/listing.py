@@ -59,6 +59,11 @@ def list_files(folder: Path, extensions: Iterable[str]) -> Iterator[str]:
     return (found.path for found in walk(folder, extensions) if not found.problem)
 
 
+def local_path(path: str) -> str:
+    """Writes a path of a list with slashes where it has backslashes alone, as on Windows."""
+    return path.replace("\\", "/") if "\\" in path and "/" not in path else path
+
+
 def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
     """Walks a folder in sorted order; links to folders are followed, but no folder is walked twice.
 

@@ -72,8 +72,7 @@ TEMPLATE = """{% macro table(header, rows) %}
 <main>
 <header>
 <h1>{{ title }}</h1>
-<p>{{ corpus.num_utterances }} utterances of {{ corpus.num_speakers }}
-speaker{{ "" if corpus.num_speakers == 1 else "s" }} from {{ corpus.name }},
+<p>{{ corpus.num_utterances }} utterances of {{ speakers }} from {{ corpus.name }},
 protocol <b>{{ protocol.name }}</b>, {{ folds | length }} fold{{ "" if folds | length == 1 else "s"
 }}. {{ "Weights started from " if init_from else "Trained from scratch."
 }}{% if init_from %}<code>{{ init_from }}</code>.{% endif %}</p>
@@ -323,7 +322,7 @@ training side; nothing is chosen on the test fold.
 <thead><tr><th>corpus</th><th>version</th><th class="num">utterances</th>
 <th class="num">speakers</th><th>licence</th><th>fingerprint</th></tr></thead>
 <tbody>{% for row in corpus.corpora %}<tr><th>{{ row.corpus }}</th><td>{{ row.version }}</td>
-<td class="num">{{ row.num_utterances }}</td><td class="num">{{ row.num_speakers }}</td>
+<td class="num">{{ row.num_utterances }}</td><td class="num">{{ row.num_speakers or "?" }}</td>
 <td>{{ row.licence or "not stated" }}</td><td><code>{{ row.fingerprint }}</code></td></tr>
 {% endfor %}</tbody>
 </table></div>

@@ -82,6 +82,27 @@ class Predictions:
         pairs = zip(self.text["corpus"], self.text["speaker"], strict=True)
         return np.array([f"{corpus}/{speaker}" for corpus, speaker in pairs])
 
+    @property
+    def num_speakers(self) -> int:
+        """Number of speakers that are known."""
+        return count_speakers(self.groups)
+
+
+def count_speakers(groups: np.ndarray) -> int:
+    """Counts the known speakers of `Predictions.groups`, str [N]."""
+    return sum(group.partition("/")[1:] != ("/", "") for group in set(groups.tolist()))
+
+
+def speakers_of(number: int) -> str:
+    """Writes a number of speakers; 0: they are unknown."""
+    return f"{number} speaker{'' if number == 1 else 's'}" if number else "unknown speakers"
+
+
+def no_intervals(number: int) -> str:
+    """Says why there are no intervals over speakers, of which one or none is known."""
+    why = "there is only one speaker to draw" if number else "the speakers are not known"
+    return f"no intervals: {why}"
+
 
 def read_predictions(path: str | Path) -> Predictions:
     """Reads and checks a `predictions.csv`.

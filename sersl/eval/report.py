@@ -18,7 +18,7 @@ from sersl.eval.analysis.training_logs import read_logs
 from sersl.eval.confidence import bins_of, reliability_of, worst_mistakes
 from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
-from sersl.eval.predictions import Predictions, read_predictions
+from sersl.eval.predictions import Predictions, read_predictions, speakers_of
 from sersl.eval.report_sections import comparison_table, section_tables
 from sersl.eval.report_tables import page_tables, plain
 from sersl.eval.workdir_files import PREDICTIONS, read_json, read_results
@@ -91,6 +91,7 @@ def write_report(
         mistakes=_mistakes(predictions, recording) if "confusion" in figures else [],
         listen=recording is not None,
         config_rows=[(name, plain(value)) for name, value in _flat(config)],
+        speakers=speakers_of(results["corpus"]["num_speakers"]),
         **{"seeds": (), **results},
         **page_tables(results),
         **section_tables(results),
@@ -118,13 +119,14 @@ def _draw(
         counts = np.array(scores["confusion"]["counts"])
         plots.confusion(target("confusion"), names=scores["confusion"]["names"], counts=counts)
         names, values = _uar_by_speaker(predictions)
-        plots.speakers(
-            target("speakers"),
-            names=names,
-            uar=values,
-            overall=scores["uar"],
-            chance=results["baseline"]["chance"]["uar"],
-        )
+        if names:
+            plots.speakers(
+                target("speakers"),
+                names=names,
+                uar=values,
+                overall=scores["uar"],
+                chance=results["baseline"]["chance"]["uar"],
+            )
         diagrams.reliability(target("reliability"), bins=reliability_of(predictions))
     if predictions.predicted is not None and scores["num_with_dimensions"]:
         columns = [predictions.rated.index(name) for name in predictions.dimensions]
@@ -169,7 +171,7 @@ def _draw_sections(
 
 def _uar_by_speaker(predictions: Predictions) -> tuple[list[str], np.ndarray]:
     text = predictions.text
-    labelled = text["category"] != ""
+    labelled = (text["category"] != "") & (text["speaker"] != "")
     truth = metrics.indices(text["category"][labelled], predictions.names)
     predicted = metrics.indices(text["predicted"][labelled], predictions.names)
     speakers = predictions.groups[labelled]

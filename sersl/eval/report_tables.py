@@ -6,6 +6,7 @@ from typing import Any
 
 from sersl.core.display import one_line
 from sersl.eval.metrics import UNRATED
+from sersl.eval.predictions import no_intervals
 
 SCORES = {
     "uar": "UAR (UA)",
@@ -272,9 +273,10 @@ def _interval_note(results: Results) -> str:
 
 
 def _missing_intervals_note(results: Results) -> str:
-    if results["corpus"]["num_speakers"] < 2:
-        return "no intervals: there is only one speaker to draw"
     scores, confidence = results["metrics"], results["confidence"]
+    number = results["corpus"]["num_speakers"]
+    if number < 2 and not any(confidence.get(key) for key in score_titles(scores)):
+        return no_intervals(number)
     pairs = [(scores.get(key), confidence.get(key)) for key in score_titles(scores)]
     pairs += [(value, confidence["ccc"].get(name)) for name, value in scores["ccc"].items()]
     if any(value is not None and interval is None for value, interval in pairs):

@@ -78,7 +78,7 @@ def score(
         "corpus": {
             "name": "+".join(corpus["corpus"] for corpus in corpora),
             "num_utterances": len(predictions),
-            "num_speakers": len(set(predictions.groups)),
+            "num_speakers": predictions.num_speakers,
             "fingerprint": fingerprints[0]
             if len(fingerprints) == 1
             else hashlib.sha256("\n".join(fingerprints).encode()).hexdigest(),

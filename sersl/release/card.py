@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from sersl.core.display import one_line
+from sersl.eval.predictions import speakers_of
 from sersl.release.licences import hub_licence, restricted
 from sersl.release.packaged.shipped import from_embedded_corpus
 
@@ -180,8 +181,8 @@ The level is not normalized, since loudness carries emotion.
 {% endfor %}
 
 {% endif %}
-Measured on {{ results.corpus.num_utterances }} utterances of {{ results.corpus.num_speakers }}
-speakers of {{ results.corpus.name }}, protocol {{ results.protocol.name }}: every utterance was
+Measured on {{ results.corpus.num_utterances }} utterances of {{ speakers }}
+of {{ results.corpus.name }}, protocol {{ results.protocol.name }}: every utterance was
 scored by a model that was not trained on its {{ "audio" if overlap else "speaker" }}. Brackets:
 95 % interval, bootstrap over speakers. If the weights here were trained on the speakers of all
 folds, these are the scores of the recipe, not of this file.
@@ -235,7 +236,7 @@ No licence is stated for the model. Until its maker states one, only the terms o
 - Not for decisions about people: not at work, in school, in court, in insurance or at a border. Emotion recognition at work and in education is forbidden in the European Union (AI Act, article 5).
 - Scores fall on other languages, on microphones and rooms unlike the training data, and acted emotion differs from felt emotion. Score it on your own data first: {{ evaluate | code }}.
 {% if results and results.corpus.num_speakers < 50 %}
-- It was tested on only {{ results.corpus.num_speakers }} speakers; other voices, ages and accents may get wrong scores.
+- It was tested on {{ "" if speakers == "unknown speakers" else "only " }}{{ speakers }}; other voices, ages and accents may get wrong scores.
 {% endif %}
 - Audio without speech gets scores too, except digital silence; their status is `no_speech`.
 """  # noqa: E501, a row of a table is one line
@@ -271,6 +272,8 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
         "allow_speaker_overlap" in results["protocol"]
         and results["protocol"]["allow_speaker_overlap"]
     )
+    number = 0 if results is None else results["corpus"]["num_speakers"]
+    overlap = overlap or not number
     labels: dict[str, Any] = {"multi": False, "classes": [], "scales": {}, "thresholds": {}}
     labels["temperature"] = None
     labels |= about.get("labels", {})
@@ -292,6 +295,7 @@ def render(about: Mapping[str, Any], *, name: str, num_parameters: int) -> str:
         hub_licence=hub_licence(licence),
         predicts=" and ".join(parts),
         overlap=overlap,
+        speakers=speakers_of(number),
         score=lambda value: "–" if value is None else f"{value:.3f}",
         interval=_interval,
         evaluate=f"sersl evaluate --model {_shell(name)} --corpus NAME --data_dir DIR --output DIR",

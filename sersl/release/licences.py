@@ -90,7 +90,7 @@ def stated_licence(folder: Path) -> str:
     path = folder / CARD
     if not path.is_file() or path.stat().st_size > _MOST_CARD:
         return ""
-    text = read_bounded(path, most=_MOST_CARD).decode("utf-8", "replace")
+    text = read_bounded(path, most=_MOST_CARD).decode("utf-8-sig", "replace")
     found = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
     try:
         header = yaml.safe_load(found[1]) if found else None

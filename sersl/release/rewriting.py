@@ -26,7 +26,7 @@ def read_notes(path: Path) -> str:
     try:
         if path.stat().st_size > _MOST_NOTES:
             raise UserError(f"--notes {path} is longer than 64 KiB: shorten it")
-        return read_bounded(path, most=_MOST_NOTES).decode().strip()
+        return read_bounded(path, most=_MOST_NOTES).decode("utf-8-sig").strip()
     except OSError as error:
         raise UserError(
             f"--notes {path} cannot be read ({error.strerror}): give a text file"

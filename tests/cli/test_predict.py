@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from sersl.cli import embed, predict
+from sersl.cli.console.audio_files import find_audio
 from sersl.core.errors import UserError
 from tests.fake_speech import make_voice
 from tests.release import fake_model
@@ -106,6 +107,19 @@ def test_predict_when_files_are_bad_then_each_has_its_status_and_the_run_goes_on
         assert cause in rows[name]["error"]
     assert all(row["score_angry"] == "" for name, row in rows.items() if name != "good.wav")
     assert "7 files: 1 ok, 1 silent, 1 too_short, 4 unreadable" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_list_when_it_was_written_on_windows_then_its_files_are_found(tmp_path, encoding):
+    names = ["nagrania\\pr\u00f3ba 1.wav", "b.wav", "gone.wav"]
+    (tmp_path / "nagrania").mkdir()
+    for name in names[:2]:
+        (tmp_path / name.replace("\\", "/")).touch()
+    listed = tmp_path / "files.txt"
+    listed.write_bytes("\r\n".join([*names, ""]).encode(encoding))
+    found = find_audio([], str(listed))
+    assert found.missing == [str(tmp_path / "gone.wav")]
+    assert found.sources[:2] == [tmp_path / name.replace("\\", "/") for name in names[:2]]
 
 
 def test_predict_when_folders_are_linked_and_links_are_broken_then_all_have_rows(model, tmp_path):

@@ -188,3 +188,7 @@ def test_file_when_a_pipe_or_a_device_stands_there_then_it_stays_and_os_error(tm
             files.write_json(tmp_path / name, {})
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_value_when_an_editor_of_windows_wrote_it_then_it_reads_back():
+    assert files.parse_value('\ufeff{"złość": "angry"}\r\n'.encode()) == {"złość": "angry"}

@@ -283,3 +283,15 @@ def test_logs_when_folds_are_averaged_then_each_number_where_it_is():
         {"step": 2, "loss": 1.0, "validation_uar": 0.5},
         {"step": 3, "loss": 6.0},
     ]
+
+
+def test_report_when_the_speakers_are_unknown_then_it_is_not_one_speaker(tmp_path):
+    predictions = make_predictions(num_speakers=1, rows=60)
+    predictions.text["speaker"][:] = ""
+    write_run(tmp_path, predictions, curves=False)
+    results = score_workdir(tmp_path)
+    assert results["corpus"]["num_speakers"] == 0
+    assert "no intervals: the speakers are not known" in score_table(results)
+    text = report.write_report(tmp_path).read_text()
+    assert "60 utterances of unknown speakers from" in text
+    assert not (tmp_path / "plots" / "speakers.png").exists()

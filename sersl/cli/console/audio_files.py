@@ -1,5 +1,6 @@
 """The audio that a command line names: files, folders, lists, standard input, buckets."""
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ from sersl.audio.source import existing_spelling
 from sersl.core.bounded import read_bounded
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
-from sersl.corpora.listing import AUDIO_EXTENSIONS, walk
+from sersl.corpora.listing import AUDIO_EXTENSIONS, local_path, walk
 from sersl.corpora.remote import is_remote
 from sersl.corpora.remote_files import remote_audio
 from sersl.release.predict.windows import Source
 
 STDIN = "-"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Inputs:
@@ -151,13 +153,13 @@ def _add_list(found: Inputs, list_file: str) -> None:
         )
     except OSError as error:
         raise UserError(f"list {list_file} cannot be read: {error.strerror}") from error
-    if b"\0" in content[:4096]:
+    if b"\0" in content[:4096] and not content.startswith(_UTF16):
         raise UserError(
             f"list {one_line(list_file)} is not text with a path per line: give audio files "
             "without --list"
         )
     base = Path() if list_file == STDIN else Path(list_file).parent
-    lines = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n")]
+    lines = [os.fsdecode(line.rstrip(b"\r")) for line in _as_utf8(content).split(b"\n")]
     names = [line for line in lines if line.strip()]
     if not names:
         raise UserError(f"list {list_file} is empty: write a path in each line")
@@ -167,8 +169,26 @@ def _add_list(found: Inputs, list_file: str) -> None:
             continue
         path = Path(existing_spelling(base / name))
         if not os.path.lexists(path):
+            path = Path(existing_spelling(base / local_path(name)))
+        if not os.path.lexists(path):
             found.missing.append(str(path))
         found.add(path, str(path))
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """Removes the byte-order mark that editors of Windows write, and reads UTF-16.
+
+    Raises:
+      UserError: damaged UTF-16.
+    """
+    if not content.startswith(_UTF16):
+        return content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return content.decode("utf-16").encode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the list is damaged UTF-16 text ({error.reason}): save it again"
+        ) from error
 
 
 def _standard_input(what: str) -> BinaryIO:

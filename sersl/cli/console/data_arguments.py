@@ -6,7 +6,10 @@ from sersl.cli.verbs import Verbs, add_verb, number
 
 
 def add_manifest_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that describe a manifest: its columns, scales and licence."""
+    """Adds the options that describe a manifest: its name, columns, scales and licence."""
+    parser.add_argument(
+        "--name", metavar="NAME", help="name of the manifest's corpus; default: that of the file"
+    )
     parser.add_argument(
         "--columns",
         metavar="COLUMN=NAME,...",
@@ -48,7 +51,6 @@ def add_prepare(verbs: Verbs) -> None:
         "fairseq, kaldi, audformat or audiofolder; default: detected from its contents",
     )
     add_manifest_options(parser)
-    parser.add_argument("--name", metavar="NAME", help="name of the manifest's corpus")
     parser.add_argument(
         "--data_dir", metavar="DIR", required=True, help="folder to write the records to"
     )

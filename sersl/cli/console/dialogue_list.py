@@ -8,6 +8,7 @@ import numpy as np
 
 from sersl.core.errors import UserError
 from sersl.corpora.dialogues import DIALOGUE, TURN, Dialogues, order_turns
+from sersl.corpora.listing import local_path
 from sersl.corpora.manifests.columns import Columns
 from sersl.corpora.tables.delimited import read_table
 
@@ -55,7 +56,7 @@ def read_dialogue_list(arguments: Namespace) -> DialogueList:
                 f"{path} has no column {name!r}: --dialogues needs path, dialogue, speaker and, "
                 "unless the rows are in order, turn"
             )
-    paths = [path.parent / row.text("path") for row in rows]
+    paths = [path.parent / local_path(row.text("path")) for row in rows]
     speakers = [row.name("speaker") for row in rows]
     dialogues = order_turns(
         [row.name(DIALOGUE) for row in rows],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
-from sersl.corpora.listing import listing_fingerprint, printable
+from sersl.corpora.listing import listing_fingerprint, local_path, printable
 from sersl.corpora.manifests.audformat import read_header
 from sersl.corpora.manifests.columns import (
     Columns,
@@ -177,6 +177,10 @@ def corpus_name(manifest: Path, name: str = "") -> str:
     """
     own = manifest.absolute().name if manifest.is_dir() else manifest.stem
     chosen = name or re.sub(r"[^a-z0-9]+", "_", own.lower()).strip("_")
+    if not chosen:
+        raise UserError(
+            f"{printable(own)!r} has no letters a to z to name the corpus by: give it with --name"
+        )
     if not _NAME.fullmatch(chosen):
         raise UserError(
             f"corpus name {chosen!r} must start with a letter and have only lower-case letters, "
@@ -226,8 +230,8 @@ def read_rows(manifest: Path, format: str = "", *, columns: Columns | None = Non
             raise UserError(f"{row.at('path')}: path is empty; give a file")
         if "\0" in path:
             raise UserError(f"{row.at('path')}: {path!r} has a zero byte, so it is not a file")
-        if written and "\\" in path and "/" not in path:  # on Windows
-            row.values["path"] = path.replace("\\", "/")
+        if written:
+            row.values["path"] = local_path(path)
         yield row
     if empty:
         raise UserError(f"{manifest} lists no utterance: give a file with a row for each")

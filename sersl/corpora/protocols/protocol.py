@@ -183,7 +183,14 @@ def _complete(request: Request, number: int, division: Division, where: str) -> 
     notes = list(division.notes)
     if left_out:
         notes.append(f"{left_out} of {len(request)} utterances are on no side of this fold")
-    checks |= {"notes": notes, "warnings": list(division.warnings)}
+    warnings = list(division.warnings)
+    unknown = int((request.speakers == "").sum())
+    if unknown and len(test):
+        warnings.append(
+            f"the speakers of {unknown} of {len(request)} utterances are not known, so a voice may "
+            "be trained on and tested: the scores do not hold for new speakers"
+        )
+    checks |= {"notes": notes, "warnings": warnings}
     return Fold(division.name, train, validation, test, checks)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sersl.eval import bootstrap
+from sersl.eval.predictions import count_speakers
 
 NUM_RESAMPLES = 400  # of every group
 MOST_GROUPS = 200  # listed of one attribute
@@ -47,7 +48,7 @@ def by_group(
         )
         found[name] = {
             "num_utterances": len(rows),
-            "num_speakers": count,
+            "num_speakers": count_speakers(speakers[rows]),
             "scores": scores,
             "intervals": {
                 metric: bootstrap.interval(draws[name][metric])

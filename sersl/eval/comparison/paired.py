@@ -13,6 +13,7 @@ import numpy as np
 from sersl.core import seeds
 from sersl.eval import bootstrap
 from sersl.eval.comparison.systems import System, align, ensemble
+from sersl.eval.predictions import count_speakers, no_intervals
 from sersl.eval.scorer import Scorer
 
 
@@ -132,7 +133,7 @@ def compare(
         protocol=first.protocol,
         corpora=tuple(sorted(set(first.predictions.text["corpus"].tolist()))),
         num_utterances=len(first.predictions),
-        num_speakers=len(set(groups.tolist())),
+        num_speakers=count_speakers(groups),
         num_resamples=num_resamples,
         metrics=names,
         entries=tuple(entries),
@@ -207,7 +208,7 @@ def _two_sided(differences: np.ndarray) -> float | None:
 def _notes(systems: Sequence[System], entries: Sequence[Entry], groups: np.ndarray) -> list[str]:
     notes = []
     if len(set(groups.tolist())) < 2:
-        notes.append("no intervals: there is only one speaker to draw")
+        notes.append(no_intervals(count_speakers(groups)))
     single = [system.name for system in systems if len(system.seeds) == 1]
     if single:
         notes.append(

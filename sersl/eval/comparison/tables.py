@@ -10,6 +10,7 @@ from sersl.core.errors import unknown_name
 from sersl.eval import bootstrap
 from sersl.eval.comparison.paired import Comparison, Entry, Value
 from sersl.eval.metrics import LOWER_IS_BETTER
+from sersl.eval.predictions import speakers_of
 from sersl.eval.report_tables import DIMENSION_SCORES, LABEL_SCORES, NONE, SCORES
 
 _CSV_COLUMNS = (
@@ -85,9 +86,8 @@ def table_rows(comparison: Comparison, main: str) -> tuple[list[str], list[list[
 
 def notes(comparison: Comparison) -> list[str]:
     """Explains the table, in sentences."""
-    number = comparison.num_speakers
     return [
-        f"{comparison.num_utterances} utterances of {number} speaker{'' if number == 1 else 's'} "
+        f"{comparison.num_utterances} utterances of {speakers_of(comparison.num_speakers)} "
         f"of {', '.join(comparison.corpora)}, protocol {comparison.protocol}",
         "±: sample standard deviation over seeds; in brackets: "
         f"{100 * bootstrap.LEVEL:.0f} % interval, paired percentile bootstrap over speakers and "

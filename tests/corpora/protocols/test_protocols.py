@@ -96,6 +96,7 @@ def test_k_fold_when_overlap_is_allowed_then_recordings_are_divided_and_copies_s
         assert (0 in fold.test) == (1 in fold.test)
         assert (0 in fold.validation) == (1 in fold.validation)
         assert fold.checks["allowed"] is True
+        assert "the speakers of 12 of 12 utterances are not known" in fold.checks["warnings"][0]
 
 
 def test_folds_when_two_corpora_share_a_speaker_name_then_they_are_two_speakers():
