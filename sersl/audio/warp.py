@@ -4,7 +4,7 @@ import numpy as np
 import scipy.fft
 
 from sersl.audio.resample import resample
-from sersl.core.lengths import SAMPLE_RATE
+from sersl.core.lengths import SAMPLE_RATE, resampled_length
 
 _FFT = 512  # samples = 32 ms
 _HOP = 128  # samples = 8 ms, a quarter: the squared windows add up to a constant
@@ -27,6 +27,11 @@ def change_speed(waveform: np.ndarray, factor: float) -> np.ndarray:
     Source: Ko et al. 2015, "Audio augmentation for speech recognition".
     """
     return resample(waveform, round(SAMPLE_RATE * factor), SAMPLE_RATE)
+
+
+def changed_length(num_samples: int, factor: float) -> int:
+    """Counts the samples that `change_speed` gives for a waveform of `num_samples`."""
+    return resampled_length(num_samples, round(SAMPLE_RATE * factor))
 
 
 def shift_pitch(waveform: np.ndarray, semitones: float) -> np.ndarray:

@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
     if arguments.workdir:
         if arguments.model:
             raise UserError("give either --workdir or --model, not both")
-        for name in ("speakers", "precision", "table"):
+        for name in ("speakers", "precision", "table", "no_average"):
             if options.get(name):
                 raise UserError(
                     f"--{name} belongs to --model: leave it out, a run is scored as it is"
@@ -100,6 +100,7 @@ def run(arguments: Namespace) -> int:
             verify_weights=not options.get("no_verify"),
             precision=options.get("precision"),
             tables=tables_of(options.get("table") or ()),
+            average=not options.get("no_average"),
         )
         model.network.tables.check(source.index)
         doubts = _doubts(options, model)
@@ -166,8 +167,10 @@ def _doubts(options: Mapping[str, Any], model: Model) -> Doubts:
     """Loads the models of --ensemble, and checks what uncertainty can be measured."""
     verify = not options.get("no_verify")
     tables = tables_of(options.get("table") or ())
+    average = not options.get("no_average")
     others = [
-        load(one, verify_weights=verify, tables=tables) for one in options.get("ensemble") or ()
+        load(one, verify_weights=verify, tables=tables, average=average)
+        for one in options.get("ensemble") or ()
     ]
     check_ensemble(model, others)
     passes = options.get("dropout_passes") or 0
@@ -208,7 +211,7 @@ def _score_released(
     test: Robustness | None,
     doubts: Doubts,
 ) -> dict[str, Any]:
-    index = source.index
+    index, speeds = source.index, list(model.averaging.speeds)
     view = view_of(model)
     truth = truth_of(index, view)
     shared, only_corpus, merged = truth.shared, truth.only_corpus, truth.merged
@@ -220,7 +223,11 @@ def _score_released(
             f"the model predicts {', '.join((*model.categories, *model.dimensions)) or 'nothing'}"
         )
     if test is not None:
-        asked = {"precision": precision, "tables": model.network.tables.identities()}
+        asked = {
+            "precision": precision,
+            "tables": model.network.tables.identities(),
+            "average_speeds": speeds,
+        }
         given = {name: value for name, value in asked.items() if value}
         check_setup(output, test.setup(model) | given)
     seen = seen_of(index, corpora_of_model(model.about))
@@ -275,6 +282,7 @@ def _score_released(
             "temperature": model.labels.temperature,
             "precision": precision,
             "tables": model.network.tables.identities(),
+            **({"average_speeds": speeds} if speeds else {}),
             "merged": [f"{text}: {count}" for text, count in sorted(merged.items())],
             "categories_only_in_corpus": [f"{n}: {c}" for n, c in sorted(only_corpus.items())],
             "categories_only_in_model": only_model,

@@ -150,11 +150,6 @@ def _export_model(
             f"{config.enrolment.utterances}), which a model of single recordings does not have: "
             "train with enrolment.utterances=0 to export"
         )
-    if config.views.average:
-        raise UserError(
-            f"{workdir} averages answers over copies at other speeds (views.average=True), which a "
-            "released model does not: train with views.average=False to export"
-        )
     trained = read_trained(workdir)
     origin = read_origin(workdir)
     check_release(licence, [*trained.corpora, *origin])

@@ -44,7 +44,8 @@ def run(arguments: Namespace) -> int:
 
     Args:
       arguments: `model`, `inputs`, `list`, `dialogues`, `output` or None, `shard`, `window`, `hop`,
-        `speech`, `rttm`, `frames`, `table`, `precision`, `no_verify`.
+        `speech`, `rttm`, `frames`, `table`, `precision`, `no_average`,
+        `no_verify`.
 
     Returns:
       The exit code, 0: at least one file was scored.
@@ -84,6 +85,7 @@ def run(arguments: Namespace) -> int:
             arguments.model,
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
+            average=not arguments.no_average,
             needs_heads=True,
             tables=tables,
         )

@@ -16,7 +16,7 @@ def run(arguments: Namespace) -> int:
 
     Args:
       arguments: `model`, None for the one in the package, `host`, `port`, `precision`,
-        `table`, `no_verify`, and the fields of `Limits`.
+        `table`, `no_average`, `no_verify`, and the fields of `Limits`.
 
     Returns:
       The exit code, 0: everything that was taken is answered.
@@ -37,6 +37,7 @@ def run(arguments: Namespace) -> int:
             verify_weights=not arguments.no_verify,
             precision=arguments.precision,
             tables=tables_of(arguments.table),
+            average=not arguments.no_average,
         )
         name = path_of(arguments.model).resolve().name
         server.serve(model, bound, limits, name=name)

@@ -69,3 +69,8 @@ class FinetuneViewsConfig(ViewsConfig):
         "copies at views.speeds: of probabilities, and of values of dimensions. The exported model "
         "averages too, so with two speeds it takes about three times as long.",
     )
+
+    @property
+    def averaged(self) -> tuple[float, ...]:
+        """Speeds of the copies that answers are averaged over; () without `average`."""
+        return self.copies if self.average else ()

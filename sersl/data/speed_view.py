@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from sersl.audio.prosody import PROSODY_NAMES
-from sersl.audio.warp import change_speed
+from sersl.audio.warp import change_speed, changed_length
 from sersl.config.solver import ViewsConfig
-from sersl.core.lengths import SAMPLE_RATE, resampled_length
 from sersl.data.buckets import is_answerable
 from sersl.data.sources import CorpusSource
 
@@ -32,8 +31,7 @@ class SpeedView(CorpusSource):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        rate = round(SAMPLE_RATE * self.speed)
-        lengths = [resampled_length(int(length), rate) for length in self.num_samples]
+        lengths = [changed_length(int(length), self.speed) for length in self.num_samples]
         self.num_samples = np.array(lengths, np.int64)
 
     def frames(

@@ -9,6 +9,7 @@ from sersl.eval import metrics
 from sersl.eval.predictions import Predictions
 
 NUM_BINS = 10
+SMALLEST = 1e-12  # probability that has a logarithm of its own
 
 
 class Reliability(NamedTuple):
@@ -39,6 +40,13 @@ class Mistake(NamedTuple):
     row: int
     probability: float
     probability_of_truth: float
+
+
+def with_temperature(scores: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Divides the logits of probabilities [..., C] by a temperature, or by one each, [..., 1]."""
+    logits = np.log(np.maximum(scores.astype(np.float64), SMALLEST)) / temperature
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return odds / odds.sum(axis=-1, keepdims=True)
 
 
 def reliability(scores: np.ndarray, truth: np.ndarray, *, num_bins: int = NUM_BINS) -> Reliability:

@@ -30,6 +30,7 @@ from sersl.core.version import __version__
 from sersl.corpora.labels import DIMENSIONS, check_dimension
 from sersl.finetuning.fusion.workdir_views import views_of
 from sersl.release.architecture import OTHER_FIELDS, Architecture
+from sersl.release.average_speeds import read_speeds
 from sersl.release.file_names import ABOUT, CARD, CONFIG, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import Layout
 from sersl.release.int8_weights import WEIGHT_FORMS
@@ -260,10 +261,10 @@ def _check_texts(fields: Fields) -> None:
     fields.integer("sample_rate", at_least=SAMPLE_RATE, at_most=SAMPLE_RATE)
     if fields.numbers("scale") != SCALE:
         raise fields.wrong("scale", f"{SCALE}")
-    if fields.has("view"):
-        fields.text("view")
-    if fields.has("notes"):
-        fields.text("notes")
+    for name in ("view", "notes"):
+        if fields.has(name):
+            fields.text(name)
+    read_speeds(fields)
     if fields.has("weights") and fields.text("weights") not in WEIGHT_FORMS:
         raise fields.wrong("weights", f"one of {', '.join(WEIGHT_FORMS)}")
     if fields.has("results"):

@@ -19,8 +19,14 @@ from sersl.core.errors import UserError
 from sersl.models.emotion_model import EmotionModel
 from sersl.models.encoder import SpeechEncoder
 from sersl.models.pooling.pooling import gives_frames
+from sersl.release.average_speeds import AVERAGE_SPEEDS
 
-OTHER_FIELDS = ("conversation", "fusion", "views")  # of sersl.json, where a model has them
+OTHER_FIELDS = (
+    "conversation",
+    "fusion",
+    "views",
+    AVERAGE_SPEEDS,
+)  # of sersl.json, where a model has them
 
 
 class HasShape(Protocol):

@@ -87,6 +87,10 @@ print(model.predict("speech.wav"))
 sersl predict --model {{ name | shell }} speech.wav --output emotions.csv
 ```
 
+{% if about.get("average_speeds") %}
+Scores are means over the recording and copies of it at the speeds {{ about.average_speeds | join(" and ") }}, which takes about {{ about.average_speeds | length + 1 }} times as long. `--no_average`, or `sersl.load(..., average=False)`, scores the recording alone; the scores below do not describe that. Embeddings and scores of frames are those of the recording alone.
+
+{% endif %}
 {% if about.get("conversation") %}
 The heads read the {% if about.conversation.causal %}earlier{% else %}other{% endif %} turns of a dialogue: `sersl predict --dialogues FILE` with the columns path, dialogue, turn and speaker{% if about.conversation.causal %}, or `model.conversation()` turn by turn{% endif %}. A recording alone is answered without context, which the scores below do not describe.
 

@@ -40,6 +40,7 @@ from sersl.release.about import (
     write_about,
 )
 from sersl.release.architecture import Architecture, check_tensors, flatten, unflatten
+from sersl.release.average_speeds import AVERAGE_SPEEDS, read_speeds
 from sersl.release.file_names import ABOUT, CARD, CONFIG, FILES, PREPROCESSOR, WEIGHTS
 from sersl.release.huggingface.tensor_names import (
     Place,
@@ -83,8 +84,16 @@ class ReleasedModel:
     @property
     def labels(self) -> LabelFacts:
         """What its labels mean beside their names."""
-        fields = Fields(self.about, where=str(self.folder / ABOUT), remedy=REMEDY)
-        return label_facts(fields, self.architecture.categories)
+        return label_facts(self._fields, self.architecture.categories)
+
+    @property
+    def average_speeds(self) -> tuple[float, ...]:
+        """Speeds of the copies that its answers are averaged over; () for plain recordings."""
+        return read_speeds(self._fields)
+
+    @property
+    def _fields(self) -> Fields:
+        return Fields(self.about, where=str(self.folder / ABOUT), remedy=REMEDY)
 
 
 def write_model(
@@ -119,9 +128,6 @@ def write_model(
       views: further views, of `fusion.views`.
       finish: called with the complete folder before it takes its place, e.g. to add a graph.
 
-    Returns:
-      The folder.
-
     Raises:
       UserError: the parameters do not fit the config, or the folder holds something else.
     """
@@ -143,9 +149,9 @@ def write_model(
     about = _about(
         architecture, config=config, results=results, trained_on=trained_on, licence=licence
     )
-    facts = {} if labels is None else labels.to_json()
-    if facts:
-        about["labels"] = facts
+    facts: dict[str, Any] = {"labels": {} if labels is None else labels.to_json()}
+    facts[AVERAGE_SPEEDS] = list(config.views.averaged)
+    about |= {name: value for name, value in facts.items() if value}
 
     def complete(partial: Path) -> None:
         if updates is not None:
@@ -180,9 +186,6 @@ def write_encoder(
       licence: as `write_model`.
       finish: as `write_model`.
 
-    Returns:
-      The folder.
-
     Raises:
       UserError: as `write_model`.
     """
@@ -201,9 +204,6 @@ def read_model(folder: str | Path, *, verify_weights: bool = True) -> ReleasedMo
       folder: that `sersl export` or `sersl import` wrote.
       verify_weights: compare the weights with their checksum; False saves time with very large
         models.
-
-    Returns:
-      The model.
 
     Raises:
       UserError: a file, field or tensor is missing, left over, damaged, or of another shape.

@@ -24,6 +24,7 @@ def add_evaluate(verbs: Verbs) -> None:
     )
     add_precision(parser, of="with --model: ")
     add_table(parser, of="with --model: ")
+    add_no_average(parser, of="with --model: ")
     parser.add_argument(
         "--speakers",
         nargs="+",
@@ -221,6 +222,7 @@ def add_predict(verbs: Verbs) -> None:
         "--frames", action="store_true", help="also write scores of every 20-ms frame (.jsonl)"
     )
     add_table(parser)
+    add_no_average(parser)
 
 
 def add_embed(verbs: Verbs) -> None:
@@ -291,6 +293,16 @@ def add_precision(parser: argparse.ArgumentParser, *, of: str = "") -> None:
         "--precision",
         metavar="KIND",
         help=f"{of}float32, bfloat16 (computation), or int8 (stored weights); default: as trained",
+    )
+
+
+def add_no_average(parser: argparse.ArgumentParser, *, of: str = "") -> None:
+    """Adds --no_average."""
+    parser.add_argument(
+        "--no_average",
+        action="store_true",
+        help=f"{of}score each recording alone, where the model averages over copies at other "
+        "speeds (views.average): faster, and other scores",
     )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from sersl.cli.console.model_arguments import add_precision, add_table
+from sersl.cli.console.model_arguments import add_no_average, add_precision, add_table
 from sersl.cli.verbs import Verbs, add_verb, number
 from sersl.release.serve.service_limits import Limits
 
@@ -34,6 +34,7 @@ def add_serve(verbs: Verbs) -> None:
     )
     add_precision(parser)
     add_table(parser)
+    add_no_average(parser)
     _add_number(parser, "upload_mb", "MB of an upload", most=10_000)
     _add_number(parser, "audio_seconds", "seconds of audio of a recording", most=36_000)
     _add_number(parser, "seconds", "seconds from a request to its answer", most=3_600)

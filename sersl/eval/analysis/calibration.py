@@ -12,22 +12,14 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from sersl.eval.answers import VALIDATION, Answers
-from sersl.eval.confidence import NUM_BINS, reliability
+from sersl.eval.confidence import NUM_BINS, SMALLEST, reliability, with_temperature
 from sersl.eval.metrics import indices
 from sersl.eval.predictions import Predictions
 
 _CURVE_POINTS = 21
-_SMALLEST = 1e-12  # probability
 _RANGE = (np.log(0.05), np.log(20.0))  # of the logarithm of the temperature
 
 Array = np.ndarray
-
-
-def with_temperature(scores: Array, temperature: float | Array) -> Array:
-    """Divides the logits of probabilities [N, C] by a temperature, or by one each, [N, 1]."""
-    logits = np.log(np.maximum(scores.astype(np.float64), _SMALLEST)) / temperature
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def negative_log_likelihood(truth: Array, scores: Array) -> float:
@@ -38,7 +30,7 @@ def negative_log_likelihood(truth: Array, scores: Array) -> float:
       scores: probabilities [N, C]; those below 1e-12 count as 1e-12.
     """
     chosen = scores[np.arange(len(truth)), truth].astype(np.float64)
-    return float(-np.log(np.maximum(chosen, _SMALLEST)).mean())
+    return float(-np.log(np.maximum(chosen, SMALLEST)).mean())
 
 
 def brier(truth: Array, scores: Array) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sersl.core.errors import UserError
 from sersl.release.file_names import CARD, ONNX_FOLDER, STABLEHLO_FOLDER, TRITON_FOLDER
 from sersl.release.folder import read_model
 from sersl.release.formats.stablehlo import check_serialization, write_stablehlo
@@ -63,6 +64,8 @@ class Formats:
         Raises:
           UserError: a part of the model has no such format.
         """
+        if self.onnx or self.int8 or self.triton or self.stablehlo:
+            _check_one_recording(folder)
         if self.int8_weights or self.notes:
             rewrite(folder, name=self.name, int8=self.int8_weights, notes=self.notes)
         released = read_model(folder)
@@ -89,6 +92,15 @@ class Formats:
             return
         with (folder / CARD).open("a", encoding="utf-8", newline="") as card:
             card.write(f"{_HEADING}\n" + "\n".join(lines) + "\n")
+
+
+def _check_one_recording(folder: Path) -> None:
+    if read_model(folder, verify_weights=False).average_speeds:
+        raise UserError(
+            "the model averages its answers over copies at other speeds, and a graph or program "
+            "scores one recording: leave --onnx, --int8, --triton and --stablehlo out, or train "
+            "with views.average=False"
+        )
 
 
 def remove_section(card: Path) -> None:

@@ -3,11 +3,13 @@
 Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", 2016.
 """
 
+import functools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from sersl.core.errors import UserError
+from sersl.release.predict.averaging import Arrays, Part
 from sersl.release.predict.predictor import Model
 from sersl.release.predict.source_runs import runs
 from sersl.release.predict.windows import Cutting
@@ -53,20 +55,13 @@ def dropout_passes(
     weights: list[int] = []
     found: list[np.ndarray] = []
     for number, run in enumerate(runs(sources, Cutting(), sample_rate=sample_rate)):
-        wanted = [
-            index
-            for index, piece in enumerate(run.pieces)
-            if piece.window is not None and not piece.window.silent
-        ]
-        waveforms = [window.waveform for i in wanted if (window := run.pieces[i].window)]
-        outputs = model.network.passes(
-            waveforms,
-            [run.pieces[index].recording for index in wanted],
-            num_passes=num_passes,
-            address=(seed, number),
-            share=run.share,
+        own = run.waveforms()
+        compute = functools.partial(
+            _passes, model, num_passes=num_passes, address=(seed, number), share=run.share
         )
-        of_piece = {wanted[i]: output["category"] for i, output in outputs}
+        recordings = [run.pieces[index].recording for index in own]
+        outputs = dict(model.averaging(compute, list(own.values()), recordings))
+        of_piece = {index: outputs[i]["category"] for i, index in enumerate(own)}
         for index, piece in enumerate(run.pieces):
             if piece.window is not None:
                 if index in of_piece:
@@ -76,3 +71,11 @@ def dropout_passes(
             failed = bool(piece.error) or not found
             yield None if failed else np.average(np.stack(found), axis=0, weights=weights)
             weights, found = [], []
+
+
+def _passes(
+    model: Model, part: Part, *, num_passes: int, address: tuple[int, int], share: float
+) -> Iterator[tuple[int, Arrays]]:
+    return model.network.passes(
+        part.waveforms, part.recordings, num_passes=num_passes, address=address, share=share
+    )

@@ -76,16 +76,8 @@ def _outputs(
     network: "Network", run: Run, *, layers: tuple[int, ...] | None, frames: bool
 ) -> dict[int, np.ndarray]:
     """Computes {index of a piece: vectors}; silence has none, but frames."""
-    wanted = [
-        index
-        for index, piece in enumerate(run.pieces)
-        if piece.window is not None and (frames or not piece.window.silent)
-    ]
-    waveforms = [
-        piece.window.waveform
-        for piece in (run.pieces[index] for index in wanted)
-        if piece.window is not None
-    ]
+    by_piece = run.waveforms(silent=frames)
+    wanted, waveforms = list(by_piece), list(by_piece.values())
     if layers is None:
         own = [run.pieces[index].recording for index in wanted]
         results = network.scores(waveforms, own, share=run.share)
@@ -160,3 +152,19 @@ def joined(parts: Iterable[Embedding]) -> np.ndarray:
         if part.vectors.size:
             kept.append(part.vectors)
     return kept[0] if len(kept) == 1 else np.concatenate(kept)
+
+
+def layer_numbers(layers: str | int, num_layers: int) -> tuple[int, ...]:
+    """Finds the numbers, 0 to L, of the hidden states that `layers` of `Model.embed` means."""
+    if layers == "all":
+        return tuple(range(num_layers + 1))
+    if layers == "last":
+        return (num_layers,)
+    if isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(layers) < 9:
+        layers = int(layers)
+    if not isinstance(layers, int) or not 0 <= layers <= num_layers:
+        raise UserError(
+            f"layers {layers!r:.40} do not exist: give all, last, or a number from 0 (input of "
+            f"the first layer) to {num_layers}"
+        )
+    return (layers,)

@@ -12,8 +12,9 @@ from sersl.core.lengths import FRAME_RATE
 from sersl.release.folder import ReleasedModel, read_model
 from sersl.release.hub.finding import find_model
 from sersl.release.packaged.shipped import announce, shipped_model, warn_of_embedded_corpus
+from sersl.release.predict.averaging import Averaging, Part
 from sersl.release.predict.dialogue_model import DialogueModel
-from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined
+from sersl.release.predict.embedding import NOT_FINITE, Embedding, embeddings, joined, layer_numbers
 from sersl.release.predict.given_tables import NO_TABLES, Tables
 from sersl.release.predict.outputs import Answer, Recording, check_asked
 from sersl.release.predict.precision import check_precision
@@ -36,6 +37,7 @@ def load(
     precision: str | None = None,
     needs_heads: bool = False,
     tables: Tables = NO_TABLES,
+    average: bool = True,
 ) -> "Model":
     """Loads a released model.
 
@@ -47,9 +49,7 @@ def load(
       precision: "float32", "bfloat16" or "int8" (weights only); None: as the model was trained.
       needs_heads: refuse a model on a hub that has no heads, before its weights are downloaded.
       tables: Parquet or NPZ file of each view that is a table, by name; see `GivenTables`.
-
-    Returns:
-      The model, ready to predict.
+      average: False: answers of the recording alone, of a model that averages over copies of it.
 
     Raises:
       UserError: the folder is missing, incomplete or damaged, or the precision is unknown.
@@ -62,7 +62,7 @@ def load(
     released = read_model(folder, verify_weights=verify_weights)
     if shipped:
         announce(released.about)
-    return Model(released, precision=precision, tables=tables)
+    return Model(released, precision=precision, tables=tables, average=average)
 
 
 class Model(DialogueModel):
@@ -78,6 +78,7 @@ class Model(DialogueModel):
         *,
         precision: str | None = None,
         tables: Tables = NO_TABLES,
+        average: bool = True,
     ):
         """Puts the parameters on the devices, see `load`."""
         self._process = os.getpid()
@@ -96,7 +97,9 @@ class Model(DialogueModel):
         self._threshold = 1.0 if heads is None else heads.open_set_threshold
         self.context = architecture.conversation
         self._gives_frames = architecture.gives_frames
-        self.network = Network(released, precision=precision, tables=tables)
+        speeds = released.average_speeds if average else ()
+        self.averaging = Averaging(speeds, temperature=self.labels.temperature)
+        self.network = Network(released, precision=precision, tables=tables, calibrate=not speeds)
         self.has_heads = self.network.has_heads
 
     def predict(
@@ -268,7 +271,7 @@ class Model(DialogueModel):
         check_process(self._process)
         if layers is None and (frames or not self.has_heads):
             layers = "last"
-        wanted = None if layers is None else self.layer_numbers(layers)
+        wanted = None if layers is None else layer_numbers(layers, self.num_layers)
         bytes_per_frame = 4 * self.width * (1 if wanted is None else len(wanted))
         return embeddings(
             self.network,
@@ -306,34 +309,22 @@ class Model(DialogueModel):
         score = functools.partial(self.scores, frames=frames)
         return Stream(score, sample_rate, window=window, hop=hop)
 
-    def layer_numbers(self, layers: str | int) -> tuple[int, ...]:
-        """Finds the numbers, 0 to L, of the hidden states that `layers` of `embed` means."""
-        if layers == "all":
-            return tuple(range(self.num_layers + 1))
-        if layers == "last":
-            return (self.num_layers,)
-        if isinstance(layers, str) and layers.isascii() and layers.isdigit() and len(layers) < 9:
-            layers = int(layers)
-        if not isinstance(layers, int) or not 0 <= layers <= self.num_layers:
-            raise UserError(
-                f"layers {layers!r:.40} do not exist: give all, last, or a number from 0 (input of "
-                f"the first layer) to {self.num_layers}"
-            )
-        return (layers,)
-
     def _outputs(self, run: Run, *, frames: bool, embedding: bool) -> dict[int, Arrays]:
         """Computes {index of a piece: outputs} of the windows that are not silent."""
-        wanted, waveforms = [], []
-        for index, piece in enumerate(run.pieces):
-            if piece.window is not None and not piece.window.silent:
-                wanted.append(index)
-                waveforms.append(piece.window.waveform)
-        found = {}
-        own = [run.pieces[index].recording for index in wanted]
-        for i, output in self.network.scores(waveforms, own, frames=frames, share=run.share):
+        own = run.waveforms()
+
+        def compute(part: Part) -> Iterator[tuple[int, Arrays]]:
+            wanted = frames and not part.copies
+            return self.network.scores(
+                part.waveforms, part.recordings, frames=wanted, share=run.share
+            )
+
+        found, indices = {}, list(own)
+        recordings = [run.pieces[index].recording for index in own]
+        for i, output in self.averaging(compute, list(own.values()), recordings):
             if not embedding:
                 del output["embedding"]
-            found[wanted[i]] = output
+            found[indices[i]] = output
         return found
 
     def _add(self, recording: Recording, window: Window, output: Arrays | None) -> None:

@@ -45,6 +45,7 @@ class Network(DialogueNetwork):
         *,
         precision: str | None = None,
         tables: Tables = NO_TABLES,
+        calibrate: bool = True,
     ):
         """Puts the parameters on the devices.
 
@@ -52,6 +53,7 @@ class Network(DialogueNetwork):
           released: from `read_model`.
           precision: one of PRECISIONS; None: as the model was trained.
           tables: files of the views that are tables, by name.
+          calibrate: whether probabilities are at the temperature of the model, or at 1.
 
         Raises:
           UserError: an unknown precision, or a table is wrong.
@@ -60,6 +62,8 @@ class Network(DialogueNetwork):
         self.tables = GivenTables(released.architecture, tables)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
         self._labels = released.labels
+        if not calibrate:
+            self._labels = dataclasses.replace(released.labels, temperature=None)
         self.has_heads = architecture.heads is not None
         params = released.params if self.has_heads else released.params["encoder"]
         devices = jax.local_devices()

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sersl.core import lengths
 from sersl.core.errors import UserError
 from sersl.release.predict.turns import Turn
@@ -41,6 +43,15 @@ class Run:
 
     pieces: list[Piece]
     share: float
+
+    def waveforms(self, *, silent: bool = False) -> dict[int, np.ndarray]:
+        """Gives the samples [N] of the windows, silent ones too if asked for, by index of piece."""
+        windows = {index: piece.window for index, piece in enumerate(self.pieces) if piece.window}
+        return {
+            index: window.waveform
+            for index, window in windows.items()
+            if silent or not window.silent
+        }
 
 
 def runs(
