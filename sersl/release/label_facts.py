@@ -1,7 +1,7 @@
 """What a released model's labels mean, beside their names: field "labels" of sersl.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sersl.core.fields import Fields
@@ -32,6 +32,11 @@ class LabelFacts:
     classes: tuple[tuple[str, str], ...] = ()
     raw: bool = False
     temperature: float | None = None
+
+    @property
+    def uncalibrated(self) -> "LabelFacts":
+        """The same without the temperature."""
+        return replace(self, temperature=None)
 
     def to_json(self) -> dict[str, Any]:
         """Gives the fields that are not those of plain labels; {} for those."""

@@ -1,6 +1,5 @@
 """Predictions of a released model for a prepared corpus, in the categories that both have."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ Change = Callable[[int, np.ndarray], np.ndarray]
 
 def view_of(model: Model) -> LabelView:
     """Gives the classes of a model, and which categories it was trained to merge into them."""
-    if dataclasses.replace(model.labels, temperature=None).to_json():
+    if model.labels.uncalibrated.to_json():
         return model.labels.view(model.categories)
     results = model.about.get("results") or {}
     name = model.about.get("view") or results.get("protocol", {}).get("view", "")

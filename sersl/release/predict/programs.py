@@ -61,9 +61,7 @@ class Network(DialogueNetwork):
         check_precision(precision)
         self.tables = GivenTables(released.architecture, tables)
         architecture = _in_precision(released.architecture.for_this_machine(), precision)
-        self._labels = released.labels
-        if not calibrate:
-            self._labels = dataclasses.replace(released.labels, temperature=None)
+        self._labels = released.labels if calibrate else released.labels.uncalibrated
         self.has_heads = architecture.heads is not None
         params = released.params if self.has_heads else released.params["encoder"]
         devices = jax.local_devices()
