@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sersl.core.display import one_line
 from sersl.core.files import whole_path
 from sersl.eval import metrics
+from sersl.eval.fonts import drawable, families
 
 INK, MUTED, GRID, ACCENT, SECOND = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d97706"
 FOLD_COLOURS = (
@@ -25,7 +26,6 @@ FOLD_COLOURS = (
 )
 BLUES = LinearSegmentedColormap.from_list("sersl", ["#ffffff", "#bfdbfe", "#2563eb", "#1e3a8a"])
 STYLE = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so figures look the same everywhere
     "text.parse_math": False,  # "$" in a name is not a formula
     "font.size": 10,
     "text.color": INK,
@@ -315,7 +315,7 @@ def _points(log: Sequence[Mapping], key: str) -> list[tuple[int, float]]:
 
 def short_label(name: str, *, most: int = MOST_CHARACTERS) -> str:
     """Makes a name from outside safe to draw, and short."""
-    name = one_line(str(name))
+    name = drawable(one_line(str(name)))
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -324,9 +324,9 @@ def figure_at(path: Path, width: float, height: float) -> Iterator[Figure]:
     """Gives a figure of this many inches to draw on, and writes it as PNG at the end."""
     # A bare Figure draws with Agg whatever the user's backend is, and needs no display.
     size = (min(width, MOST_INCHES), min(height, MOST_INCHES))
-    with matplotlib.rc_context(matplotlib.RcParams(STYLE)), warnings.catch_warnings():
-        # A name may have letters that the font lacks, which are drawn as boxes, or be very long.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    style = matplotlib.RcParams({**STYLE, "font.family": families()})
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # A name may be very long.
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
         figure = Figure(figsize=size, layout="constrained", facecolor="white")
         yield figure

@@ -30,6 +30,7 @@ from sersl.corpora.utterance import About, Utterance
 from sersl.corpora.writing.builder import Builder
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # what TFDS allows in the names of record files
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _ABOVE = 4  # folders above a manifest that its paths may start from: EmoBox's data/<corpus>/fold_1
 _MOST_LICENCE = 200  # characters
 _TEXT = ("csv", "jsonl", "fairseq")  # formats whose manifest is one text file
@@ -100,6 +101,11 @@ class ManifestBuilder(Builder):
                 raise UserError(
                     f"{row.at('path')}: {printable(path)!r} leads out of {folder}: write an "
                     "absolute path, or add --allow_outside_paths to `sersl prepare`"
+                )
+            if _DRIVE.match(path) and not os.path.lexists(folder / path):
+                raise UserError(
+                    f"{row.at('path')}: {printable(path)!r} is a path of a Windows machine: write "
+                    f"it relative to {folder}, or to the folder that --audio_dir names"
                 )
             item = parse_row(row, folder, labels=labels, scales=self._scales)
             if item.utterance_id in seen:

@@ -136,3 +136,9 @@ def test_labels_when_spellings_differ_then_the_map_of_the_message_joins_them(tmp
 def test_gender_when_it_is_another_word_then_the_sentence_has_it_as_it_is(tmp_path):
     with pytest.raises(UserError, match=r"'K' is not female.*: write one of these"):
         listed(tmp_path, [{"gender": "K"}])
+
+
+def test_path_when_it_has_a_drive_of_windows_then_the_sentence_says_so(tmp_path):
+    (tmp_path / "own.csv").write_text("path\nC:\\Users\\Ania\\a.wav\n")
+    with pytest.raises(UserError, match=r"path of a Windows machine.*--audio_dir"):
+        list(ManifestBuilder(data_dir=tmp_path, manifest=tmp_path / "own.csv").listing())
