@@ -17,7 +17,7 @@ from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.core.lengths import FRAME_RATE, num_frames
 from sersl.data.sources import CorpusSource
-from sersl.eval import plots
+from sersl.eval.figures import plots
 
 _ACTIVE_DB = 30.0  # as in annotation.functionals: frames so far below the loud ones are silence
 _DRAWN = 8  # utterances

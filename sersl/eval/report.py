@@ -12,10 +12,11 @@ from markupsafe import Markup
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.core.files import whole_file
-from sersl.eval import diagrams, metrics, page, plots
+from sersl.eval import metrics, page
 from sersl.eval.analysis.embedding_map import principal_components, read_embeddings
 from sersl.eval.analysis.training_logs import read_logs
 from sersl.eval.confidence import bins_of, reliability_of, worst_mistakes
+from sersl.eval.figures import diagrams, plots
 from sersl.eval.layer_weights import read_layer_weights
 from sersl.eval.over_seeds import SEEDS, aligned_predictions, pooled_predictions
 from sersl.eval.predictions import Predictions, read_predictions, speakers_of

@@ -31,7 +31,7 @@ from sersl.config.schema import DistortionConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.seeds import generator
-from sersl.eval.plots import spectrograms
+from sersl.eval.figures.plots import spectrograms
 
 
 def voice(seconds=1.0, f0=150.0, formants=(700.0, 1800.0)):

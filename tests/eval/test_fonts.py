@@ -2,7 +2,7 @@
 
 import pytest
 
-from sersl.eval import plots
+from sersl.eval.figures import plots
 
 
 @pytest.mark.parametrize(

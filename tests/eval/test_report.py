@@ -8,11 +8,12 @@ import pytest
 from markupsafe import escape
 
 from sersl.core.errors import UserError
-from sersl.eval import plots, report
+from sersl.eval import report
 from sersl.eval.analysis.training_logs import mean_log
 from sersl.eval.comparison.paired import compare
 from sersl.eval.comparison.systems import read_systems
 from sersl.eval.comparison.tables import table_rows
+from sersl.eval.figures import plots
 from sersl.eval.report_tables import score_table
 from sersl.eval.results import score_workdir
 from tests.eval.fake_run import make_predictions, write_run

@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from sersl.core.display import one_line
 from sersl.core.files import whole_file, write_json
-from sersl.eval import page, plots
+from sersl.eval import page
 from sersl.eval.comparison import tables
 from sersl.eval.comparison.paired import Comparison
+from sersl.eval.figures import plots
 from sersl.eval.scorer import without_nan
 
 _TEMPLATE = """<!doctype html>

@@ -7,7 +7,7 @@ from sersl.core.display import one_line
 from sersl.eval.comparison.comparison_files import write_page
 from sersl.eval.comparison.paired import Comparison, Entry
 from sersl.eval.comparison.tables import notes, numbers, title
-from sersl.eval.diagrams import learning_curves
+from sersl.eval.figures.diagrams import learning_curves
 from sersl.eval.report_tables import NONE, interval_text, number_text
 
 _NAME = "curve"

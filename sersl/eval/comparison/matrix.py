@@ -15,7 +15,7 @@ from sersl.core.files import whole_file, write_json
 from sersl.eval.comparison.comparison_files import write_page
 from sersl.eval.comparison.systems import Run, read_systems
 from sersl.eval.comparison.tables import title
-from sersl.eval.diagrams import heat_map
+from sersl.eval.figures.diagrams import heat_map
 from sersl.eval.report_tables import NONE
 from sersl.eval.scorer import Scorer, without_nan
 from sersl.eval.workdir_files import read_json

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sersl.core.display import one_line
 from sersl.core.files import whole_path
 from sersl.eval import metrics
-from sersl.eval.fonts import drawable, families
+from sersl.eval.figures.fonts import drawable, families
 
 INK, MUTED, GRID, ACCENT, SECOND = "#1f2937", "#6b7280", "#e5e7eb", "#2563eb", "#d97706"
 FOLD_COLOURS = (

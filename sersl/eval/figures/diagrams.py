@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from sersl.eval.analysis.degradation import condition_title, shown_scores
 from sersl.eval.comparison.tables import title as title_of
 from sersl.eval.confidence import Reliability
-from sersl.eval.plots import ACCENT, BLUES, FOLD_COLOURS, INK, figure_at, short_label
+from sersl.eval.figures.plots import ACCENT, BLUES, FOLD_COLOURS, INK, figure_at, short_label
 
 _MOST_GROUPS = 40  # in a map; the others are not drawn
 
