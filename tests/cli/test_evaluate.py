@@ -251,6 +251,7 @@ def test_export_when_a_run_is_scored_then_the_model_predicts_and_its_card_has_sc
         "frames": False,
         "speech": False,
         "no_verify": False,
+        "no_average": False,
         "table": [],
     }
     model = str(tmp_path / "model")

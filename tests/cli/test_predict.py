@@ -54,7 +54,14 @@ def bad(tmp_path_factory):
     return folder
 
 
-COMMON = {"list": None, "shard": None, "precision": None, "no_verify": False, "table": []}
+COMMON = {
+    "list": None,
+    "shard": None,
+    "precision": None,
+    "no_verify": False,
+    "table": [],
+    "no_average": False,
+}
 
 
 def _run(model, inputs, **options):
