@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 
 from sersl.cli.console.progress import Progress
 from sersl.core.errors import UserError
+from sersl.core.version import ALL, versions
 from sersl.corpora.remote import is_remote
 from sersl.data.inspection import Inspection, inspect, prepared_folders
 from sersl.data.kept_stores import kept_stores
@@ -20,7 +21,6 @@ from sersl.parallel import distributed
 from sersl.parallel.environment import Cluster, detect
 from sersl.parallel.watchdog import ends_together
 from sersl.runs.lock import locks_hold
-from sersl.runs.record import versions
 
 _REACH_SECONDS = 5
 _GIB = 2**30
@@ -60,7 +60,7 @@ def run(arguments) -> int:
                 f"the coordinator {cluster.address} does not answer within {_REACH_SECONDS} s: "
                 "start process 0, or open its port"
             )
-    _say("versions", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    _say("versions", ", ".join(f"{name} {version}" for name, version in versions(ALL).items()))
     wrong += _look_at_devices()
     _look_at_host()
     if arguments.workdir:

@@ -2,11 +2,25 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 
 __version__ = "0.1.0"
 
+# Packages that results and model folders name.
+BRIEF = ("jax", "flax", "numpy")
+# Packages that a run notes at every start.
+ALL = (
+    *("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "grain", "array-record"),
+    *("numpy", "scipy", "soundfile", "soxr"),
+)
 
-def versions() -> dict[str, str]:
-    """Lists the versions of python, jax, flax, numpy and sersl."""
-    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
-    return {"python": platform.python_version(), **packages, "sersl": __version__}
+
+def versions(packages: Iterable[str] = BRIEF) -> dict[str, str]:
+    """Lists the versions of python, of those packages that are installed, and of sersl."""
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {"sersl": __version__}

@@ -19,6 +19,7 @@ DISTORTED = "distorted"  # the waveform as the student gets it
 RELATIONS = "relations"  # between the turns of a dialogue, whose slots are neighbouring rows
 SECOND = "second"  # distorted once more, with other draws
 OUTPUTS = "outputs"  # kept outputs of a frozen encoder, instead of the waveform
+SECONDS = "seconds"  # name of the array with lengths of utterances, which `RELATIONS` asks for
 VIEW = "view/"  # and the name of a view: its kept outputs, or vectors of a table
 VIEW_VALID = "view_valid/"  # and the name of a view: which of its vectors are real
 VOTES = "votes"  # shares of the raters' votes
@@ -55,6 +56,8 @@ ARRAYS = (
     Array("hidden_states", "BLFD", np.float16, 0.0, OUTPUTS),
     # 1 same speaker, 2 other speaker, 0 no turn, see `sersl.corpora.dialogues.relations`
     Array("relations", "BU", np.int8, 0, RELATIONS),
+    # s of the utterance, where `valid` has one frame of it
+    Array(SECONDS, "B", np.float32, 0.0, RELATIONS),
     Array("category_probabilities", "BC", np.float32, np.nan, VOTES),
     Array("categories", "BC", np.float32, np.nan, CATEGORIES),  # 1 applies, 0 does not
     Array("intensity", "BT", np.float32, np.nan, ANNOTATION),

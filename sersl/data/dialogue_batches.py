@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from sersl.core.lengths import SAMPLE_RATE
 from sersl.core.seeds import generator
 from sersl.corpora.dialogues import Dialogues, relations
 from sersl.corpora.labels import LabelView
-from sersl.data.batch import RELATIONS
+from sersl.data.batch import RELATIONS, SECONDS
 from sersl.data.references import BatchRefs, locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.data.transforms import BatchMaker
@@ -99,7 +100,9 @@ class DialogueBatches:
                 own = self._dialogues.rows[number]
                 rows[place, : len(own)] = own
                 related[place] = relations(self._dialogues.speakers[number], self._slots)
-        batch = self._maker.make(self._refs(rows.reshape(-1)), own_rows)
+        refs = self._refs(rows.reshape(-1))
+        batch = self._maker.make(refs, own_rows)
+        batch[SECONDS] = (refs.length[own_rows] / SAMPLE_RATE).astype(np.float32)
         hidden = ~np.isin(batch["utterance_index"], labelled)
         for name, unknown in _LABELS.items():
             if name in batch:

@@ -18,6 +18,8 @@ from jax.sharding import Mesh
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.seeds import purpose_number
+from sersl.corpora.labels import LabelView
+from sersl.data.buckets import Bucket
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.from_outputs import moments, with_moments
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
@@ -128,6 +130,55 @@ class FoldStart:
     heads_first: HeadsFirst | None
     rows: int
     views: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        task: FinetuneTask,
+        *,
+        sources: Sequence[CorpusSource],
+        view: LabelView,
+        mesh: Mesh,
+        buckets: Sequence[Bucket],
+        heads_task: FinetuneTask | None,
+        starts: Any,
+        rows: int,
+        views: Sequence[str],
+    ) -> "FoldStart":
+        """Makes it for a task; compiles nothing yet.
+
+        Args:
+          task: of the run.
+          sources: corpora in order.
+          view: names of the categories.
+          mesh: the mesh.
+          buckets: batch shapes that hold the longest utterance.
+          heads_task: that trains the heads first; None where they do not.
+          starts: int per parameter, the step from which it trains.
+          rows: of a global batch of the heads.
+          views: names of the further views.
+        """
+        pooled = PooledOutputs(
+            task.pooled,
+            buckets=buckets,
+            mesh=mesh,
+            view=view,
+            dimensions=task.dimensions,
+            needs=task.needs,
+            data=task.config.data,
+        )
+        heads_first = None
+        if heads_task is not None:
+            heads_first = HeadsFirst(task.config, heads_task, starts, mesh=mesh)
+        return cls(
+            config=task.config,
+            sources=sources,
+            pooled=pooled,
+            upper_layers=task.first_layer is not None,
+            heads_first=heads_first,
+            rows=rows,
+            views=views,
+        )
 
     def __call__(
         self,

@@ -63,7 +63,6 @@ class FinetuneTask:
     """
 
     teacher = None
-    turns = 0  # slots of a dialogue, where batches have dialogues
     schedules: Mapping[str, Schedule] = MappingProxyType({})
 
     def __init__(
@@ -78,6 +77,7 @@ class FinetuneTask:
         other_sizes: Mapping[str, int] = MappingProxyType({}),
         neutral: int | None = None,
         views: Sequence[ViewConfig] = (),
+        turns: int = 0,
     ):
         """Checks the settings and lays out the model without making an array.
 
@@ -92,6 +92,7 @@ class FinetuneTask:
           other_sizes: outputs of each head that only training needs, by name.
           neutral: number of the neutral category; None: there is none.
           views: the views of `fusion.views`, in order.
+          turns: slots of a dialogue, where batches have dialogues.
 
         Raises:
           UserError: nothing to predict, or a name or a size is wrong.
@@ -100,7 +101,7 @@ class FinetuneTask:
         self.stored = stored
         self.first_layer = first_layer
         self._other_sizes, self._views = dict(other_sizes), tuple(views)
-        self._neutral = neutral
+        self._neutral, self.turns = neutral, turns
         check_ideas(config, multi=multi, categories=num_categories > 0)
         check_losses(config, multi=multi, stored=stored and first_layer is None)
         needs = {OUTPUTS} if stored else set()

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from sersl.config.schema import FinetuneConfig
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch import LabelSizes
-from sersl.data.batch_plan import shortest_trained
-from sersl.data.buckets import evaluation_buckets
+from sersl.data.batch_plan import BatchPlan, shortest_trained
+from sersl.data.buckets import Bucket, evaluation_buckets
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource, view_shapes
@@ -29,13 +29,13 @@ from sersl.finetuning.fold_plans import plan_folds
 from sersl.finetuning.from_outputs import choose_store, standardize_groups
 from sersl.finetuning.frozen import check_frozen, without_dropout
 from sersl.finetuning.fusion.run_views import NO_WEIGHTS, RunViews
-from sersl.finetuning.heads_first import FoldStart, HeadsFirst
+from sersl.finetuning.heads_first import FoldStart
 from sersl.finetuning.ideas.fold_teacher import FoldTeacher
 from sersl.finetuning.ideas.task_shapes import lay_out
 from sersl.finetuning.other_labels import collect_other_labels, placed, with_annotators
-from sersl.finetuning.pooled_outputs import PooledOutputs
 from sersl.finetuning.shared_params import SharedParams
 from sersl.finetuning.targets import Targets
+from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trained_parts import (
     Counts,
     check_weights,
@@ -115,11 +115,7 @@ class Trainer:
         self._say = say
         self._first = is_first_process()
         self._store = choose_store(config, starts, self._views.sources, weights, say)
-        self._task = make(
-            config,
-            stored=self._store is not None,
-            first_layer=None if self._store is None else self._store.num_frozen,
-        )
+        self._task = self._make_task(make)
         self._optimizer = optimizer_of(config, self._task, starts)
         self._abstract, notes = abstract_state(self._task, self._optimizer, mesh)
         for note in notes:
@@ -127,44 +123,45 @@ class Trainer:
         say(table(shapes, self._optimizer))
         self.counts = Counts.of(shapes, starts)
         say(str(self.counts))
-        self._plans, self._buckets = plan_folds(
-            config,
-            self._views,
-            {fold.name: self._views.with_copies(self._train_rows(fold)) for fold in folds},
-        )
-        buckets = evaluation_buckets(
-            self._views.answered_lengths,
-            num_buckets=config.data.num_buckets,
-            seconds_per_batch=2 * config.data.seconds_per_batch,
-            row_multiple=config.data.row_multiple,
-        )
+        self._plans, self._buckets = self._plan(folds)
+        buckets = self._answer_buckets()
         self._answerer = Answerer(
             self._task, buckets=buckets, mesh=mesh, dimensions=targets.dimensions
         )
-        pooled = PooledOutputs(
-            self._task.pooled,
-            buckets=buckets,
-            mesh=mesh,
-            view=targets.view,
-            dimensions=targets.dimensions,
-            needs=self._task.needs,
-            data=config.data,
-        )
-        heads_first = None
-        if config.adaptation.head_steps:
-            heads_task = make(config, stored=True)
-            heads_first = HeadsFirst(config, heads_task, starts, mesh=mesh)
-        self._fold_start = FoldStart(
-            config=config,
+        self._fold_start = FoldStart.of(
+            self._task,
             sources=sources,
-            pooled=pooled,
-            upper_layers=self._task.first_layer is not None,
-            heads_first=heads_first,
+            view=targets.view,
+            mesh=mesh,
+            buckets=buckets,
+            heads_task=make(config, stored=True) if config.adaptation.head_steps else None,
+            starts=starts,
             rows=min(bucket.rows for bucket in self._buckets),
             views=[view.name for view in self.views.configs],
         )
         self._starts = starts
         self._program: Program | None = None
+
+    def _make_task(self, make: Callable[..., FinetuneTask]) -> FinetuneTask:
+        """Makes the task, for batches as `_batches` and `_answer` make them."""
+        store = self._store
+        first_layer = None if store is None else store.num_frozen
+        return make(self.config, stored=store is not None, first_layer=first_layer)
+
+    def _plan(self, folds: list[Fold]) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
+        """Plans the training batches: {fold: plan}, and the shapes of all of them."""
+        rows = {fold.name: self._views.with_copies(self._train_rows(fold)) for fold in folds}
+        return plan_folds(self.config, self._views, rows)
+
+    def _answer_buckets(self) -> tuple[Bucket, ...]:
+        """Chooses the shapes of the batches that are answered."""
+        data = self.config.data
+        return evaluation_buckets(
+            self._views.answered_lengths,
+            num_buckets=data.num_buckets,
+            seconds_per_batch=2 * data.seconds_per_batch,
+            row_multiple=data.row_multiple,
+        )
 
     def open_store(self, *, preempted: Callable[[int], bool]) -> None:
         """Opens kept outputs of frozen encoders and tables of views, see `OutputStore.open`."""

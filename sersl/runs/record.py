@@ -2,10 +2,8 @@
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -18,26 +16,12 @@ import jax
 from jax.sharding import Mesh
 
 from sersl.audio.augment import RECORDED
-from sersl.core.version import __version__
+from sersl.core.version import ALL, versions
 from sersl.corpora.index import read_summary
 from sersl.data.sources import CorpusSource
 from sersl.eval.workdir_files import STARTS, digests
 from sersl.parallel.mesh import describe
 
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "libtpu",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "array-record",
-    "numpy",
-    "scipy",
-    "soundfile",
-    "soxr",
-)
 _ROOT = Path(__file__).parents[2]  # of the source tree, where there is one
 
 
@@ -59,7 +43,7 @@ def record_start(workdir: str | Path, *, start_step: int, mesh: Mesh, data: dict
         "mesh": describe(mesh),
         "device": mesh.devices.flat[0].device_kind,
         "git": git_state(_ROOT),
-        "versions": versions(),
+        "versions": versions(ALL),
         "data": data,
         "files": digests(Path(workdir)),
     }
@@ -109,17 +93,6 @@ def describe_corpora(sources: Sequence[CorpusSource], *, labels_used: bool) -> l
         }
         for source in sources
     ]
-
-
-def versions() -> dict[str, str]:
-    """Lists the versions of the installed packages that results may depend on."""
-    found = {"sersl": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def git_state(root: Path) -> dict[str, str] | None:

@@ -9,9 +9,9 @@ from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
+from sersl.core.version import ALL, versions
 from sersl.parallel.agreement import check_same
 from sersl.runs.provenance import read_origin
-from sersl.runs.record import versions
 
 # Settings that may differ between hosts: where the data is, and how it is read.
 _PER_HOST = ("data.data_dir", "data.threads", "data.processes", "data.prefetch")
@@ -32,7 +32,7 @@ def check_processes(config: FinetuneConfig | PretrainConfig, data: Mapping[str, 
     values = {
         key: value for key, value in flat(to_dict(config)).items() if not key.startswith(_PER_HOST)
     }
-    found = versions()
+    found = versions(ALL)
     check_same(
         {
             **values,

@@ -16,6 +16,7 @@ from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.batch import (
     KNOWN_DIMENSIONS,
     NO_VIEWS,
+    SECONDS,
     LabelSizes,
     OutputShape,
     ViewShape,
@@ -143,12 +144,17 @@ def make_step(task: Task, optimizer: Optimizer, *, seed: int, accumulate_steps: 
             "loss": Mean.of(loss),  # unless the task logs none because no row counted
             **metrics,
             "gradient_norm": Mean.of(optimizer.gradient_norm(grads, state.opt_state)),
-            "audio_seconds": Mean.of(batch["valid"].sum() / SAMPLE_RATE),
+            "audio_seconds": Mean.of(_audio_seconds(batch)),
             **{name: Mean.of(value) for name, value in schedules.items()},
         }
         return TrainState(state.step + 1, params, teacher, opt_state), metrics
 
     return step
+
+
+def _audio_seconds(batch: Batch) -> jax.Array:
+    """Sums up the real audio that a global batch is of, s."""
+    return batch[SECONDS].sum() if SECONDS in batch else batch["valid"].sum() / SAMPLE_RATE
 
 
 def abstract_state(task: Task, optimizer: Optimizer, mesh: Mesh) -> tuple[TrainState, list[str]]:

@@ -1,5 +1,6 @@
 """Heads with the context of a dialogue: trained, exported, predicted, and streamed."""
 
+import json
 import re
 import shlex
 
@@ -16,8 +17,11 @@ from sersl.core.errors import UserError
 from sersl.corpora.catalog.registry import CORPORA
 from sersl.corpora.dialogues import read_dialogues
 from sersl.corpora.index import load_index
+from sersl.corpora.labels import LabelView
 from sersl.corpora.prepare import prepare
 from sersl.corpora.synthetic.dialogues import SyntheticDialogues
+from sersl.data.batch import OUTPUTS, OutputShape
+from sersl.data.dialogue_batches import DialogueBatches
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
@@ -198,7 +202,38 @@ def test_finetune_when_nano_steps_then_every_utterance_is_answered(talks, tmp_pa
     train(config, tmp_path / "run")
     answers = Answers.load(tmp_path / "run" / "folds" / "fold1" / "answers.npz")
     assert np.isfinite(answers.scores).all() and len(answers.rows) == 32
-    assert len(values_of(tmp_path / "run" / "folds" / "fold1")) > 0
+    lines = (tmp_path / "run" / "folds" / "fold1" / "metrics.jsonl").read_text().splitlines()
+    logged = json.loads(lines[0])
+    seconds = logged["audio_seconds_per_second"] * logged["step_seconds"]  # of a batch
+    lengths = CorpusSource(talks, CORPUS).num_samples / 16_000
+    turns = 4 * config.conversation.dialogues_per_batch
+    assert turns * lengths.min() <= seconds <= turns * lengths.max()
+
+
+class Kept:
+    """Kept outputs of a corpus, all zero."""
+
+    shape, dtype = OutputShape(1, 2, 3), "float16"
+
+    def read(self, row):
+        return np.zeros((1, 2, 3), np.float16)
+
+
+def test_batches_when_of_dialogues_then_seconds_are_those_of_the_utterances(talks):
+    source = CorpusSource(talks, CORPUS)
+    source.outputs = Kept()
+    dialogues = read_dialogues([source.index])
+    sizes = {"num_dialogues": 3, "slots": 6, "dimensions": (), "needs": {OUTPUTS}}
+    batches = DialogueBatches([source], dialogues, LabelView(()), **sizes)
+    found = np.zeros(len(source))
+    own_rows = np.arange(1, 18)  # as a second process has them
+    for batch in batches.of(np.arange(len(source)), own_rows=own_rows):
+        row = batch["utterance_index"]
+        assert (batch["seconds"][row < 0] == 0).all()
+        found[row[row >= 0]] = batch["seconds"][row >= 0]
+    seen = found > 0
+    assert seen.sum() > 0.8 * len(source)
+    np.testing.assert_allclose(found[seen], source.num_samples[seen] / 16_000, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

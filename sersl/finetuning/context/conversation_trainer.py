@@ -1,5 +1,6 @@
 """Trains heads that read the context of a dialogue, from kept outputs of a frozen encoder."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,13 +16,15 @@ from sersl.core.errors import UserError
 from sersl.corpora.dialogues import Dialogues, read_dialogues
 from sersl.corpora.protocols.by_dialogue import keep_dialogues
 from sersl.corpora.protocols.protocol import Fold
+from sersl.data.batch_plan import BatchPlan
 from sersl.data.buckets import Bucket
 from sersl.data.dialogue_batches import ROW_SAMPLES, DialogueBatches
 from sersl.data.sources import CorpusSource
-from sersl.eval.answers import Answerer, Answers
+from sersl.eval.answers import Answers
 from sersl.finetuning.baselines.baseline_trainer import NONE
 from sersl.finetuning.fusion.run_views import NO_WEIGHTS
 from sersl.finetuning.targets import Targets
+from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trainer import Trainer
 from sersl.parallel.sharding import local_rows
 from sersl.runs.initial_weights import InitialWeights
@@ -61,24 +64,26 @@ class ConversationTrainer(Trainer):
             view_weights=view_weights,
             say=say,
         )
-        if (
-            self._store is None
-            or self._store.num_frozen is not None
-            or not self._store.shape.vectors
-        ):
+        counts = [len(own) for own in self._dialogues.rows]
+        say(f"{len(counts)} dialogues of {min(counts)} to {max(counts)} turns")
+
+    def _make_task(self, make: Callable[..., FinetuneTask]) -> FinetuneTask:
+        store = self._store
+        if store is None or store.num_frozen is not None or not store.shape.vectors:
             raise UserError(
-                f"conversation.kind={config.conversation.kind!r} needs the kept vectors of a "
+                f"conversation.kind={self.config.conversation.kind!r} needs the kept vectors of a "
                 "frozen encoder: use configs/finetune/conversation.py with init_from, and set "
                 "pooling.kind to 'statistics', 'mean' or 'max'"
             )
-        self._task.turns = self._slots
-        rows = config.conversation.dialogues_per_batch * self._slots
-        self._buckets = (Bucket(num_samples=ROW_SAMPLES, rows=rows),)
-        self._answerer = Answerer(
-            self._task, buckets=self._buckets, mesh=mesh, dimensions=targets.dimensions
-        )
-        counts = [len(own) for own in self._dialogues.rows]
-        say(f"{len(counts)} dialogues of {min(counts)} to {max(counts)} turns")
+        return super()._make_task(functools.partial(make, turns=self._slots))
+
+    def _plan(self, folds: list[Fold]) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
+        # Dialogues are drawn by seed and step, without a plan.
+        return {}, self._answer_buckets()
+
+    def _answer_buckets(self) -> tuple[Bucket, ...]:
+        rows = self.config.conversation.dialogues_per_batch * self._slots
+        return (Bucket(num_samples=ROW_SAMPLES, rows=rows),)
 
     def _answer(self, params: dict[str, Any], *, rows: np.ndarray) -> Answers:
         batches = self._dialogue_batches().of(rows, own_rows=self._own_rows())

@@ -35,6 +35,7 @@ def make_task(
     stored: bool = False,
     first_layer: int | None = None,
     views: Sequence[ViewConfig] = (),
+    turns: int = 0,
 ) -> FinetuneTask:
     """Makes the task of a run with these targets; `sizes` are its `other_sizes`."""
     names = targets.view.names
@@ -48,6 +49,7 @@ def make_task(
         other_sizes=sizes,
         neutral=names.index("neutral") if "neutral" in names else None,
         views=views,
+        turns=turns,
     )
 
 
