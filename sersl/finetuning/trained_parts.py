@@ -1,6 +1,7 @@
 """Which parameters a method of adaptation trains, from when, and how fast."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import jax
 from sersl.config.adaptation import AdaptationConfig
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.finetuning.targets import Targets
 from sersl.models.adapters import (
     ADAPTER,
     EXTENSION,
@@ -17,7 +19,7 @@ from sersl.models.adapters import (
     first_adapted,
 )
 from sersl.models.transformer import LAYERS
-from sersl.runs.initial_weights import InitialWeights
+from sersl.runs.initial_weights import InitialWeights, flat_shapes, flat_weights
 from sersl.training.optimizer import (
     NEVER,
     Optimizer,
@@ -225,6 +227,42 @@ def check_weights(config: AdaptationConfig, weights: InitialWeights | None) -> N
             f"adaptation.method={config.method} changes a pretrained encoder: give one with "
             "--config.init_from=DIR"
         )
+
+
+def fitting(
+    weights: InitialWeights | None,
+    shapes: dict[str, Any],
+    targets: Targets,
+    *,
+    say: Callable[[str], None],
+) -> InitialWeights | None:
+    """Leaves out the parts of a released model that are not those of this run.
+
+    These are heads that predict other names, and parts beside the encoder whose arrays have other
+    shapes. They start from initial values.
+
+    Args:
+      weights: to start from, or None.
+      shapes: of the parameters of the run.
+      targets: what is learnt.
+      say: called with a line for each.
+    """
+    if weights is None:
+        return None
+    other = {}
+    names = {"category": targets.view.names, "dimensions": targets.dimensions}
+    for part, own in weights.predicts.items():
+        if part in weights.params and part in shapes and own != tuple(names[part]):
+            other[part] = f"predicts {', '.join(own)}"
+    wanted = flat_shapes(shapes)
+    for name, array in flat_weights(weights, like=shapes).items():
+        part = name.split("/")[0]
+        if part != "encoder" and name in wanted and wanted[name] != array.shape:
+            other.setdefault(part, "has other sizes")
+    for part, why in other.items():
+        say(f"{weights.source}: its {part} {why}, so that of this run starts anew")
+    kept = {part: value for part, value in weights.params.items() if part not in other}
+    return dataclasses.replace(weights, params=kept)
 
 
 def _trains(place: Place, config: AdaptationConfig, *, first: int) -> bool:

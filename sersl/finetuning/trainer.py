@@ -39,6 +39,7 @@ from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trained_parts import (
     Counts,
     check_weights,
+    fitting,
     optimizer_of,
     with_copies,
 )
@@ -107,6 +108,7 @@ class Trainer:
         self._views = Views(sources, config.views, shortest=shortest, average=average)
         self.views = RunViews(config, self._views.sources, view_weights, say=say)
         make, shapes, starts = lay_out(config, targets, self._other.sizes, views=self.views.configs)
+        weights = fitting(weights, shapes, targets, say=say)
         check_frozen(starts, shapes, weights)
         self.config = config = without_dropout(config, starts, say=say)
         self._sources, self._targets, self._mesh = sources, targets, mesh

@@ -57,6 +57,10 @@ def read_weights(source: str | Path, *, setting: str = "init_from") -> InitialWe
             encoder=released.architecture.encoder,
             source=given,
             corpora=corpora_of_model(released.about),
+            predicts={
+                "category": released.architecture.categories,
+                "dimensions": released.architecture.dimensions,
+            },
         )
     if not (source / "config.json").is_file() or not (source / "checkpoints").is_dir():
         raise UserError(

@@ -33,6 +33,8 @@ class InitialWeights:
       encoder: of the model they belong to.
       source: where they come from.
       corpora: {"corpus", "fingerprint", "labels_used"} of what they were trained on, where known.
+      predicts: names that the heads predict, {"category": [C], "dimensions": [D]} of a released
+        model; {} of others.
     """
 
     params: dict[str, Any]
@@ -40,6 +42,7 @@ class InitialWeights:
     encoder: EncoderConfig
     source: str
     corpora: tuple[Mapping, ...] = ()
+    predicts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def with_sizes(config: Config, weights: InitialWeights) -> Config:
@@ -112,3 +115,8 @@ def flat_weights(weights: InitialWeights, *, like: dict[str, Any]) -> dict[str, 
     stacked = 0 not in like["encoder"]["context"].get("layers", {0: None})
     tree = stack_layers(weights.params) if stacked else weights.params
     return {path_name(p): v for p, v in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def flat_shapes(shapes: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Gives the shapes of parameters by name, as `flat_weights` names them."""
+    return {path_name(p): v.shape for p, v in jax.tree_util.tree_flatten_with_path(shapes)[0]}

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import re
 import shutil
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,7 +18,14 @@ from sersl.eval.answers import Answers
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.run import finetune
 from sersl.finetuning.task import FinetuneTask
-from sersl.finetuning.trained_parts import Counts, num_frozen, scales_of, starts_of, with_copies
+from sersl.finetuning.trained_parts import (
+    Counts,
+    fitting,
+    num_frozen,
+    scales_of,
+    starts_of,
+    with_copies,
+)
 from sersl.models.encoder import SpeechEncoder
 from sersl.parallel.sharding import path_name
 from sersl.runs.checkpoint import Checkpoints, load_params
@@ -247,3 +255,38 @@ def test_finetune_when_heads_train_first_and_the_pooling_reads_frames_then_user_
     )
     with pytest.raises(UserError, match=r"pooled outputs, and pooling.kind=attentive_statistics"):
         run(config, tmp_path / "run", data_dir=own_data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept", "told"),
+    [
+        ({}, {"encoder", "pooling", "category", "dimensions"}, []),
+        ({"names": ("sad", "angry")}, {"encoder", "pooling", "dimensions"}, ["category"]),
+        ({"names": ("a", "b", "c")}, {"encoder", "pooling", "dimensions"}, ["category"]),
+        ({"dimensions": ("valence",)}, {"encoder", "pooling", "category"}, ["dimensions"]),
+        ({"pooling": 4}, {"encoder", "category", "dimensions"}, ["pooling"]),
+    ],
+)
+def test_fitting_when_a_released_model_predicts_other_names_then_its_heads_start_anew(
+    changes, kept, told
+):
+    wanted = {"names": ("angry", "sad"), "dimensions": ("arousal",), "pooling": 3} | changes
+    targets = SimpleNamespace(
+        view=SimpleNamespace(names=wanted["names"]), dimensions=wanted["dimensions"]
+    )
+
+    def params(pooling, categories):
+        layers = {"context": {"layers": {0: np.zeros(2)}}}
+        heads = {"category": {"k": np.zeros((3, categories))}, "dimensions": np.zeros((3, 1))}
+        return {"encoder": layers, "pooling": np.zeros(pooling), **heads}
+
+    weights = dataclasses.replace(
+        weights_of(),
+        params=params(3, 2),
+        predicts={"category": ("angry", "sad"), "dimensions": ("arousal",)},
+    )
+    lines = []
+    shapes = params(wanted["pooling"], len(wanted["names"]))
+    found = fitting(weights, shapes, targets, say=lines.append)
+    assert set(found.params) == kept
+    assert [line.split("its ")[1].split()[0] for line in lines] == told
