@@ -167,14 +167,14 @@ def test_find_paths_when_a_folder_cannot_be_read_then_an_error_and_not_nothing(
     assert (
         files.find_paths(tmp_path / "nowhere", "*") == files.find_paths(tmp_path / "c", "*") == []
     )
-    listdir = os.listdir
+    iterdir = Path.iterdir
 
     def refuse(path):
-        if str(path).endswith("/b"):
+        if path.name == "b":
             raise PermissionError(13, "Permission denied", str(path))
-        return listdir(path)
+        return iterdir(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(PermissionError):
         files.find_paths(tmp_path, "*/*/x.json")
     assert files.find_paths(tmp_path, "a/*/x.json") == found[:1]
