@@ -36,6 +36,18 @@ class SolverConfig(Settings):
         "of several corpora has is predicted too often for that corpus. data.weights gives corpora "
         "other weights than equal ones.",
     )
+    nuisance_corpora: tuple[str, ...] = setting(
+        (),
+        "ridge: prepared corpora without emotions, such as read speech, whose differences between "
+        "speakers the answers should not follow. The mean outputs of each of their speakers, or "
+        "those of each utterance where a corpus names no speakers, become rows whose answer is the "
+        "mean answer. Helps where few speakers have labels. No label of these corpora is read.",
+    )
+    nuisance_weight: float = setting(
+        1.0,
+        "ridge: weight of all rows of nuisance_corpora together, relative to all labelled rows.",
+        above=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

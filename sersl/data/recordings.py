@@ -1,12 +1,15 @@
-"""Recorded noise and rooms, drawn at random from prepared corpora."""
+"""Other corpora that a run reads: recorded noise and rooms, and nuisance speakers."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from sersl.audio.augment import RECORDED
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.data.sources import CorpusSource, DamagedRecordError
+
+NUISANCE = "nuisance"  # in the origin of a run
 
 
 class Recordings:
@@ -68,3 +71,21 @@ def recording_sources(config) -> dict[str, list[CorpusSource]]:
         for name, corpora in named.items()
         if corpora
     }
+
+
+def nuisance_sources(config: FinetuneConfig | PretrainConfig) -> list[CorpusSource]:
+    """Opens the corpora of `solver.nuisance_corpora`; in pretraining there are none.
+
+    Raises:
+      UserError: one is not prepared, or is also trained or tested on.
+    """
+    if isinstance(config, PretrainConfig):
+        return []
+    names = config.solver.nuisance_corpora
+    for name in names:
+        if name in config.data.corpora:
+            raise UserError(
+                f"{name} is in data.corpora and in solver.nuisance_corpora: leave it out of one "
+                "of them"
+            )
+    return [CorpusSource(config.data.data_dir, name) for name in dict.fromkeys(names)]

@@ -90,9 +90,15 @@ def settle(config: FinetuneConfig) -> FinetuneConfig:
       The config, with labels.soft for a loss of votes.
 
     Raises:
-      UserError: an unknown loss, ordered categories without their order, or nothing to average.
+      UserError: an unknown loss, ordered categories without their order, nothing to average, or
+        nuisance corpora that nothing would read.
     """
     heads, labels = config.heads, config.labels
+    if config.solver.nuisance_corpora and config.solver.kind != "ridge":
+        raise UserError(
+            "solver.nuisance_corpora is for heads in closed form: set solver.kind to 'ridge', or "
+            "leave it out"
+        )
     if config.views.average and not config.views.copies:
         raise UserError(
             "views.average averages over copies at other speeds, and views.speeds has none: set "

@@ -30,7 +30,8 @@ from sersl.finetuning.ideas.fold_teacher import ancestry, with_teacher
 from sersl.finetuning.ideas.idea_checks import check_baseline
 from sersl.finetuning.label_choice import choose_view, of_protocol, unused_words, with_pairs
 from sersl.finetuning.loss_checks import marked, settle
-from sersl.finetuning.ridge.ridge_trainer import RIDGE, RidgeTrainer
+from sersl.finetuning.ridge.ridge_checks import RIDGE
+from sersl.finetuning.ridge.ridge_trainer import RidgeTrainer
 from sersl.finetuning.seed_runs import SeedRun
 from sersl.finetuning.targets import Targets, choose_targets, describe_targets
 from sersl.finetuning.trainer import Trainer

@@ -11,16 +11,18 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from sersl.annotation.annotate import load_sidecar_info
+from sersl.audio.augment import RECORDED
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.bounded import read_bounded
 from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.corpora.index import read_summary
-from sersl.data.recordings import recording_sources
+from sersl.data.recordings import NUISANCE, nuisance_sources, recording_sources
 from sersl.data.sources import CorpusSource
 from sersl.eval.workdir_files import check_files
 
 ORIGIN = "origin.json"
+READ = (*RECORDED, NUISANCE)  # `by` of corpora that the run itself reads
 _KEPT = ("corpus", "version", "fingerprint", "licence")
 
 Entry = dict[str, Any]
@@ -57,15 +59,17 @@ def gather_origin(
 
     Returns:
       {"by", "corpus", "version", "fingerprint", "labels_used", "licence" where it is known}: `by`
-      is "noise" or "reverb" for recordings, else "annotator NAME", "codes NAME", "init_from
-      FOLDER", "view NAME FOLDER", "teacher FOLDER" or "resume_from FOLDER".
+      is "noise" or "reverb" for recordings, "nuisance" for `solver.nuisance_corpora`, else
+      "annotator NAME", "codes NAME", "init_from FOLDER", "view NAME FOLDER", "teacher FOLDER" or
+      "resume_from FOLDER".
 
     Raises:
       UserError: a file with the origin of one of them is damaged.
     """
     found: list[Entry] = []
-    for name, recorded in recording_sources(config).items():
-        for source in recorded:
+    read = {**recording_sources(config), NUISANCE: nuisance_sources(config)}
+    for name, own in read.items():
+        for source in own:
             licence = read_summary(source.index.folder)["licence"]
             found += _brought(name, [source.index.names() | {"licence": licence}], labels=False)
     for source in sources:

@@ -15,12 +15,12 @@ from typing import IO
 import jax
 from jax.sharding import Mesh
 
-from sersl.audio.augment import RECORDED
 from sersl.core.version import ALL, versions
 from sersl.corpora.index import read_summary
 from sersl.data.sources import CorpusSource
 from sersl.eval.workdir_files import STARTS, digests
 from sersl.parallel.mesh import describe
+from sersl.runs.provenance import READ
 
 _ROOT = Path(__file__).parents[2]  # of the source tree, where there is one
 
@@ -63,12 +63,12 @@ def fingerprints(sources: Sequence[CorpusSource], origin: Sequence[Mapping]) -> 
 
     Args:
       sources: corpora that are trained on.
-      origin: of `sersl.runs.provenance.gather_origin`, which lists recorded noise and rooms.
+      origin: of `sersl.runs.provenance.gather_origin`, which lists other corpora that are read.
 
     Returns:
       Corpus to fingerprint.
     """
-    recorded = [one for one in origin if one["by"] in RECORDED]
+    recorded = [one for one in origin if one["by"] in READ]
     known = [*(source.index.names() for source in sources), *recorded]
     return {corpus["corpus"]: corpus["fingerprint"] for corpus in known}
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from sersl.audio.augment import RECORDED
 from sersl.config.load import to_dict
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.bounded import read_bounded
@@ -11,7 +10,7 @@ from sersl.core.errors import UserError
 from sersl.core.files import parse_value
 from sersl.core.version import ALL, versions
 from sersl.parallel.agreement import check_same
-from sersl.runs.provenance import read_origin
+from sersl.runs.provenance import READ, read_origin
 
 # Settings that may differ between hosts: where the data is, and how it is read.
 _PER_HOST = ("data.data_dir", "data.threads", "data.processes", "data.prefetch")
@@ -58,7 +57,7 @@ def check_data(workdir: Path, data: Mapping[str, str]) -> None:
     try:
         content = parse_value(read_bounded(path))
         listed = content["corpora"] if isinstance(content, dict) else content
-        listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in RECORDED)]
+        listed = [*listed, *(one for one in read_origin(workdir) if one["by"] in READ)]
         before = {corpus["corpus"]: corpus["fingerprint"] for corpus in listed}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

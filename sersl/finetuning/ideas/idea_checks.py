@@ -78,6 +78,7 @@ def check_baseline(config: FinetuneConfig) -> None:
         ("co_teaching.noise", config.co_teaching.noise > 0),
         ("enrolment.utterances", config.enrolment.utterances > 0),
         ("views.average", config.views.average),
+        ("solver.nuisance_corpora", bool(config.solver.nuisance_corpora)),
     ):
         if on:
             raise UserError(

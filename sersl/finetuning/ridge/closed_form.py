@@ -4,8 +4,11 @@ It minimizes, with weights w_i of the rows and F features,
     sum_i w_i |y_i - x_i W - b|^2 + penalty F |W|^2,
 so that a penalty means the same for any number of standardized features. The intercept b is not
 penalized. With fewer rows than features the dual (kernel) form is solved, otherwise the primal one.
+Directions that should not move the answers become further rows, at the mean of the others plus such
+a direction and with the mean answer: a soft form of nuisance attribute projection.
 
-Source: Hoerl and Kennard 1970; the dual form as in Saunders et al. 1998.
+Source: Hoerl and Kennard 1970; the dual form as in Saunders et al. 1998; nuisance attribute
+projection, Solomonoff et al. 2005.
 """
 
 from collections.abc import Sequence
@@ -35,16 +38,34 @@ class _Form(Protocol):
 class Regression:
     """A regression whose penalty is still to be chosen."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, weights: np.ndarray):
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray,
+        *,
+        nuisance: np.ndarray | None = None,
+        nuisance_weight: float = 1.0,
+    ):
         """Computes what all penalties share.
 
         Args:
           x: float32 [n, F], standardized.
           y: [n, M].
           weights: [n], above 0.
+          nuisance: float32 [m, F], directions that should not move the answers; None: none.
+          nuisance_weight: sum of their weights, relative to the sum of `weights`.
         """
-        self._form: _Form = (_Dual if len(x) <= x.shape[1] else _Primal)(x, y, weights)
         self._shape = y.shape
+        self._added = 0
+        if nuisance is not None:
+            self._added, share = len(nuisance), weights / weights.sum()
+            mean = (share @ x).astype(x.dtype)
+            x = np.concatenate([x, mean + nuisance])
+            y = np.concatenate([y, np.tile(share @ y, (self._added, 1))])
+            each = nuisance_weight * weights.sum() / self._added
+            weights = np.concatenate([weights, np.full(self._added, each)])
+        self._form: _Form = (_Dual if len(x) <= x.shape[1] else _Primal)(x, y, weights)
 
     def solve(self, penalty: float) -> Weights:
         """Fits all rows, for a penalty above 0."""
@@ -63,7 +84,8 @@ class Regression:
         found = np.zeros((len(penalties), *self._shape))
         for number in np.unique(group):
             held = group == number
-            found[:, held] = self._form.left_out(held, penalties)
+            among_all = np.concatenate([held, np.zeros(self._added, bool)])
+            found[:, held] = self._form.left_out(among_all, penalties)
         return found
 
 

@@ -28,16 +28,22 @@ class Rows:
       features: float32 [n, F], pooled vectors.
       group: int [n] from 0, of speakers that are left out together; all 0: nobody can be left out.
       plain: bool [n], utterances that are no changed copies, by which is chosen.
+      nuisance: float32 [m, F], directions that should not move the answers; None: none.
+      nuisance_weight: sum of their weights, relative to that of the rows.
     """
 
     features: np.ndarray
     group: np.ndarray
     plain: np.ndarray
+    nuisance: np.ndarray | None = None
+    nuisance_weight: float = 1.0
 
     def take(self, known: np.ndarray) -> "Rows":
         """Selects bool [n] rows."""
         group = np.unique(self.group[known], return_inverse=True)[1].reshape(-1)
-        return Rows(features=self.features[known], group=group, plain=self.plain[known])
+        return dataclasses.replace(
+            self, features=self.features[known], group=group, plain=self.plain[known]
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +175,13 @@ def _choose(
       (weights of all rows; left-out answers [plain rows, M] of this penalty, or None where nobody
       can be left out; choice).
     """
-    regression = Regression(rows.features, targets, weights)
+    regression = Regression(
+        rows.features,
+        targets,
+        weights,
+        nuisance=rows.nuisance,
+        nuisance_weight=rows.nuisance_weight,
+    )
     penalties = sorted(penalties)
     if not rows.group.any() or not rows.plain.any():
         penalty = penalties[len(penalties) // 2]

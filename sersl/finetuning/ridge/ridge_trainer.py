@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import functools
+import operator
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from sersl.config.auxiliary import DomainConfig, TasksConfig
-from sersl.config.schema import CombineConfig, FinetuneConfig
-from sersl.config.training_ideas import DistillConfig
+from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch_plan import check_weights
+from sersl.data.recordings import nuisance_sources
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.baselines.estimators import speaker_groups
@@ -35,10 +35,11 @@ from sersl.finetuning.ridge.head_solver import (
     solve_categories,
     solve_dimension,
 )
+from sersl.finetuning.ridge.nuisance import deviations, speakers_of
+from sersl.finetuning.ridge.ridge_checks import check_ridge
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
 from sersl.models.fusion.view_fusion import Fused
-from sersl.models.pooling.pooling import KINDS
 from sersl.parallel.agreement import arrays_of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.runs.checkpoint import Checkpoints
@@ -46,7 +47,6 @@ from sersl.runs.initial_weights import InitialWeights
 from sersl.training.loop import Preempted
 from sersl.training.state import TrainState
 
-RIDGE = "ridge"  # `solver.kind` of a run that trains nothing by gradient
 CHOICE = "choice.json"  # of a fold: penalties and scales
 _ROWS = 256  # pooled at once
 
@@ -103,7 +103,16 @@ class RidgeTrainer(Trainer):
             return model.vectors_of(outputs, views)
 
         self._pool = jax.jit(pool)
+        self._nuisance = nuisance_sources(config)
+        self._nuisance_speakers = [speakers_of(source) for source in self._nuisance]
         say("heads by ridge regression in closed form, which uses no random numbers")
+
+    def open_store(self, *, preempted: Callable[[int], bool]) -> None:
+        """Opens kept outputs, those of the nuisance corpora too, see `Trainer.open_store`."""
+        super().open_store(preempted=preempted)
+        assert self._store is not None
+        for source in self._nuisance:
+            source.outputs = self._store.open(source, self._say, preempted=preempted)
 
     def train(
         self,
@@ -172,6 +181,7 @@ class RidgeTrainer(Trainer):
         rows = self._views.with_copies(plain)
         source = rows % self._views.count
         fused = self._vectors(state, rows)
+        nuisance = self._nuisance_directions(state)
         found: dict[str, Solved] = {}
         for number, features in enumerate([fused.vector, *fused.others]):
             present = np.asarray(fused.present)[:, number]
@@ -181,6 +191,8 @@ class RidgeTrainer(Trainer):
                     self._speakers[source[present]], self.config.solver.inner_folds
                 ),
                 plain=(rows < self._views.count)[present],
+                nuisance=nuisance,
+                nuisance_weight=self.config.solver.nuisance_weight,
             )
             prefix = f"{self.views.configs[number - 1].name}: " if number else ""
             found |= {
@@ -224,7 +236,24 @@ class RidgeTrainer(Trainer):
 
     def _vectors(self, state: TrainState, rows: np.ndarray) -> Fused:
         """Pools the kept outputs of int64 [n] rows as the model does, in host memory."""
-        sources, parts = self._views.sources, []
+        parts = [part for _, part in self._pooled(state, self._views.sources, rows)]
+        joined: Fused = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        return joined
+
+    def _nuisance_directions(self, state: TrainState) -> np.ndarray | None:
+        """Computes how nuisance speakers differ: float32 [m, F]; None: there are none."""
+        found = []
+        for source, speakers in zip(self._nuisance, self._nuisance_speakers, strict=True):
+            parts = self._pooled(state, [source], np.concatenate(speakers))
+            found.append(
+                deviations(speakers, ((rows, np.asarray(one.vector)) for rows, one in parts))
+            )
+        return np.concatenate(found) if found else None
+
+    def _pooled(
+        self, state: TrainState, sources: Sequence[CorpusSource], rows: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, Fused]]:
+        """Pools the kept outputs of int64 [n] rows of `sources` in parts, with the rows of each."""
         corpus, row = locate_rows(rows, [len(source) for source in sources])
         for start in range(0, len(rows), _ROWS):
             part = range(start, min(start + _ROWS, len(rows)))
@@ -236,10 +265,9 @@ class RidgeTrainer(Trainer):
                 view.name: view_input([(one.views[view.name], i) for one, i in places], rows=_ROWS)
                 for view in self.views.configs
             }
-            found = jax.device_get(self._pool(state.params, padded, views))
-            parts.append(found)
-        joined: Fused = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(rows)], *parts)
-        return joined
+            found: Fused = jax.device_get(self._pool(state.params, padded, views))
+            real = operator.itemgetter(slice(len(part)))
+            yield rows[start : part.stop], jax.tree.map(real, found)
 
     def _with_heads(self, state: TrainState, solved: dict[str, Solved]) -> TrainState:
         """Sets the output layers of the heads."""
@@ -272,63 +300,3 @@ def _copied(tree: dict[Any, Any]) -> dict[Any, Any]:
     return {
         name: _copied(value) if isinstance(value, dict) else value for name, value in tree.items()
     }
-
-
-def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
-    """Refuses settings that a closed form cannot follow.
-
-    Raises:
-      UserError: naming the setting.
-    """
-    heads, pooling = config.heads, config.pooling
-    wrong = ""
-    if heads.kind != "linear":
-        wrong = f"heads.kind={heads.kind!r} has a hidden layer: set it to 'linear'"
-    elif KINDS[pooling.kind].weights != "equal" or pooling.projection:
-        wrong = (
-            f"pooling.kind={pooling.kind!r} with pooling.projection={pooling.projection} has "
-            "weights of its own: set them to 'statistics', 'mean' or 'max', and 0"
-        )
-    elif pooling.network.kind != "none":
-        wrong = (
-            f"pooling.network.kind={pooling.network.kind!r} is trained by gradient: set it to "
-            "'none'"
-        )
-    elif config.fusion.kind not in ("none", "early", "late"):
-        wrong = (
-            f"fusion.kind={config.fusion.kind!r} has layers that are trained by gradient: set it "
-            "to 'early' or 'late'"
-        )
-    elif pooling.layers == "weighted":
-        wrong = "pooling.layers='weighted' has weights of its own: set it to 'all'"
-    elif targets.view.names and heads.category_loss != "cross_entropy":
-        wrong = (
-            f"heads.category_loss={heads.category_loss!r} is trained by gradient: set it to "
-            "'cross_entropy'"
-        )
-    elif config.labels.soft:
-        wrong = "labels.soft gives shares of votes: set it to False"
-    elif targets.dimensions and heads.bounded:
-        wrong = "heads.bounded bends the values of dimensions: set it to False"
-    elif targets.dimensions and heads.dimensions_loss not in ("ccc", "mse"):
-        wrong = (
-            f"heads.dimensions_loss={heads.dimensions_loss!r} is trained by gradient: set it to "
-            "'ccc'"
-        )
-    else:
-        for name, value, plain in (
-            ("tasks", config.tasks, TasksConfig()),
-            ("domain.kind", config.domain.kind, DomainConfig().kind),
-            ("combine", config.combine, CombineConfig()),
-            ("distill", config.distill, DistillConfig()),
-            ("co_teaching.noise", config.co_teaching.noise, 0.0),
-            ("heads.contrast_weight", heads.contrast_weight, 0.0),
-            ("fusion.contrast_weight", config.fusion.contrast_weight, 0.0),
-        ):
-            if value != plain:
-                wrong = f"{name} is for training by gradient: leave it at its default"
-    if wrong:
-        raise UserError(
-            f"solver.kind='ridge' solves linear heads in closed form, but {wrong}, or set "
-            "solver.kind to 'gradient'"
-        )

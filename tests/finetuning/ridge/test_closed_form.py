@@ -42,3 +42,33 @@ def test_regression_when_groups_are_left_out_then_as_fitted_without_each(rows, f
             fitted = reference(x[~held], y[~held], weights[~held], penalty)
             expected = fitted.predict(x[held].astype(np.float64))
             np.testing.assert_allclose(answers[held], expected, atol=FLOAT32)
+
+
+@FORMS
+def test_regression_when_there_are_nuisance_directions_then_as_with_rows_of_the_mean_answer(
+    rows, features
+):
+    x, y, weights, group = drawn(rows, features)
+    nuisance = np.random.default_rng(1).normal(size=(12, features)).astype(np.float32)
+    mean, answer = (np.average(values, axis=0, weights=weights) for values in (x, y))
+    more_x, more_y = np.concatenate([x, mean + nuisance]), np.concatenate([y, [answer] * 12])
+    more_weights = np.concatenate([weights, np.full(12, 0.7 * weights.sum() / 12)])
+    regression = Regression(x, y, weights, nuisance=nuisance, nuisance_weight=0.7)
+    found, expected = regression.solve(0.3), reference(more_x, more_y, more_weights, 0.3)
+    np.testing.assert_allclose(found.kernel, expected.coef_.T, atol=FLOAT32)
+    np.testing.assert_allclose(found.bias, expected.intercept_, atol=FLOAT32)
+
+    (answers,) = regression.left_out(group, [2.0])
+    fitted = np.concatenate([group != 1, np.ones(12, bool)])
+    expected = reference(more_x[fitted], more_y[fitted], more_weights[fitted], 2.0)
+    held = x[group == 1].astype(np.float64)
+    np.testing.assert_allclose(answers[group == 1], expected.predict(held), atol=FLOAT32)
+
+
+def test_regression_when_a_nuisance_direction_weighs_much_then_answers_do_not_follow_it():
+    x, y, weights, _ = drawn(90, 20)
+    direction = np.eye(20, dtype=np.float32)[:1]  # the first feature, which the first target needs
+    nuisance = np.concatenate([direction, -direction])
+    free = Regression(x, y, weights).solve(0.01).kernel[0, 0]
+    found = Regression(x, y, weights, nuisance=nuisance, nuisance_weight=1e4).solve(0.01)
+    assert abs(found.kernel[0, 0]) < 1e-3 < 0.5 < free
