@@ -177,8 +177,8 @@ def _run_file(path: str) -> ModuleType:
     file = Path(path)
     if not file.is_file():
         raise UserError(
-            f"config file {path!r} does not exist: give a Python file such as configs/"
-            "pretrain/emotion_aware.py"
+            f"config file {path!r} does not exist: give a Python file such as configs/finetune/"
+            "emotion.py or configs/pretrain/emotion_aware.py of the source of sersl"
         )
     spec = importlib.util.spec_from_file_location(f"sersl_config_{file.stem}", file)
     if spec is None or spec.loader is None:
