@@ -43,10 +43,11 @@ class SolverConfig(Settings):
         "those of each utterance where a corpus names no speakers, become rows whose answer is the "
         "mean answer. Helps where few speakers have labels. No label of these corpora is read.",
     )
-    nuisance_weight: float = setting(
-        1.0,
-        "ridge: weight of all rows of nuisance_corpora together, relative to all labelled rows.",
-        above=0,
+    nuisance_weights: tuple[float, ...] = setting(
+        (0.0, 1.0),
+        "ridge: weights of all rows of nuisance_corpora together, relative to all labelled rows, "
+        "to choose from as from the penalties.",
+        at_least=0,
     )
 
 

@@ -29,14 +29,14 @@ class Rows:
       group: int [n] from 0, of speakers that are left out together; all 0: nobody can be left out.
       plain: bool [n], utterances that are no changed copies, by which is chosen.
       nuisance: float32 [m, F], directions that should not move the answers; None: none.
-      nuisance_weight: sum of their weights, relative to that of the rows.
+      nuisance_weights: sums of their weights to choose from, relative to that of the rows.
     """
 
     features: np.ndarray
     group: np.ndarray
     plain: np.ndarray
     nuisance: np.ndarray | None = None
-    nuisance_weight: float = 1.0
+    nuisance_weights: Sequence[float] = ()
 
     def take(self, known: np.ndarray) -> "Rows":
         """Selects bool [n] rows."""
@@ -171,31 +171,51 @@ def _choose(
 ) -> tuple[Weights, np.ndarray | None, dict[str, Any]]:
     """Fits the penalty with the best score of left-out answers, the largest of equal ones.
 
+    The weight of nuisance directions is chosen in the same way.
+
     Returns:
       (weights of all rows; left-out answers [plain rows, M] of this penalty, or None where nobody
       can be left out; choice).
     """
-    regression = Regression(
-        rows.features,
-        targets,
-        weights,
-        nuisance=rows.nuisance,
-        nuisance_weight=rows.nuisance_weight,
-    )
     penalties = sorted(penalties)
+    nuisances = [0.0] if rows.nuisance is None else sorted(rows.nuisance_weights)
+
+    def chosen(nuisance: float, penalty: float, selection: dict[str, Any]) -> dict[str, Any]:
+        own = {} if rows.nuisance is None else {"nuisance_weight": nuisance}
+        return {"penalty": penalty, **own, "selection": selection}
+
     if not rows.group.any() or not rows.plain.any():
-        penalty = penalties[len(penalties) // 2]
-        return regression.solve(penalty), None, {"penalty": penalty, "selection": {}}
-    answers = regression.left_out(rows.group, penalties)[:, rows.plain]
-    scores = [score(one) for one in answers]
-    known = [value if np.isfinite(value) else -np.inf for value in scores]
-    best = max(range(len(known)), key=lambda i: (known[i], i))
-    selection = {
-        f"{penalty:g}": value if np.isfinite(value) else None
-        for penalty, value in zip(penalties, scores, strict=True)
-    }
-    choice = {"penalty": penalties[best], "selection": selection}
-    return regression.solve(penalties[best]), answers[best], choice
+        nuisance, penalty = (known[len(known) // 2] for known in (nuisances, penalties))
+        found = _regression(rows, targets, weights, nuisance).solve(penalty)
+        return found, None, chosen(nuisance, penalty, {})
+    best: tuple[float, Regression, np.ndarray, float, float] | None = None
+    selection: dict[str, Any] = {}
+    for nuisance in nuisances:
+        regression = _regression(rows, targets, weights, nuisance)
+        answers = regression.left_out(rows.group, penalties)[:, rows.plain]
+        scores = [score(one) for one in answers]
+        tried = {
+            f"{penalty:g}": value if np.isfinite(value) else None
+            for penalty, value in zip(penalties, scores, strict=True)
+        }
+        selection |= tried if rows.nuisance is None else {f"nuisance {nuisance:g}": tried}
+        for penalty, value, own in zip(penalties, scores, answers, strict=True):
+            value = value if np.isfinite(value) else -np.inf
+            if best is None or value >= best[0]:
+                best = value, regression, own, nuisance, penalty
+    assert best is not None
+    _, regression, answers, nuisance, penalty = best
+    return regression.solve(penalty), answers, chosen(nuisance, penalty, selection)
+
+
+def _regression(
+    rows: Rows, targets: np.ndarray, weights: np.ndarray, nuisance: float
+) -> Regression:
+    if not nuisance:
+        return Regression(rows.features, targets, weights)
+    return Regression(
+        rows.features, targets, weights, nuisance=rows.nuisance, nuisance_weight=nuisance
+    )
 
 
 def _scaled(weights: Weights, scale: float, shift: float) -> Weights:

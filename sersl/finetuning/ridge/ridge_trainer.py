@@ -165,6 +165,7 @@ class RidgeTrainer(Trainer):
             shutil.rmtree(folder / "checkpoints")
         chosen = ", ".join(
             f"{name.removeprefix('category/')} {choice['penalty']:g}"
+            + (f" with nuisance {choice['nuisance_weight']:g}" if self._nuisance else "")
             for name, choice in choices.items()
         )
         if validation:
@@ -192,7 +193,7 @@ class RidgeTrainer(Trainer):
                 ),
                 plain=(rows < self._views.count)[present],
                 nuisance=nuisance,
-                nuisance_weight=self.config.solver.nuisance_weight,
+                nuisance_weights=self.config.solver.nuisance_weights,
             )
             prefix = f"{self.views.configs[number - 1].name}: " if number else ""
             found |= {

@@ -1,5 +1,7 @@
 """Heads by ridge regression: penalties and scales by the answers for left-out speakers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -140,3 +142,24 @@ def test_row_weights_when_there_is_one_corpus_then_they_are_those_of_scikit_lear
     category = np.array([0, 0, 0, 1, 2, 2])
     expected = compute_sample_weight("balanced", category)
     np.testing.assert_allclose(row_weights(np.zeros(6, int), category), expected)
+
+
+def test_categories_when_there_are_nuisance_directions_then_their_weight_is_best_on_left_out():
+    rows, values = drawn()
+    category = values.argmax(1)
+    weights = np.ones(len(category))
+    asked = {"nuisance": 3.0 * np.eye(10, dtype=np.float32), "nuisance_weights": (2.0, 0.0)}
+    both = dataclasses.replace(rows, **asked)
+    solved = solve_categories(both, category, 3, weights, PENALTIES)
+    expected = {}
+    for weight in (0.0, 2.0):
+        fixed = dataclasses.replace(both, nuisance_weights=(weight,))
+        alone = solve_categories(fixed, category, 3, weights, PENALTIES)
+        (tried,) = alone.choice["selection"].values()
+        expected[f"nuisance {weight:g}"] = tried
+    assert solved.choice["selection"] == expected
+    best = {name: max(tried.values()) for name, tried in expected.items()}
+    assert best["nuisance 0"] != best["nuisance 2"]
+    assert f"nuisance {solved.choice['nuisance_weight']:g}" == max(best, key=best.get)
+    free = solve_categories(rows, category, 3, weights, PENALTIES).choice["selection"]
+    assert expected["nuisance 0"] == free

@@ -84,16 +84,16 @@ def test_deviations_when_rows_come_in_parts_then_those_of_the_speakers_means():
 def test_ridge_when_nuisance_weighs_much_then_speakers_of_it_get_the_same_answer(
     read_data, tmp_path
 ):
-    small = run(read_data, tmp_path / "small", NUISANCE, "solver.nuisance_weight=1e-9")
+    small = run(read_data, tmp_path / "small", NUISANCE, "solver.nuisance_weights=1e-9")
     plain = run(read_data, tmp_path / "plain")
     np.testing.assert_allclose(small, plain, atol=1e-4 * np.abs(plain).max())
-    found = run(read_data, tmp_path / "run", NUISANCE, "solver.nuisance_weight=1e6")
+    found = run(read_data, tmp_path / "run", NUISANCE, "solver.nuisance_weights=1e6")
     assert np.abs(found - plain).max() > 0.01 * np.abs(plain).max()
     origin = json.loads((tmp_path / "run" / "origin.json").read_text())
     (listed,) = [one for one in origin if one["by"] == "nuisance"]
     assert (listed["corpus"], listed["labels_used"]) == ("read", False)
     assert listed["fingerprint"] and "licence" in listed
-    eight = run(read_data, tmp_path / "eight", NUISANCE, "solver.nuisance_weight=1e6", devices=8)
+    eight = run(read_data, tmp_path / "eight", NUISANCE, "solver.nuisance_weights=1e6", devices=8)
     np.testing.assert_allclose(eight, found, atol=0.02 * np.abs(found).max())
 
 
