@@ -32,7 +32,7 @@ def make(folder: Path) -> None:
         soundfile.write(folder / f"{number}.wav", tone, 16_000)
         lines.append(f"{number}.wav,s{number % 2},{('angry', 'sad')[number % 2]},0.{number}")
     (folder / "own.csv").write_text("\n".join(lines) + "\n")
-    prepare(data_dir=folder / "data", manifest=folder / "own.csv")
+    prepare(data_dir=folder / "data", manifest=folder / "own.csv", licence="CC BY 4.0")
     annotate_corpus("signal", "own", data_dir=folder / "data")
     source = CorpusSource(folder / "data", "own")
     book = fit_codebook(
