@@ -94,7 +94,8 @@ class Transformer(nnx.Module):
     have paths `side/0/...` and, pre-norm, `side_norm/...`.
 
     Initial kernels are truncated normal with standard deviation num_inputs^-1/2, divided by
-    sqrt(2 L) if they end a residual branch (GPT-2, sec. 2.3); initial biases are zero.
+    sqrt(2 L) if they end a residual branch (GPT-2, sec. 2.3), and zero if they end one of the side
+    branch; initial biases are zero.
 
     Parameters have paths `layers/0/...`, `layers/1/...` or, with `scan_layers`, `layers/...` and a
     leading dimension of L; see `stack_layers`. The outputs are the same.
@@ -127,6 +128,9 @@ class Transformer(nnx.Module):
         if config.side_layers:
             side_keys = jax.random.split(jax.random.fold_in(key, 1), config.side_layers)
             self.side = nnx.List([Layer(config, key=k) for k in side_keys])
+            for layer in self.side:  # so that the branch starts as what it reads
+                for end in (layer.attention.output, layer.mlp_out):
+                    end.kernel[...] = jnp.zeros_like(end.kernel[...])
             if config.norm == "pre":
                 self.side_norm = LayerNorm(config.width, dtype=config.dtype)
 

@@ -18,7 +18,13 @@ PLAIN = EncoderConfig(num_layers=3, width=D, num_heads=2, mlp_width=16, dropout=
 
 
 def make(config: EncoderConfig) -> Transformer:
-    return Transformer(config, key=jax.random.key(0))
+    """A network as after some training: the branch is not what it reads."""
+    network = Transformer(config, key=jax.random.key(0))
+    for number, layer in enumerate(network.side if config.side_layers else ()):
+        for end in (layer.attention.output, layer.mlp_out):
+            shape, key = end.kernel[...].shape, jax.random.key(number)
+            end.kernel[...] = 0.3 * jax.random.normal(key, shape)
+    return network
 
 
 def frames(rows: int = 2) -> jax.Array:
@@ -45,6 +51,16 @@ def test_side_branch_when_added_then_lower_layers_stay_and_it_reads_its_layer(si
         np.testing.assert_allclose(
             found[4 + i], both.side_norm(state) if last else state, **tolerances.FP32
         )
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_side_branch_when_new_then_it_is_what_it_reads(norm):
+    config = dataclasses.replace(PLAIN, norm=norm, side_layers=2, side_from=1)
+    network = Transformer(config, key=jax.random.key(0))
+    x, valid = frames(), jnp.ones((2, T), bool)
+    found = network(x, valid)
+    expected = network.side_norm(found[1]) if norm == "pre" else found[1]
+    np.testing.assert_allclose(found[-1], expected, **tolerances.FP32)
 
 
 def test_side_branch_when_layers_are_scanned_then_equal():
