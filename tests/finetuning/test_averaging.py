@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import scipy.special
@@ -12,14 +11,11 @@ from sersl.core.errors import UserError
 from sersl.data.sources import CorpusSource
 from sersl.data.speed_view import SpeedView
 from sersl.eval.answers import Answers
-from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.run import finetune
 from sersl.release.predict import predictor
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
 from sersl.runs.kept_outputs import OutputStore
-from tests.finetuning.test_kept_outputs import config_of, weights_of
-from tests.tiny_runs import never
+from tests.finetuning.test_kept_outputs import config_of, fine_tuned, weights_of
 
 AVERAGED = (
     *("protocol.folds=('fold1',)", "protocol.validation_fraction=0.4"),
@@ -28,18 +24,6 @@ AVERAGED = (
 RIDGE = ("solver.kind=ridge", "heads.bounded=false", "solver.penalties=0.5")
 SINGLE = 1e-5  # of probabilities and values, computed in float64 and in float32
 KEPT = 1e-2  # of probabilities and values: kept outputs are float16
-
-
-def trained(config, workdir):
-    finetune(
-        config,
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        devices=jax.devices()[:1],
-    )
-    return workdir / "folds" / "fold1"
 
 
 def means_of_ridge(config, folder, source, rows):
@@ -64,7 +48,7 @@ def test_ridge_when_answers_are_averaged_then_the_means_of_single_answers(
     own_data, tmp_path, capsys
 ):
     config = config_of(own_data, *AVERAGED, *RIDGE)
-    folder = trained(config, tmp_path / "run")
+    folder = fine_tuned(config, tmp_path / "run")
     source = CorpusSource(own_data, "synthetic")
     answers = Answers.load(folder / "answers.npz")
     assert len(set(answers.rows.tolist())) == len(answers.rows)
@@ -105,5 +89,5 @@ def test_average_when_there_is_nothing_to_average_then_user_error(
     data_dir, tmp_path, settings, message
 ):
     with pytest.raises(UserError, match=message):
-        trained(config_of(data_dir, *settings), tmp_path / "run")
+        fine_tuned(config_of(data_dir, *settings), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 
-import jax
 import numpy as np
 import pytest
 import soundfile
@@ -24,12 +23,10 @@ from sersl.data.batch import OUTPUTS, OutputShape
 from sersl.data.dialogue_batches import DialogueBatches
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
-from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.context.conversation_trainer import check_conversation, slots_of
-from sersl.finetuning.run import finetune
-from tests.finetuning.test_kept_outputs import SMALL, weights_of
+from tests.finetuning.test_kept_outputs import SMALL, fine_tuned
 from tests.release import fake_model
-from tests.tiny_runs import ROOT, never, run, values_of
+from tests.tiny_runs import ROOT, run, values_of
 
 NANO = str(ROOT / "configs" / "finetune" / "conversation.py") + ":nano"
 CORPUS = "synthetic_dialogues"
@@ -69,17 +66,6 @@ def config_of(data_dir, *settings):
         *(f"encoder.{setting}" for setting in SMALL),
     )
     return load_config(FinetuneConfig, NANO, [*own, *settings])
-
-
-def train(config, workdir):
-    finetune(
-        config,
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        devices=jax.devices()[:1],
-    )
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +185,7 @@ def test_predict_when_a_list_of_dialogues_is_wrong_then_one_sentence(
 @pytest.mark.parametrize("kind", ["transformer", "graph"])
 def test_finetune_when_nano_steps_then_every_utterance_is_answered(talks, tmp_path, kind):
     config = config_of(talks, f"conversation.kind={kind}", "protocol.folds=('fold1',)")
-    train(config, tmp_path / "run")
+    fine_tuned(config, tmp_path / "run")
     answers = Answers.load(tmp_path / "run" / "folds" / "fold1" / "answers.npz")
     assert np.isfinite(answers.scores).all() and len(answers.rows) == 32
     lines = (tmp_path / "run" / "folds" / "fold1" / "metrics.jsonl").read_text().splitlines()

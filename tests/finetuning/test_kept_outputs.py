@@ -5,6 +5,7 @@ import json
 import re
 import resource
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -53,20 +54,27 @@ def weights_of(seed=0, frontend=None, **changes) -> InitialWeights:
     )
 
 
+def fine_tuned(config, workdir, *, weights=None, devices=1, preempted=never, **views) -> Path:
+    """Fine-tunes from `weights_of()` unless others are given; the folder of the first fold."""
+    finetune(
+        config,
+        workdir,
+        score=validation_scores,
+        preempted=preempted,
+        weights=weights_of() if weights is None else weights,
+        view_weights=views,
+        devices=jax.devices()[:devices],
+    )
+    return workdir / "folds" / "fold1"
+
+
 def config_of(data_dir, *settings) -> FinetuneConfig:
     own = (f"data.data_dir={data_dir}", "protocol.num_folds=2", "protocol.final_model=false")
     return load_config(FinetuneConfig, NANO, [*own, "train.log_every_steps=5", *settings])
 
 
 def run(config, workdir, weights):
-    finetune(
-        config,
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights,
-        devices=jax.devices()[:1],
-    )
+    fine_tuned(config, workdir, weights=weights)
     folds = sorted((workdir / "folds").iterdir())
     return [values_of(fold) for fold in folds], [Answers.load(f / "answers.npz") for f in folds]
 

@@ -15,8 +15,6 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.eval.answers import Answers
-from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.run import finetune
 from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trained_parts import (
     Counts,
@@ -33,6 +31,7 @@ from sersl.runs.initial_weights import InitialWeights
 from sersl.training.loop import Preempted
 from sersl.training.optimizer import NEVER
 from sersl.training.step import param_shapes
+from tests.finetuning.test_kept_outputs import fine_tuned
 from tests.tiny_runs import ROOT, never, values_of
 
 NANO = str(ROOT / "configs" / "finetune" / "adapt.py") + ":nano"
@@ -65,15 +64,8 @@ def run(config, workdir, *, data_dir, devices=1, preempted=never):
     protocol = dataclasses.replace(
         config.protocol, num_folds=2, folds=("fold1",), final_model=False
     )
-    finetune(
-        dataclasses.replace(config, data=data, protocol=protocol),
-        workdir,
-        score=validation_scores,
-        preempted=preempted,
-        weights=weights_of(),
-        devices=jax.devices()[:devices],
-    )
-    fold = workdir / "folds" / "fold1"
+    config = dataclasses.replace(config, data=data, protocol=protocol)
+    fold = fine_tuned(config, workdir, devices=devices, preempted=preempted, weights=weights_of())
     return values_of(fold), Answers.load(fold / "answers.npz"), load_params(fold)
 
 

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,14 +12,11 @@ from sersl.cli.main import main
 from sersl.corpora.sidecar import RECORDS_FILE
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import Answers
-from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.run import finetune
 from sersl.release.predict import predictor
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
 from sersl.runs.kept_outputs import OutputStore
-from tests.finetuning.test_kept_outputs import config_of, stores, weights_of
-from tests.tiny_runs import never
+from tests.finetuning.test_kept_outputs import config_of, fine_tuned, stores, weights_of
 
 RIDGE = ("solver.kind=ridge", "heads.bounded=false", "solver.penalties=0.5")
 ONE_FOLD = "protocol.folds=('fold1',)"
@@ -30,16 +26,8 @@ OTHER = {"seed": 1, "width": 8, "num_heads": 1}  # a second encoder of other siz
 
 
 def train(config, workdir, *, devices=1, **views):
-    finetune(
-        config,
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        view_weights=views,
-        devices=jax.devices()[:devices],
-    )
-    return Answers.load(workdir / "folds" / "fold1" / "answers.npz")
+    fold = fine_tuned(config, workdir, devices=devices, **views)
+    return Answers.load(fold / "answers.npz")
 
 
 def fused(data_dir, kind, *views, settings=RIDGE):

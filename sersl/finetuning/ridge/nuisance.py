@@ -10,7 +10,7 @@ from sersl.data.sources import CorpusSource
 _MOST = 4096  # speakers of a corpus that are read, so that large ones fit into memory
 
 
-def speakers_of(source: CorpusSource) -> list[np.ndarray]:
+def rows_of_speakers(source: CorpusSource) -> list[np.ndarray]:
     """Lists the rows of each speaker, int64 [k].
 
     Rows without a speaker, and those of a corpus with one speaker, are listed one by one. Of more
@@ -42,7 +42,7 @@ def deviations(
     """Computes how the mean vector of each speaker differs from the mean over speakers.
 
     Args:
-      speakers: of `speakers_of`, S of them.
+      speakers: of `rows_of_speakers`, S of them.
       parts: (rows int [n], vectors float32 [n, F]) that hold every listed row once.
 
     Returns:

@@ -35,7 +35,7 @@ from sersl.finetuning.ridge.head_solver import (
     solve_categories,
     solve_dimension,
 )
-from sersl.finetuning.ridge.nuisance import deviations, speakers_of
+from sersl.finetuning.ridge.nuisance import deviations, rows_of_speakers
 from sersl.finetuning.ridge.ridge_checks import check_ridge
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
@@ -104,7 +104,7 @@ class RidgeTrainer(Trainer):
 
         self._pool = jax.jit(pool)
         self._nuisance = nuisance_sources(config)
-        self._nuisance_speakers = [speakers_of(source) for source in self._nuisance]
+        self._nuisance_speakers = [rows_of_speakers(source) for source in self._nuisance]
         say("heads by ridge regression in closed form, which uses no random numbers")
 
     def open_store(self, *, preempted: Callable[[int], bool]) -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 
-import jax
 import pytest
 
 from sersl.cli.main import main
@@ -10,13 +9,11 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import read_json, write_json
-from sersl.eval.evaluator import validation_scores
 from sersl.eval.workdir_files import read_folds
-from sersl.finetuning.run import finetune
 from sersl.release.starting_weights import labels_of
 from sersl.runs.provenance import read_origin
-from tests.finetuning.test_kept_outputs import weights_of
-from tests.tiny_runs import ROOT, never, values_of
+from tests.finetuning.test_kept_outputs import fine_tuned
+from tests.tiny_runs import ROOT, values_of
 
 NANO = str(ROOT / "configs" / "finetune" / "frozen.py") + ":nano"
 SETTINGS = (
@@ -31,11 +28,7 @@ def config_of(data_dir, *settings):
 
 
 def run(config, workdir):
-    one = jax.devices()[:1]
-    finetune(
-        config, workdir, score=validation_scores, preempted=never, weights=weights_of(), devices=one
-    )
-    return values_of(workdir / "folds" / "fold1")
+    return values_of(fine_tuned(config, workdir))
 
 
 @pytest.fixture(scope="module")

@@ -3,19 +3,15 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 import soundfile
 
 from sersl.core.errors import UserError
 from sersl.corpora.prepare import prepare
-from sersl.eval.evaluator import validation_scores
-from sersl.finetuning.ridge.nuisance import deviations, speakers_of
-from sersl.finetuning.run import finetune
+from sersl.finetuning.ridge.nuisance import deviations, rows_of_speakers
 from sersl.runs.checkpoint import load_params
-from tests.finetuning.test_kept_outputs import config_of, weights_of
-from tests.tiny_runs import never
+from tests.finetuning.test_kept_outputs import config_of, fine_tuned
 
 RIDGE = ("solver.kind=ridge", "heads.bounded=false", "protocol.folds=('fold1',)")
 SPEAKERS = ("a", "b", "", "a", "")
@@ -53,23 +49,16 @@ def read_data(data_dir, tmp_path_factory):
 
 
 def run(data_dir, workdir, *settings, devices=1):
-    finetune(
-        config_of(data_dir, *RIDGE, *settings),
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        devices=jax.devices()[:devices],
-    )
-    return load_params(workdir / "folds" / "fold1")["category"]["output"]["kernel"]
+    fold = fine_tuned(config_of(data_dir, *RIDGE, *settings), workdir, devices=devices)
+    return load_params(fold)["category"]["output"]["kernel"]
 
 
 def test_speakers_when_some_are_unknown_then_their_rows_are_one_each():
-    assert [one.tolist() for one in speakers_of(Source(*SPEAKERS))] == [[0, 3], [1], [2], [4]]
-    assert [one.tolist() for one in speakers_of(Source("x", "x", "x"))] == [[0], [1], [2]]
-    assert len(speakers_of(Source(*map(str, range(5000))))) == 4096
+    assert [one.tolist() for one in rows_of_speakers(Source(*SPEAKERS))] == [[0, 3], [1], [2], [4]]
+    assert [one.tolist() for one in rows_of_speakers(Source("x", "x", "x"))] == [[0], [1], [2]]
+    assert len(rows_of_speakers(Source(*map(str, range(5000))))) == 4096
     with pytest.raises(UserError, match="read, which has a single utterance"):
-        speakers_of(Source("x"))
+        rows_of_speakers(Source("x"))
 
 
 def test_deviations_when_rows_come_in_parts_then_those_of_the_speakers_means():

@@ -1,6 +1,5 @@
 """A run of ridge heads up to the released folder, on several devices and with several seeds."""
 
-import jax
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,11 +12,11 @@ from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.results import score_workdir
 from sersl.eval.workdir_files import read_trained
-from sersl.finetuning.run import finetune, finetune_seeds
+from sersl.finetuning.run import finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs
 from sersl.release.predict import predictor
 from sersl.release.predict.padding import padded_batch
-from tests.finetuning.test_kept_outputs import config_of, weights_of
+from tests.finetuning.test_kept_outputs import config_of, fine_tuned, weights_of
 from tests.tiny_runs import never
 
 SETTINGS = ("solver.kind=ridge", "heads.bounded=false", "protocol.folds=('fold1',)")
@@ -27,15 +26,8 @@ DEVICES = 1e-3  # the encoder sums in another order, then rounds to float16
 
 
 def solve(data_dir, workdir, *settings, devices=1) -> Answers:
-    finetune(
-        config_of(data_dir, *SETTINGS, *settings),
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        devices=jax.devices()[:devices],
-    )
-    return Answers.load(workdir / "folds" / "fold1" / "answers.npz")
+    fold = fine_tuned(config_of(data_dir, *SETTINGS, *settings), workdir, devices=devices)
+    return Answers.load(fold / "answers.npz")
 
 
 def test_release_when_the_heads_are_ridge_then_it_and_its_graph_give_the_answers_of_the_fold(

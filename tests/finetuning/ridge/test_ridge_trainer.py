@@ -12,34 +12,20 @@ from sersl.core.errors import UserError
 from sersl.data.sources import CorpusSource
 from sersl.data.speed_view import SpeedView
 from sersl.eval.answers import Answers
-from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.ridge.ridge_trainer import RidgeTrainer
-from sersl.finetuning.run import finetune
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import with_sizes
 from sersl.runs.kept_outputs import OutputStore
-from tests.finetuning.test_kept_outputs import config_of, weights_of
-from tests.tiny_runs import never, values_of
+from tests.finetuning.test_kept_outputs import config_of, fine_tuned, weights_of
+from tests.tiny_runs import values_of
 
 RIDGE = ("solver.kind=ridge", "heads.bounded=false", "views.speeds=0.9")
 CLOSE = 5e-3  # of logits: kept outputs are float16
 
 
-def solved(config, workdir):
-    finetune(
-        config,
-        workdir,
-        score=validation_scores,
-        preempted=never,
-        weights=weights_of(),
-        devices=jax.devices()[:1],
-    )
-    return workdir / "folds" / "fold1"
-
-
 def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(own_data, tmp_path):
     config = config_of(own_data, "protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE)
-    folder = solved(config, tmp_path / "run")
+    folder = fine_tuned(config, tmp_path / "run")
     source = CorpusSource(own_data, "synthetic")
     store = OutputStore(with_sizes(config, weights_of()), weights_of())
     kept = [store.open(one, [].append) for one in (source, SpeedView(source, 0.9))]
@@ -71,7 +57,7 @@ def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(ow
 
     # Another seed gives the same heads.
     again = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=7))
-    other = load_params(solved(again, tmp_path / "seed7"))
+    other = load_params(fine_tuned(again, tmp_path / "seed7"))
     for name in ("kernel", "bias"):
         np.testing.assert_array_equal(
             other["category"]["output"][name], params["category"]["output"][name]
@@ -89,14 +75,14 @@ def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_r
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(RidgeTrainer, "_test", die)
-        solved(config, tmp_path / "killed")
+        fine_tuned(config, tmp_path / "killed")
     folder = tmp_path / "killed" / "folds" / "fold1"
     assert (folder / "best").exists() and not (folder / "answers.npz").exists()
-    solved(config, tmp_path / "killed")
+    fine_tuned(config, tmp_path / "killed")
     (folder / "checkpoints" / "0").mkdir(parents=True)  # as of a kill while they are removed
-    solved(config, tmp_path / "killed")
+    fine_tuned(config, tmp_path / "killed")
     assert not (folder / "checkpoints").exists()
-    whole = solved(config, tmp_path / "whole")
+    whole = fine_tuned(config, tmp_path / "whole")
     assert (folder / "choice.json").read_bytes() == (whole / "choice.json").read_bytes()
     found, expected = (Answers.load(one / "answers.npz") for one in (folder, whole))
     for name in ("rows", "scores", "dimensions"):
@@ -106,9 +92,9 @@ def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_r
 
 def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
     config = config_of(own_data, "protocol.folds=('fold1',)", "views.speeds=0.9,1.1")
-    folder = solved(config, tmp_path / "run")
+    folder = fine_tuned(config, tmp_path / "run")
     plain = dataclasses.replace(config, views=dataclasses.replace(config.views, speeds=()))
-    other = load_params(solved(plain, tmp_path / "plain"))
+    other = load_params(fine_tuned(plain, tmp_path / "plain"))
     found = load_params(folder)
     # Standardized by the plain utterances, trained on other rows.
     np.testing.assert_array_equal(found["pooling"]["center"], other["pooling"]["center"])
@@ -137,7 +123,7 @@ def test_ridge_when_a_setting_needs_gradients_then_user_error(
     data_dir, tmp_path, settings, message
 ):
     with pytest.raises(UserError, match=message):
-        solved(config_of(data_dir, *RIDGE, *settings), tmp_path / "run")
+        fine_tuned(config_of(data_dir, *RIDGE, *settings), tmp_path / "run")
 
 
 def test_copies_when_outputs_are_not_kept_then_they_train_too(own_data, tmp_path):
@@ -153,7 +139,7 @@ def test_copies_when_outputs_are_not_kept_then_they_train_too(own_data, tmp_path
     losses = {}
     for speeds in ((), (0.5, 2.0)):
         own = dataclasses.replace(config, views=dataclasses.replace(config.views, speeds=speeds))
-        folder = solved(own, tmp_path / f"run{len(speeds)}")
+        folder = fine_tuned(own, tmp_path / f"run{len(speeds)}")
         losses[speeds] = [step["loss"] for step in values_of(folder)]
         assert np.isfinite(losses[speeds]).all()
     assert losses[()] != losses[0.5, 2.0]
