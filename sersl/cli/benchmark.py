@@ -23,6 +23,7 @@ from sersl.eval.benchmark_table import Cell, as_text, table_rows, write_tables
 from sersl.eval.evaluator import validation_scores
 from sersl.eval.published_scores import has_published
 from sersl.eval.workdir_files import RESULTS, read_results
+from sersl.finetuning.folds import differences
 from sersl.finetuning.run import finetune_seeds
 from sersl.finetuning.seed_runs import seed_runs
 from sersl.parallel import distributed
@@ -124,7 +125,8 @@ def _cell(
     arguments: Namespace, model: str, weights: InitialWeights, corpus: str, workdir: Path
 ) -> Cell:
     """Probes a model on a corpus, or reads what an earlier start has finished."""
-    seen = seen_of(load_index(arguments.data_dir, corpus), weights.corpora)
+    index = load_index(arguments.data_dir, corpus)
+    seen = seen_of(index, weights.corpora)
     config = _config(arguments, weights, corpus, leak=seen.labels)
     runs = seed_runs(config, workdir)
     seconds = _seconds(workdir)
@@ -139,14 +141,16 @@ def _cell(
             report_seeds(config, workdir)
         seconds = time.perf_counter() - begin
         write_json(workdir / _DONE, {"seconds": seconds})
-    note = ""
+    notes = differences(index)
     if seen.labels:
-        note = "LEAK: trained with labels of this corpus; scores do not hold for new speakers"
+        notes.append(
+            "LEAK: trained with labels of this corpus; scores do not hold for new speakers"
+        )
     elif seen.audio:
-        note = "trained on audio of this corpus, without labels"
+        notes.append("trained on audio of this corpus, without labels")
     parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(weights.params["encoder"]))
     results = read_results(workdir)
-    return Cell(model, corpus, _protocol(corpus), parameters, seconds, note, results)
+    return Cell(model, corpus, _protocol(corpus), parameters, seconds, "; ".join(notes), results)
 
 
 def _seconds(workdir: Path) -> float | None:

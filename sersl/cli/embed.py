@@ -78,6 +78,8 @@ def run(arguments: Namespace) -> int:
     vectors = results[0]
     counts = f"{len(vectors.kept)} embedded, {len(vectors.left_out)} left out"
     print(f"{len(vectors.files)} files: {counts}", file=sys.stderr)
+    for note in found.notes:
+        print(note, file=sys.stderr)
     for left in vectors.left_out[:_SHOWN]:
         print(f"left out {one_line(left.name)}: {one_line(left.error)}", file=sys.stderr)
     print(f"written to {one_line(output)}", file=sys.stderr)

@@ -29,6 +29,7 @@ from sersl.eval.report_tables import score_table
 from sersl.eval.results import score
 from sersl.eval.scorer import without_nan
 from sersl.eval.workdir_files import write_results
+from sersl.finetuning.folds import differences
 from sersl.release.doubts import Doubts, check_ensemble, measure_doubts
 from sersl.release.predict.dropout import check_dropout
 from sersl.release.predict.precision import check_precision
@@ -230,6 +231,14 @@ def _score_released(
         }
         given = {name: value for name, value in asked.items() if value}
         check_setup(output, test.setup(model) | given)
+    if len(shared) == 1 and not view.multi and not (model.dimensions and rated):
+        raise UserError(
+            f"model {model_name} and corpus {index.corpus!r} share one category, {shared[0]}, so "
+            f"every answer would be right: the model predicts {', '.join(model.categories)}; give "
+            "a corpus that has two of them"
+        )
+    for text in differences(index):
+        _say(f"note: {text}: do not compare the scores with published ones")
     seen = seen_of(index, corpora_of_model(model.about))
     if seen.labels:
         trained = f"the model was trained with labels of {index.corpus!r}"

@@ -251,6 +251,8 @@ def _report(
     summary = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     resumed = f"{done} done before, " if done else ""
     print(f"{len(found.sources)} files: {resumed}{summary}", file=sys.stderr)
+    for note in found.notes:
+        print(note, file=sys.stderr)
     if output:
         print(f"written to {one_line(output)}", file=sys.stderr)
     if not done and not any(counts[status] for status in SCORED):

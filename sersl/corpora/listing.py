@@ -4,11 +4,12 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sersl.audio.source import existing_spelling, path_bytes, path_text
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
 
 # Of files found in a folder; a file that is given by its own name may have any extension.
@@ -20,6 +21,7 @@ AUDIO_EXTENSIONS = (
     ".avi",
 )
 # A link to nothing with such a name was a link to a file.
+_NAMED = 3  # files with other endings
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
@@ -64,7 +66,9 @@ def local_path(path: str) -> str:
     return path.replace("\\", "/") if "\\" in path and "/" not in path else path
 
 
-def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
+def walk(
+    folder: Path, extensions: Iterable[str], *, others: list[str] | None = None
+) -> Iterator[Found]:
     """Walks a folder in sorted order; links to folders are followed, but no folder is walked twice.
 
     Hidden files and folders are left out: they hold downloads under way, checkouts, caches and the
@@ -73,6 +77,7 @@ def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
     Args:
       folder: where to start.
       extensions: lower-case endings with their dot; a file's own ending may be in any case.
+      others: gets the paths of the files with other endings, as the walk meets them.
 
     Yields:
       Files, links to files, also to missing ones, and with a problem: folders that cannot be read,
@@ -110,6 +115,16 @@ def walk(folder: Path, extensions: Iterable[str]) -> Iterator[Found]:
             yield Found(path)
         elif not os.path.exists(entry.path) and not _FILE_NAME.search(entry.name):
             yield Found(path, "link to a file or folder that does not exist")
+        elif others is not None:
+            others.append(path)
+
+
+def describe_others(folder: Path, others: Sequence[str]) -> str:
+    """Says that files of a folder are not read, since their endings are not those of audio."""
+    named = ", ".join(one_line(path_text(path)) for path in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    count = "1 file" if len(others) == 1 else f"{len(others)} files"
+    return f"{count} of {one_line(str(folder))} without an ending of audio: {named}{more}"
 
 
 def _entries(folder: str) -> tuple[Iterator[os.DirEntry[str]], str]:

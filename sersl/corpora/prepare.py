@@ -306,7 +306,8 @@ def _arguments(
         )
     if not corpus:
         raise UserError(
-            f"nothing to prepare: give --corpus ({', '.join(sorted(CORPORA))}) or --manifest FILE"
+            f"nothing to prepare: give --corpus ({', '.join(sorted(CORPORA))}) or --manifest FILE "
+            "(your own list, or a folder of your own audio)"
         )
     if corpus not in CORPORA:
         raise unknown_name("corpus", corpus, CORPORA)

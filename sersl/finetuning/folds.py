@@ -9,6 +9,7 @@ import numpy as np
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import unknown_name
 from sersl.core.files import write_json
+from sersl.corpora.index import CorpusIndex, read_summary
 from sersl.corpora.label_columns import applying, scales, words
 from sersl.corpora.labels import LabelView
 from sersl.corpora.protocols.division import name_speakers
@@ -92,6 +93,12 @@ def _classes(sources: Sequence[CorpusSource], view: LabelView) -> np.ndarray:
 def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[str]:
     """Describes, in lines for people, the classes that the view gives each corpus."""
     return describe_view(_view_report(sources, view)) if view.names else []
+
+
+def differences(index: CorpusIndex) -> list[str]:
+    """Describes how a prepared corpus differs from the published one; [] where it does not."""
+    given = read_summary(index.folder).get("differences", ())
+    return [f"{index.corpus} is not complete: {text}" for text in given]
 
 
 def warnings(folds: Sequence[Fold]) -> list[str]:

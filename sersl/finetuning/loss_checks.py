@@ -120,17 +120,22 @@ def settle(config: FinetuneConfig) -> FinetuneConfig:
     return dataclasses.replace(config, labels=labels)
 
 
-def marked(config: FinetuneConfig, folds: Sequence[Fold]) -> list[Fold]:
-    """Adds to the warnings of folds what a run takes from the test side beside its labels.
+def marked(
+    config: FinetuneConfig, folds: Sequence[Fold], *, differences: Sequence[str] = ()
+) -> list[Fold]:
+    """Adds to the warnings of folds what makes scores differ from those of others.
+
+    That is what a run takes from the test side beside its labels, and what corpora lack.
 
     Args:
       config: of the run.
       folds: of the protocol.
+      differences: of the corpora from the published ones.
 
     Returns:
       The folds, whose warnings results.json, the report and the model card repeat.
     """
-    used = []
+    used = [f"{text}: do not compare the scores with published ones" for text in differences]
     if config.domain.kind != "none":
         used.append(
             f"trained on the audio of the test side, without its labels (domain.kind="

@@ -19,6 +19,7 @@ from sersl.finetuning.context.conversation_trainer import ConversationTrainer, w
 from sersl.finetuning.folds import (
     choose_folds,
     describe_labels,
+    differences,
     warnings,
     write_folds,
 )
@@ -195,7 +196,8 @@ def _prepare(
     view = choose_view(config.labels, indexes)
     notes = [*notes, *unused_words(config, indexes)]
     folds = whole_dialogues(config, sources, choose_folds(config, sources, view))
-    folds = marked(config, folds)
+    lacks = [text for index in indexes for text in differences(index)]
+    folds = marked(config, folds, differences=lacks)
     view = of_protocol(view, config, indexes, folds)
     for given in [*view_weights.values(), *([weights] if weights is not None else [])]:
         allow = config.protocol.allow_speaker_overlap

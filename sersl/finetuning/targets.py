@@ -207,15 +207,18 @@ def describe_targets(targets: Targets, folds: Sequence[Fold]) -> list[str]:
         )
     for fold in folds:
         counts = targets.counts(fold)
+        num_train = len(fold.train) - counts["num_too_short"] - counts["num_unlabelled"]
+        held = np.concatenate([fold.validation, fold.test])
         words = (
             (counts["num_on_no_side"], "on no side"),
             (counts["num_too_short"], "too short to train on"),
             (counts["num_unlabelled"], "on the training side without a label"),
+            (len(held) - len(targets.labelled(held)), "to validate or test without a label"),
         )
         unused = ", ".join(f"{count} {text}" for count, text in words if count)
         missing = targets.untrained_classes(fold)
         lines.append(
-            f"fold {fold.name}: {len(fold.train)} to train, {len(fold.validation)} to validate, "
+            f"fold {fold.name}: {num_train} to train, {len(fold.validation)} to validate, "
             f"{len(fold.test)} to test"
             + (f"; not used: {unused}" if unused else "")
             + (f"; nothing to train on of {', '.join(missing)}" if missing else "")

@@ -55,6 +55,11 @@ def probes(tmp_path, monkeypatch):
     monkeypatch.setattr(
         benchmark, "seen_of", lambda index, corpora: Seen(index == "own", index == "own")
     )
+    monkeypatch.setattr(
+        benchmark,
+        "differences",
+        lambda index: ["ravdess is not complete: 9 utterances"] if index == "ravdess" else [],
+    )
     return trained
 
 
@@ -76,6 +81,7 @@ def test_benchmark_when_run_then_a_row_each_beside_the_published_ones(probes, tm
     ravdess = [row for row in rows if row["corpus"] == "ravdess"]
     assert [row["model"] for row in ravdess[:3]] == ["a", "b", "Whisper large v3 (EmoBox)"]
     assert ravdess[2]["UAR (UA)"] == "0.753" and len(ravdess) == 12
+    assert ravdess[0]["note"] == "ravdess is not complete: 9 utterances"
     assert ravdess[0]["seeds"] == "2" and "±" in ravdess[0]["UAR (UA)"]
     assert ravdess[0]["parameters (M)"] == "0.5"
     page = (tmp_path / "out" / "benchmark.html").read_text()

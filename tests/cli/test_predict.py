@@ -116,6 +116,18 @@ def test_predict_when_files_are_bad_then_each_has_its_status_and_the_run_goes_on
     assert "7 files: 1 ok, 1 silent, 1 too_short, 4 unreadable" in capsys.readouterr().err
 
 
+def test_folder_when_files_have_no_ending_of_audio_then_they_are_named(model, tmp_path, capsys):
+    for name in ("call 12.03.2026", "b.vox", "c", "d", ".hidden"):
+        soundfile.write(tmp_path / name, _tone(1.0), RATE, format="WAV")
+    with pytest.raises(UserError, match=r"only 4 files of .*: b.vox, c, call 12.03.2026 and 1 mor"):
+        _run(model, [tmp_path])
+    soundfile.write(tmp_path / "a.wav", _tone(1.0), RATE)
+    assert _run(model, [tmp_path]) == 0
+    assert "not read: 4 files of" in capsys.readouterr().err
+    assert _run(model, [tmp_path / "c", tmp_path / "a.wav"]) == 0
+    assert "not read" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_list_when_it_was_written_on_windows_then_its_files_are_found(tmp_path, encoding):
     names = ["nagrania\\pr\u00f3ba 1.wav", "b.wav", "gone.wav"]

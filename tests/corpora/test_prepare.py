@@ -222,6 +222,15 @@ def test_prepare_when_the_folder_has_no_audio_then_error_says_what_it_should_hav
         prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=tmp_path / "audio")
 
 
+def test_prepare_when_a_folder_is_of_another_corpus_then_the_first_file_and_reason(tmp_path):
+    (tmp_path / "03a01Fa.wav").touch()
+    (tmp_path / "03a01Wa.wav").touch()
+    with pytest.raises(
+        UserError, match=r"no utterance found in 2 files \(03a01Fa.wav: name is not MM-VV"
+    ):
+        prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=tmp_path)
+
+
 def test_prepare_when_a_killed_run_left_files_then_they_are_removed(make_manifest, tmp_path):
     left = tmp_path / "data" / ".preparing" / "own" / "own" / "1.0.0.incomplete"
     left.mkdir(parents=True)

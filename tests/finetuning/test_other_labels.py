@@ -127,6 +127,15 @@ def test_marks_when_outputs_are_standardized_per_speaker_then_a_warning():
     assert not marked(plain, FOLDS)[1].checks["warnings"]
 
 
+def test_marks_when_a_corpus_is_not_complete_then_a_warning_of_every_fold():
+    lacks = ["ravdess is not complete: 9 utterances, the published corpus has 1440"]
+    folds = marked(FinetuneConfig(), FOLDS, differences=lacks)
+    assert len(folds) == len(FOLDS)
+    for fold in folds:
+        (warning,) = fold.checks["warnings"]
+        assert warning.startswith(lacks[0]) and "published ones" in warning
+
+
 def test_votes_when_they_are_the_loss_then_soft_labels_are_on():
     config = settle(from_overrides(FinetuneConfig, ["heads.category_loss=votes"]))
     assert config.labels.soft

@@ -77,7 +77,7 @@ def test_dimensions_when_they_are_switched_off_then_none():
 
 def test_training_rows_when_short_or_unlabelled_then_they_are_counted_and_said():
     category = np.array(["angry", "sad"] * 6, dtype=object)
-    category[[0, 1]] = "", "happy"  # none, and one outside of the view
+    category[[0, 1, 8]] = "", "happy", ""  # none, and one outside of the view
     lengths = np.full(N, 16_000)
     lengths[2] = 1000
     folds = [fold_of("one", range(6), (6, 7), range(8, 11))]
@@ -85,7 +85,8 @@ def test_training_rows_when_short_or_unlabelled_then_they_are_counted_and_said()
     counts = {"num_on_no_side": 1, "num_too_short": 1, "num_unlabelled": 2}
     assert targets.counts(folds[0]) == counts
     line = describe_targets(targets, folds)[-1]
-    assert "1 on no side, 1 too short to train on, 2 on the training side without a label" in line
+    assert "fold one: 3 to train, 2 to validate, 3 to test; not used: 1 on no side" in line
+    assert "1 too short to train on, 2 on the training side without a label, 1 to validate" in line
 
 
 def test_targets_when_a_class_is_on_no_side_then_it_is_said():

@@ -13,7 +13,7 @@ from sersl.audio.source import existing_spelling
 from sersl.core.bounded import read_bounded
 from sersl.core.display import one_line
 from sersl.core.errors import UserError
-from sersl.corpora.listing import AUDIO_EXTENSIONS, local_path, walk
+from sersl.corpora.listing import AUDIO_EXTENSIONS, describe_others, local_path, walk
 from sersl.corpora.remote import is_remote
 from sersl.corpora.remote_files import remote_audio
 from sersl.release.predict.windows import Source
@@ -28,12 +28,14 @@ class Inputs:
     Attributes:
       sources: paths, URLs, or the stream of standard input.
       missing: files of a list that do not exist; they are among the sources.
+      notes: a sentence for each folder with files that are not read.
     """
 
     def __init__(self) -> None:
         """Starts without sources."""
         self.sources: list[Source] = []
         self.missing: list[str] = []
+        self.notes: list[str] = []
         self._known: set[str] = set()
 
     @property
@@ -95,6 +97,7 @@ def of_share(found: Inputs, share: tuple[int, int] | None) -> Inputs:
         return found
     first, count = share
     part = Inputs()
+    part.notes = found.notes
     for source, name in list(zip(found.sources, found.names, strict=True))[first::count]:
         part.add(source, name)
     part.missing = [name for name in found.missing if name in part.names]
@@ -131,10 +134,20 @@ def progress(total: int, *, unit: str, initial: int = 0) -> tqdm:
 
 def _add_path(found: Inputs, path: Path) -> None:
     if path.is_dir():
-        below = [path / entry.path for entry in walk(path, AUDIO_EXTENSIONS)]
+        others: list[str] = []
+        below = [path / entry.path for entry in walk(path, AUDIO_EXTENSIONS, others=others)]
+        if not below and others:
+            raise UserError(
+                f"folder {path} holds no audio, only {describe_others(path, others)}: if they are "
+                "audio, give each by its own name"
+            )
         if not below:
             raise UserError(
                 f"folder {path} holds no audio: files ending in {', '.join(AUDIO_EXTENSIONS)}"
+            )
+        if others:
+            found.notes.append(
+                f"not read: {describe_others(path, others)}; give a file by its own name to read it"
             )
         for file in below:
             found.add(file, str(file))

@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sersl.core.errors import UserError
-from sersl.corpora.listing import AUDIO_EXTENSIONS, printable, walk
+from sersl.corpora.listing import AUDIO_EXTENSIONS, describe_others, printable, walk
 from sersl.corpora.manifests.columns import PATH_COLUMNS
-from sersl.corpora.manifests.label_map import read_label_map
+from sersl.corpora.manifests.label_map import LABEL_MAP, read_label_map
 from sersl.corpora.tables.delimited import read_table
 from sersl.corpora.tables.objects import read_objects
 from sersl.corpora.tables.parquet import read_parquet
@@ -56,6 +56,16 @@ def audiofolder_metadata(folder: Path) -> list[Path]:
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     paths = [place / name for place in (folder, *below) for name in _METADATA]
     return [path for path in paths if path.is_file()]
+
+
+def unread_files(folder: Path) -> list[str]:
+    """Writes a note where a folder without metadata has files that are not read as audio."""
+    others: list[str] = []
+    if not audiofolder_metadata(folder):
+        list(walk(folder, AUDIO_EXTENSIONS, others=others))
+    others = [path for path in others if PurePosixPath(path).name != LABEL_MAP]
+    remedy = "if they are audio, list them in a CSV file with a column path"
+    return [f"not read: {describe_others(folder, others)}; {remedy}"] if others else []
 
 
 def _by_folder(folder: Path) -> Iterator[Row]:

@@ -21,6 +21,7 @@ from sersl.corpora.manifests.columns import (
     parse_columns,
     parse_scales,
 )
+from sersl.corpora.manifests.folders import unread_files
 from sersl.corpora.manifests.formats import FORMATS, find_format
 from sersl.corpora.manifests.label_map import Labels, label_maps, read_label_map
 from sersl.corpora.manifests.row import parse_row
@@ -123,6 +124,8 @@ class ManifestBuilder(Builder):
                 "no folder is called by an emotion, so folders are speakers and nothing has a "
                 "label; if they are emotions, give each a category in label_map.json"
             )
+        if self.format == "audiofolder":
+            notes += unread_files(self.manifest)
         if self.format in _TEXT and find_encoding(self.manifest).is_guess:
             notes.append(
                 f"{self.manifest.name} is not UTF-8 and was read as Windows-1252: if letters are "

@@ -106,8 +106,10 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
           UserError: two have the same id, or there is none.
         """
         seen = set()
+        left_out: list[LeftOut] = []
         for item in self.listing():
             if isinstance(item, LeftOut):
+                left_out.append(item)
                 continue
             if item.utterance_id in seen:
                 raise UserError(
@@ -116,8 +118,11 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
                 )
             seen.add(item.utterance_id)
         if not seen:
+            why = f" ({left_out[0].path}: {left_out[0].reason})" if left_out else ""
+            count = f" in {len(left_out)} files" if len(left_out) > 1 else ""
             raise UserError(
-                f"corpus {self.name!r}: no utterance found; expected {self.about.folder}"
+                f"corpus {self.name!r}: no utterance found{count}{why}; expected "
+                f"{self.about.folder}: check --corpus and --audio_dir"
             )
         expected = self.expected_utterances()
         if not self.allow_unexpected_count and expected not in (None, len(seen)):

@@ -325,6 +325,16 @@ def test_audiofolder_when_class_folders_then_class_is_the_emotion(tmp_path, tone
     ]
 
 
+def test_audiofolder_when_files_have_no_ending_of_audio_then_a_note(tmp_path, tone):
+    folder = tmp_path / "calls"
+    tone(folder / "anna" / "1.wav")
+    (folder / "anna" / "call_2").touch()
+    (folder / "label_map.json").write_text("{}")
+    prepared = prepare(data_dir=tmp_path / "data", manifest=folder)
+    (note,) = [note for note in prepared.summary["notes"] if note.startswith("not read")]
+    assert "1 file of" in note and "anna/call_2;" in note
+
+
 def test_audiofolder_when_metadata_then_rows_of_it(tmp_path, tone):
     folder = tmp_path / "mine"
     tone(folder / "train/x/a.wav")
