@@ -19,6 +19,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.growing import GrowingFile
 from sersl.core.share import read_share
 from sersl.corpora.remote import is_remote
+from sersl.release.predict.embedding import layer_numbers
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.vectors import (
     FORMATS,
@@ -37,9 +38,10 @@ def run(arguments: Namespace) -> int:
     """Writes embeddings, in batches by length and through a part on disk that is resumed.
 
     An .npz file holds `files` [F] str and `embeddings` float32: [F, D], or [F, L + 1, D] with
-    `--layers all`. With `--frames` the frames of all files follow each other, [sum T, D] or
-    [sum T, L + 1, D], and `num_frames` int64 [F] counts those of each. `skipped` and `causes` list
-    the files without an embedding. Read it with `numpy.load`. A .parquet file has a row per vector;
+    `--layers all`; `layers` int64 [1] or [L + 1] numbers them, 0 being the input of the first. With
+    `--frames` the frames of all files follow each other, [sum T, D] or [sum T, L + 1, D], and
+    `num_frames` int64 [F] counts those of each. `skipped` and `causes` list the files without an
+    embedding. Read it with `numpy.load`. A .parquet file has a row per vector;
     an output without ending is a folder of .npy shards, see `sersl.release.predict.vectors`.
 
     Args:
@@ -65,16 +67,17 @@ def run(arguments: Namespace) -> int:
         _check_folder(Path(output))
     found = of_share(find_audio(arguments.inputs, arguments.list), share)
     results: list[Vectors] = []
+    layers: list[int] = []  # known once the model is
 
     def convert(part: Path, target: Path) -> None:
         write = {".npz": to_npz, ".parquet": to_parquet, "": to_shards}[suffix]
-        results.append(write(part, target, frames=arguments.frames))
+        results.append(write(part, target, frames=arguments.frames, layers=layers))
 
     resumable = STDIN not in found.names
     with opened(output, resumable=resumable, convert=convert, folder=not suffix) as file:
         # Opened first: what cannot be written is found before the work.
         assert file is not None
-        _embed(found, arguments, file, resumable=resumable)
+        layers += _embed(found, arguments, file, resumable=resumable)
     vectors = results[0]
     counts = f"{len(vectors.kept)} embedded, {len(vectors.left_out)} left out"
     print(f"{len(vectors.files)} files: {counts}", file=sys.stderr)
@@ -91,7 +94,10 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _embed(found: Inputs, arguments: Namespace, file: GrowingFile, *, resumable: bool) -> None:
+def _embed(
+    found: Inputs, arguments: Namespace, file: GrowingFile, *, resumable: bool
+) -> tuple[int, ...]:
+    """Writes the vectors of all files, and gives the numbers of their layers."""
     model = sersl.load(
         arguments.model, verify_weights=not arguments.no_verify, precision=arguments.precision
     )
@@ -109,6 +115,7 @@ def _embed(found: Inputs, arguments: Namespace, file: GrowingFile, *, resumable:
             if part.last:
                 file.commit(done + part.number + 1)
                 bar.update()
+    return layer_numbers(arguments.layers, model.num_layers)
 
 
 def _check_folder(folder: Path) -> None:

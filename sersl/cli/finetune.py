@@ -91,7 +91,8 @@ def run(arguments) -> int:
             report_seeds(config, workdir)
         first = runs[0].workdir
         if config.baseline.kind == NONE:
-            say_next("sersl", "export", "--workdir", first, *exported(first), "--output", "DIR")
+            output = f"{workdir}-model"
+            say_next("sersl", "export", "--workdir", first, *exported(first), "--output", output)
     return 0
 
 

@@ -44,9 +44,23 @@ def run(arguments) -> int:
         return stopped(stop, arguments.workdir)
     if distributed.is_first_process():
         print(f"pretrained: {arguments.workdir}")
-    own = ("--workdir", "DIR", f"--config.init_from={arguments.workdir}")
-    say_next("sersl", "finetune", "--config", "configs/finetune/emotion.py:tiny", *own)
+    say_next(*next_command(config, arguments.workdir))
     return 0
+
+
+def next_command(config: PretrainConfig, workdir: str) -> list[str]:
+    """Writes the command that fine-tunes a pretrained encoder on the same data."""
+    recipe = "frozen.py:ridge" if config.init_from else "emotion.py:tiny"
+    settings = {
+        "init_from": workdir,
+        "data.data_dir": config.data.data_dir,
+        "data.corpora": ",".join(config.data.corpora),
+    }
+    return [
+        *("sersl", "finetune", "--config", f"configs/finetune/{recipe}"),
+        *("--workdir", f"{workdir.rstrip('/')}-finetuned"),
+        *(f"--config.{name}={value}" for name, value in settings.items()),
+    ]
 
 
 def pretrain_first(

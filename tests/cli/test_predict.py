@@ -261,6 +261,7 @@ def test_embed_when_some_files_are_bad_then_the_rest_and_the_causes_are_written(
     assert _embed(model, [audio / "a.wav", bad / "text.wav", bad / "good.wav"], output) == 0
     with np.load(output) as content:
         assert content["embeddings"].shape == (2, 16)
+        assert content["layers"].tolist() == [2]
         assert content["files"].tolist() == [str(audio / "a.wav"), str(bad / "good.wav")]
         assert content["skipped"].tolist() == [str(bad / "text.wav")]
         assert "not audio" in content["causes"][0]
@@ -272,6 +273,7 @@ def test_embed_when_all_layers_and_frames_then_shapes_say_so(model, audio, tmp_p
     _embed(model, files, tmp_path / "f.npz", layers="all", frames=True)
     with np.load(tmp_path / "l.npz") as layers, np.load(tmp_path / "f.npz") as frames:
         assert layers["embeddings"].shape == (2, 3, 16)
+        assert layers["layers"].tolist() == frames["layers"].tolist() == [0, 1, 2]
         num_frames = frames["num_frames"]
         assert num_frames.tolist() == [49, 39]
         assert frames["embeddings"].shape == (88, 3, 16)

@@ -246,11 +246,13 @@ def test_embed_when_written_as_shards_or_parquet_then_the_vectors_of_npz(
     vectors = np.array([v for v in table["embedding"].to_pylist() if v is not None], np.float32)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert "not audio" in table["error"].to_pylist()[-1]
+    assert table.schema.metadata[b"layers"] == b"[2]"
     shards = sorted((tmp_path / "shards").glob("*.npy"))
     assert len(shards) > 1
     np.testing.assert_allclose(np.concatenate([np.load(s) for s in shards]), expected, atol=1e-5)
     lines = _jsonl(tmp_path / "shards" / "files.jsonl")
     assert [line.get("rows") for line in lines] == [*counts.tolist(), None]
+    assert lines[0]["layers"] == [2]
     said = _fails(capsys, *command, folder)
     assert "a folder with other files in it" in said and (folder / "0.wav").exists()
 

@@ -3,16 +3,21 @@
 import csv
 import json
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from sersl.cli.main import main
+from sersl.cli.pretrain import next_command
+from sersl.config.load import from_overrides, load_config
+from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.parallel import distributed
 from tests.cli.test_bad_input import CONFIGS
 
+ROOT = Path(__file__).parents[2]
 NUM_UTTERANCES = 24
 SMALL = {
     "encoder.num_layers": 1,
@@ -63,6 +68,24 @@ def settings(**more):
 
 def read_json_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("start", "recipe"), [("", "emotion.py:tiny"), ("x", "frozen.py:ridge")])
+def test_next_command_when_pretrained_then_it_loads_with_the_same_data(start, recipe):
+    config = from_overrides(
+        PretrainConfig, ["data.data_dir=my data", "data.corpora=a,b", f"init_from={start}"]
+    )
+    words = next_command(config, "runs/one/")
+    assert words[2:6] == [
+        "--config",
+        f"configs/finetune/{recipe}",
+        "--workdir",
+        "runs/one-finetuned",
+    ]
+    given = [word.removeprefix("--config.") for word in words[6:]]
+    follows = load_config(FinetuneConfig, str(ROOT / words[3]), given)
+    assert follows.init_from == "runs/one/"
+    assert (follows.data.data_dir, follows.data.corpora) == ("my data", ("a", "b"))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ The part is a row of records, each a line of JSON and the vectors that it announ
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -107,13 +107,14 @@ class Vectors:
                 yield head, content
 
 
-def to_npz(part: Path, target: Path, *, frames: bool) -> Vectors:
-    """Writes `files` and `embeddings`, see `sersl.cli.embed`, one block of vectors at a time."""
+def to_npz(part: Path, target: Path, *, frames: bool, layers: Sequence[int]) -> Vectors:
+    """Writes what `sersl.cli.embed` describes, one block of vectors at a time."""
     vectors = Vectors(part, frames=frames)
     arrays: dict[str, np.ndarray] = {
         "files": np.array([file.name for file in vectors.kept]),
         "skipped": np.array([file.name for file in vectors.left_out], dtype=str),
         "causes": np.array([file.error for file in vectors.left_out], dtype=str),
+        "layers": np.array(layers, np.int64),
     }
     if frames:
         arrays["num_frames"] = np.array([file.rows for file in vectors.kept], np.int64)
@@ -128,7 +129,7 @@ def to_npz(part: Path, target: Path, *, frames: bool) -> Vectors:
     return vectors
 
 
-def to_parquet(part: Path, target: Path, *, frames: bool) -> Vectors:
+def to_parquet(part: Path, target: Path, *, frames: bool, layers: Sequence[int]) -> Vectors:
     """Writes a row per vector: `file`, `frame`, `embedding`, a flat list, and `error`."""
     vectors = Vectors(part, frames=frames)
     width = int(np.prod(vectors.shape))
@@ -139,7 +140,7 @@ def to_parquet(part: Path, target: Path, *, frames: bool) -> Vectors:
             ("embedding", pyarrow.list_(pyarrow.float32(), width)),
             ("error", pyarrow.string()),
         ],
-        metadata={"shape": json.dumps(vectors.shape)},
+        metadata={"shape": json.dumps(vectors.shape), "layers": json.dumps(list(layers))},
     )
     names = [_text(file.name) for file in vectors.kept for _ in range(file.rows)]
     counts = [np.arange(file.rows) for file in vectors.kept]
@@ -164,11 +165,11 @@ def to_parquet(part: Path, target: Path, *, frames: bool) -> Vectors:
     return vectors
 
 
-def to_shards(part: Path, folder: Path, *, frames: bool) -> Vectors:
+def to_shards(part: Path, folder: Path, *, frames: bool, layers: Sequence[int]) -> Vectors:
     """Writes a folder of `embeddings-00000.npy`... of up to 1 GiB, and `files.jsonl`.
 
     Each line of `files.jsonl` has `file`, and `first` and `rows`, its vectors counted over all
-    shards, or `error`.
+    shards, with the numbers of their `layers`, or `error`.
     """
     vectors = Vectors(part, frames=frames)
     per_shard = max(1, _SHARD_BYTES // (4 * int(np.prod(vectors.shape))))
@@ -196,7 +197,8 @@ def to_shards(part: Path, folder: Path, *, frames: bool) -> Vectors:
         with open(partial / INDEX, "w", encoding="utf-8") as lines:
             for file in vectors.files:
                 line: dict[str, Any] = {"file": file.name}
-                line |= {"error": file.error} if file.error else {"first": first, "rows": file.rows}
+                place = {"first": first, "rows": file.rows, "layers": list(layers)}
+                line |= {"error": file.error} if file.error else place
                 lines.write(json_line(line) + "\n")
                 first += 0 if file.error else file.rows
     return vectors
