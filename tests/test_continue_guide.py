@@ -25,10 +25,14 @@ SMALL = {
 }
 
 
-def run(*words: str) -> int:
-    """Runs a command in a process of its own, as training needs."""
+def run_python(*words: str) -> int:
+    """Runs Python in a process of its own, as training needs."""
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, "-m", "sersl", *words], check=False, env=path).returncode
+    return subprocess.run([sys.executable, *words], check=False, env=path).returncode
+
+
+def run(*words: str) -> int:
+    return run_python("-m", "sersl", *words)
 
 
 @pytest.mark.slow
@@ -40,17 +44,21 @@ def test_guide_when_its_commands_are_run_then_the_start_is_kept_beside(tmp_path,
         path = tmp_path / "recordings" / f"{number}.wav"
         soundfile.write(path, make_voice(1.5, number), RATE)
         rows.append(f"{path},{number // 2},{('angry', 'sad')[number % 2]}\n")
-    paths = [row.partition(",")[0] for row in rows]
-    (tmp_path / "recordings.csv").write_text("\n".join(["path", *paths]))
     (tmp_path / "labelled.csv").write_text("path,speaker,emotion\n" + "".join(rows))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name in ("configs", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
     prepare(data_dir=tmp_path / "data", manifest=tmp_path / "labelled.csv", name="labelled")
     blocks = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command in commands:
         program, verb, *words = shlex.split(command)
+        if program == "python":
+            assert run_python(verb, *words) == 0
+            pieces = (tmp_path / "recordings.csv").read_text().splitlines()
+            assert pieces[0] == "path,channel,start,end" and len(pieces) >= 9
+            continue
         assert program == "sersl"
         small = list(SMALL.get(verb, ()))
         if verb == "pretrain" and "anchored" not in words[1]:

@@ -30,6 +30,7 @@ from sersl.data.permutation import draw, permute
 from sersl.data.references import BatchRefs
 from sersl.data.shares import Shares
 
+_LEAST_TAKEN = 0.05  # of the audio in an epoch, below which recordings should be cut
 _CYCLE = 64  # steps shuffled together; the counts of buckets are exact at the ends of a cycle
 
 
@@ -186,8 +187,16 @@ class BatchPlan:
         lines.append(
             f"{100 * self.real_share:.1f} % of samples are real; {self.num_utterances.sum()} "
             f"utterances in use, {self.left_out.sum()} too short; steps per epoch: "
-            + ", ".join(f"{steps:.0f}" for steps in self.steps_per_epoch)
+            + ", ".join(f"{steps:.3g}" for steps in self.steps_per_epoch)
         )
+        longest = self.buckets[-1].seconds
+        taken = np.minimum(self._lengths, self.buckets[-1].num_samples).sum() / self._lengths.sum()
+        if taken < _LEAST_TAKEN:
+            lines.append(
+                f"WARNING: an epoch takes {100 * taken:.1f} % of the audio, since a row has at "
+                f"most {longest:.1f} s of an utterance, and long ones count as much as short ones: "
+                "prepare long recordings in pieces (docs/continue.md)"
+            )
         return "\n".join(lines)
 
     def _sort(self, num_samples: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:

@@ -141,6 +141,14 @@ def test_plan_when_utterances_are_too_short_then_they_are_left_out_and_counted()
     assert seen == {2, 3}
 
 
+def test_plan_when_recordings_are_long_then_describe_warns_that_rows_take_little_of_them():
+    calls, crop = np.full(8, 16_000 * 600), 16_000 * 3
+    plan = BatchPlan([calls], buckets=[Bucket(crop, 16)], weights=(), seed=0)
+    assert "steps per epoch: 0.5\nWARNING: an epoch takes 0.5 % of the audio" in plan.describe()
+    plan = BatchPlan([calls // 60], buckets=[Bucket(crop, 16)], weights=(), seed=0)
+    assert "WARNING" not in plan.describe()
+
+
 def test_plan_when_a_corpus_has_no_rows_then_the_others_share_its_part():
     lengths = corpora(40, 30, 50)
     rows = [np.arange(40), np.zeros(0, int), np.arange(50)]
