@@ -5,15 +5,18 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sersl.cli.console.stopping import say_next, stopped
 from sersl.cli.prepare import table
 from sersl.cli.pretrain import pretrain_first
 from sersl.config.load import load_config, load_json
 from sersl.config.schema import FinetuneConfig, ProtocolConfig
+from sersl.core.display import one_line
 from sersl.core.errors import UserError
 from sersl.corpora.index import load_index, read_summary
 from sersl.corpora.prepare import prepare
-from sersl.corpora.protocols.by_group import has_split
+from sersl.corpora.protocols.by_group import has_split, side_of_word
 from sersl.eval.answers import Answers
 from sersl.eval.evaluator import collect_predictions, validation_scores
 from sersl.eval.over_seeds import SEEDS, score_seeds
@@ -30,6 +33,7 @@ from sersl.parallel.watchdog import ends_together
 from sersl.release.starting_weights import read_view_weights, read_weights
 from sersl.training.loop import Preempted
 
+_SHOWN = 5  # words of a column that are named
 _OF_MANIFEST = ("name", "columns", "scale", "licence")  # options that describe one
 
 
@@ -175,8 +179,10 @@ def use_own_split(
             return config
     for name in data.corpora:
         index = load_index(data.data_dir, name)
-        of_manifest = "manifest" in read_summary(index.folder).get("source", {})
-        if not of_manifest or not has_split(index.column("fold")):
+        if "manifest" not in read_summary(index.folder).get("source", {}):
+            return config
+        if not has_split(index.column("fold")):
+            _print_unused(name, index.column("fold"))
             return config
     if distributed.is_first_process():
         print(
@@ -186,6 +192,19 @@ def use_own_split(
     return dataclasses.replace(
         config, protocol=dataclasses.replace(config.protocol, name="official")
     )
+
+
+def _print_unused(corpus: str, fold: np.ndarray) -> None:
+    """Prints that the column fold, [N] str, is not used since it has no train and test words."""
+    words = [one_line(word) for word in np.unique(fold.astype(str)) if word]
+    if words and distributed.is_first_process():
+        more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+        folds = len(words) > 1 and not any(side_of_word(word.strip().lower()) for word in words)
+        official = ", or add --config.protocol.name=official to test each of them once"
+        print(
+            f"not used: the column fold of {corpus} ({', '.join(words[:_SHOWN])}{more}), which has "
+            f"no train and test sides: write train, validation and test{official if folds else ''}"
+        )
 
 
 def report(config: FinetuneConfig, workdir: Path) -> None:

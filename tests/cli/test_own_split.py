@@ -52,9 +52,12 @@ def test_own_split_when_the_user_names_a_protocol_then_that_one(config_of, tmp_p
 
 
 @pytest.mark.parametrize("words", [["1", "2"], ["train", "train"], ["", ""], ["train", "holdout"]])
-def test_own_split_when_there_is_no_test_side_then_the_default(config_of, tmp_path, words):
+def test_own_split_when_there_is_no_test_side_then_the_default(config_of, tmp_path, capsys, words):
     config = config_of(words)
+    capsys.readouterr()
     assert use_own_split(config, tmp_path / "run", []) == config
+    said = ", ".join(sorted(set(words) - {""}))
+    assert (f"not used: the column fold of own ({said})" in capsys.readouterr().out) == bool(said)
 
 
 def test_own_split_when_a_run_began_with_the_default_then_it_goes_on_with_it(config_of, tmp_path):

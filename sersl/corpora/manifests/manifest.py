@@ -110,9 +110,16 @@ class ManifestBuilder(Builder):
                 )
             item = parse_row(row, folder, labels=labels, scales=self._scales)
             if item.utterance_id in seen:
+                first = seen[item.utterance_id]
+                if row.has("utterance_id"):
+                    raise UserError(
+                        f"{row.at('utterance_id')}: {item.utterance_id!r} is already on {first}; "
+                        "give each row its own"
+                    )
                 raise UserError(
-                    f"{row.at('utterance_id')}: {item.utterance_id!r} is already on "
-                    f"{seen[item.utterance_id]}; give each row its own"
+                    f"{row.at('path')}: the same audio is already on {first}, or audio whose path "
+                    f"gives the same id {item.utterance_id!r}: leave one row out, or give each an "
+                    "utterance_id"
                 )
             seen[item.utterance_id] = row.where
             named, labelled = named or bool(item.speaker), labelled or "emotion" in row

@@ -30,9 +30,11 @@ def k_fold_by_speaker(request: Request) -> list[Division]:
     if len(names) < request.num_folds:
         if request.allow_speaker_overlap:
             return _k_fold_by_utterance(request)
+        there = "is 1" if len(names) == 1 else f"are {len(names)}"
+        lower = "lower protocol.num_folds, or " if len(names) > 1 else ""
         raise UserError(
-            f"{request.num_folds} folds need as many speakers, and there are {len(names)}: lower "
-            "protocol.num_folds, or set protocol.allow_speaker_overlap to true to divide utterances"
+            f"{request.num_folds} folds need as many speakers, and there {there}: {lower}set "
+            "protocol.allow_speaker_overlap to true to divide utterances"
         )
     shuffled = generator(request.seed, "folds").permutation(len(names))
     order = sorted(shuffled.tolist(), key=lambda i: -counts[i])  # stable: ties stay shuffled

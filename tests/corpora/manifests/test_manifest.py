@@ -74,7 +74,10 @@ def test_ids_when_segments_share_a_file_then_each_has_its_own(tmp_path):
             "path,utterance_id\na.wav,u\nb.wav,v\nc.wav,u\n",
             "line 4, column 'utterance_id': 'u' is already on own.csv line 2",
         ),
-        ("path\na.wav\na.wav\n", "line 3, column 'utterance_id': 'a' is already on own.csv line 2"),
+        (
+            "path\na.wav\na.wav\n",
+            "line 3, column 'path': the same audio is already on own.csv line 2",
+        ),
         (
             "path,start,end\na.wav,2,1\n",
             "line 2, column 'start': segment from 2 to 1 s is impossible",
