@@ -17,7 +17,6 @@ from sersl.annotation.fitted import (
     name_parameters,
     open_fitted,
 )
-from sersl.annotation.functionals import FUNCTIONALS
 from sersl.annotation.speakers import Standard, measure_all, measure_speakers, rows_of_speakers
 from sersl.annotation.strength_training import Example, Progress, train_strength
 from sersl.annotation.utterance_features import corpus_functionals, measure_rows, spectral_moments
@@ -27,6 +26,7 @@ from sersl.core.errors import UserError, unknown_name
 from sersl.core.lengths import num_frames
 from sersl.core.version import __version__
 from sersl.data.sources import CorpusSource
+from sersl.models.acoustic.functionals import FUNCTIONALS
 
 KINDS = tuple(VERSIONS)
 _MOST_MEASURED = 2000  # utterances of a corpus on which the average speaker is measured

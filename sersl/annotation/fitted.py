@@ -13,7 +13,6 @@ from flax import nnx
 from sersl.annotation.annotator_folder import Fitted, read_annotator
 from sersl.annotation.annotators import Recording
 from sersl.annotation.category_ranker import RANKER_VERSION, CategoryRanker
-from sersl.annotation.functionals import FUNCTIONALS, FUNCTIONALS_VERSION
 from sersl.annotation.speakers import Standard
 from sersl.annotation.strength import (
     STRENGTH_VERSION,
@@ -30,6 +29,7 @@ from sersl.core.lengths import num_frames
 from sersl.corpora.index import CorpusIndex
 from sersl.data.sources import CorpusSource
 from sersl.models.acoustic.descriptors import DESCRIPTORS_VERSION
+from sersl.models.acoustic.functionals import FUNCTIONALS, FUNCTIONALS_VERSION
 
 _CORPUS = ("corpus", "version", "fingerprint")
 # Of all that an annotator's answers depend on besides its weights, by kind.

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.annotation.sidecar_records import read_waveforms
 from sersl.annotation.speakers import Measure, Standard, measure_speakers, rows_of_speakers
 from sersl.annotation.strength import strength_input
@@ -15,6 +14,7 @@ from sersl.annotation.stretches import make_batches
 from sersl.config.annotation import SpeakerConfig
 from sersl.core.lengths import num_frames
 from sersl.data.sources import CorpusSource
+from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 
 _ROWS_AT_ONCE = 256  # utterances in memory at once
 

@@ -22,8 +22,9 @@ class FusionConfig(Settings):
     views: tuple[str, ...] = setting(
         (),
         "NAME=SOURCE of each view. SOURCE is a model folder of `sersl import` or `sersl export` or "
-        "the workdir of `sersl pretrain`, whose encoder never trains; mfcc, log_mel or "
-        "descriptors; or a table of vectors by utterance_id, FILE.parquet or FILE.npz.",
+        "the workdir of `sersl pretrain`, whose encoder never trains; mfcc, log_mel, "
+        "descriptors or functionals; or a table of vectors by utterance_id, FILE.parquet or "
+        "FILE.npz.",
     )
     weights: tuple[float, ...] = setting(
         (),

@@ -13,7 +13,8 @@ class FrontendConfig(Settings):
     kind: str = setting(
         "log_mel",
         "log_mel, mfcc, descriptors (log-mel features, pitch, voice quality, spectral shape), "
-        "waveform (the conv stack of wav2vec 2.0) or whisper.",
+        "waveform (the conv stack of wav2vec 2.0) or whisper; as a view, functionals (statistics "
+        "of pitch, loudness, spectrum and rhythm of the whole utterance).",
     )
     num_mels: int = setting(
         80,

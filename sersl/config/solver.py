@@ -49,6 +49,14 @@ class SolverConfig(Settings):
         "to choose from as from the penalties.",
         at_least=0,
     )
+    view_weights: tuple[float, ...] = setting(
+        (),
+        "ridge with fusion.kind=early: weights of each further view to choose from as from the "
+        "penalties, 0 to leave the views out, 1 to trust each as a whole as much as the main "
+        "encoder as a whole. Empty: every single number of all views weighs the same, so that a "
+        "view of many numbers drowns one of few.",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from sersl.config.schema import AugmentConfig, EncoderConfig, FrontendConfig
 from sersl.core import lengths
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.acoustic.descriptor_frontend import DescriptorFrontend
+from sersl.models.acoustic.functionals_frontend import FunctionalsFrontend
 from sersl.models.acoustic.mfcc_frontend import MfccFrontend
 from sersl.models.acoustic.unchanged import Unchanged
 from sersl.models.frontend import (
@@ -51,6 +52,7 @@ FRONTENDS: dict[str, type[LogMelFrontend] | type[WaveformFrontend] | type[Whispe
     "log_mel": LogMelFrontend,
     "mfcc": MfccFrontend,
     "descriptors": DescriptorFrontend,
+    "functionals": FunctionalsFrontend,
     "waveform": WaveformFrontend,
     "whisper": WhisperFrontend,
 }
@@ -332,6 +334,12 @@ def _check(frontend: FrontendConfig, encoder: EncoderConfig, augment: AugmentCon
         raise UserError(
             f"frontend.kind={frontend.kind!r} always projects its features: set "
             "frontend.projection to True"
+        )
+    if frontend.kind == "functionals" and encoder.kind != "features":
+        raise UserError(
+            "frontend.kind='functionals' has one vector for a whole utterance, which no "
+            f"encoder.kind={encoder.kind!r} can learn from: use it as a view beside an encoder, "
+            "fusion.views=functionals=functionals"
         )
     masks_bands = augment is not None and augment.band_mask_width
     if masks_bands and not FRONTENDS[frontend.kind].has_mels:

@@ -1,5 +1,6 @@
 """Runs with further views beside the main encoder: from kept outputs and tables to predictions."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -99,8 +100,14 @@ def test_early_when_an_encoder_is_kept_beside_another_then_ridge_reads_both_and_
 def test_release_when_views_were_fused_then_it_gives_the_answers_of_the_fold(
     own_data, tmp_path, kind, capsys
 ):
-    config = fused(own_data, kind, "other=runs/other", "spectrum=mfcc")
+    config = fused(own_data, kind, "other=runs/other", "spectrum=mfcc", "voice=functionals")
+    if kind == "early":
+        weighted = dataclasses.replace(config.solver, view_weights=(0.3,))
+        config = dataclasses.replace(config, solver=weighted)
     answers = train(config, tmp_path / "run", other=weights_of(**OTHER))
+    if kind == "early":
+        choice = json.loads((tmp_path / "run" / "folds" / "fold1" / "choice.json").read_text())
+        assert choice["category"]["view_weight"] == 0.3
     output = ["--output", str(tmp_path / "model"), "--licence=MIT", "--fold", "fold1"]
     assert main(["export", "--workdir", str(tmp_path / "run"), *output]) == 0
     capsys.readouterr()

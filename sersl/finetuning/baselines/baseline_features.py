@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from sersl.annotation.functionals import FUNCTIONALS_VERSION
 from sersl.annotation.utterance_features import (
     corpus_functionals,
     measure_rows,
@@ -19,6 +18,7 @@ from sersl.core.extras import install_hint
 from sersl.core.files import whole_file
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.sources import CorpusSource
+from sersl.models.acoustic.functionals import FUNCTIONALS_VERSION
 
 NUM_MELS = 80
 _LOGMEL_VERSION = 1

@@ -179,6 +179,10 @@ def _with_encoder(
     pooling = dataclasses.replace(config.pooling, network=settings)
     if own.encoder.kind == "features":
         pooling = dataclasses.replace(pooling, layers="last")
+    if own.frontend.kind == "functionals":  # the same in every frame
+        pooling = PoolingConfig(
+            kind="mean", layers="last", standardize_outputs=config.pooling.standardize_outputs
+        )
     return dataclasses.replace(
         own,
         frontend=dataclasses.replace(own.frontend, dropout=0.0),

@@ -11,7 +11,7 @@ from sersl.core.errors import UserError
 from sersl.data.view_tables import SUFFIXES
 from sersl.models.fusion.view_fusion import JOINT, MAIN
 
-FEATURES = ("mfcc", "log_mel", "descriptors")
+FEATURES = ("mfcc", "log_mel", "descriptors", "functionals")
 _NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 
 

@@ -30,6 +30,9 @@ class Rows:
       plain: bool [n], utterances that are no changed copies, by which is chosen.
       nuisance: float32 [m, F], directions that should not move the answers; None: none.
       nuisance_weights: sums of their weights to choose from, relative to that of the rows.
+      widths: of the views that make up F, the main encoder first.
+      view_weights: of each further view to choose from, relative to the main encoder; empty: every
+        number weighs the same.
     """
 
     features: np.ndarray
@@ -37,6 +40,8 @@ class Rows:
     plain: np.ndarray
     nuisance: np.ndarray | None = None
     nuisance_weights: Sequence[float] = ()
+    widths: Sequence[int] = ()
+    view_weights: Sequence[float] = ()
 
     def take(self, known: np.ndarray) -> "Rows":
         """Selects bool [n] rows."""
@@ -44,6 +49,22 @@ class Rows:
         return dataclasses.replace(
             self, features=self.features[known], group=group, plain=self.plain[known]
         )
+
+    def scales(self) -> list[np.ndarray]:
+        """Gives the scale of each column for each view weight in order, float64 [F].
+
+        The squares of the columns of a view then sum to its weight, if these are standardized.
+        """
+        total = sum(self.widths)
+        return [
+            np.concatenate(
+                [
+                    np.full(width, np.sqrt((weight if number else 1.0) * total / width))
+                    for number, width in enumerate(self.widths)
+                ]
+            )
+            for weight in sorted(self.view_weights)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +192,7 @@ def _choose(
 ) -> tuple[Weights, np.ndarray | None, dict[str, Any]]:
     """Fits the penalty with the best score of left-out answers, the largest of equal ones.
 
-    The weight of nuisance directions is chosen in the same way.
+    The weights of nuisance directions and of views are chosen in the same way.
 
     Returns:
       (weights of all rows; left-out answers [plain rows, M] of this penalty, or None where nobody
@@ -179,43 +200,48 @@ def _choose(
     """
     penalties = sorted(penalties)
     nuisances = [0.0] if rows.nuisance is None else sorted(rows.nuisance_weights)
+    views, scales = sorted(rows.view_weights), rows.scales()
 
-    def chosen(nuisance: float, penalty: float, selection: dict[str, Any]) -> dict[str, Any]:
+    def named(nuisance: float, scale: int) -> dict[str, float]:
         own = {} if rows.nuisance is None else {"nuisance_weight": nuisance}
-        return {"penalty": penalty, **own, "selection": selection}
+        return own | ({"view_weight": views[scale]} if views else {})
+
+    def regression(nuisance: float) -> Regression:
+        return Regression(
+            rows.features,
+            targets,
+            weights,
+            nuisance=rows.nuisance if nuisance else None,
+            nuisance_weight=nuisance,
+            scales=scales,
+        )
 
     if not rows.group.any() or not rows.plain.any():
         nuisance, penalty = (known[len(known) // 2] for known in (nuisances, penalties))
-        found = _regression(rows, targets, weights, nuisance).solve(penalty)
-        return found, None, chosen(nuisance, penalty, {})
-    best: tuple[float, Regression, np.ndarray, float, float] | None = None
+        scale = len(views) // 2
+        found = regression(nuisance).solve(penalty, scale)
+        return found, None, {"penalty": penalty, **named(nuisance, scale), "selection": {}}
+    best: tuple[float, Regression, np.ndarray, float, int, float] | None = None
     selection: dict[str, Any] = {}
     for nuisance in nuisances:
-        regression = _regression(rows, targets, weights, nuisance)
-        answers = regression.left_out(rows.group, penalties)[:, rows.plain]
-        scores = [score(one) for one in answers]
-        tried = {
-            f"{penalty:g}": value if np.isfinite(value) else None
-            for penalty, value in zip(penalties, scores, strict=True)
-        }
-        selection |= tried if rows.nuisance is None else {f"nuisance {nuisance:g}": tried}
-        for penalty, value, own in zip(penalties, scores, answers, strict=True):
-            value = value if np.isfinite(value) else -np.inf
-            if best is None or value >= best[0]:
-                best = value, regression, own, nuisance, penalty
+        tried = regression(nuisance)
+        every = tried.left_out(rows.group, penalties)[:, :, rows.plain]
+        for scale, answers in enumerate(every):
+            scores = [score(one) for one in answers]
+            shown = {
+                f"{penalty:g}": value if np.isfinite(value) else None
+                for penalty, value in zip(penalties, scores, strict=True)
+            }
+            names = [f"{name.split('_')[0]} {v:g}" for name, v in named(nuisance, scale).items()]
+            selection |= {", ".join(names): shown} if names else shown
+            for penalty, value, own in zip(penalties, scores, answers, strict=True):
+                value = value if np.isfinite(value) else -np.inf
+                if best is None or value >= best[0]:
+                    best = value, tried, own, nuisance, scale, penalty
     assert best is not None
-    _, regression, answers, nuisance, penalty = best
-    return regression.solve(penalty), answers, chosen(nuisance, penalty, selection)
-
-
-def _regression(
-    rows: Rows, targets: np.ndarray, weights: np.ndarray, nuisance: float
-) -> Regression:
-    if not nuisance:
-        return Regression(rows.features, targets, weights)
-    return Regression(
-        rows.features, targets, weights, nuisance=rows.nuisance, nuisance_weight=nuisance
-    )
+    _, tried, answers, nuisance, scale, penalty = best
+    choice = {"penalty": penalty, **named(nuisance, scale), "selection": selection}
+    return tried.solve(penalty, scale), answers, choice
 
 
 def _scaled(weights: Weights, scale: float, shift: float) -> Weights:

@@ -52,6 +52,11 @@ def check_ridge(config: FinetuneConfig, targets: Targets) -> None:
             f"domain.normalize={config.domain.normalize!r} changes the outputs of labelled corpora "
             "alone: leave it or solver.nuisance_corpora out"
         )
+    elif config.solver.view_weights and config.fusion.kind != "early":
+        wrong = (
+            "solver.view_weights weigh the views that fusion.kind='early' lines up, and "
+            f"fusion.kind is {config.fusion.kind!r}: leave them out, or set fusion.kind to 'early'"
+        )
     elif config.labels.soft:
         wrong = "labels.soft gives shares of votes: set it to False"
     elif targets.dimensions and heads.bounded:

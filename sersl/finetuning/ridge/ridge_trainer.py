@@ -166,6 +166,7 @@ class RidgeTrainer(Trainer):
         chosen = ", ".join(
             f"{name.removeprefix('category/')} {choice['penalty']:g}"
             + (f" with nuisance {choice['nuisance_weight']:g}" if self._nuisance else "")
+            + (f" with views {choice['view_weight']:g}" if self.config.solver.view_weights else "")
             for name, choice in choices.items()
         )
         if validation:
@@ -194,6 +195,8 @@ class RidgeTrainer(Trainer):
                 plain=(rows < self._views.count)[present],
                 nuisance=nuisance,
                 nuisance_weights=self.config.solver.nuisance_weights,
+                widths=[view.shape[1] for view in fused.views],
+                view_weights=self.config.solver.view_weights,
             )
             prefix = f"{self.views.configs[number - 1].name}: " if number else ""
             found |= {

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from sersl.annotation.functional_scales import CENTRES, SCALES
-from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError
+from sersl.models.acoustic.functional_scales import CENTRES, SCALES
+from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.anchor import anchor
 from sersl.objectives.mean import Mean

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.audio.augment import is_on
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.data.batch import DISTORTED, SECOND
+from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.mean import Mean
 from sersl.objectives.multiview import (

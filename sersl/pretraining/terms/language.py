@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sersl.annotation.functionals import FUNCTIONALS
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.words import CANONICAL
+from sersl.models.acoustic.functionals import FUNCTIONALS
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.language import label_targets, soft_contrast
 from sersl.objectives.mean import Mean

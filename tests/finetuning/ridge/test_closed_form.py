@@ -34,7 +34,7 @@ def test_regression_when_solved_then_as_scikit_learn(rows, features):
 def test_regression_when_groups_are_left_out_then_as_fitted_without_each(rows, features):
     x, y, weights, group = drawn(rows, features)
     penalties = (0.1, 2.0)
-    found = Regression(x, y, weights).left_out(group, penalties)
+    found = Regression(x, y, weights).left_out(group, penalties)[0]
     assert found.shape == (2, rows, 3)
     for answers, penalty in zip(found, penalties, strict=True):
         for number in range(3):
@@ -58,7 +58,7 @@ def test_regression_when_there_are_nuisance_directions_then_as_with_rows_of_the_
     np.testing.assert_allclose(found.kernel, expected.coef_.T, atol=FLOAT32)
     np.testing.assert_allclose(found.bias, expected.intercept_, atol=FLOAT32)
 
-    (answers,) = regression.left_out(group, [2.0])
+    ((answers,),) = regression.left_out(group, [2.0])
     fitted = np.concatenate([group != 1, np.ones(12, bool)])
     expected = reference(more_x[fitted], more_y[fitted], more_weights[fitted], 2.0)
     held = x[group == 1].astype(np.float64)
@@ -72,3 +72,18 @@ def test_regression_when_a_nuisance_direction_weighs_much_then_answers_do_not_fo
     free = Regression(x, y, weights).solve(0.01).kernel[0, 0]
     found = Regression(x, y, weights, nuisance=nuisance, nuisance_weight=1e4).solve(0.01)
     assert abs(found.kernel[0, 0]) < 1e-3 < 0.5 < free
+
+
+@FORMS
+def test_regression_when_columns_are_scaled_then_as_on_scaled_columns(rows, features):
+    x, y, weights, group = drawn(rows, features)
+    scales = [np.ones(features), np.linspace(0.0, 2.0, features)]
+    regression = Regression(x, y, weights, scales=scales)
+    left_out = regression.left_out(group, [0.3, 2.0])
+    for number, scale in enumerate(scales):
+        plain, found = Regression(x * scale, y, weights), regression.solve(0.3, number)
+        expected = reference(x * scale, y, weights, 0.3)
+        np.testing.assert_allclose(found.kernel, expected.coef_.T * scale[:, None], atol=FLOAT32)
+        np.testing.assert_allclose(found.bias, expected.intercept_, atol=FLOAT32)
+        expected = plain.left_out(group, [0.3, 2.0])[0]
+        np.testing.assert_allclose(left_out[number], expected, atol=FLOAT32)

@@ -163,3 +163,49 @@ def test_categories_when_there_are_nuisance_directions_then_their_weight_is_best
     assert f"nuisance {solved.choice['nuisance_weight']:g}" == max(best, key=best.get)
     free = solve_categories(rows, category, 3, weights, PENALTIES).choice["selection"]
     assert expected["nuisance 0"] == free
+
+
+@pytest.mark.parametrize(("useful", "weight"), [(True, 1.0), (False, 0.0)])
+def test_views_when_their_weight_is_chosen_then_a_useful_one_counts_and_noise_does_not(
+    useful, weight
+):
+    rng = np.random.default_rng(5)
+    category, numbers = np.arange(240) % 3, rng.normal(size=(240, 404)).astype(np.float32)
+    hints = np.eye(3, dtype=np.float32)[category] + 0.7 * rng.normal(size=(240, 3))
+    numbers[:, 400 if useful else 0 :][:, :3] = hints
+    rows = Rows(
+        features=numbers,
+        group=np.arange(240) // 8 % 3,
+        plain=np.ones(240, bool),
+        widths=(400, 4),
+        view_weights=(1.0, 0.0),
+    )
+    solved = solve_categories(rows, category, 3, np.ones(240), PENALTIES)
+    assert solved.choice["view_weight"] == weight
+    scores = solved.choice["selection"]
+    assert list(scores) == ["view 0", "view 1"]
+    assert solved.weights.kernel[400:].any() == useful
+    best = max(max(one.values()) for one in scores.values())
+    assert best == scores[f"view {weight:g}"][f"{solved.choice['penalty']:g}"]
+    drowned = solve_categories(
+        dataclasses.replace(rows, view_weights=()), category, 3, np.ones(240), PENALTIES
+    )
+    assert max(drowned.choice["selection"].values()) < best - (0.1 if useful else -0.05)
+
+
+def test_views_when_they_have_weights_then_products_of_rows_are_weighted_means_of_those_of_views():
+    rng = np.random.default_rng(2)
+    numbers, widths = rng.normal(size=(6, 9)), (5, 3, 1)
+    rows = Rows(
+        features=numbers,
+        group=np.zeros(6, int),
+        plain=np.ones(6, bool),
+        widths=widths,
+        view_weights=(0.5, 0.1),
+    )
+    views = np.split(numbers, np.cumsum(widths)[:-1], axis=1)
+    products = [view @ view.T / view.shape[1] for view in views]
+    for weight, scale in zip((0.1, 0.5), rows.scales(), strict=True):
+        scaled = numbers * scale
+        expected = products[0] + weight * products[1] + weight * products[2]
+        np.testing.assert_allclose(scaled @ scaled.T / 9, expected, rtol=1e-12)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sersl.annotation.functional_scales import CENTRES, SCALES
-from sersl.annotation.functionals import FUNCTIONALS, utterance_functionals
 from sersl.config.load import from_mapping
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
+from sersl.models.acoustic.functional_scales import CENTRES, SCALES
+from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.objectives.anchor import anchor
 from sersl.objectives.whole_batch import collecting, knowing
 from sersl.parallel.random import run_key

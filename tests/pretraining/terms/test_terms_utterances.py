@@ -10,11 +10,11 @@ from flax import nnx
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sersl.annotation.functionals import FUNCTIONALS
 from sersl.config.load import from_mapping
 from sersl.config.schema import EncoderConfig, FrontendConfig, PretrainConfig
 from sersl.core.errors import UserError
 from sersl.core.lengths import num_frames
+from sersl.models.acoustic.functionals import FUNCTIONALS
 from sersl.models.encoder import SpeechEncoder
 from sersl.objectives.whole_batch import collecting
 from sersl.parallel.random import run_key

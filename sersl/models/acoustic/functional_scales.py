@@ -7,7 +7,7 @@ each corpus with the same weight.
 
 import numpy as np
 
-from sersl.annotation.functionals import FUNCTIONALS
+from sersl.models.acoustic.functionals import FUNCTIONALS
 
 # Name: (mean, standard deviation).
 _MEASURED = {

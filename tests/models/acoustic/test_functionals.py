@@ -2,8 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sersl.annotation import functionals as f
 from sersl.core.lengths import num_frames, num_samples
+from sersl.models.acoustic import functionals as f
 from sersl.models.acoustic.descriptors import NAMES, Descriptors, describe
 from tests.own_rows import kinds_sent
 from tests.tolerances import FP32, FP32_DEEP
