@@ -58,12 +58,7 @@ FRONTENDS: dict[str, type[LogMelFrontend] | type[WaveformFrontend] | type[Whispe
 }
 # Each is made as `Network(config, key=)`.
 CONTEXT: dict[
-    str,
-    type[Transformer]
-    | type[Recurrent]
-    | type[MaskedConvolution]
-    | type[ResidualConvolution]
-    | type[Unchanged],
+    str, type[Transformer | Recurrent | MaskedConvolution | ResidualConvolution | Unchanged]
 ] = {
     "transformer": Transformer,
     "gru": Recurrent,
@@ -334,12 +329,6 @@ def _check(frontend: FrontendConfig, encoder: EncoderConfig, augment: AugmentCon
         raise UserError(
             f"frontend.kind={frontend.kind!r} always projects its features: set "
             "frontend.projection to True"
-        )
-    if frontend.kind == "functionals" and encoder.kind != "features":
-        raise UserError(
-            "frontend.kind='functionals' has one vector for a whole utterance, which no "
-            f"encoder.kind={encoder.kind!r} can learn from: use it as a view beside an encoder, "
-            "fusion.views=functionals=functionals"
         )
     masks_bands = augment is not None and augment.band_mask_width
     if masks_bands and not FRONTENDS[frontend.kind].has_mels:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.config.schema import FrontendConfig
+from sersl.core.errors import UserError
 from sersl.models.acoustic.functional_scales import CENTRES, SCALES
 from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.models.frontend import LogMelFrontend, valid_frames
@@ -17,6 +18,20 @@ class FunctionalsFrontend(LogMelFrontend):
     """
 
     has_mels = False
+
+    def __init__(self, config: FrontendConfig, *, width: int, dtype: str, key: jax.Array):
+        """Makes nothing, since there is no projection.
+
+        Raises:
+          UserError: a projection, for an encoder that would learn from frames that are all alike.
+        """
+        if config.projection:
+            raise UserError(
+                "frontend.kind='functionals' has one vector for a whole utterance, from which no "
+                "encoder learns: use it as a view beside an encoder, "
+                "fusion.views=functionals=functionals"
+            )
+        super().__init__(config, width=width, dtype=dtype, key=key)
 
     @staticmethod
     def count_features(config: FrontendConfig) -> int:

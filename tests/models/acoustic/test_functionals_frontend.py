@@ -39,6 +39,6 @@ def test_functionals_when_given_by_the_frontend_then_standardized_and_blind_to_p
 
 
 def test_functionals_when_an_encoder_should_learn_from_them_then_user_error():
-    encoder = EncoderConfig(num_layers=1, width=32, num_heads=2, mlp_width=64)
+    encoder = EncoderConfig(num_layers=1, width=32, num_heads=2, mlp_width=64)  # a projection
     with pytest.raises(UserError, match=r"fusion\.views=functionals=functionals"):
         SpeechEncoder(dataclasses.replace(CONFIG, projection=True), encoder, key=KEY)
