@@ -164,6 +164,8 @@ class OwnWords:
         self._remedy = remedy
         self.counts: dict[str, int] = {}
         self._forms: dict[str, tuple[str, str]] = {}  # folded -> (spelling, first place)
+        # folded -> spelling and first place, another spelling and its place
+        self._alike: dict[str, tuple[str, str, str, str]] = {}
 
     def add(self, raw: str, where: str) -> str:
         """Adds a label that is not a known spelling, and gives its category.
@@ -172,16 +174,17 @@ class OwnWords:
           raw: the label, without spaces around it.
           where: it is, for messages.
 
+        Another spelling, which differs only in case, spaces or Unicode normalization, counts as
+        the first one until `check`.
+
         Raises:
-          UserError: see `check_category`; there are more than `MOST_CATEGORIES`; or another
-            spelling differs only in case or Unicode normalization.
+          UserError: see `check_category`; or there are more than `MOST_CATEGORIES`.
         """
         folded = fold_spelling(raw)
         form, first = self._forms.setdefault(folded, (raw, where))
         if form != raw:
-            one_map = json.dumps({folded: form}, ensure_ascii=False)
-            remedy = f"map them in label_map.json beside the list, as {one_map}"
-            raise _same_word(form, first, raw, where, remedy)
+            self._alike.setdefault(folded, (form, first, raw, where))
+            raw = form
         word = unicodedata.normalize("NFC", raw)
         if word not in self.counts:
             check_category(word, where, remedy=self._remedy)
@@ -189,6 +192,20 @@ class OwnWords:
                 raise _too_many(where)
         self.counts[word] = self.counts.get(word, 0) + 1
         return word
+
+    def check(self) -> None:
+        """Refuses words that are spelled in several ways; the sentence has a map for all of them.
+
+        Raises:
+          UserError: there are such words.
+        """
+        if not self._alike:
+            return
+        words = {folded: form for folded, (form, *_) in self._alike.items()}
+        given = json.dumps(words, ensure_ascii=False)
+        remedy = f"map them in label_map.json beside the list, as {given}"
+        form, first, raw, where = next(iter(self._alike.values()))
+        raise _same_word(form, first, raw, where, remedy, more=len(words) - 1)
 
     def notes(self) -> list[str]:
         """Lists the words, those like a known spelling with it."""
@@ -212,7 +229,7 @@ def check_categories(words: Iterable[str], *, where: str, remedy: str) -> None:
       remedy: how to give a category another name.
 
     Raises:
-      UserError: as for `OwnWords.add`.
+      UserError: as for `OwnWords.add` and `OwnWords.check`.
     """
     forms: dict[str, str] = {}
     for word in words:
@@ -229,13 +246,16 @@ def fold_spelling(word: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", word).casefold().split())
 
 
-def _same_word(one: str, first: str, other: str, where: str, remedy: str) -> UserError:
+def _same_word(
+    one: str, first: str, other: str, where: str, remedy: str, *, more: int = 0
+) -> UserError:
     places = where if first == where else f"{first} and {where}"
     # Escapes tell apart what looks the same.
     alike = unicodedata.normalize("NFKC", one) == unicodedata.normalize("NFKC", other)
     shown = [f"{word!r} ({word!a})" if alike else repr(word) for word in (one, other)]
+    others = f" (and {more} more)" if more else ""
     return UserError(
-        f"{places}: labels {shown[0]} and {shown[1]} differ only in case, spaces or "
+        f"{places}: labels {shown[0]} and {shown[1]}{others} differ only in case, spaces or "
         f"Unicode normalization: write them in one way, or {remedy}"
     )
 

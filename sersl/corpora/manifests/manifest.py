@@ -125,6 +125,7 @@ class ManifestBuilder(Builder):
             named, labelled = named or bool(item.speaker), labelled or "emotion" in row
             yield item
         columns.check(self.manifest.name)
+        labels.own.check()
         notes = [*columns.describe_unused(FORMATS[self.format].kept), *labels.notes()]
         if self.format == "audiofolder" and named and not labelled:
             notes.append(

@@ -124,13 +124,15 @@ def test_labels_when_spellings_differ_then_the_map_of_the_message_joins_them(tmp
         {"emotion": word}
         for word in ("Z\u0142o\u015b\u0107", "z\u0142o\u015b\u0107", "Z\u0141O\u015a\u0106", "zl")
     ]
-    with pytest.raises(UserError, match="differ only in case") as refused:
+    rows += [{"emotion": word} for word in ("Tense", "TENSE")]
+    with pytest.raises(UserError, match=r"\(and 1 more\) differ only in case") as refused:
         listed(tmp_path, rows)
     sentence = str(refused.value)
     assert "\\u" not in sentence  # escapes only where the words look the same
     (tmp_path / "label_map.json").write_text(sentence.partition(" as ")[2], encoding="utf-8")
     items = listed(tmp_path, rows)
-    assert [item.category for item in items] == ["Z\u0142o\u015b\u0107"] * 3 + ["zl"]
+    own = ["Z\u0142o\u015b\u0107"] * 3 + ["zl"]
+    assert [item.category for item in items] == [*own, "Tense", "Tense"]
 
 
 def test_gender_when_it_is_another_word_then_the_sentence_has_it_as_it_is(tmp_path):
