@@ -31,6 +31,7 @@ from sersl.eval.scorer import without_nan
 from sersl.eval.workdir_files import write_results
 from sersl.finetuning.folds import differences
 from sersl.release.doubts import Doubts, check_ensemble, measure_doubts
+from sersl.release.file_names import ABOUT
 from sersl.release.predict.dropout import check_dropout
 from sersl.release.predict.precision import check_precision
 from sersl.release.predict.predictor import Model, load
@@ -78,6 +79,11 @@ def run(arguments: Namespace) -> int:
                     "--fold NAME`, and give it as --model"
                 )
         workdir = Path(arguments.workdir)
+        if (workdir / ABOUT).is_file():
+            raise UserError(
+                f"{workdir} is a model folder, not the workdir of a run: give it as --model, with "
+                "--corpus NAME --data_dir DIR --output DIR"
+            )
         if workdir.is_dir():
             check_writable(workdir, option="--workdir")
         results = score_run(workdir)

@@ -281,9 +281,11 @@ def _writer(file: GrowingFile, columns: Columns, suffix: str) -> Callable[[Answe
 def _table(model: Any) -> Callable[[Answer], None]:
     categories = ["category", "score"] if model.categories else []
     heads = ["start", "end", *categories, *map(one_line, model.dimensions)]
-    print(f"{'file':<40}" + "".join(f"{head:>11}" for head in heads))
+    header = [f"{'file':<40}" + "".join(f"{head:>11}" for head in heads)]
 
     def write(answer: Answer) -> None:
+        while header:  # once, and not where the model cannot answer
+            print(header.pop())
         columns = Columns(model.categories, model.dimensions)
         for row in rows_of(answer):
             name, start, end, status = map(one_line, columns.head(answer, row))

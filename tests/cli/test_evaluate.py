@@ -197,6 +197,12 @@ def test_evaluate_when_nothing_is_shared_then_said(corpus, tmp_path):
         _run(model=str(model), corpus="mine", data_dir=str(corpus[0]), output=str(tmp_path / "x"))
 
 
+def test_evaluate_when_the_workdir_is_a_model_folder_then_said(tmp_path):
+    model = _model(tmp_path / "model")
+    with pytest.raises(UserError, match="is a model folder, not the workdir .* give it as --model"):
+        _run(workdir=str(model))
+
+
 def test_evaluate_when_one_category_is_shared_then_no_score_that_is_always_right(corpus, tmp_path):
     model = _model(tmp_path / "model", categories=("boredom", "calm", "fear"), dimensions=())
     with pytest.raises(UserError, match="share one category, boredom, so every answer would be"):
