@@ -199,7 +199,9 @@ def test_evaluate_when_nothing_is_shared_then_said(corpus, tmp_path):
 
 def test_evaluate_when_the_workdir_is_a_model_folder_then_said(tmp_path):
     model = _model(tmp_path / "model")
-    with pytest.raises(UserError, match="is a model folder, not the workdir .* give it as --model"):
+    with pytest.raises(
+        UserError, match=r"is a model folder, not the workdir .* give it as --model"
+    ):
         _run(workdir=str(model))
 
 
