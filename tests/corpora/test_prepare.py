@@ -218,7 +218,10 @@ def test_prepare_when_arguments_do_not_fit_then_one_sentence(tmp_path, given, se
 
 def test_prepare_when_the_folder_has_no_audio_then_error_says_what_it_should_have(tmp_path):
     (tmp_path / "audio").mkdir()
-    with pytest.raises(UserError, match="no utterance found; expected Actor_01"):
+    with pytest.raises(UserError, match=r"no utterance found; expected Actor_01.*: check --corpus"):
+        prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=tmp_path / "audio")
+    (tmp_path / "audio" / "Actors.ZIP").touch()
+    with pytest.raises(UserError, match=r"has: unpack Actors\.ZIP first"):
         prepare(data_dir=tmp_path / "data", corpus="ravdess", audio_dir=tmp_path / "audio")
 
 

@@ -37,6 +37,7 @@ from sersl.corpora.writing.quality import Quality
 from sersl.corpora.writing.records import SHARD_BYTES, IndexWriter, ShardWriter, record_features
 
 _SHORT = 0.1  # seconds; kept, but training leaves shorter ones out (data.min_seconds)
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 class Info(tfds.core.DatasetInfo):
@@ -122,7 +123,7 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
             count = f" in {len(left_out)} files" if len(left_out) > 1 else ""
             raise UserError(
                 f"corpus {self.name!r}: no utterance found{count}{why}; expected "
-                f"{self.about.folder}: check --corpus and --audio_dir"
+                f"{self.about.folder}: {self.remedy()}"
             )
         expected = self.expected_utterances()
         if not self.allow_unexpected_count and expected not in (None, len(seen)):
@@ -131,6 +132,10 @@ class Builder(  # type: ignore[call-arg]  # the stub of TFDS lacks its own keywo
                 "complete the folder, or add --allow_unexpected_count to prepare what is there"
             )
         return len(seen)
+
+    def remedy(self) -> str:
+        """Says what to do where the source has no utterance."""
+        return "check --corpus and --audio_dir"
 
     def expected_utterances(self) -> int | None:
         """Gives the number of utterances of a complete copy; None if copies differ."""
@@ -285,6 +290,11 @@ class FolderBuilder(Builder):
         yield from list_files(self.audio_dir, self.EXTENSIONS)
         if self.CONTAINERS:
             yield from list_files(self.audio_dir, self.CONTAINERS)
+
+    def remedy(self) -> str:
+        """Says what to do where the folder has no utterance: perhaps it is still packed."""
+        packed = next(list_files(self.audio_dir, _ARCHIVES), None)
+        return super().remedy() if packed is None else f"unpack {printable(packed)} first"
 
     def read_tables(self) -> list[LeftOut]:
         """Reads label files, before the first `parse`; gives those that are missing."""
