@@ -8,7 +8,7 @@ from typing import Any
 
 from sersl.core.errors import UserError, unknown_name
 from sersl.core.files import parse_value
-from sersl.corpora.listing import AUDIO_EXTENSIONS, list_files
+from sersl.corpora.listing import AUDIO_EXTENSIONS, describe_others, list_files, walk
 from sersl.corpora.manifests.audformat import audformat_files, read_audformat
 from sersl.corpora.manifests.columns import PATH_COLUMNS
 from sersl.corpora.manifests.folders import audiofolder_metadata, read_audiofolder
@@ -103,6 +103,13 @@ def find_format(manifest: Path, name: str = "", *, path_column: str = "path") ->
         return name
     found = _of_folder(manifest) if manifest.is_dir() else _of_file(manifest, path_column)
     if not found:
+        others: list[str] = []
+        if manifest.is_dir() and not any(walk(manifest, AUDIO_EXTENSIONS, others=others)):
+            held = f"only {describe_others(manifest, others)}" if others else "it is empty"
+            raise UserError(
+                f"folder {str(manifest)!r} holds no audio, {held}: give a folder with audio files, "
+                "or a list of them itself, such as a CSV file with a column path"
+            )
         known = "; ".join(f"{key}: {item.about}" for key, item in FORMATS.items())
         raise UserError(f"cannot tell what {str(manifest)!r} is: give --format with one of {known}")
     return found
