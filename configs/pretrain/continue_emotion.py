@@ -2,16 +2,18 @@
 
 The encoder of init_from stays as it is. Two Transformer layers read the output of its third layer
 and learn to give the functionals of an utterance (pitch, loudness, spectrum, rhythm), and to tell
-the utterances of a batch apart by them. Nothing needs labels or annotations. What follows reads the
-layers of the start and those of the branch, so that nothing is forgotten.
+the utterances of a batch apart by them, while their outputs stay near what they read. Nothing needs
+labels or annotations. What follows reads the layers of the start and those of the branch, so that
+nothing is forgotten.
 
 Papers: ladder side-tuning (2206.06522) for the branch, eGeMAPS (TAFFC 2016) for functionals,
 multi-view contrast (2406.07900).
 
 Command: sersl pretrain --config configs/pretrain/continue_emotion.py --workdir runs/continue \
     --config.init_from=models/whisper --config.data.data_dir=data --config.data.corpora=mine
-Presets: side (a frozen start and a branch); anchored (all layers train slowly, and every layer is
-kept near the start by objectives.anchor; give the folder of init_from as frozen_teachers too);
+Presets: side (a frozen start and a branch, which objectives.anchor keeps near the layer that it
+reads); anchored (all layers train slowly, and every layer is kept near the start; give the folder
+of init_from as frozen_teachers too);
 nano (tests).
 Time: about 2.5 s a step on one core from Whisper base, 51 s of audio.
 Score: no gain over all layers of Whisper base on RAVDESS and nEMO; the last layer alone, which is
@@ -49,6 +51,7 @@ def get_config(preset: str = "side") -> ConfigDict:
         return config
     config.encoder.side_layers = 2
     config.encoder.side_from = 3
+    config.objectives.anchor = {"weight": 3.0}
     config.objectives.multiview = {"weight": 0.3, "views": ("speech", "functionals")}
     config.unfreeze = ((r"encoder/context/side.*", 0), (r"encoder/.*", -1), (r".*", 0))
     if preset == "nano":

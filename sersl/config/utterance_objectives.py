@@ -141,4 +141,8 @@ class StatisticsConfig(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorConfig(Objective):
-    """Distance of every layer to the start, the first of frozen_teachers (DELTA, 1901.09229)."""
+    """Distance to the start (DELTA, 1901.09229).
+
+    That of every layer to the first of frozen_teachers or, with encoder.side_layers, that of the
+    side branch to the layer that it reads, without a teacher.
+    """

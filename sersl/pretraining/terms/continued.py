@@ -9,6 +9,7 @@ from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError
 from sersl.models.acoustic.functional_scales import CENTRES, SCALES
 from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
+from sersl.models.layers import standardize
 from sersl.models.pretraining_heads import RegressionHead
 from sersl.objectives.anchor import anchor
 from sersl.objectives.mean import Mean
@@ -46,11 +47,18 @@ class Functionals(Term[RegressionHead]):
 
 
 class Anchor(Term[None]):
-    """Keep every layer near that of the first frozen teacher, the start, on clean audio."""
+    """Keep a continued encoder near its start.
+
+    Every layer is compared with that of the first frozen teacher, the start, on clean audio. A side
+    branch is compared with the layer that it reads instead, standardized over channels as it is
+    after its LayerNorm, and needs no teacher.
+    """
 
     def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
         """Checks that there is a teacher and that it has the student's layers and width."""
         encoder = self.config.encoder
+        if encoder.side_layers:
+            return
         if not teachers:
             raise UserError(
                 "objectives.anchor needs the start as a frozen teacher: set frozen_teachers to the "
@@ -68,17 +76,20 @@ class Anchor(Term[None]):
         """Makes nothing: layers are compared as they are."""
 
     def loss(self, heads: None, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares the layers, without those of a side branch, see `anchor`.
+        """Compares the layers, see `anchor`.
 
         Raises:
           UserError: the teacher has another frame rate.
         """
-        num_states = self.config.encoder.num_layers + 1
+        encoder, states = self.config.encoder, view.student.hidden_states
+        num_states = encoder.num_layers + 1
+        if encoder.side_layers:
+            branch = standardize(states[num_states:])
+            read = jnp.broadcast_to(standardize(states[encoder.side_from]), branch.shape)
+            return anchor(branch, read, weights=view.valid)
         start = view.frozen[0]
         check_frames(view.valid.shape[1], start.shape[2], name=self.config.frozen_teachers[0])
-        return anchor(
-            view.student.hidden_states[:num_states], start[:num_states], weights=view.valid
-        )
+        return anchor(states, start[:num_states], weights=view.valid)
 
 
 def mean_and_deviation(hidden: jax.Array, valid: jax.Array) -> jax.Array:

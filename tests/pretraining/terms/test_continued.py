@@ -13,6 +13,7 @@ from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
 from sersl.models.acoustic.functional_scales import CENTRES, SCALES
 from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
+from sersl.models.encoder import SpeechEncoder
 from sersl.objectives.anchor import anchor
 from sersl.objectives.whole_batch import collecting, knowing
 from sersl.parallel.random import run_key
@@ -128,12 +129,36 @@ def test_continued_when_gradient_is_followed_then_the_branch_learns_and_the_star
         updates, state = optimizer.update(gradient, state, params)
         params = jax.tree.map(jnp.add, params, updates)
     assert losses[-1] < losses[0]
-    np.testing.assert_allclose(metrics["anchor"], 0.0, atol=1e-6)
+    assert 0.0 < metrics["anchor"] < 0.1
     for name, before in first["encoder"]["context"].items():
         pairs = zip(
             *map(jax.tree.leaves, (before, params["encoder"]["context"][name])), strict=True
         )
         assert all(np.array_equal(a, b) for a, b in pairs) != name.startswith("side"), name
+
+
+def test_anchor_when_there_is_a_side_branch_then_its_distance_to_the_layer_that_it_reads():
+    config = config_of(frozen_teachers=())
+    _, params, run = run_of(config)
+    batch = batch_of()
+    (_, metrics), _ = run(params, batch)  # a branch starts as what it reads
+    np.testing.assert_allclose(metrics["anchor"], 0.0, atol=1e-6)
+
+    side = params["encoder"]["context"]["side"][0]
+    drawn = np.random.default_rng(0).normal(size=side["mlp_out"]["kernel"].shape)
+    side["mlp_out"]["kernel"] = jnp.asarray(drawn, jnp.float32)
+    (_, metrics), _ = run(params, batch)
+    encoder = SpeechEncoder(config.frontend, config.encoder, key=jax.random.key(0))
+    encoder = nnx.merge(nnx.graphdef(encoder), nnx.State(params["encoder"]))
+    found = encoder(batch["waveform"], batch["valid"])
+    states = np.asarray(found.hidden_states, np.float64)
+    read, branch = (
+        (one - one.mean(-1, keepdims=True)) / (one.std(-1, keepdims=True) + 1e-9)
+        for one in (states[1], states[3])
+    )
+    error = np.square(branch - read).mean(-1)
+    assert error.mean() > 0.1
+    np.testing.assert_allclose(metrics["anchor"], error[np.asarray(found.valid)].mean(), rtol=1e-3)
 
 
 def test_continued_when_rows_are_spread_over_eight_devices_then_the_loss_of_one():
@@ -179,8 +204,14 @@ def test_continued_when_start_has_no_branch_then_sizes_come_from_it_and_the_bran
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"frozen_teachers": ()}, "objectives.anchor needs the start as a frozen teacher"),
-        ({"encoder": {**SMALL["encoder"], "num_layers": 3}}, "has 2 layers of width 16 where"),
+        (
+            {"frozen_teachers": (), "encoder": SMALL["encoder"], "unfreeze": ((".*", 0),)},
+            "objectives.anchor needs the start as a frozen teacher",
+        ),
+        (
+            {"encoder": {**SMALL["encoder"], "num_layers": 3}, "unfreeze": ((".*", 0),)},
+            "has 2 layers of width 16 where",
+        ),
         ({"unfreeze": (("encoder/side.*", 0), (".*", 0))}, "first match of no parameter"),
         ({"rate_scales": (("encoder/.*", 0.1),)}, "rate_scales: no pattern matches"),
     ],
