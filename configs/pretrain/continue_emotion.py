@@ -46,7 +46,7 @@ def get_config(preset: str = "side") -> ConfigDict:
     if preset == "anchored":
         config.objectives.anchor = {"weight": 10.0}
         config.optimizer.learning_rate = 3e-5
-        config.data.seconds_per_batch = 16.0
+        config.data.seconds_per_batch = 25.6
         config.rate_scales = ((r"encoder/.*", 1.0), (r".*", 10.0))
         return config
     config.encoder.side_layers = 2
