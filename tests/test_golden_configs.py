@@ -49,6 +49,13 @@ def test_stored_differences_when_added_to_the_defaults_then_give_the_config(now,
     assert restored(verb, text) == load_config(CLASSES[verb], f"{file}:{preset}")
 
 
+@pytest.mark.parametrize(("file", "preset"), PRESETS, ids=lambda v: getattr(v, "stem", v))
+def test_config_when_loaded_then_a_batch_of_the_longest_rows_has_enough_of_them(file, preset):
+    data = load_config(CLASSES[file.parent.name], f"{file}:{preset}").data
+    rows = data.seconds_per_batch / data.max_seconds
+    assert round(rows, 6) >= data.row_multiple
+
+
 def test_differences_when_nested_then_hold_changed_keys_alone():
     defaults = {"a": 1, "group": {"b": [1], "c": 2}, "same": {"d": 0}}
     assert differences(defaults, defaults) == {}
