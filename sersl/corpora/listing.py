@@ -20,8 +20,8 @@ AUDIO_EXTENSIONS = (
     *(".m4a", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".asf", ".amr", ".aac"),
     ".avi",
 )
-# A link to nothing with such a name was a link to a file.
 _NAMED = 3  # files with other endings
+# A link to nothing with such a name was a link to a file.
 _FILE_NAME = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 

@@ -19,9 +19,8 @@ from sersl.core.lengths import FRAME_RATE, num_frames
 from sersl.data.sources import CorpusSource
 from sersl.eval.figures import plots
 
-_ACTIVE_DB = (
-    30.0  # as in models.acoustic.functionals: frames so far below the loud ones are silence
-)
+# As in models.acoustic.functionals: frames so far below the loud ones are silence.
+_ACTIVE_DB = 30.0
 _DRAWN = 8  # utterances
 _NAME_CHARACTERS = 60  # of an utterance, in the name of its figure
 
