@@ -9,7 +9,7 @@ import jax
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.parallel.sharding import path_name
-from sersl.runs.initial_weights import InitialWeights, flat_weights
+from sersl.runs.initial_weights import InitialWeights, describe_dropout, flat_weights
 from sersl.training.optimizer import NEVER
 
 _FROM_DATA = ("pooling/center", "pooling/scale")  # set from the training side of each fold
@@ -52,20 +52,27 @@ def is_frozen(starts: dict[str, Any]) -> bool:
     return all(start == NEVER for start in jax.tree.leaves(starts["encoder"]))
 
 
-def without_dropout(
-    config: FinetuneConfig, starts: dict[str, Any], *, say: Callable[[str], None]
+def settle_dropout(
+    config: FinetuneConfig,
+    starts: dict[str, Any],
+    weights: InitialWeights | None,
+    *,
+    say: Callable[[str], None],
 ) -> FinetuneConfig:
     """Switches the dropout of an encoder off that never trains, so that it is a fixed function.
 
     Args:
       config: of the run.
       starts: int per parameter, the step from which it trains, or `NEVER`.
-      say: told what was switched off.
+      weights: that the run starts from; None: none.
+      say: told what was switched off, or that the encoder was trained without.
 
     Returns:
       The config, the same where the encoder trains.
     """
     if not is_frozen(starts):
+        for line in describe_dropout(config, weights) if weights is not None else ():
+            say(line)
         return config
     parts = {"encoder": _DROPOUTS, "frontend": ("dropout",)}
     replaced = {}

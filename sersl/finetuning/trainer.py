@@ -27,7 +27,7 @@ from sersl.eval.multi_label import best_thresholds
 from sersl.finetuning.best import BestKeeper, Score
 from sersl.finetuning.fold_plans import plan_folds
 from sersl.finetuning.from_outputs import choose_store, standardize_groups
-from sersl.finetuning.frozen import check_frozen, without_dropout
+from sersl.finetuning.frozen import check_frozen, settle_dropout
 from sersl.finetuning.fusion.run_views import NO_WEIGHTS, RunViews
 from sersl.finetuning.heads_first import FoldStart
 from sersl.finetuning.ideas.fold_teacher import FoldTeacher
@@ -110,7 +110,7 @@ class Trainer:
         make, shapes, starts = lay_out(config, targets, self._other.sizes, views=self.views.configs)
         weights = fitting(weights, shapes, targets, say=say)
         check_frozen(starts, shapes, weights)
-        self.config = config = without_dropout(config, starts, say=say)
+        self.config = config = settle_dropout(config, starts, weights, say=say)
         self._sources, self._targets, self._mesh = sources, targets, mesh
         copied = None if weights is None else with_copies(weights, config)
         self._weights = self.views.with_weights(copied, config)

@@ -34,7 +34,12 @@ from sersl.pretraining.terms.all_terms import TERMS
 from sersl.pretraining.trained_weights import optimizer_of
 from sersl.pretraining.utterance_length import check_lengths
 from sersl.runs.checkpoint import Checkpoints
-from sersl.runs.initial_weights import InitialWeights, describe_sizes, with_sizes
+from sersl.runs.initial_weights import (
+    InitialWeights,
+    describe_dropout,
+    describe_sizes,
+    with_sizes,
+)
 from sersl.runs.inputs import open_sources
 from sersl.runs.lock import only_run
 from sersl.runs.output import open_output
@@ -200,7 +205,7 @@ def _prepare(
             )
         weights = with_reduced_sizes(config, weights)
     if weights is not None:
-        notes = describe_sizes(config, weights)
+        notes = [*describe_sizes(config, weights), *describe_dropout(config, weights)]
         config = with_sizes(config, weights)
     task = PretrainTask(config, frozen=frozen, kept=kept)
     mesh = make_mesh(config.mesh, devices)

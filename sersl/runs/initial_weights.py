@@ -102,6 +102,25 @@ def describe_sizes(config: FinetuneConfig | PretrainConfig, weights: InitialWeig
     return lines
 
 
+def describe_dropout(config: FinetuneConfig | PretrainConfig, weights: InitialWeights) -> list[str]:
+    """Warns of a dropout that the encoder was trained without, with which it forgets.
+
+    A dropout of 0.1 moves the frames of Whisper base by more than their variance over channels
+    (docs/results/continued.md).
+
+    Args:
+      config: of a run that trains the encoder.
+      weights: to start from.
+    """
+    rate = config.encoder.dropout
+    if not rate or weights.encoder.dropout:
+        return []
+    return [
+        f"WARNING: encoder.dropout={rate:g} disturbs the layers of {weights.source}, which was "
+        "trained without, so that it may forget: add --config.encoder.dropout=0"
+    ]
+
+
 def flat_weights(weights: InitialWeights, *, like: dict[str, Any]) -> dict[str, np.ndarray]:
     """Gives the arrays of weights by name, with layers stacked where those of a model are.
 

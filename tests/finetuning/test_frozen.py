@@ -6,9 +6,9 @@ import pytest
 from flax import nnx
 
 from sersl.config.load import load_config
-from sersl.config.schema import FinetuneConfig
+from sersl.config.schema import EncoderConfig, FinetuneConfig, FrontendConfig
 from sersl.core.errors import UserError
-from sersl.finetuning.frozen import check_frozen, without_dropout
+from sersl.finetuning.frozen import check_frozen, settle_dropout
 from sersl.finetuning.task import FinetuneTask
 from sersl.models.transformer import unstack_layers
 from sersl.runs.initial_weights import InitialWeights
@@ -51,7 +51,7 @@ def test_frozen_when_settings_have_dropout_then_the_encoder_is_the_same_function
     settings = ("encoder.dropout=0.3", "encoder.layer_drop=0.5", "frontend.dropout=0.2")
     config, task, _, starts = frozen(*settings, "encoder.attention_dropout=0.2")
     told = []
-    quiet = without_dropout(config, starts, say=told.append)
+    quiet = settle_dropout(config, starts, None, say=told.append)
     assert len(told) == 4 and "encoder.layer_drop is off" in " ".join(told)
     model = FinetuneTask(quiet, num_categories=3).make_model()
     waveform = 0.1 * np.random.default_rng(0).normal(size=(2, 8000)).astype(np.float32)
@@ -61,4 +61,16 @@ def test_frozen_when_settings_have_dropout_then_the_encoder_is_the_same_function
         shaken = model(waveform, valid, key=jax.random.key(seed)).embedding
         np.testing.assert_array_equal(shaken, plain)
     trained = by_pattern(((r".*", 0),), param_shapes(task), setting="unfreeze")
-    assert without_dropout(config, trained, say=told.append) is config
+    assert settle_dropout(config, trained, None, say=told.append) is config
+
+
+@pytest.mark.parametrize(("theirs", "warned"), [(0.0, True), (0.1, False)])
+def test_dropout_when_an_encoder_that_was_trained_without_trains_with_it_then_a_warning(
+    theirs, warned
+):
+    weights = InitialWeights({}, FrontendConfig(), EncoderConfig(dropout=theirs), "runs/whisper")
+    config, told = FinetuneConfig(encoder=EncoderConfig(dropout=0.1)), []
+    assert settle_dropout(config, {"encoder": {"w": 0}}, weights, say=told.append) is config
+    assert [("encoder.dropout=0.1" in line, "runs/whisper" in line) for line in told] == [
+        (True, True)
+    ] * warned
