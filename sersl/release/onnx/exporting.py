@@ -44,18 +44,18 @@ def write_onnx(released: ReleasedModel, folder: str | Path) -> Path:
     architecture, params = released.architecture, released.params
     if architecture.conversation is not None:
         raise UserError(
-            f"{released.folder}: a model with conversation.kind={architecture.conversation.kind} "
+            f"a model with conversation.kind={architecture.conversation.kind} "
             "reads dialogues, and an ONNX graph takes single recordings: leave --onnx out"
         )
     if architecture.adaptation is not None:
         raise UserError(
-            f"{released.folder}: an encoder with adaptation.method="
+            "an encoder with adaptation.method="
             f"{architecture.adaptation.method} cannot be written as ONNX: leave --onnx out, or "
             "train with adaptation.method=lora, which is merged into the weights"
         )
     if architecture.fusion is not None:
         raise UserError(
-            f"{released.folder}: a model with fusion.kind={architecture.fusion.kind} and further "
+            f"a model with fusion.kind={architecture.fusion.kind} and further "
             "views cannot be written as ONNX: leave --onnx out"
         )
     graph = Graph()
