@@ -16,7 +16,7 @@ Command: sersl import --source whisper-base --output runs/whisper-base
 Presets: nano (tests), base, ridge, functionals. The sizes of the encoder come from init_from.
 Time: Whisper base on RAVDESS, 50 (ridge) or 55 (base) CPU seconds for six folds once the outputs
     are kept, for which the encoder takes about 107 CPU seconds at each speed.
-Score: UAR 0.786 there with ridge and 0.753 with base, on EmoBox's six folds
+Score: UAR 0.786 there with ridge, 0.779 with functionals, 0.753 with base, on EmoBox's six folds
     (docs/results/frozen.md).
 """
 

@@ -12,7 +12,7 @@ from sersl.cli.prepare import table
 from sersl.cli.pretrain import pretrain_first
 from sersl.config.load import load_config, load_json
 from sersl.config.schema import FinetuneConfig, ProtocolConfig
-from sersl.core.display import one_line
+from sersl.core.display import first_few, one_line
 from sersl.core.errors import UserError
 from sersl.corpora.index import load_index, read_summary
 from sersl.corpora.prepare import prepare
@@ -198,11 +198,10 @@ def _print_unused(corpus: str, fold: np.ndarray) -> None:
     """Prints that the column fold, [N] str, is not used since it has no train and test words."""
     words = [one_line(word) for word in np.unique(fold.astype(str)) if word]
     if words and distributed.is_first_process():
-        more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
         folds = len(words) > 1 and not any(side_of_word(word.strip().lower()) for word in words)
         official = ", or add --config.protocol.name=official to test each of them once"
         print(
-            f"not used: the column fold of {corpus} ({', '.join(words[:_SHOWN])}{more}), which has "
+            f"not used: the column fold of {corpus} ({first_few(words, _SHOWN)}), which has "
             f"no train and test sides: write train, validation and test{official if folds else ''}"
         )
 

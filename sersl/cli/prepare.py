@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from sersl.cli.console.progress import Progress
-from sersl.core.display import one_line
+from sersl.core.display import first_few, one_line
 from sersl.core.errors import UserError
 from sersl.core.share import read_share
 from sersl.corpora.download import choose_parts, download
@@ -105,10 +105,10 @@ def table(prepared: Prepared) -> str:
     lines += _files("left out", summary["left_out"])
     for key, text in (("silent", "silent (kept)"), ("short", "under 0.1 s (kept, not trained on)")):
         if summary[key]:
-            lines.append(f"  {text}: {len(summary[key])}: {_some(summary[key])}")
+            lines.append(f"  {text}: {len(summary[key])}: {first_few(summary[key], _LISTED)}")
     if summary["identical_audio"]:
         groups = [" = ".join(ids) for ids in summary["identical_audio"]]
-        lines.append(f"  identical audio: {len(groups)} groups: {_some(groups)}")
+        lines.append(f"  identical audio: {len(groups)} groups: {first_few(groups, _LISTED)}")
     return "\n".join(map(one_line, lines))  # names of speakers and files are from outside
 
 
@@ -120,11 +120,6 @@ def _counts(counts: dict[str, int], none: str) -> str:
     return ", ".join(f"{name or none} {count}" for name, count in counts.items())
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
-
-
 def _files(what: str, items: list[dict[str, Any]]) -> list[str]:
     if not items:
         return []
@@ -133,5 +128,5 @@ def _files(what: str, items: list[dict[str, Any]]) -> list[str]:
     for item in items:
         paths[short_reason(item)].append(item["path"])
     for reason, files in sorted(paths.items(), key=lambda pair: -len(pair[1]))[:_LISTED]:
-        lines.append(f"    {len(files)} x {reason}: {_some(files)}")
+        lines.append(f"    {len(files)} x {reason}: {first_few(files, _LISTED)}")
     return lines

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _LONG_WORD = re.compile(r"(\S{300})\S{100,}(\S{100})")  # such as a name from a damaged list
@@ -15,6 +16,12 @@ def one_line(text: str) -> str:
 def one_sentence(text: str) -> str:
     """Makes a message safe to print, and cuts the middle out of words of over 500 characters."""
     return _LONG_WORD.sub(r"\1...\2", one_line(text))
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Lists up to `most` names, with the number of the others: "a, b and 3 more"."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def json_line(value: Any) -> str:

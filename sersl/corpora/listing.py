@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sersl.audio.source import existing_spelling, path_bytes, path_text
-from sersl.core.display import one_line
+from sersl.core.display import first_few, one_line
 from sersl.core.errors import UserError
 
 # Of files found in a folder; a file that is given by its own name may have any extension.
@@ -121,10 +121,9 @@ def walk(
 
 def describe_others(folder: Path, others: Sequence[str]) -> str:
     """Says that files of a folder are not read, since their endings are not those of audio."""
-    named = ", ".join(one_line(path_text(path)) for path in others[:_NAMED])
-    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    named = first_few([one_line(path_text(path)) for path in others], _NAMED)
     count = "1 file" if len(others) == 1 else f"{len(others)} files"
-    return f"{count} of {one_line(str(folder))} without an ending of audio: {named}{more}"
+    return f"{count} of {one_line(str(folder))} without an ending of audio: {named}"
 
 
 def _entries(folder: str) -> tuple[Iterator[os.DirEntry[str]], str]:

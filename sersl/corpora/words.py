@@ -164,8 +164,7 @@ class OwnWords:
         self._remedy = remedy
         self.counts: dict[str, int] = {}
         self._forms: dict[str, tuple[str, str]] = {}  # folded -> (spelling, first place)
-        # folded -> spelling and first place, another spelling and its place
-        self._alike: dict[str, tuple[str, str, str, str]] = {}
+        self._others: dict[str, tuple[str, str]] = {}  # folded -> (other spelling, its place)
 
     def add(self, raw: str, where: str) -> str:
         """Adds a label that is not a known spelling, and gives its category.
@@ -181,9 +180,9 @@ class OwnWords:
           UserError: see `check_category`; or there are more than `MOST_CATEGORIES`.
         """
         folded = fold_spelling(raw)
-        form, first = self._forms.setdefault(folded, (raw, where))
+        form, _ = self._forms.setdefault(folded, (raw, where))
         if form != raw:
-            self._alike.setdefault(folded, (form, first, raw, where))
+            self._others.setdefault(folded, (raw, where))
             raw = form
         word = unicodedata.normalize("NFC", raw)
         if word not in self.counts:
@@ -199,13 +198,13 @@ class OwnWords:
         Raises:
           UserError: there are such words.
         """
-        if not self._alike:
+        if not self._others:
             return
-        words = {folded: form for folded, (form, *_) in self._alike.items()}
+        words = {folded: self._forms[folded][0] for folded in self._others}
         given = json.dumps(words, ensure_ascii=False)
         remedy = f"map them in label_map.json beside the list, as {given}"
-        form, first, raw, where = next(iter(self._alike.values()))
-        raise _same_word(form, first, raw, where, remedy, more=len(words) - 1)
+        folded, (other, where) = next(iter(self._others.items()))
+        raise _same_word(*self._forms[folded], other, where, remedy, more=len(words) - 1)
 
     def notes(self) -> list[str]:
         """Lists the words, those like a known spelling with it."""

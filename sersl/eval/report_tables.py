@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sersl.core.display import one_line
+from sersl.core.display import first_few, one_line
 from sersl.eval.metrics import UNRATED
 from sersl.eval.predictions import no_intervals
 
@@ -73,7 +73,7 @@ def page_tables(results: Results) -> dict[str, Any]:
             "train": fold["num_train"],
             "test": fold["num_test"],
             "cells": cells(fold["metrics"]),
-            "speakers": _shortened(fold["test_speakers"]),
+            "speakers": first_few(fold["test_speakers"], _MOST_NAMES),
         }
         for fold in results["folds"]
     ]
@@ -135,7 +135,7 @@ def plain(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case list() | tuple():
-            return _shortened([str(item) for item in value]) or "none"
+            return first_few([str(item) for item in value], _MOST_NAMES) or "none"
         case float():
             return f"{value:g}"
     return str(value)
@@ -307,11 +307,6 @@ def _check(checks: Results, kind: str) -> dict[str, str]:
     # In acted corpora all speakers say the same sentences, which is not a fault.
     mark = "" if kind == "texts" and shared else "bad" if shared else "ok"
     return {"mark": mark, "text": text or "none"}
-
-
-def _shortened(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MOST_NAMES])
-    return shown + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
 
 
 def number_text(value: float | None) -> str:

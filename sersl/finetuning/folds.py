@@ -97,6 +97,7 @@ def describe_labels(sources: Sequence[CorpusSource], view: LabelView) -> list[st
 
 def differences(index: CorpusIndex) -> list[str]:
     """Describes how a prepared corpus differs from the published one; [] where it does not."""
+    # What an older version prepared does not state them.
     given = read_summary(index.folder).get("differences", ())
     return [f"{index.corpus} is not complete: {text}" for text in given]
 

@@ -232,7 +232,10 @@ def _choose(
                 f"{penalty:g}": value if np.isfinite(value) else None
                 for penalty, value in zip(penalties, scores, strict=True)
             }
-            names = [f"{name.split('_')[0]} {v:g}" for name, v in named(nuisance, scale).items()]
+            names = [
+                f"{name.removesuffix('_weight')} {weight:g}"
+                for name, weight in named(nuisance, scale).items()
+            ]
             selection |= {", ".join(names): shown} if names else shown
             for penalty, value, own in zip(penalties, scores, answers, strict=True):
                 value = value if np.isfinite(value) else -np.inf

@@ -47,15 +47,7 @@ class DescriptorFrontend(LogMelFrontend):
         return WINDOWS_PER_FRAME * config.num_mels + len(NAMES) + 1
 
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Computes normalised features.
-
-        Args:
-          waveform: [B, N], 16 kHz.
-          valid: bool [B, N], real samples, which come first.
-
-        Returns:
-          (float32 [B, T, F], 0 at padding; bool [B, T], the frames whose 400 samples are real).
-        """
+        """Computes normalised features [B, T, F], see `LogMelFrontend.features`."""
         mels, frame_valid = super().features(waveform, valid)
         described = standard_descriptors(jax.lax.stop_gradient(waveform), valid)
         return jnp.concatenate([mels, described], axis=-1), frame_valid

@@ -40,15 +40,7 @@ class FunctionalsFrontend(LogMelFrontend):
         return len(FUNCTIONALS)
 
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Computes the functionals of each row.
-
-        Args:
-          waveform: [B, N], 16 kHz.
-          valid: bool [B, N], real samples, which come first.
-
-        Returns:
-          (float32 [B, T, F], 0 at padding; bool [B, T], the frames whose 400 samples are real).
-        """
+        """Computes the functionals of each row [B, T, F], see `LogMelFrontend.features`."""
         frame_valid = valid_frames(valid)
         found = utterance_functionals(
             jax.lax.stop_gradient(waveform), valid.sum(1, dtype=jnp.int32)

@@ -38,15 +38,7 @@ class MfccFrontend(LogMelFrontend):
         return WINDOWS_PER_FRAME * config.num_coefficients
 
     def features(self, waveform: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Computes normalised coefficients.
-
-        Args:
-          waveform: [B, N], 16 kHz.
-          valid: bool [B, N], real samples, which come first.
-
-        Returns:
-          (float32 [B, T, F], 0 at padding; bool [B, T], the frames whose 400 samples are real).
-        """
+        """Computes normalised coefficients [B, T, F], see `LogMelFrontend.features`."""
         mels = log_mel(jnp.where(valid, waveform, 0.0), num_mels=self.config.num_mels)
         frame_valid = valid_frames(valid)
         fixed = self.config.normalize == "fixed"
