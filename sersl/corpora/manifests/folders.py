@@ -27,8 +27,8 @@ def read_audiofolder(folder: Path) -> Iterator[Row]:
     """Reads an audiofolder: metadata files with `file_name`, or else folders by emotion or speaker.
 
     The folders train, validation and test below its top become the fold. Without metadata, the
-    emotion is the name of the folder that a file is in; where no folder is called by an emotion,
-    the first folder is the speaker.
+    emotion is the name of a folder: the one called by an emotion, or another of the same depth.
+    Where no folder is called by an emotion, the first folder is the speaker.
 
     Raises:
       UserError: two kinds of metadata in one folder, or a broken one.
@@ -74,16 +74,26 @@ def _by_folder(folder: Path) -> Iterator[Row]:
     words = read_label_map(folder)
     parts = {name for path in files for name in PurePosixPath(path).parts[:-1]}
     emotions = {name for name in parts if name in words or known_category(name)}
+    # Words of one's own are where the known ones are: of Wut/anna and neutral/anna, Wut.
+    depths = {depth for path in files for depth, name in _classes(path) if name in emotions}
     for path in files:
-        side = _side(path)
-        classes = PurePosixPath(path).parts[len(side) : -1]
-        values: dict[str, Any] = {"path": path} | side
-        if classes and emotions:
-            named = [name for name in classes if name in emotions]
-            values["emotion"] = (named or classes)[-1]
-        elif classes:
-            values["speaker"] = printable(classes[0])
+        classes = _classes(path)
+        values: dict[str, Any] = {"path": path} | _side(path)
+        named = [name for _, name in classes if name in emotions]
+        if not named and len(depths) == 1:
+            named = [name for depth, name in classes if depth in depths]
+        elif not named and emotions:
+            named = [name for _, name in classes]
+        if named:
+            values["emotion"] = named[-1]
+        elif classes and not emotions:
+            values["speaker"] = printable(classes[0][1])
         yield Row(printable(path), values)
+
+
+def _classes(path: str) -> list[tuple[int, str]]:
+    """Lists the folders that a file is in, with their depth, without that of a split."""
+    return list(enumerate(PurePosixPath(path).parts[len(_side(path)) : -1]))
 
 
 def _side(path: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -362,6 +363,20 @@ def test_audiofolder_when_a_folder_is_no_known_emotion_then_it_is_a_category(tmp
     assert [item.category for item in listed(tmp_path / "mine")] == ["sad", "sleepy"]
     (tmp_path / "mine/label_map.json").write_text('{"sleepy": "boredom"}')
     assert [item.category for item in listed(tmp_path / "mine")] == ["sad", "boredom"]
+
+
+@pytest.mark.parametrize("path", ["{word}/{who}/{n}.wav", "{who}/{word}/{n}.wav"])
+def test_audiofolder_when_folders_are_of_emotions_and_others_then_words_from_one_depth(
+    tmp_path, tone, path
+):
+    words = {"Col\u00e8re": "Col\u00e8re", "Joie": "Joie", "neutral": "neutral"}
+    for n, word in enumerate(words):
+        for who in ("weak", "strong"):
+            tone(tmp_path / "mine" / path.format(word=word, who=who, n=n))
+    tone(tmp_path / "mine/loose.wav")
+    items = listed(tmp_path / "mine")
+    assert Counter(item.category for item in items) == {"": 1, **dict.fromkeys(words.values(), 2)}
+    assert all(item.category in ("", *item.path.split("/")) for item in items)
 
 
 def test_parquet_when_read_then_typed_values_and_times_as_text(tmp_path):
