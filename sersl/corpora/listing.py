@@ -61,9 +61,16 @@ def list_files(folder: Path, extensions: Iterable[str]) -> Iterator[str]:
     return (found.path for found in walk(folder, extensions) if not found.problem)
 
 
-def local_path(path: str) -> str:
-    """Writes a path of a list with slashes where it has backslashes alone, as on Windows."""
-    return path.replace("\\", "/") if "\\" in path and "/" not in path else path
+def local_path(path: str, folder: Path) -> str:
+    """Writes a path of a list with slashes where it has backslashes, as on Windows.
+
+    Args:
+      path: as the list has it; with both, it stays where there is such a file.
+      folder: that it starts from.
+    """
+    if "\\" in path and not ("/" in path and os.path.lexists(folder / path)):
+        return path.replace("\\", "/")
+    return path
 
 
 def walk(

@@ -182,7 +182,7 @@ def _add_list(found: Inputs, list_file: str) -> None:
             continue
         path = Path(existing_spelling(base / name))
         if not os.path.lexists(path):
-            path = Path(existing_spelling(base / local_path(name)))
+            path = Path(existing_spelling(base / local_path(name, base)))
         if not os.path.lexists(path):
             found.missing.append(str(path))
         found.add(path, str(path))

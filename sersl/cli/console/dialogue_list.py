@@ -56,7 +56,7 @@ def read_dialogue_list(arguments: Namespace) -> DialogueList:
                 f"{path} has no column {name!r}: --dialogues needs path, dialogue, speaker and, "
                 "unless the rows are in order, turn"
             )
-    paths = [path.parent / local_path(row.text("path")) for row in rows]
+    paths = [path.parent / local_path(row.text("path"), path.parent) for row in rows]
     speakers = [row.name("speaker") for row in rows]
     dialogues = order_turns(
         [row.name(DIALOGUE) for row in rows],

@@ -1,5 +1,6 @@
 """Names of columns: ours, those of other projects, and those that the user gives."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -54,15 +55,20 @@ def parse_columns(text: str, *, own: Iterable[str] = ()) -> dict[str, str]:
     chosen: dict[str, str] = {}
     known = (*COLUMNS, *own)
     for ours, theirs in _pairs(text, "--columns", "emotion=my_label,speaker=speaker_id"):
-        ours = "emotion" if ours == "category" else ours
+        ours, theirs = "emotion" if ours == "category" else ours, _folded(theirs)
         if ours not in known:
             raise unknown_name("column in --columns", ours, known)
-        if ours == "fold" and "fold" in chosen and theirs.casefold() not in chosen.values():
+        if ours == "fold" and "fold" in chosen and theirs not in chosen.values():
             ours = f"{FOLDS}{1 + sum(name.startswith('fold') for name in chosen)}"
         if ours in chosen:
             raise UserError(f"--columns gives {ours!r} twice: leave one")
-        chosen[ours] = theirs.casefold()
+        chosen[ours] = theirs
     return chosen
+
+
+def _folded(name: str) -> str:
+    """Folds what the same name of a column may differ in: case, spaces around it and NFD."""
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def parse_scales(text: str) -> dict[str, tuple[float, float]]:
@@ -152,7 +158,7 @@ class Columns:
         """Finds which key of a row is which column: our name -> key."""
         plan: dict[str, str] = {}
         for key in keys:
-            name = key.strip().casefold()
+            name = _folded(key)
             if name in plan:
                 raise UserError(f"{where}: column {name!r} occurs twice; rename one")
             # pandas writes an index without a name of its own.

@@ -8,9 +8,10 @@ a meaning are kept in `extra`.
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from sersl.core.display import first_few
 from sersl.core.errors import UserError
 from sersl.core.files import check_name
 from sersl.corpora.listing import listing_fingerprint, local_path, printable
@@ -28,9 +29,12 @@ from sersl.corpora.manifests.row import parse_row
 from sersl.corpora.tables.text import find_encoding
 from sersl.corpora.tables.values import Row, check_printable
 from sersl.corpora.utterance import About, Utterance
+from sersl.corpora.words import fold_spelling
 from sersl.corpora.writing.builder import Builder
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")  # what TFDS allows in the names of record files
+_WHOLE = re.compile(r"0*(\d+)(?:\.0*)?")  # 1, 01 and 1.0 are one number
+_NAMED = 3  # speakers in a note
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _ABOVE = 4  # folders above a manifest that its paths may start from: EmoBox's data/<corpus>/fold_1
 _MOST_LICENCE = 200  # characters
@@ -94,7 +98,8 @@ class ManifestBuilder(Builder):
         labels = Labels(read_label_map(self.manifest))
         columns = Columns(self._chosen, self._own)
         seen: dict[str, str] = {}
-        named = labelled = False
+        speakers: set[str] = set()
+        labelled = False
         for row in self._read(columns):
             path = row.values["path"]
             # An absolute path is deliberate; one with ".." may be a mistake or an attack.
@@ -122,12 +127,14 @@ class ManifestBuilder(Builder):
                     "utterance_id"
                 )
             seen[item.utterance_id] = row.where
-            named, labelled = named or bool(item.speaker), labelled or "emotion" in row
+            speakers.add(item.speaker)
+            labelled = labelled or "emotion" in row
             yield item
         columns.check(self.manifest.name)
         labels.own.check()
         notes = [*columns.describe_unused(FORMATS[self.format].kept), *labels.notes()]
-        if self.format == "audiofolder" and named and not labelled:
+        notes += _alike(speakers)
+        if self.format == "audiofolder" and speakers != {""} and not labelled:
             notes.append(
                 "no folder is called by an emotion, so folders are speakers and nothing has a "
                 "label; if they are emotions, give each a category in label_map.json"
@@ -217,6 +224,22 @@ def _one_licence(text: str, where: str) -> str:
     return text.strip()
 
 
+def _alike(speakers: Iterable[str]) -> list[str]:
+    """Writes a note where two speakers may be one person who is spelled in two ways."""
+    forms: dict[str, list[str]] = {}
+    for name in sorted(speakers):
+        folded = fold_spelling(name)
+        number = _WHOLE.fullmatch(folded)
+        forms.setdefault(number[1] if number else folded, []).append(name)
+    found = [" = ".join(map(repr, names)) for names in forms.values() if len(names) > 1]
+    if not found:
+        return []
+    return [
+        f"speakers that may be the same, {first_few(found, _NAMED)}: if so, write each in one "
+        "way, because a fold may train on one and test on the other"
+    ]
+
+
 def leads_out(path: str) -> bool:
     """Tells whether a relative path leaves the folder that it starts from."""
     return os.path.normpath(path).split(os.sep)[0] == os.pardir
@@ -248,7 +271,7 @@ def read_rows(manifest: Path, format: str = "", *, columns: Columns | None = Non
         if "\0" in path:
             raise UserError(f"{row.at('path')}: {path!r} has a zero byte, so it is not a file")
         if written:
-            row.values["path"] = local_path(path)
+            row.values["path"] = local_path(path, manifest.parent)
         yield row
     if empty:
         raise UserError(f"{manifest} lists no utterance: give a file with a row for each")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import unicodedata
 from pathlib import Path
 
 from sersl.audio.decode import probe
@@ -62,19 +63,24 @@ def parse_row(
         start=None if math.isnan(start) else start,
         end=None if math.isnan(end) else end,
         channel=channel,
-        speaker=row.name("speaker"),
+        speaker=_name(row, "speaker"),
         gender=_gender(row),
         language=row.name("language"),
-        session=row.name("session"),
+        session=_name(row, "session"),
         text=row.text("text"),
         category=known.category,
         category_raw=known.category_raw,
         votes=known.votes,
         intensity=known.intensity,
         **known.ratings,
-        fold=row.name("fold"),
+        fold=_name(row, "fold"),
         extra=extra | known.extra | _folds(row) | _dialogue(row),
     )
+
+
+def _name(row: Row, column: str) -> str:
+    """Reads the name of a group of rows in NFC: in NFD it would be another speaker."""
+    return unicodedata.normalize("NFC", row.name(column))
 
 
 def _folds(row: Row) -> dict[str, dict[str, str]]:
@@ -82,12 +88,12 @@ def _folds(row: Row) -> dict[str, dict[str, str]]:
     columns = [name for name in row.values if name == "fold" or name.startswith(FOLDS)]
     if len(columns) < 2:
         return {}
-    return {"folds": {row.names.get(name, name): row.name(name) for name in columns}}
+    return {"folds": {row.names.get(name, name): _name(row, name) for name in columns}}
 
 
 def _dialogue(row: Row) -> dict[str, str | float]:
     """Reads the name of the dialogue and the number of the turn, where there are such."""
-    name, number = row.name(DIALOGUE), row.number(TURN)
+    name, number = _name(row, DIALOGUE), row.number(TURN)
     found: dict[str, str | float] = {DIALOGUE: name} if name else {}
     if not math.isnan(number):
         found[TURN] = int(number) if number.is_integer() else number

@@ -51,6 +51,19 @@ def test_numbers_when_missing_then_not_a_number(tmp_path, mark):
     assert math.isnan(item.intensity) and math.isnan(item.arousal) and item.extra == {}
 
 
+@pytest.mark.parametrize(("one", "other"), [("Anna", "anna"), ("a  b", "a b"), ("7", "07.0")])
+def test_speakers_when_two_may_be_one_person_then_a_note(tmp_path, one, other):
+    (note,) = notes_of(build(tmp_path, f"path,speaker\na.wav,{one}\nb.wav,{other}\nc.wav,8\n"))
+    assert "may be the same" in note and repr(one) in note and repr(other) in note
+    assert not notes_of(build(tmp_path, "path,speaker\na.wav,1.5\nb.wav,15\nc.wav,1\n"))
+
+
+def test_columns_when_named_in_another_unicode_form_then_found(tmp_path):
+    text = "path,e\u0301motion\na.wav,sad\n"
+    (item,) = listed(tmp_path, text, columns="emotion=\u00c9motion")
+    assert item.category == "sad"
+
+
 def test_columns_when_named_then_used_and_the_others_are_listed(tmp_path):
     text = "Clip;My_Label;speaker_id;emotion;mood\na.wav;sad;s1;x;blue\n"
     builder = build(

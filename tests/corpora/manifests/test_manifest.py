@@ -45,6 +45,22 @@ def test_csv_when_paths_have_backslashes_then_they_are_folders(tmp_path):
     assert item.path == "sub/a.wav" and item.source == tmp_path / "sub" / "a.wav"
 
 
+def test_csv_when_paths_mix_slashes_and_backslashes_then_folders_unless_there_is_such_a_file(
+    tmp_path,
+):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b\\c.wav").touch()
+    first, second = listed(tmp_path, "path\n./sub\\a.wav\nsub/b\\c.wav\n")
+    assert first.source == tmp_path / "sub" / "a.wav" and second.path == "sub/b\\c.wav"
+
+
+@pytest.mark.parametrize("column", ["speaker", "session", "fold"])
+def test_csv_when_a_name_is_in_two_unicode_forms_then_one_name(tmp_path, column):
+    rows = "".join(f"{n}.wav,{name}\n" for n, name in enumerate(("Jos\u00e9", "Jose\u0301")))
+    items = listed(tmp_path, f"path,{column}\n{rows}")
+    assert [getattr(item, column) for item in items] == ["Jos\u00e9"] * 2
+
+
 def test_jsonl_when_read_then_as_csv_and_nested_extras_are_kept(tmp_path):
     rows = [
         {"path": "a.wav", "valence": 0.5, "emotion": "hap", "more": {"k": [1]}},
