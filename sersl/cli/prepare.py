@@ -127,6 +127,10 @@ def _files(what: str, items: list[dict[str, Any]]) -> list[str]:
     paths = collections.defaultdict(list)
     for item in items:
         paths[short_reason(item)].append(item["path"])
-    for reason, files in sorted(paths.items(), key=lambda pair: -len(pair[1]))[:_LISTED]:
+    reasons = sorted(paths.items(), key=lambda pair: -len(pair[1]))
+    for reason, files in reasons[:_LISTED]:
         lines.append(f"    {len(files)} x {reason}: {first_few(files, _LISTED)}")
+    others = [file for _, files in reasons[_LISTED:] for file in files]
+    if others:
+        lines.append(f"    {len(others)} x other reasons: {first_few(others, _LISTED)}")
     return lines

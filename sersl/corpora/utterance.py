@@ -8,6 +8,8 @@ from typing import TypedDict
 
 import numpy as np
 
+SAME_UTTERANCE = "same utterance as"  # begins the reason of a copy; the other file follows
+
 
 class Ratings(TypedDict, total=False):
     """The ratings of an `Utterance`: 0..1, and the scale that they were given on."""
@@ -69,7 +71,9 @@ class LeftOut:
 
 
 def short_reason(item: Mapping[str, str]) -> str:
-    """Gives the reason of a `LeftOut` without the file's name, so that reasons can be counted."""
+    """Gives the reason of a `LeftOut` without names of files, so that reasons can be counted."""
+    if item["reason"].startswith(SAME_UTTERANCE):
+        return f"{SAME_UTTERANCE} another file"
     _, found, rest = item["reason"].partition(item["path"])
     return rest.strip() if found else item["reason"]
 

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import gcs_utils
 
 from sersl.audio.flac import decode_flac
+from sersl.cli import prepare as prepare_table
 from sersl.cli.prepare import run
 from sersl.core.digests import find_faults
 from sersl.core.errors import UserError
@@ -48,6 +49,16 @@ def test_prepare_when_done_then_records_follow_the_index(make_manifest, tmp_path
     assert prepared.summary["categories"] == {"": 1, "happy": 1, "sad": 1}
     assert prepared.summary["fingerprint"] == index.fingerprint
     assert "tensorflow" not in sys.modules
+
+
+def test_table_when_many_files_are_copies_then_one_line_for_them_and_one_for_each_other_reason():
+    reasons = [f"same utterance as {n}.wav" for n in range(9)]
+    reasons += [f"reason {n}" for n in range(6)]
+    left_out = [{"path": f"copy/{n}.wav", "reason": text} for n, text in enumerate(reasons)]
+    first, *lines = prepare_table._files("left out", left_out)
+    assert "15 files" in first and len(lines) == 6
+    assert lines[0].strip().startswith("9 x same utterance as another file: copy/0.wav")
+    assert lines[-1].strip() == "2 x other reasons: copy/13.wav, copy/14.wav"
 
 
 def test_prepare_when_done_then_no_temporary_file_is_left_and_no_network_asked(

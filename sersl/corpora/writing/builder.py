@@ -29,7 +29,7 @@ from sersl.corpora.listing import (
     printable,
     walk,
 )
-from sersl.corpora.utterance import About, Account, LeftOut, Utterance
+from sersl.corpora.utterance import SAME_UTTERANCE, About, Account, LeftOut, Utterance
 from sersl.corpora.writing import beam
 from sersl.corpora.writing.encoding import Encoded, encode_all
 from sersl.corpora.writing.parts import Parts, Progress, divide_evenly
@@ -314,7 +314,7 @@ class FolderBuilder(Builder):
                     # Repackaged downloads hold the whole corpus twice.
                     if item.utterance_id in seen:
                         first = seen[item.utterance_id]
-                        item = LeftOut(printable(file), f"same utterance as {first}")
+                        item = LeftOut(printable(file), f"{SAME_UTTERANCE} {first}")
                     else:
                         seen[item.utterance_id] = printable(file)
                 yield item
