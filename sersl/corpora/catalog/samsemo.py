@@ -33,11 +33,13 @@ class Samsemo(FolderBuilder):
     """Scenes of SAMSEMO; several emotions may apply to one.
 
     The emotions are those of the column aggregated_emotions; without it those that two raters
-    named. Speakers are not marked, so that a video counts as one.
+    named. Speakers are not marked, so that a video counts as one; the published split has scenes
+    of one video on several sides.
 
-    Source: layout and columns as the README of huggingface.co/datasets/SamsungNLP/SAMSEMO gives
-    them; audio.wav in a folder per scene and the names of the split files as in the authors'
-    `preprocessing/prep_aud.py` and `prep_raw.py` (github.com/samsungnlp/samsemo).
+    Source: layout as the README of huggingface.co/datasets/SamsungNLP/SAMSEMO gives it, columns as
+    in its copy cairocode/samsemo-audio; audio.wav in a folder per scene and the names of the split
+    files as in the authors' `preprocessing/prep_aud.py` and `prep_raw.py`
+    (github.com/samsungnlp/samsemo).
     """
 
     name = "samsemo"
@@ -52,8 +54,8 @@ class Samsemo(FolderBuilder):
         licence="see the homepage; the scenes keep the licences of their videos",
         homepage="https://huggingface.co/datasets/SamsungNLP/SAMSEMO",
         folder=(
-            "metadata/samsemo.tsv, splits/train_split_EN.txt and so on, and the unpacked archives "
-            "of data/: a folder per scene, EN/p1lutabubu_15/audio.wav"
+            "samsemo.tsv, splits/train_split_EN.txt and so on, and the unpacked archives of data/: "
+            "a folder per scene, EN/p1lutabubu_15/audio.wav"
         ),
     )
 
@@ -67,10 +69,11 @@ class Samsemo(FolderBuilder):
         """Reads the scenes and the split of each."""
         files = self.tables()
         found = [file for file in files if PurePosixPath(file).name == _TABLE]
-        if not found:
+        if len(found) != 1:
+            there = f"are {' and '.join(found)}" if found else f"is no {_TABLE}"
             raise UserError(
-                f"corpus 'samsemo': there is no {_TABLE} in {self.audio_dir}: it has the labels, "
-                "so copy the folder metadata of the release"
+                f"corpus 'samsemo': there {there} in {self.audio_dir}: leave or copy the one of "
+                "the release, which has the labels"
             )
         columns = (_ID, "language", "sex")
         table = list(read_table(self.audio_dir / found[0], columns=columns, quotes=False))
@@ -147,7 +150,12 @@ def _read_emotions(table: Iterable[Row]) -> dict[str, Emotions]:
         named: dict[str, list[str]] = {}
         for name, match in places.items():
             named.setdefault(match[2], []).extend(_categories(row, name, unknown))
-        raters = {f"annotator_{number}": _answer(words) for number, words in named.items() if words}
+        raters: dict[str, dict[str, Any]] = {}
+        for number, words in named.items():
+            place = f"annotator_{number}"  # its column names who the annotator was
+            who = row.name(place) or place
+            if words:
+                raters[place if who in raters else who] = _answer(words)
         listed = _categories(row, _AGGREGATED, unknown) if row.has(_AGGREGATED) else None
         if listed is None and raters:
             listed = [word for word, n in count_named(raters).items() if n >= _MOST]

@@ -137,7 +137,7 @@ p1lutabubu_16\tTalk\thttps://a\tEN\tother\tadult\tanger\tdisgust\tdisgust\tanger
 @pytest.fixture
 def samsemo(tmp_path, tone):
     audio = tmp_path / "audio"
-    write(audio / "metadata/samsemo.tsv", SCENES)
+    write(audio / "samsemo.tsv", SCENES)
     write(audio / "splits/train_split_EN.txt", "p1lutabubu_15\n")
     write(audio / "splits/valid_split_EN.txt", "p1lutabubu_16\n")
     write(audio / "splits/test_split_KO.txt", "29z1et8j3d_8\n")
@@ -165,7 +165,7 @@ def test_samsemo_when_prepared_then_several_emotions_languages_and_splits(samsem
 
 
 def test_samsemo_when_the_table_is_another_then_error_says_what_is_missing(samsemo, tmp_path):
-    table = samsemo / "metadata/samsemo.tsv"
+    table = samsemo / "samsemo.tsv"
     write(table, SCENES.replace("\tanger\t", "\tangst\t", 1))
     with pytest.raises(UserError, match="unknown emotion label 'angst'"):
         part(tmp_path, "samsemo")
@@ -174,6 +174,23 @@ def test_samsemo_when_the_table_is_another_then_error_says_what_is_missing(samse
         part(tmp_path, "samsemo")
     table.unlink()
     with pytest.raises(UserError, match=r"there is no samsemo\.tsv"):
+        part(tmp_path, "samsemo")
+
+
+def test_samsemo_when_the_table_names_annotators_then_they_are_the_raters(samsemo, tmp_path):
+    head, *lines = SCENES.splitlines()
+    lines = [f"{line}\tEN_7\t\tEN_7" for line in lines]
+    table = "\n".join([f"{head}\tannotator_1\tannotator_2\tannotator_3", *lines])
+    write(samsemo / "samsemo.tsv", table + "\n")
+    part(tmp_path, "samsemo")
+    raters = json.loads(rows(tmp_path, "samsemo", "extra")["p1lutabubu_16"])["annotators"]
+    assert list(raters) == ["EN_7", "annotator_2", "annotator_3"]  # one name twice: both are kept
+    assert raters["EN_7"] == {"category": "angry", "secondary": ["disgust"]}
+
+
+def test_samsemo_when_there_are_two_tables_then_error_names_both(samsemo, tmp_path):
+    write(samsemo / "old/samsemo.tsv", SCENES)
+    with pytest.raises(UserError, match=r"there are old/samsemo\.tsv and samsemo\.tsv in"):
         part(tmp_path, "samsemo")
 
 
