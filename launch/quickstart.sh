@@ -19,7 +19,9 @@ Without options, it uses the embedded corpus and takes a few minutes on a CPU. R
   --data_dir DIR    folder for prepared corpora; default: runs/data
   --preset NAME     model: nano (seconds, learns little), light (default: convolutions on acoustic
                     features), tiny (Transformer), small (Transformer for a GPU);
-                    with --init_from: ridge (default), base (trained by gradient) or nano (seconds)
+                    with --init_from: functionals (default: solved, with pitch, loudness and the
+                    like beside the encoder where they help), ridge (without them), base (trained
+                    by gradient) or nano (seconds)
   --seed N          random seed; default: 0
 USAGE
 }
@@ -46,7 +48,7 @@ workdir=${workdir:-runs/quickstart-$corpus${init_from:+-frozen}}
 if [[ -n $init_from ]]; then
     [[ -d $init_from || $init_from =~ ^(hf://)?[A-Za-z0-9][^/]*/[^/]+$ ]] ||
         stop "--init_from $init_from does not exist: give the folder of an encoder, or OWNER/NAME"
-    preset=${preset:-ridge}
+    preset=${preset:-functionals}
 fi
 preset=${preset:-light}
 if [[ $corpus == synthetic ]]; then

@@ -46,15 +46,16 @@ class SolverConfig(Settings):
     nuisance_weights: tuple[float, ...] = setting(
         (0.0, 1.0),
         "ridge: weights of all rows of nuisance_corpora together, relative to all labelled rows, "
-        "to choose from as from the penalties.",
+        "to choose from: the smallest, unless another one is better by more than a standard error "
+        "on training speakers that are left out.",
         at_least=0,
     )
     view_weights: tuple[float, ...] = setting(
         (),
-        "ridge with fusion.kind=early: weights of each further view to choose from as from the "
-        "penalties, 0 to leave the views out, 1 to trust each as a whole as much as the main "
-        "encoder as a whole. Empty: every single number of all views weighs the same, so that a "
-        "view of many numbers drowns one of few.",
+        "ridge with fusion.kind=early: weights of each further view to choose from as in "
+        "nuisance_weights, 0 to leave the views out, 1 to trust each as a whole as much as the "
+        "main encoder as a whole. Empty: every single number of all views weighs the same, so that "
+        "a view of many numbers drowns one of few.",
         at_least=0,
     )
 

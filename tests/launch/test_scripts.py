@@ -173,7 +173,7 @@ def test_quickstart_when_given_an_encoder_then_trains_heads_on_it_alone(frozen, 
     verbs = frozen(*corpus, "--init_from=whisper", "--workdir=run")
     assert list(verbs) == ["prepare", "import", "finetune", "evaluate", "export", "predict"]
     assert verbs["import"].endswith("--source whisper --output run/encoder")
-    assert "configs/finetune/frozen.py:ridge" in verbs["finetune"]
+    assert "configs/finetune/frozen.py:functionals" in verbs["finetune"]
     assert "--config.init_from=run/encoder" in verbs["finetune"]
     assert "--config.protocol.name=emobox" in verbs["finetune"]
     # A folder of sersl is used as it is.

@@ -2,11 +2,13 @@
 
 The penalty of each regression, and the scale of its outputs, are chosen by the answers for training
 speakers that were left out of the regression in turn; neither a test nor a validation side is used.
+Nuisance directions and views count only where these answers are better with them by more than a
+standard error over the groups of speakers (Breiman et al. 1984, sec. 3.4.3).
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
@@ -18,6 +20,9 @@ from sersl.finetuning.ridge.closed_form import Regression, Weights
 # The answers of a regression on 0 and 1 are about a tenth as far apart as logits.
 _LOGITS = 10.0
 _SMALLEST = 1e-6  # deviation below which answers say nothing
+_ALL = slice(None)
+# Of answers [n, M] and which of them to score.
+_Score = Callable[[np.ndarray, slice | np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,8 +102,8 @@ def solve_categories(
     targets = np.eye(count)[category]
     truth = category[rows.plain]
 
-    def score(answers: np.ndarray) -> float:
-        return uar(confusion_matrix(truth, answers.argmax(1), count))
+    def score(answers: np.ndarray, among: slice | np.ndarray) -> float:
+        return uar(confusion_matrix(truth[among], answers[among].argmax(1), count))
 
     found, answers, choice = _choose(rows, targets, weights, penalties, score)
     scale = _LOGITS
@@ -124,8 +129,8 @@ def solve_applying(
     """
     truth = applies[rows.plain].astype(int)
 
-    def score(answers: np.ndarray) -> float:
-        return uar(confusion_matrix(truth, (answers[:, 0] > 0.5).astype(int), 2))
+    def score(answers: np.ndarray, among: slice | np.ndarray) -> float:
+        return uar(confusion_matrix(truth[among], (answers[among, 0] > 0.5).astype(int), 2))
 
     found, answers, choice = _choose(rows, applies[:, None], weights, penalties, score)
     scale, shift = _LOGITS, -_LOGITS / 2
@@ -151,12 +156,12 @@ def solve_dimension(
     """
     truth = ratings[rows.plain]
 
-    def score(answers: np.ndarray) -> float:
-        return pearson(truth, answers[:, 0])
+    def score(answers: np.ndarray, among: slice | np.ndarray) -> float:
+        return pearson(truth[among], answers[among, 0])
 
     found, answers, choice = _choose(rows, ratings[:, None], weights, penalties, score)
     scale, shift = 1.0, 0.0
-    if answers is not None and answers.std() > _SMALLEST and score(answers) > 0:
+    if answers is not None and answers.std() > _SMALLEST and score(answers, _ALL) > 0:
         scale = float(truth.std() / answers.std())
         shift = float(truth.mean() - scale * answers.mean())
     return Solved(_scaled(found, scale, shift), {**choice, "scale": scale, "shift": shift})
@@ -183,16 +188,28 @@ def row_weights(
     return weights * (len(corpus) / (sum(sums) or 1.0))
 
 
+class _Option(NamedTuple):
+    """Weights of nuisance and views, with the penalty that is best for them."""
+
+    names: dict[str, float]
+    regression: Regression
+    scale: int
+    penalty: float
+    score: float
+    answers: np.ndarray
+
+
 def _choose(
     rows: Rows,
     targets: np.ndarray,
     weights: np.ndarray,
     penalties: Sequence[float],
-    score: Callable[[np.ndarray], float],
+    score: _Score,
 ) -> tuple[Weights, np.ndarray | None, dict[str, Any]]:
     """Fits the penalty with the best score of left-out answers, the largest of equal ones.
 
-    The weights of nuisance directions and of views are chosen in the same way.
+    The weights of nuisance directions and of views are the smallest, or the best of those that are
+    clearly better.
 
     Returns:
       (weights of all rows; left-out answers [plain rows, M] of this penalty, or None where nobody
@@ -221,30 +238,45 @@ def _choose(
         scale = len(views) // 2
         found = regression(nuisance).solve(penalty, scale)
         return found, None, {"penalty": penalty, **named(nuisance, scale), "selection": {}}
-    best: tuple[float, Regression, np.ndarray, float, int, float] | None = None
+    options: list[_Option] = []
     selection: dict[str, Any] = {}
     for nuisance in nuisances:
         tried = regression(nuisance)
         every = tried.left_out(rows.group, penalties)[:, :, rows.plain]
         for scale, answers in enumerate(every):
-            scores = [score(one) for one in answers]
+            scores = [score(one, _ALL) for one in answers]
             shown = {
                 f"{penalty:g}": value if np.isfinite(value) else None
                 for penalty, value in zip(penalties, scores, strict=True)
             }
-            names = [
-                f"{name.removesuffix('_weight')} {weight:g}"
-                for name, weight in named(nuisance, scale).items()
-            ]
-            selection |= {", ".join(names): shown} if names else shown
-            for penalty, value, own in zip(penalties, scores, answers, strict=True):
-                value = value if np.isfinite(value) else -np.inf
-                if best is None or value >= best[0]:
-                    best = value, tried, own, nuisance, scale, penalty
-    assert best is not None
-    _, tried, answers, nuisance, scale, penalty = best
-    choice = {"penalty": penalty, **named(nuisance, scale), "selection": selection}
-    return tried.solve(penalty, scale), answers, choice
+            names = named(nuisance, scale)
+            title = [f"{key.removesuffix('_weight')} {weight:g}" for key, weight in names.items()]
+            selection |= {", ".join(title): shown} if title else shown
+            values = [value if np.isfinite(value) else -np.inf for value in scores]
+            at = max(range(len(values)), key=lambda number: (values[number], number))
+            options.append(
+                _Option(names, tried, scale, penalties[at], values[at], answers[at].copy())
+            )
+    plainest, group = options[0], rows.group[rows.plain]
+    better = [one for one in options[1:] if _clearly_better(one, plainest, group, score)]
+    best = max([plainest, *better], key=lambda one: one.score)
+    choice = {"penalty": best.penalty, **best.names, "selection": selection}
+    return best.regression.solve(best.penalty, best.scale), best.answers, choice
+
+
+def _clearly_better(one: _Option, other: _Option, group: np.ndarray, score: _Score) -> bool:
+    """Whether the mean gain over groups of left-out speakers, int [n], exceeds its standard error.
+
+    Groups whose score is undefined do not count; with fewer than two nothing is clear.
+    """
+    gains = np.array(
+        [
+            score(one.answers, group == number) - score(other.answers, group == number)
+            for number in np.unique(group)
+        ]
+    )
+    gains = gains[np.isfinite(gains)]
+    return len(gains) > 1 and bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def _scaled(weights: Weights, scale: float, shift: float) -> Weights:
