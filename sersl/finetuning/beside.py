@@ -18,7 +18,7 @@ from sersl.objectives.supervision.domain_shift import Sides
 from sersl.objectives.supervision.supervised_contrast import supervised_contrast
 from sersl.objectives.supervision.transcription import transcription
 
-CLASS_TASKS = ("gender", "speaker", "language", "sentiment")
+CLASS_TASKS = ("gender", "speaker", "language", "sentiment")  # that tell classes apart
 
 
 class Term(NamedTuple):
@@ -27,7 +27,7 @@ class Term(NamedTuple):
     Attributes:
       weight: of the settings.
       loss: scalar.
-      metrics: by name; the weight of the first is 0 if no row counted.
+      metrics: by name; all have weight 0 if no row counted.
     """
 
     weight: float

@@ -1,7 +1,8 @@
 """What fine-tuning does with an encoder that never trains: it keeps its outputs where it can."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.ideas.enrolment import enrolled
+from sersl.finetuning.pooled_outputs import moments_of
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.models.pooling.pooling import KINDS
 from sersl.parallel.sharding import path_name
@@ -72,21 +74,16 @@ def choose_store(
         part = "the encoder is frozen, but runs" if whole else "lower layers are frozen, but run"
         say(f"{part} in every step: {reason}")
     check_lower_layers(config.adaptation, without=reason)
-    if config.pooling.standardize_outputs:
-        raise UserError(
-            "pooling.standardize_outputs needs the kept outputs of a frozen encoder, and there are "
-            f"none ({reason}): set it to False, or use configs/finetune/frozen.py with init_from"
-        )
-    if config.enrolment.utterances:
-        raise UserError(
-            "enrolment.utterances needs the kept outputs of a frozen encoder, and there are none "
-            f"({reason}): set it to 0, or use configs/finetune/frozen.py with init_from"
-        )
-    if config.domain.normalize != "none":
-        raise UserError(
-            "domain.normalize needs the kept outputs of a frozen encoder, and there are none "
-            f"({reason}): set it to 'none', or use configs/finetune/frozen.py with init_from"
-        )
+    for name, on, off in (
+        ("pooling.standardize_outputs", config.pooling.standardize_outputs, "False"),
+        ("enrolment.utterances", config.enrolment.utterances > 0, "0"),
+        ("domain.normalize", config.domain.normalize != "none", "'none'"),
+    ):
+        if on:
+            raise UserError(
+                f"{name} needs the kept outputs of a frozen encoder, and there are none "
+                f"({reason}): set it to {off}, or use configs/finetune/frozen.py with init_from"
+            )
     return None
 
 
@@ -215,17 +212,20 @@ def moments(
     Raises:
       UserError: no row has the view.
     """
-    count, total, squares = 0, np.zeros(()), np.zeros(())
-    for corpus, row in zip(*locate_rows(rows, [len(s) for s in sources]), strict=True):
-        reader = sources[corpus].views[view] if view else sources[corpus].outputs
-        if reader is None:
-            raise ValueError("the outputs are not open")
-        values = reader.read(int(row)).astype(np.float64)
-        if values.shape[1]:
-            count, total, squares = count + 1, total + values, squares + np.square(values)
-    if not count:
+
+    def kept() -> Iterator[np.ndarray]:
+        for corpus, row in zip(*locate_rows(rows, [len(s) for s in sources]), strict=True):
+            reader = sources[corpus].views[view] if view else sources[corpus].outputs
+            if reader is None:
+                raise ValueError("the outputs are not open")
+            values = reader.read(int(row))
+            if values.shape[1]:
+                yield values[None]
+
+    parts = kept()
+    first = next(parts, None)
+    if first is None:
         raise UserError(
             f"no utterance on the training side has view {view!r}: leave it out of fusion.views"
         )
-    mean = total / count
-    return mean, np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+    return moments_of(itertools.chain([first], parts))

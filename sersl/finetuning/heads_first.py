@@ -17,14 +17,14 @@ from jax.sharding import Mesh
 
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
-from sersl.core.seeds import purpose_number
+from sersl.core.seeds import generator, purpose_number
 from sersl.corpora.labels import LabelView
 from sersl.data.buckets import Bucket
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.from_outputs import moments, with_moments
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.task import FinetuneTask
-from sersl.parallel.sharding import batch_sharding
+from sersl.parallel.sharding import batch_sharding, place
 from sersl.training.optimizer import NEVER, decay_roles, make_optimizer
 from sersl.training.state import TrainState
 from sersl.training.step import make_step, param_shapes, shardings_of
@@ -94,8 +94,7 @@ class HeadsFirst:
         step = jax.jit(self._step, out_shardings=(shardings_of(own), None))
         count = len(outputs["utterance_index"])
         for number in range(self._steps):
-            seed = (self._seed, purpose_number("rows of heads first"), number)
-            drawn = np.random.default_rng(seed).integers(count, size=rows)
+            drawn = generator(self._seed, "rows of heads first", number).integers(count, size=rows)
             own, _ = step(own, self._batch(outputs, drawn), constants)
         return dataclasses.replace(state, params=own.params)
 
@@ -103,10 +102,7 @@ class HeadsFirst:
         sharding = batch_sharding(self._mesh)
         arrays = {name: values[drawn] for name, values in outputs.items()}
         arrays["valid"] = np.ones((len(drawn), _SAMPLES), bool)
-        return {
-            name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
-            for name, array in arrays.items()
-        }
+        return {name: place(array, sharding) for name, array in arrays.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from sersl.config.schema import CombineConfig, FinetuneConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.corpora.protocols.protocol import Fold
+from sersl.finetuning.beside import CLASS_TASKS
 from sersl.models.pooling.pooling import KINDS
 from sersl.objectives.supervision.category_losses import CATEGORY_LOSSES
 from sersl.objectives.supervision.dimension_losses import DIMENSION_LOSSES
-
-_TASKS = (
-    *("gender_weight", "speaker_weight", "language_weight", "sentiment_weight"),
-    "transcript_weight",
-)
 
 
 def check_losses(config: FinetuneConfig, *, multi: bool, stored: bool) -> None:
@@ -28,8 +24,9 @@ def check_losses(config: FinetuneConfig, *, multi: bool, stored: bool) -> None:
       UserError: naming the settings.
     """
     heads, tasks, domain = config.heads, config.tasks, config.domain
+    weights = [f"{name}_weight" for name in (*CLASS_TASKS, "transcript")]
     beside = [
-        *(f"tasks.{name}" for name in _TASKS if getattr(tasks, name)),
+        *(f"tasks.{name}" for name in weights if getattr(tasks, name)),
         *(["tasks.adversary"] if tasks.adversary != "none" else []),
         *(["heads.contrast_weight"] if heads.contrast_weight else []),
         *(["fusion.contrast_weight"] if config.fusion.contrast_weight else []),

@@ -18,9 +18,10 @@ from sersl.corpora.index import CorpusIndex
 from sersl.corpora.label_columns import rater_labels
 from sersl.corpora.labels import LabelView
 from sersl.corpora.protocols.protocol import Fold
+from sersl.finetuning.beside import CLASS_TASKS
 from sersl.objectives.supervision.category_losses import CATEGORY_LOSSES
+from sersl.parallel.sharding import place
 
-CLASSES = ("gender", "speaker", "language", "sentiment")  # tasks that tell classes apart
 _FEWEST_CLASSES = 2
 
 
@@ -75,7 +76,7 @@ def collect_other_labels(
     tables: dict[str, np.ndarray] = {}
     sizes: dict[str, int] = {}
     tasks = config.tasks
-    for name in CLASSES:
+    for name in CLASS_TASKS:
         if getattr(tasks, f"{name}_weight"):
             values = np.concatenate([_values(index, name) for index in indexes])
             setting = f"tasks.{name}_weight"
@@ -103,10 +104,7 @@ def collect_other_labels(
 def placed(tables: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Puts tables of any shape on every device, once: a step would copy those of the host again."""
     whole = NamedSharding(mesh, P())
-    return {
-        name: jax.make_array_from_callback(table.shape, whole, table.__getitem__)
-        for name, table in tables.items()
-    }
+    return {name: place(table, whole) for name, table in tables.items()}
 
 
 def with_annotators(
@@ -210,12 +208,12 @@ def _by_annotator(
     """Lays out the answers of the modelled annotators: int32 [n, A]."""
     labels = rater_labels(indexes, view)
     column = np.full(len(labels.names) + 1, -1)
-    for place, name in enumerate(annotators):
-        column[labels.names.index(name)] = place
+    for number, name in enumerate(annotators):
+        column[labels.names.index(name)] = number
     table = np.full((len(labels.rater), len(annotators)), -1, np.int32)
-    place = column[labels.rater]
-    rows, answers = np.nonzero(place >= 0)
-    table[rows, place[rows, answers]] = labels.category[rows, answers]
+    modelled = column[labels.rater]
+    rows, answers = np.nonzero(modelled >= 0)
+    table[rows, modelled[rows, answers]] = labels.category[rows, answers]
     return table
 
 

@@ -207,13 +207,7 @@ def with_copies(weights: InitialWeights, config: FinetuneConfig) -> InitialWeigh
             layers[i] = {**layers[i], EXTENSION: {"layer": layers[i]}}
     context = {**encoder["context"], LAYERS: layers}
     params = {**weights.params, "encoder": {**encoder, "context": context}}
-    return InitialWeights(
-        params=params,
-        frontend=weights.frontend,
-        encoder=weights.encoder,
-        source=weights.source,
-        corpora=weights.corpora,
-    )
+    return dataclasses.replace(weights, params=params)
 
 
 def check_weights(config: AdaptationConfig, weights: InitialWeights | None) -> None:

@@ -202,6 +202,11 @@ def global_arrays(batch: Mapping[str, np.ndarray], mesh: Mesh, *, rows: int) -> 
     return {name: place(array) for name, array in batch.items()}
 
 
+def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts an array of any shape, the same in every process, on the devices of a sharding."""
+    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+
 def bytes_per_device(shapes, shardings) -> int:
     """Adds up the bytes that one device holds of a sharded tree.
 

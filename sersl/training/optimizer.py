@@ -81,7 +81,7 @@ def decay_roles(state: nnx.State) -> dict[str, Any]:
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Builds linear warm-up from 0 followed by the configured decay.
+    """Builds linear warm-up, then the configured decay.
 
     Args:
       config: peak, schedule, warm-up and end as fractions.
