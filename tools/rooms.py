@@ -201,7 +201,6 @@ SAME_MEANING = {
     ("distortion", "config", "data"),
     ("language", "objectives", "pretraining"),
     ("teachers", "objectives", "pretraining"),
-    ("workers", "objectives", "pretraining"),
 }
 
 

@@ -208,7 +208,7 @@ class FinetuneTask:
             found = self._categories(model, output, batch, context)
             terms["category"] = Term(config.heads.category_weight, *found)
         if self.dimensions:
-            compute = DIMENSION_LOSSES[config.heads.dimensions_loss].compute
+            compute = DIMENSION_LOSSES[config.heads.dimensions_loss]
             given = DimensionScores(output.dimensions, output.evidence)
             found = compute(given, batch["dimensions"], config.heads, names=self.dimensions)
             terms["dimensions"] = Term(config.heads.dimensions_weight, *found)

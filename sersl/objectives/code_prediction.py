@@ -116,6 +116,9 @@ def random_codes(
 def code_usage(codes: jax.Array, *, num_codes: int) -> Mean:
     """Measures the number of codes in use: the perplexity of their distribution over the batch.
 
+    Of a batch in parts it is the mean over the parts, since the sum over all of them would need
+    another run of the encoder.
+
     Args:
       codes: int [B, T, Q]; -1 unknown.
       num_codes: K.

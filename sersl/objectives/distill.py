@@ -63,8 +63,8 @@ def distill(
     counted = jnp.any(masked)
     return mean.value(empty=0.0), {
         "distill": mean,
-        "target_variance": Mean.of(_variance(target, masked), counted),
-        "prediction_variance": Mean.of(_variance(predicted, masked), counted),
+        "target_variance": Mean.of(channel_variance(target, masked), counted),
+        "prediction_variance": Mean.of(channel_variance(predicted, masked), counted),
     }
 
 
@@ -114,9 +114,11 @@ def utterance_distill(
     several = rows.sum() > 1
     return mean.value(empty=0.0), {
         "utterance": mean,
-        "utterance_target_variance": Mean.of(_variance(target[:, None], rows[:, None]), several),
+        "utterance_target_variance": Mean.of(
+            channel_variance(target[:, None], rows[:, None]), several
+        ),
         "utterance_prediction_variance": Mean.of(
-            _variance(predicted[:, None], rows[:, None]), several
+            channel_variance(predicted[:, None], rows[:, None]), several
         ),
     }
 
@@ -141,9 +143,18 @@ def ema_update(teacher: dict[str, Any], params: dict[str, Any], decay: jax.Array
     return jax.tree.map(move, teacher, params)
 
 
-def _variance(x: jax.Array, masked: jax.Array) -> jax.Array:
-    x = jax.lax.stop_gradient(x)
-    weights = masked[..., None].astype(x.dtype)
+def channel_variance(x: jax.Array, counted: jax.Array) -> jax.Array:
+    """Averages over channels the population variance of each over the counted frames of a batch.
+
+    Args:
+      x: [B, T, D].
+      counted: bool [B, T]; of a batch in parts, those of the part.
+
+    Returns:
+      A float32 scalar without gradient, 0 where nothing counts.
+    """
+    x = jax.lax.stop_gradient(at_least_float32(x))
+    weights = counted[..., None].astype(x.dtype)
     num = jnp.maximum(weights.sum(), 1.0)
     centred = x - (x * weights).sum((0, 1)) / num
     return ((jnp.square(centred) * weights).sum((0, 1)) / num).mean()

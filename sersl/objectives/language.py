@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import UserError
-from sersl.objectives.cosine import unit
+from sersl.objectives.cosine import cosines
 from sersl.objectives.mean import Mean, at_least_float32
 from sersl.objectives.whole_batch import need_whole_batch
 
@@ -42,9 +42,8 @@ def soft_contrast(
             "the batch has one row, and language supervision compares rows: raise "
             "data.seconds_per_batch or lower data.max_seconds"
         )
-    audio, text = unit(audio), unit(text)
     scale = jnp.exp(jnp.minimum(at_least_float32(log_scale), jnp.log(100.0)))
-    logits = scale * jnp.matmul(audio, text.T, precision=jax.lax.Precision.HIGHEST)
+    logits = scale * cosines(audio, text)
     both = counted[:, None] & counted[None, :]
     there, right = _divergence(logits, targets, both)
     back, right_back = _divergence(logits.T, targets.T, both)

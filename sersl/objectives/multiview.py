@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import UserError
-from sersl.objectives.cosine import unit
+from sersl.objectives.cosine import cosines, unit
 from sersl.objectives.mean import Mean
 from sersl.objectives.whole_batch import need_whole_batch
 
@@ -72,7 +72,7 @@ def contrast(
     Source: van den Oord et al. 2018 (1807.03748), eq. 4; CLIP (2103.00020) with one direction.
     """
     _check_rows(queries)
-    similarity = _cosines(queries, keys) / temperature
+    similarity = cosines(queries, keys) / temperature
     negative, counted = _other_utterances(identity)
     own = jnp.eye(len(identity), dtype=bool)
     return _info_nce(similarity, own, negative, counted)
@@ -100,7 +100,7 @@ def nt_xent(
     """
     _check_rows(first)
     both = jnp.concatenate([first, second])
-    similarity = _cosines(both, both) / temperature
+    similarity = cosines(both, both) / temperature
     negative, counted = _other_utterances(jnp.concatenate([identity, identity]))
     num = len(identity)
     positive = jnp.roll(jnp.eye(2 * num, dtype=bool), num, axis=1)
@@ -131,7 +131,7 @@ def supervised_contrast(
     """
     _check_rows(vectors)
     others, real = _other_utterances(identity)
-    similarity = _cosines(vectors, vectors) / temperature
+    similarity = cosines(vectors, vectors) / temperature
     log_total = _log_sum_exp(similarity, others)
     positive = positive & others
     num = positive.sum(1)
@@ -207,10 +207,6 @@ def _log_sum_exp(similarity: jax.Array, counted: jax.Array) -> jax.Array:
     """Computes log sum exp over the counted entries of each row; about -1e30 if there are none."""
     # Not -inf: its difference to the largest entry of an empty row would be NaN, as its gradient.
     return jax.nn.logsumexp(jnp.where(counted, similarity, -1e30), axis=1)
-
-
-def _cosines(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(unit(a), unit(b).T, precision=jax.lax.Precision.HIGHEST)
 
 
 def _check_rows(rows: jax.Array) -> None:

@@ -1,10 +1,12 @@
 """Regression of known values of frames, chunks or utterances, and its balance over workers."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from sersl.core.errors import unknown_name
-from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.mean import Mean, at_least_float32, average
 
 
 def _huber(error: jax.Array) -> jax.Array:
@@ -15,6 +17,16 @@ def _huber(error: jax.Array) -> jax.Array:
 
 # Losses of an error by name.
 ERROR_LOSSES = {"l1": jnp.abs, "squared": jnp.square, "huber": _huber}
+# Those of prosodic features (names of sersl.audio.prosody); Huber limits the weight of octave
+# errors of the pitch.
+PROSODY_LOSSES = {
+    "log_f0": "huber",
+    "voicing": "squared",
+    "energy": "squared",
+    "delta_log_f0": "huber",
+    "delta_voicing": "squared",
+    "delta_energy": "squared",
+}
 
 
 def regression(
@@ -45,6 +57,41 @@ def regression(
     error = jnp.where(known, predicted - jnp.where(known, target, 0.0), 0.0)
     mean = Mean.of(ERROR_LOSSES[loss](error), jnp.where(known, weights[..., None], 0))
     return mean.value(empty=0.0), {name: mean}
+
+
+def prosody_regression(
+    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, names: Sequence[str]
+) -> tuple[jax.Array, dict[str, Mean]]:
+    """Compares predicted with measured prosody.
+
+    Args:
+      predicted: [B, T, P].
+      target: [B, T, P]; NaN where undefined, such as the pitch of unvoiced frames.
+      weights: [B, T], weight of each frame, 0 if it was not masked; bool counts as 0 and 1.
+      names: the P features, keys of PROSODY_LOSSES.
+
+    Returns:
+      (mean over features with a target of the mean over their targets, metrics: prosody and
+      prosody_<name> for each).
+
+    Raises:
+      UserError: an unknown feature.
+    """
+    means: dict[str, Mean] = {}
+    for i, name in enumerate(names):
+        if name not in PROSODY_LOSSES:
+            raise unknown_name("prosodic feature", name, PROSODY_LOSSES)
+        means |= regression(
+            predicted[..., i, None],
+            target[..., i, None],
+            weights=weights,
+            loss=PROSODY_LOSSES[name],
+            name=f"prosody_{name}",
+        )[1]
+    losses = jnp.stack([mean.value(empty=0.0) for mean in means.values()])
+    present = jnp.stack([mean.is_counted() for mean in means.values()])
+    loss = average(losses, present)
+    return loss, {"prosody": Mean.of(loss, jnp.any(present)), **means}
 
 
 def with_context(values: jax.Array, valid: jax.Array, *, radius: int) -> jax.Array:

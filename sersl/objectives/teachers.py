@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from sersl.core.errors import UserError
 from sersl.objectives.cosine import unit
 from sersl.objectives.mean import Mean, at_least_float32
+from sersl.objectives.regression import regression
 
 
 def check_frames(student: int, teacher: int, *, name: str) -> None:
@@ -58,25 +59,6 @@ def layer_regression(
     }
 
 
-def squared_error(
-    predicted: jax.Array, target: jax.Array, *, weights: jax.Array, name: str
-) -> tuple[jax.Array, dict[str, Mean]]:
-    """Compares predicted frames with a layer of a teacher by their mean squared error.
-
-    Args:
-      predicted: [B, T, D].
-      target: [B, T, D]; no gradient flows into it.
-      weights: [B, T], weight of each frame.
-      name: of the metric.
-
-    Returns:
-      (mean over frames and channels, {name: it}).
-    """
-    target = jax.lax.stop_gradient(at_least_float32(target))
-    mean = Mean.of(jnp.square(at_least_float32(predicted) - target).mean(-1), weights)
-    return mean.value(empty=0.0), {name: mean}
-
-
 def hierarchical(
     low: jax.Array,
     high: jax.Array,
@@ -110,10 +92,11 @@ def hierarchical(
 
     Source: Vesper (2307.10757), sec. 3.3. Differs from its code: padding does not count.
     """
+    compare = functools.partial(regression, loss="squared")
     parts = (
-        squared_error(low, middle, weights=masked_low & valid, name="vesper_low"),
-        squared_error(high, last, weights=masked_high & valid, name="vesper_high"),
-        squared_error(cross, middle, weights=valid, name="vesper_cross"),
+        compare(low, middle, weights=masked_low & valid, name="vesper_low"),
+        compare(high, last, weights=masked_high & valid, name="vesper_high"),
+        compare(cross, middle, weights=valid, name="vesper_cross"),
     )
     total = functools.reduce(
         jnp.add, [share * loss for share, (loss, _) in zip(shares, parts, strict=True)]

@@ -13,9 +13,10 @@ from sersl.audio.augment import check_distortion, is_on
 from sersl.config.schema import PretrainConfig
 from sersl.data.batch import DISTORTED, SECOND
 from sersl.models.encoder import SpeechEncoder
+from sersl.objectives.distill import channel_variance
 from sersl.objectives.mean import Mean, any_counted
 from sersl.parallel.random import fold, run_key
-from sersl.parallel.sharding import logical_axes, param_shardings
+from sersl.parallel.sharding import logical_axes, param_shardings, place
 from sersl.pretraining.intensity_input import IntensityInput, frame_weights
 from sersl.pretraining.masking import NO_RULE, repeat_rows
 from sersl.pretraining.mixing import mix_utterances
@@ -156,7 +157,7 @@ class PretrainTask:
         """
         model = nnx.merge(self.graph, nnx.State(params))
         view = self._look(model, batch, context)
-        total = jnp.float32(0.0)
+        total, present = jnp.float32(0.0), view.student.present
         metrics: dict[str, Mean] = {}
         for name, term in self.terms.items():
             loss, found = term.loss(getattr(model, name, None), view)
@@ -166,7 +167,7 @@ class PretrainTask:
             "loss": Mean.of(total, any_counted(metrics[name] for name in self.terms)),
             "masked_fraction": Mean.of(view.masked, view.valid),
             "silent_rows": _silent_rows(batch),
-            "feature_variance": _variance(view.last, view.student.present),
+            "feature_variance": Mean.of(channel_variance(view.last, present), jnp.any(present)),
         }
 
     def _look(self, model: PretrainModel, batch: dict, context: StepContext) -> View:
@@ -283,13 +284,7 @@ class _Frozen:
 
     def place(self, mesh: Mesh) -> dict:
         shardings, _ = param_shardings(self.params, logical_axes(self.abstract), mesh)
-        return jax.tree.map(
-            lambda array, sharding: jax.make_array_from_callback(
-                array.shape, sharding, lambda index: array[index]
-            ),
-            self.params,
-            shardings,
-        )
+        return jax.tree.map(place, self.params, shardings)
 
     def hidden_states(self, params: dict, batch: dict) -> jax.Array:
         encoder = nnx.merge(self.graph, nnx.State(params))
@@ -301,13 +296,3 @@ def _silent_rows(batch: dict) -> Mean:
     """Fraction of the rows with audio in which every sample is 0."""
     sounds = (batch["valid"] & (batch["waveform"] != 0)).any(1)
     return Mean.of(~sounds, batch["valid"].any(1))
-
-
-def _variance(hidden: jax.Array, valid: jax.Array) -> Mean:
-    """Population variance of each channel over the frames of the batch, averaged over channels."""
-    hidden = hidden.astype(jnp.float32)
-    weights = valid[..., None].astype(jnp.float32)
-    num = jnp.maximum(weights.sum(), 1.0)
-    centred = hidden - (hidden * weights).sum((0, 1)) / num
-    variance = (jnp.square(centred) * weights).sum((0, 1)) / num
-    return Mean.of(jax.lax.stop_gradient(variance.mean()), jnp.any(valid))

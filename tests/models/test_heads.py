@@ -30,7 +30,7 @@ def linear(head):
 
 def test_heads_when_listed_then_there_is_one_for_each_loss():
     assert list(CATEGORY_HEADS) == list(CATEGORY_LOSSES)
-    assert {name: loss.evidence for name, loss in DIMENSION_LOSSES.items()} == DIMENSION_HEADS
+    assert list(DIMENSION_HEADS) == list(DIMENSION_LOSSES)
 
 
 def test_heads_when_the_loss_is_unknown_then_user_error_with_the_known_ones():

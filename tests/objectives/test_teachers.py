@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
-from sersl.objectives.teachers import check_frames, hierarchical, layer_regression, squared_error
+from sersl.objectives.teachers import check_frames, hierarchical, layer_regression
 from tests.objectives.gradients import check_gradient
 from tests.tolerances import FP32
 
@@ -66,12 +66,6 @@ def test_hierarchical_when_compared_with_loops_then_equal():
     expected = np.dot(list(parts.values()), [1.0, 0.1, 2.0])
     np.testing.assert_allclose(found, expected, **FP32)
     check_gradient(lambda x: loss(x)[0], np.stack([low, high, cross]))
-
-
-def test_squared_error_when_nothing_counts_then_zero():
-    a, b = arrays(0), arrays(1)
-    loss, metrics = squared_error(a, b, weights=np.zeros((2, 4)), name="x")
-    assert loss == 0.0 and metrics["x"].weight == 0
 
 
 def test_check_frames_when_the_frame_rate_is_another_then_user_error():

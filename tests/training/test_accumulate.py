@@ -19,7 +19,7 @@ from sersl.objectives.distill import distill
 from sersl.objectives.language import label_targets, soft_contrast
 from sersl.objectives.mean import Mean
 from sersl.objectives.multiview import nt_xent
-from sersl.objectives.workers import prosody_regression
+from sersl.objectives.regression import prosody_regression
 from sersl.parallel.mesh import make_mesh
 from sersl.parallel.sharding import batch_sharding
 from sersl.training.accumulate import loss_and_gradient, split_rows

@@ -94,21 +94,9 @@ def _error(given: DimensionScores, target: jax.Array, loss: str) -> Found:
     return regression(given.dimensions, target, weights=weights, loss=loss, name="dimensions_loss")
 
 
-class DimensionLoss(NamedTuple):
-    """A loss and the head that it needs.
-
-    Attributes:
-      compute: given predictions, targets [B, D], settings and names, the loss and its metrics.
-      evidence: whether the head also gives the evidence of each dimension.
-    """
-
-    compute: Callable[..., Found]
-    evidence: bool = False
-
-
-DIMENSION_LOSSES = {
-    "ccc": DimensionLoss(agreement),
-    "mse": DimensionLoss(squared),
-    "mae": DimensionLoss(absolute),
-    "evidential": DimensionLoss(evidential, evidence=True),
+DIMENSION_LOSSES: dict[str, Callable[..., Found]] = {
+    "ccc": agreement,
+    "mse": squared,
+    "mae": absolute,
+    "evidential": evidential,  # whose head gives the evidence of each dimension too
 }

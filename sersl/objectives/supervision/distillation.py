@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sersl.objectives.cosine import cosines
 from sersl.objectives.mean import Mean, at_least_float32
 from sersl.objectives.whole_batch import need_whole_batch
 
@@ -85,7 +86,8 @@ def relation_distance(student: jax.Array, teacher: jax.Array, known: jax.Array) 
     cosines, where each row of the matrix of products is normalized there.
     """
     need_whole_batch("distill.kind='cubic'")
-    ours, theirs = (_cosines(jnp.where(known[:, None], x, 0.0)) for x in (student, teacher))
+    shown = (jnp.where(known[:, None], x, 0.0) for x in (student, teacher))
+    ours, theirs = (cosines(x, x) for x in shown)
     pairs = known[:, None] & known & ~jnp.eye(len(known), dtype=bool)
     return Mean.of(jnp.square(ours - jax.lax.stop_gradient(theirs)), pairs)
 
@@ -123,9 +125,3 @@ def _logs(scores: jax.Array, teacher: jax.Array, temperature: float) -> tuple[ja
     safe = jnp.where(known, at_least_float32(teacher), 0.0)
     wanted = jax.nn.log_softmax(safe / temperature)
     return student, jax.lax.stop_gradient(jnp.where(known, wanted, student))
-
-
-def _cosines(x: jax.Array) -> jax.Array:
-    x = at_least_float32(x)
-    unit = x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-16))
-    return jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sersl.objectives.cosine import unit
+from sersl.objectives.cosine import cosines
 from sersl.objectives.mean import Mean
 from sersl.objectives.whole_batch import need_whole_batch
 
@@ -30,8 +30,7 @@ def supervised_contrast(
     Source: Khosla et al. 2020 (2004.11362), eq. 2.
     """
     need_whole_batch("heads.contrast_weight")
-    z = unit(vectors)
-    logits = jnp.matmul(z, z.T, precision=jax.lax.Precision.HIGHEST) / temperature
+    logits = cosines(vectors, vectors) / temperature
     known = category >= 0
     others = known[:, None] & known[None] & ~jnp.eye(len(category), dtype=bool)
     same = others & (category[:, None] == category[None])

@@ -12,9 +12,8 @@ from sersl.models.encoder import FRONTENDS
 from sersl.models.pretraining_heads import Projection, RegressionHead
 from sersl.models.quantizer import Quantizer, gumbel_temperature
 from sersl.objectives.contrastive import contrastive
-from sersl.objectives.intensity import intensity_regression
 from sersl.objectives.mean import Mean
-from sersl.objectives.workers import prosody_regression
+from sersl.objectives.regression import prosody_regression, regression
 from sersl.pretraining.masking import NO_RULE, frames_to_mask
 from sersl.pretraining.terms.term import Term, View
 
@@ -103,7 +102,11 @@ class Prosody(Term[RegressionHead]):
 
 
 class Intensity(Term[RegressionHead]):
-    """Regress the emotion intensity of masked frames (EMS)."""
+    """Regress the emotion intensity of masked frames.
+
+    Source: EMS (2406.06646), L1 reconstruction of the intensity. Differs: one scalar per frame,
+    which EMS repeats over all feature dimensions.
+    """
 
     needs = frozenset({"annotation"})
     masking = "needed"
@@ -121,9 +124,11 @@ class Intensity(Term[RegressionHead]):
         return RegressionHead(self.config.encoder.width, hidden, 1, key=key)
 
     def loss(self, heads: RegressionHead, view: View) -> tuple[jax.Array, dict[str, Mean]]:
-        """Compares predicted with annotated intensity, see `intensity_regression`."""
-        return intensity_regression(
-            heads(view.last)[..., 0],
-            view.batch["intensity"],
+        """Compares predicted with annotated intensity, see `regression` with the L1 error."""
+        return regression(
+            heads(view.last),
+            view.batch["intensity"][..., None],
             weights=view.frame_weights if self.all_frames else view.weights,
+            loss="l1",
+            name="intensity",
         )

@@ -45,7 +45,7 @@ class WorkerHeads(nnx.Module):
             )
             setattr(self, name, head)
         if settings.balance == "uncertainty":
-            # log-variances; named scale, so that no weight decay applies
+            # Log-variances; a vector, to which no weight decay applies.
             self.scale = nnx.Param(jnp.zeros(len(settings.names)), axes=(None,))
 
 

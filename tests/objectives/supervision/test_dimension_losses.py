@@ -22,7 +22,7 @@ NAMES = ("arousal", "warmth")
 def loss_of(name, predicted=PREDICTED, evidence=None, **settings):
     given = DimensionScores(predicted, evidence)
     heads = HeadsConfig(dimensions_loss=name, **settings)
-    return DIMENSION_LOSSES[name].compute(given, TARGET, heads, names=NAMES)
+    return DIMENSION_LOSSES[name](given, TARGET, heads, names=NAMES)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sersl.core.errors import UserError
-from sersl.objectives.workers import PROSODY_LOSSES, prosody_regression
+from sersl.objectives.regression import PROSODY_LOSSES, prosody_regression
 from tests.objectives.gradients import check_gradient
 from tests.tolerances import FP32
 
