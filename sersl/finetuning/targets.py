@@ -64,6 +64,10 @@ class Targets:
             return ~np.isnan(self.categories).all(axis=1)
         return (self.category >= 0) | self.voted
 
+    def trainable(self, fold: Fold) -> np.ndarray:
+        """Lists the utterances of a training side that `data.min_seconds` lets train: int64 [m]."""
+        return fold.train[self.long_enough[fold.train]]
+
     def labelled(self, rows: np.ndarray) -> np.ndarray:
         """Selects those of int64 [m] rows that have a label to learn."""
         columns = [self.rated.index(name) for name in self.dimensions]
@@ -73,7 +77,7 @@ class Targets:
     def counts(self, fold: Fold) -> dict[str, int]:
         """Counts the utterances of a fold that are not used: on no side, or not to train on."""
         sides = len(fold.train) + len(fold.validation) + len(fold.test)
-        long_enough = fold.train[self.long_enough[fold.train]]
+        long_enough = self.trainable(fold)
         return {
             "num_on_no_side": len(self.category) - sides,
             "num_too_short": len(fold.train) - len(long_enough),
@@ -107,7 +111,7 @@ class Targets:
         """Names the classes of which a fold has nothing to train on."""
         if self.voted.any():
             return []
-        counts = self.class_counts(fold.train)
+        counts = self.class_counts(self.trainable(fold))
         return [name for name, count in zip(self.view.names, counts, strict=True) if not count]
 
 
@@ -228,7 +232,7 @@ def describe_targets(targets: Targets, folds: Sequence[Fold]) -> list[str]:
 
 def _check_fold(fold: Fold, targets: Targets, config: FinetuneConfig) -> None:
     corpora = ", ".join(config.data.corpora)
-    train = targets.labelled(fold.train[targets.long_enough[fold.train]])
+    train = targets.labelled(targets.trainable(fold))
     if not len(train):
         raise UserError(
             f"fold {fold.name!r}: no training utterance of {corpora} of at least "
@@ -252,14 +256,15 @@ def _check_classes(fold: Fold, targets: Targets) -> None:
     for name, count in zip(targets.view.names, tested, strict=True):
         if name in missing and count:
             raise UserError(
-                f"fold {fold.name!r}: the class {name!r} is on the validation or test side and not "
-                "on the training side: choose another protocol or protocol.num_folds, merge it "
-                "with labels.mapping, or leave it out with labels.categories"
+                f"fold {fold.name!r}: the class {name!r} is on the validation or test side, and "
+                "the training side has no utterance of it of at least data.min_seconds: choose "
+                "another protocol or protocol.num_folds, merge it with labels.mapping, or leave it "
+                "out with labels.categories"
             )
 
 
 def _check_dimensions(fold: Fold, targets: Targets) -> None:
-    train = fold.train[targets.long_enough[fold.train]]
+    train = targets.trainable(fold)
     for name in targets.dimensions:
         if not is_measurable(targets.ratings[train, targets.rated.index(name)]):
             raise UserError(

@@ -240,7 +240,7 @@ class Trainer:
                 evaluators=[Evaluator(name="validation", every_steps=every, evaluate=keeper)],
             )
             state = loop.run(state, start_step=start_step, batches=self._batches(fold, start_step))
-            for line in damage(self._sources):
+            for line in damage(self._views.sources):
                 progress.say(line)
             self._test(keeper.params(state), fold, folder)
         if self._first:
@@ -316,7 +316,7 @@ class Trainer:
         )
 
     def _constants(self, fold: Fold) -> dict[str, jax.Array]:
-        weights = self._targets.class_weights(fold.train)
+        weights = self._targets.class_weights(self._targets.trainable(fold))
         if not self.config.heads.class_weighting:
             weights = np.ones_like(weights)
         tables = {"class_weights": weights, **self._tables(fold)}
@@ -327,8 +327,8 @@ class Trainer:
         return {name: self._views.of_all(table) for name, table in tables.items()}
 
     def _train_rows(self, fold: Fold) -> np.ndarray:
-        rows = self._other.rows(fold, self._targets.labelled(fold.train))
-        return self._teacher.rows(fold, rows)
+        rows = self._targets.labelled(self._targets.trainable(fold))
+        return self._teacher.rows(fold, self._other.rows(fold, rows))
 
     def _build(self, say: Callable[[str], None]) -> Program:
         num_categories, count = len(self._targets.view.names), len(self._targets.dimensions)

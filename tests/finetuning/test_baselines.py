@@ -1,6 +1,7 @@
 import csv
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from sersl.cli.main import main
 from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.corpora.index import CorpusIndex
 from sersl.eval.evaluator import validation_scores
 from sersl.finetuning.baselines.baseline_features import logmel_statistics, read_features
+from sersl.finetuning.baselines.baseline_trainer import BaselineTrainer
 from sersl.finetuning.baselines.estimators import Standardizer, classify, regress, speaker_groups
 from sersl.finetuning.run import finetune
 from tests.tiny_runs import ROOT
@@ -32,6 +35,17 @@ def points():
     centres = random.normal(size=(3, 6))
     train = centres[labels] + 0.8 * random.normal(size=(120, 6))
     return train, labels, centres[np.arange(30) % 3] + 0.8 * random.normal(size=(30, 6))
+
+
+def test_baseline_when_speakers_of_two_corpora_have_one_name_then_they_are_told_apart(tmp_path):
+    columns = [{"speaker": np.array([one, "1", ""], object)} for one in ("1", "2")]
+    sources = [
+        types.SimpleNamespace(index=CorpusIndex(name, "1.0.0", tmp_path, "f", 3, _columns=own))
+        for name, own in zip(("first", "second"), columns, strict=True)
+    ]
+    config = load_config(FinetuneConfig, CONFIG)
+    trainer = BaselineTrainer(config, sources, None, tmp_path, say=print)
+    assert list(trainer._speakers) == ["first/1", "first/1", "", "second/2", "second/1", ""]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,10 @@ def test_classifier_when_classes_are_missing_in_training_then_their_scores_are_z
         assert (scores.argmax(1) == binary.predict(test)).mean() > 0.8
     single = classify(kind, train[:40], labels[:40], test, num_categories=3, penalty=1, seed=0)
     assert (single == [1, 0, 0]).all()
+    # As of an inner division whose speakers have no label.
+    none = classify(kind, train[:0], labels[:0], test, num_categories=4, penalty=1, seed=0)
+    assert (none == 0.25).all()
+    assert (regress(kind, train[:0], labels[:0] / 2, test, penalty=1, seed=0) == 0.5).all()
 
 
 def test_logistic_scores_when_there_are_two_classes_then_those_of_scikit_learn(points):

@@ -100,6 +100,17 @@ def test_targets_when_a_class_is_only_tested_then_error_names_fold_and_class():
         chosen(folds)
 
 
+def test_targets_when_a_class_is_trained_on_too_short_utterances_alone_then_error():
+    lengths = np.full(N, 16_000)
+    lengths[[1, 3, 5]] = 1000
+    folds = [fold_of("one", range(6), (), range(6, 12))]
+    with pytest.raises(UserError, match=r"fold 'one': the class 'sad' .* data\.min_seconds"):
+        chosen(folds, num_samples=lengths)
+    lengths[5] = 16_000
+    targets = chosen(folds, num_samples=lengths)
+    assert targets.class_counts(targets.trainable(folds[0])).tolist() == [3, 1]
+
+
 def test_targets_when_a_dimension_is_constant_then_error_names_it():
     with pytest.raises(UserError, match=r"fold 'one': all training ratings of 'valence'"):
         chosen(valence=np.full(N, 0.25))

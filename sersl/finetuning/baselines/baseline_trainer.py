@@ -16,6 +16,7 @@ import numpy as np
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
+from sersl.corpora.protocols.division import name_speakers
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.sources import CorpusSource
 from sersl.eval.answers import ANSWERS, VALIDATION, Answers, answers_beside
@@ -82,7 +83,7 @@ class BaselineTrainer:
             )
         self._sources, self._targets = sources, targets
         self._folder, self._say = folder, say
-        self._speakers = np.concatenate([source.index.column("speaker") for source in sources])
+        self._speakers = name_speakers([source.index for source in sources])
         self._features = np.zeros((0, 0), np.float32)
 
     def open_store(self, *, preempted: Callable[[int], bool]) -> None:
@@ -140,8 +141,7 @@ class BaselineTrainer:
         if not is_first_process():
             return
         started = time.monotonic()
-        train = fold.train[self._targets.long_enough[fold.train]]
-        train = self._targets.labelled(train)
+        train = self._targets.labelled(self._targets.trainable(fold))
         found: dict[float, float] = {}
         kept: tuple[float, Answers | None] | None = None
         sides = self._sides(fold, train)

@@ -58,9 +58,12 @@ def classify(
       seed: of the optimizer.
 
     Returns:
-      float64 [m, C], rows that sum to 1; 0 for a class that was not there to fit. Those of a
-      support vector machine are the softmax of its margins, which are not probabilities.
+      float64 [m, C], rows that sum to 1; 0 for a class that was not there to fit, all equal where
+      none was. Those of a support vector machine are the softmax of its margins, which are not
+      probabilities.
     """
+    if not len(labels):
+        return np.full((len(test), num_categories), 1 / num_categories)
     shares = np.bincount(labels, minlength=num_categories) / len(labels)
     found = np.flatnonzero(shares)
     if kind == "majority" or len(found) == 1:
@@ -113,8 +116,10 @@ def regress(
       seed: of the optimizer.
 
     Returns:
-      float64 [m] in 0..1.
+      float64 [m] in 0..1; the middle where there is no rating to fit.
     """
+    if not len(ratings):
+        return np.full(len(test), 0.5)
     mean, deviation = ratings.mean(), ratings.std()
     if kind == "majority" or deviation == 0:
         return np.full(len(test), mean)

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
+from sersl.corpora.protocols.division import name_speakers
 from sersl.corpora.protocols.protocol import Fold
 from sersl.data.batch_plan import check_weights
 from sersl.data.recordings import nuisance_sources
@@ -90,11 +91,7 @@ class RidgeTrainer(Trainer):
                 "whole: use configs/finetune/frozen.py with init_from, or set solver.kind to "
                 "'gradient'"
             )
-        speakers = [
-            np.char.add(f"{source.index.corpus}/", source.index.column("speaker").astype(str))
-            for source in sources
-        ]
-        self._speakers = np.concatenate(speakers)
+        self._speakers = name_speakers([source.index for source in sources])
         self._corpus = np.repeat(np.arange(len(sources)), [len(source) for source in sources])
         graph = self._task.graph
 

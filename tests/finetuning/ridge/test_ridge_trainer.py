@@ -90,6 +90,20 @@ def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_r
     jax.tree.map(np.testing.assert_array_equal, load_params(folder), load_params(whole))
 
 
+def test_ridge_when_utterances_are_too_short_to_train_on_then_no_head_is_solved_from_them(
+    own_data, tmp_path
+):
+    source = CorpusSource(own_data, "synthetic")
+    shortest = float(np.median(source.num_samples)) / 16_000
+    settings = ("protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE[:2])
+    config = config_of(own_data, f"data.min_seconds={shortest}", *settings)
+    folder = fine_tuned(config, tmp_path / "run")
+    (fold,) = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert fold["num_too_short"] > 0
+    choice = json.loads((folder / "choice.json").read_text())
+    assert choice["num_rows"] == fold["num_train"] - fold["num_too_short"]
+
+
 def test_gradient_when_there_are_copies_then_they_train(own_data, tmp_path):
     config = config_of(own_data, "protocol.folds=('fold1',)", "views.speeds=0.9,1.1")
     folder = fine_tuned(config, tmp_path / "run")
