@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from sersl.config.auxiliary import TasksConfig
 from sersl.config.load import load_json
 from sersl.config.schema import FinetuneConfig
-from sersl.config.training_ideas import DistillConfig
+from sersl.config.training_ideas import CoTeachingConfig, DistillConfig
 from sersl.core.errors import UserError
 from sersl.corpora.label_columns import words
 from sersl.corpora.protocols.protocol import Fold
@@ -36,7 +36,7 @@ from sersl.finetuning.task import FinetuneTask
 from sersl.finetuning.trained_parts import starts_of
 from sersl.models.heads.training_heads import shared_width
 from sersl.models.transformer import unstack_layers
-from sersl.parallel.sharding import logical_axes, param_shardings
+from sersl.parallel.sharding import logical_axes, param_shardings, place
 from sersl.runs.checkpoint import load_params
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.provenance import read_origin
@@ -94,6 +94,15 @@ def with_teacher(
             f"{where} is a baseline ({own.baseline.kind}), which has no network: give a run with "
             "baseline.kind='none'"
         )
+    for name, kind in (
+        ("fusion.kind", own.fusion.kind),
+        ("conversation.kind", own.conversation.kind),
+    ):
+        if kind != "none":
+            raise UserError(
+                f"{where} has {name}={kind!r}, and a teacher answers from single utterances of its "
+                f"main encoder: give a run with {name}='none'"
+            )
     given = [corpus["fingerprint"] for corpus in trained.corpora]
     if given != [source.index.fingerprint for source in sources]:
         raise UserError(
@@ -177,7 +186,11 @@ class FoldTeacher:
         own = load_json(FinetuneConfig, self._workdir / "config.json")
         # Heads that only training needs are not loaded.
         self._config = dataclasses.replace(
-            own, tasks=TasksConfig(), distill=DistillConfig(), data=config.data
+            own,
+            tasks=TasksConfig(),
+            distill=DistillConfig(),
+            co_teaching=CoTeachingConfig(),
+            data=config.data,
         )
         self._dimensions = read_trained(self._workdir).dimensions or ()
         self._sources: list[CorpusSource] = [SpeedView(source, 1.0) for source in sources]
@@ -231,13 +244,8 @@ class FoldTeacher:
         shardings, _ = param_shardings(
             param_shapes(self._opened.task), logical_axes(self._opened.task.abstract), self._mesh
         )
-        placed = jax.tree.map(
-            lambda x, sharding: jax.make_array_from_callback(x.shape, sharding, x.__getitem__),
-            params,
-            shardings,
-        )
         found = self._opened.answerer(
-            placed,
+            jax.tree.map(place, params, shardings),
             self._sources,
             fold.train,
             self._targets.view,

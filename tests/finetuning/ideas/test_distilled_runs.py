@@ -1,15 +1,17 @@
 """Runs with a teacher, which teachers are refused, and runs with enrolled speakers."""
 
+import dataclasses
 import shutil
 
 import pytest
 
 from sersl.cli.main import main
-from sersl.config.load import load_config
+from sersl.config.load import load_config, load_json
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import read_json, write_json
 from sersl.eval.workdir_files import read_folds
+from sersl.finetuning.ideas import fold_teacher
 from sersl.release.starting_weights import labels_of
 from sersl.runs.provenance import read_origin
 from tests.finetuning.test_kept_outputs import fine_tuned
@@ -91,6 +93,30 @@ def test_finetune_when_the_teacher_was_changed_or_leaks_then_user_error(data, te
     write_json(copy / "config.json", config)
     with pytest.raises(UserError, match="has changed since the run wrote it"):
         run(taught(data, copy), tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("part", "setting"), [("fusion", "fusion.kind"), ("conversation", "conversation.kind")]
+)
+def test_finetune_when_the_teacher_reads_more_than_one_utterance_then_user_error(
+    data, teacher, tmp_path, monkeypatch, part, setting
+):
+    own = load_json(FinetuneConfig, teacher / "config.json")
+    kind = {"fusion": "early", "conversation": "gru"}[part]
+    other = dataclasses.replace(getattr(own, part), kind=kind)
+    other = dataclasses.replace(own, **{part: other})
+    monkeypatch.setattr(fold_teacher, "load_json", lambda *_: other)
+    with pytest.raises(UserError, match=f"has {setting}='{kind}', and a teacher answers"):
+        run(taught(data, teacher), tmp_path)
+
+
+def test_finetune_when_the_teacher_was_co_taught_then_it_teaches_with_its_released_head(
+    data, tmp_path
+):
+    few = ("train.num_steps=5", "evaluate_every_steps=5")
+    run(config_of(data, "co_teaching.noise=0.2", *few), tmp_path / "teacher")
+    (line,) = run(taught(data, tmp_path / "teacher", *few), tmp_path / "own")
+    assert line["teacher_loss"] > 0
 
 
 def test_finetune_when_speakers_are_enrolled_and_heads_choose_rows_then_said_and_not_exported(
