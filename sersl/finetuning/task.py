@@ -48,7 +48,7 @@ from sersl.training.task import Schedule, StepContext
 # Labels of a batch, which rows of the test side must not show.
 LABELS = (
     *("category", "category_probabilities", "categories", "dimensions", "annotators"),
-    *(*CLASS_TASKS, "transcript"),
+    *(*CLASS_TASKS, "adversary", "transcript"),
 )
 
 

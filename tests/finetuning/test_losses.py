@@ -151,15 +151,21 @@ def test_losses_when_in_parts_or_on_eight_devices_then_those_of_the_whole_batch(
         assert np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
 
 
+CHANGED = ("gender", "adversary")
+
+
 def test_losses_when_labels_of_the_test_side_change_then_nothing_does():
-    task, params = made("domain.kind=mmd", "tasks.gender_weight=1.0")
+    task, params = made("domain.kind=mmd", "tasks.gender_weight=1.0", "tasks.adversary=speaker")
     batch, constants = batch_and_tables(task)
     target = np.asarray(constants["target"])[np.maximum(batch["utterance_index"], 0)]
     target &= batch["utterance_index"] >= 0
     changed = dict(batch)
     changed["category"] = np.where(target, 2, batch["category"]).astype(np.int32)
     changed["dimensions"] = np.where(target[:, None], 0.9, batch["dimensions"]).astype(np.float32)
-    tables = {**constants, "gender": jnp.where(constants["target"], 1, constants["gender"])}
+    tables = {
+        **constants,
+        **{name: jnp.where(constants["target"], 1, constants[name]) for name in CHANGED},
+    }
     key = jax.random.key(0)
     loss, metrics = jax.jit(loss_fn_of(task, constants))(params, batch, key)
     other, _ = jax.jit(loss_fn_of(task, tables))(params, changed, key)
