@@ -19,6 +19,10 @@ ROOT = Path(__file__).parents[1]
 RECIPE = f"{ROOT}/configs/pretrain/continue_emotion.py"
 PROBE = f"{ROOT}/configs/finetune/frozen.py:ridge"
 _OFF = ("objectives.functionals.weight=0", "objectives.multiview.weight=0")
+_FAST = ("optimizer.learning_rate=1e-4", "objectives.functionals.weight=0")
+_FREE = (*_FAST, "objectives.anchor.weight=0")
+_NEAR = (*_FAST, "objectives.anchor.weight=1", "frozen_teachers={model}")
+_CONTRAST = ("objectives.contrastive.weight=1", "masking.rule=uniform")
 # Row: (preset, settings of pretraining that differ from the recipe); None: the start itself.
 ROWS: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "start": None,
@@ -27,6 +31,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "functionals": ("side", _OFF[1:]),
     "multiview": ("side", _OFF[:1]),
     "ours": ("side", ()),
+    "near": ("near", ()),
     # Without emotion knowledge: two distortions of an utterance are a pair.
     "instances": (
         "side",
@@ -35,6 +40,27 @@ ROWS: dict[str, tuple[str, tuple[str, ...]] | None] = {
     # The whole encoder, near its start; `{model}` is the folder of --model.
     "anchored": ("anchored", ("frozen_teachers={model}",)),
     "free": ("anchored", ("frozen_teachers={model}", "objectives.anchor.weight=0")),
+    # The whole encoder by one objective; those with _free have no anchor.
+    "contrast_free": ("anchored", (*_FREE, *_CONTRAST)),
+    "prosody_free": ("anchored", (*_FREE, *_CONTRAST, "objectives.prosody.weight=1")),
+    "contrast": ("anchored", (*_NEAR, *_CONTRAST)),
+    "prosody": ("anchored", (*_NEAR, *_CONTRAST, "objectives.prosody.weight=1")),
+    "reconstruction": (
+        "anchored",
+        (*_NEAR, "objectives.reconstruction.weight=1", "masking.rule=uniform"),
+    ),
+    # Its own start's outputs on clean audio, from distorted audio.
+    "distillation": ("anchored", (*_NEAR, "distortion.noise_probability=1")),
+    "intensity_mask": ("anchored", (*_NEAR, *_CONTRAST, "masking.rule=intensity")),
+    "intensity_target": ("anchored", (*_NEAR, *_CONTRAST, "objectives.intensity.weight=1")),
+    "intensity_pairs": (
+        "anchored",
+        (*_NEAR, "objectives.supervised.weight=1", "objectives.supervised.pairs=intensity"),
+    ),
+}
+ROWS |= {  # The control: intensities that mean nothing.
+    f"random_{row}": ("anchored", (*ROWS[f"intensity_{row}"][1], "annotator=random"))
+    for row in ("mask", "target", "pairs")
 }
 
 

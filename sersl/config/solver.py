@@ -50,6 +50,13 @@ class SolverConfig(Settings):
         "on training speakers that are left out.",
         at_least=0,
     )
+    side_weights: tuple[float, ...] = setting(
+        (0.0, 0.3),
+        "ridge with an encoder that has a side branch (continue_emotion.py): weights of the layers "
+        "of the branch together, relative to those of its start, to choose from as in "
+        "nuisance_weights. Empty: every single number weighs the same.",
+        at_least=0,
+    )
     view_weights: tuple[float, ...] = setting(
         (),
         "ridge with fusion.kind=early: weights of each further view to choose from as in "

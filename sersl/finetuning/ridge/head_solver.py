@@ -7,7 +7,8 @@ standard error over the groups of speakers (Breiman et al. 1984, sec. 3.4.3).
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +36,10 @@ class Rows:
       plain: bool [n], utterances that are no changed copies, by which is chosen.
       nuisance: float32 [m, F], directions that should not move the answers; None: none.
       nuisance_weights: sums of their weights to choose from, relative to that of the rows.
-      widths: of the views that make up F, the main encoder first.
-      view_weights: of each further view to choose from, relative to the main encoder; empty: every
-        number weighs the same.
+      blocks: (kind, width) of what makes up F: first the main encoder, "", then "side", its side
+        branch, and "view", further views; empty: one block.
+      kind_weights: of each block of a kind, relative to the main encoder, to choose from; kinds
+        that are not in it: every number weighs as much as one of the main encoder.
     """
 
     features: np.ndarray
@@ -45,8 +47,8 @@ class Rows:
     plain: np.ndarray
     nuisance: np.ndarray | None = None
     nuisance_weights: Sequence[float] = ()
-    widths: Sequence[int] = ()
-    view_weights: Sequence[float] = ()
+    blocks: Sequence[tuple[str, int]] = ()
+    kind_weights: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
 
     def take(self, known: np.ndarray) -> "Rows":
         """Selects bool [n] rows."""
@@ -55,21 +57,24 @@ class Rows:
             self, features=self.features[known], group=group, plain=self.plain[known]
         )
 
-    def scales(self) -> list[np.ndarray]:
-        """Gives the scale of each column for each view weight in order, float64 [F].
+    def scales(self) -> list[tuple[dict[str, float], np.ndarray]]:
+        """Gives each choice of weights by kind, the smallest first, with its float64 [F] scales.
 
-        The squares of the columns of a view then sum to its weight, if these are standardized.
+        The squares of the columns of a block then sum to its weight, if these are standardized.
         """
-        total = sum(self.widths)
-        return [
-            np.concatenate(
-                [
-                    np.full(width, np.sqrt((weight if number else 1.0) * total / width))
-                    for number, width in enumerate(self.widths)
-                ]
-            )
-            for weight in sorted(self.view_weights)
-        ]
+        present = dict.fromkeys(kind for kind, _ in self.blocks)
+        kinds = [kind for kind in present if self.kind_weights.get(kind)]
+        total = sum(width for _, width in self.blocks)
+        found = []
+        for values in itertools.product(*(sorted(self.kind_weights[kind]) for kind in kinds)):
+            chosen = dict(zip(kinds, values, strict=True))
+            columns = [
+                np.full(width, np.sqrt(chosen.get(kind, width / self.blocks[0][1]) * total / width))
+                for kind, width in self.blocks
+            ]
+            plain = np.ones(self.features.shape[1])
+            found.append((chosen, np.concatenate(columns) if kinds else plain))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +222,11 @@ def _choose(
     """
     penalties = sorted(penalties)
     nuisances = [0.0] if rows.nuisance is None else sorted(rows.nuisance_weights)
-    views, scales = sorted(rows.view_weights), rows.scales()
+    chosen, scales = zip(*rows.scales(), strict=True)
 
     def named(nuisance: float, scale: int) -> dict[str, float]:
         own = {} if rows.nuisance is None else {"nuisance_weight": nuisance}
-        return own | ({"view_weight": views[scale]} if views else {})
+        return own | {f"{kind}_weight": weight for kind, weight in chosen[scale].items()}
 
     def regression(nuisance: float) -> Regression:
         return Regression(
@@ -235,7 +240,7 @@ def _choose(
 
     if not rows.group.any() or not rows.plain.any():
         nuisance, penalty = (known[len(known) // 2] for known in (nuisances, penalties))
-        scale = len(views) // 2
+        scale = len(scales) // 2
         found = regression(nuisance).solve(penalty, scale)
         return found, None, {"penalty": penalty, **named(nuisance, scale), "selection": {}}
     options: list[_Option] = []

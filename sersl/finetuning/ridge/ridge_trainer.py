@@ -41,6 +41,7 @@ from sersl.finetuning.ridge.ridge_checks import check_ridge
 from sersl.finetuning.targets import Targets
 from sersl.finetuning.trainer import Trainer
 from sersl.models.fusion.view_fusion import Fused
+from sersl.models.pooling.pooling import lined_up
 from sersl.parallel.agreement import arrays_of_first
 from sersl.parallel.distributed import is_first_process
 from sersl.runs.checkpoint import Checkpoints
@@ -162,8 +163,11 @@ class RidgeTrainer(Trainer):
             shutil.rmtree(folder / "checkpoints")
         chosen = ", ".join(
             f"{name.removeprefix('category/')} {choice['penalty']:g}"
-            + (f" with nuisance {choice['nuisance_weight']:g}" if self._nuisance else "")
-            + (f" with views {choice['view_weight']:g}" if self.config.solver.view_weights else "")
+            + "".join(
+                f" with {key.removesuffix('_weight')} {weight:g}"
+                for key, weight in choice.items()
+                if key.endswith("_weight")
+            )
             for name, choice in choices.items()
         )
         if validation:
@@ -192,14 +196,29 @@ class RidgeTrainer(Trainer):
                 plain=(rows < self._views.count)[present],
                 nuisance=nuisance,
                 nuisance_weights=self.config.solver.nuisance_weights,
-                widths=[view.shape[1] for view in fused.views],
-                view_weights=self.config.solver.view_weights,
+                blocks=self._blocks(fused) if number == 0 else (),
+                kind_weights={
+                    "side": self.config.solver.side_weights,
+                    "view": self.config.solver.view_weights,
+                },
             )
             prefix = f"{self.views.configs[number - 1].name}: " if number else ""
             found |= {
                 prefix + name: one for name, one in self._heads(given, source[present]).items()
             }
         return rows, found
+
+    def _blocks(self, fused: Fused) -> list[tuple[str, int]]:
+        """Widths of the main encoder, of its side branch and of the views that early fusion adds.
+
+        A side branch counts where the pooling lines its layers up behind those of the start.
+        """
+        encoder, whole = self.config.encoder, (fused.views or (fused.vector,))[0].shape[1]
+        read = lined_up(self.config.pooling.layers, encoder.last_layer) or range(0)
+        start = sum(layer <= encoder.num_layers for layer in read)
+        own = whole * start // len(read) if start else whole
+        side = [("side", whole - own)] if own < whole else []
+        return [("", own), *side, *(("view", view.shape[1]) for view in fused.views[1:])]
 
     def _heads(self, given: Rows, source: np.ndarray) -> dict[str, Solved]:
         """Solves the heads of one vector from rows that have it, of int64 [n] utterances."""

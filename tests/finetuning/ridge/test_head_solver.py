@@ -175,8 +175,8 @@ def test_views_when_they_are_noise_that_is_better_by_chance_then_they_are_left_o
         features=numbers,
         group=np.arange(240) // 8 % 3,
         plain=np.ones(240, bool),
-        widths=(40, 4),
-        view_weights=(0.0, 1.0),
+        blocks=(("", 40), ("view", 4)),
+        kind_weights={"view": (0.0, 1.0)},
     )
     choice = solve_categories(rows, category, 3, np.ones(240), (0.1, 1.0, 10.0)).choice
     without, with_view = (max(scores.values()) for scores in choice["selection"].values())
@@ -195,8 +195,8 @@ def test_views_when_their_weight_is_chosen_then_a_useful_one_counts_and_noise_do
         features=numbers,
         group=np.arange(240) // 8 % 3,
         plain=np.ones(240, bool),
-        widths=(400, 4),
-        view_weights=(1.0, 0.0),
+        blocks=(("", 400), ("view", 4)),
+        kind_weights={"view": (1.0, 0.0)},
     )
     solved = solve_categories(rows, category, 3, np.ones(240), PENALTIES)
     assert solved.choice["view_weight"] == weight
@@ -206,24 +206,35 @@ def test_views_when_their_weight_is_chosen_then_a_useful_one_counts_and_noise_do
     best = max(max(one.values()) for one in scores.values())
     assert best == scores[f"view {weight:g}"][f"{solved.choice['penalty']:g}"]
     drowned = solve_categories(
-        dataclasses.replace(rows, view_weights=()), category, 3, np.ones(240), PENALTIES
+        dataclasses.replace(rows, kind_weights={}), category, 3, np.ones(240), PENALTIES
     )
     assert max(drowned.choice["selection"].values()) < best - (0.1 if useful else -0.05)
 
 
-def test_views_when_they_have_weights_then_products_of_rows_are_weighted_means_of_those_of_views():
+def test_blocks_when_they_have_weights_then_products_of_rows_are_weighted_means_of_theirs():
     rng = np.random.default_rng(2)
-    numbers, widths = rng.normal(size=(6, 9)), (5, 3, 1)
+    numbers, widths = rng.normal(size=(6, 12)), (5, 3, 3, 1)
     rows = Rows(
         features=numbers,
         group=np.zeros(6, int),
         plain=np.ones(6, bool),
-        widths=widths,
-        view_weights=(0.5, 0.1),
+        blocks=tuple(zip(("", "side", "view", "view"), widths, strict=True)),
+        kind_weights={"view": (0.5, 0.1)},
     )
-    views = np.split(numbers, np.cumsum(widths)[:-1], axis=1)
-    products = [view @ view.T / view.shape[1] for view in views]
-    for weight, scale in zip((0.1, 0.5), rows.scales(), strict=True):
-        scaled = numbers * scale
-        expected = products[0] + weight * products[1] + weight * products[2]
-        np.testing.assert_allclose(scaled @ scaled.T / 9, expected, rtol=1e-12)
+    blocks = np.split(numbers, np.cumsum(widths)[:-1], axis=1)
+    products = [block @ block.T / block.shape[1] for block in blocks]
+
+    def check(rows, expected):
+        for (chosen, scale), (names, side, view) in zip(rows.scales(), expected, strict=True):
+            scaled = numbers * scale
+            wanted = products[0] + side * products[1] + view * (products[2] + products[3])
+            np.testing.assert_allclose(scaled @ scaled.T / 12, wanted, rtol=1e-12)
+            assert tuple(chosen.values()) == names and list(chosen)[-1] == "view"
+
+    # Without a weight, a number of the side branch counts as one of the encoder.
+    check(rows, [((0.1,), 3 / 5, 0.1), ((0.5,), 3 / 5, 0.5)])
+    both = dataclasses.replace(rows, kind_weights={"view": (0.5, 0.1), "side": (2.0, 0.0)})
+    pairs = [(0.0, 0.1), (0.0, 0.5), (2.0, 0.1), (2.0, 0.5)]
+    check(both, [((side, view), side, view) for side, view in pairs])
+    plain = dataclasses.replace(rows, kind_weights={})
+    assert [chosen for chosen, _ in plain.scales()] == [{}] and (plain.scales()[0][1] == 1).all()

@@ -64,6 +64,33 @@ def test_ridge_when_a_fold_is_solved_then_the_heads_are_those_of_scikit_learn(ow
         )
 
 
+@pytest.mark.parametrize(
+    ("layers", "blocks"),
+    [("all", [("", 96), ("side", 32)]), ("2-3", [("", 32), ("side", 32)]), ("3", [("", 32)])],
+)
+def test_ridge_when_the_encoder_has_a_side_branch_then_its_weight_is_that_of_its_layers(
+    own_data, tmp_path, layers, blocks
+):
+    weights, shares = weights_of(side_layers=1, side_from=1), {}
+    for weight in (0.0, 1.0):
+        config = config_of(
+            own_data,
+            "protocol.folds=('fold1',)",
+            "solver.penalties=0.5",
+            f"solver.side_weights={weight:g}",
+            f"pooling.layers={layers}",
+            *RIDGE[:2],
+        )
+        folder = fine_tuned(config, tmp_path / f"{weight:g}", weights=weights)
+        kernel = load_params(folder)["category"]["output"]["kernel"]
+        assert len(kernel) == sum(width for _, width in blocks)
+        choice = json.loads((folder / "choice.json").read_text())["category"]
+        shares[weight] = np.abs(kernel[blocks[0][1] :]).sum()
+        assert choice.get("side_weight") == (weight if len(blocks) > 1 else None)
+    # The layers of the branch alone are the main block.
+    assert shares[0.0] == 0 and bool(shares[1.0]) == (len(blocks) > 1)
+
+
 def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_run(
     own_data, tmp_path, monkeypatch
 ):
