@@ -16,9 +16,9 @@ objectives.anchor, for what reads the last layer alone); anchored (no branch: al
 slowly, and every layer is kept near the start; give the folder of init_from as frozen_teachers
 too); nano (tests).
 Time: about 2.5 s a step on one core from Whisper base, 51 s of audio.
-Score: over all layers of Whisper base, side gains 0.039 UAR on the embedded corpus, whose emotions
-    are in the voice alone, and nothing on RAVDESS and nEMO. By the last layer alone, near gains
-    0.059 and 0.066 there, since it reads layer 3 (docs/results/continued.md).
+Score: over all layers of Whisper base, side gains 0.032 UAR on the embedded corpus, whose emotions
+    are in the voice alone (three seeds), and nothing on RAVDESS and nEMO. By the last layer alone,
+    near gains 0.059 and 0.066 there, since it reads layer 3 (docs/results/continued.md).
 """
 
 from ml_collections import ConfigDict
