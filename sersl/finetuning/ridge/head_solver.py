@@ -64,6 +64,8 @@ class Rows:
         """
         present = dict.fromkeys(kind for kind, _ in self.blocks)
         kinds = [kind for kind in present if self.kind_weights.get(kind)]
+        if not kinds:
+            return [({}, np.ones(self.features.shape[1]))]
         total = sum(width for _, width in self.blocks)
         found = []
         for values in itertools.product(*(sorted(self.kind_weights[kind]) for kind in kinds)):
@@ -72,8 +74,7 @@ class Rows:
                 np.full(width, np.sqrt(chosen.get(kind, width / self.blocks[0][1]) * total / width))
                 for kind, width in self.blocks
             ]
-            plain = np.ones(self.features.shape[1])
-            found.append((chosen, np.concatenate(columns) if kinds else plain))
+            found.append((chosen, np.concatenate(columns)))
         return found
 
 

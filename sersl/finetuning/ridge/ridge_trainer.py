@@ -213,12 +213,14 @@ class RidgeTrainer(Trainer):
 
         A side branch counts where the pooling lines its layers up behind those of the start.
         """
-        encoder, whole = self.config.encoder, (fused.views or (fused.vector,))[0].shape[1]
+        # Late fusion decides on every view by itself.
+        views = fused.views if self.config.fusion.kind == "early" else (fused.vector,)
+        encoder, whole = self.config.encoder, views[0].shape[1]
         read = lined_up(self.config.pooling.layers, encoder.last_layer) or range(0)
         start = sum(layer <= encoder.num_layers for layer in read)
         own = whole * start // len(read) if start else whole
         side = [("side", whole - own)] if own < whole else []
-        return [("", own), *side, *(("view", view.shape[1]) for view in fused.views[1:])]
+        return [("", own), *side, *(("view", view.shape[1]) for view in views[1:])]
 
     def _heads(self, given: Rows, source: np.ndarray) -> dict[str, Solved]:
         """Solves the heads of one vector from rows that have it, of int64 [n] utterances."""

@@ -91,6 +91,19 @@ def test_ridge_when_the_encoder_has_a_side_branch_then_its_weight_is_that_of_its
     assert shares[0.0] == 0 and bool(shares[1.0]) == (len(blocks) > 1)
 
 
+@pytest.mark.parametrize(("kind", "weighed"), [("early", {"side", "view"}), ("late", {"side"})])
+def test_ridge_when_there_are_a_side_branch_and_views_then_both_are_weighed_where_lined_up(
+    own_data, tmp_path, kind, weighed
+):
+    settings = ["protocol.folds=('fold1',)", "solver.penalties=0.5", *RIDGE[:2]]
+    settings += [f"fusion.kind={kind}", "fusion.views=('functionals=functionals',)"]
+    settings += ["solver.view_weights=0.2"] if kind == "early" else []
+    config = config_of(own_data, *settings)
+    folder = fine_tuned(config, tmp_path / "run", weights=weights_of(side_layers=1, side_from=1))
+    choice = json.loads((folder / "choice.json").read_text())["category"]
+    assert {name.removesuffix("_weight") for name in choice if "_weight" in name} == weighed
+
+
 def test_ridge_when_killed_before_its_answers_then_a_rerun_ends_as_an_unbroken_run(
     own_data, tmp_path, monkeypatch
 ):
