@@ -25,7 +25,7 @@ TRAINED_LAYERS = {"nano": 1, "base": 2}
 def get_config(preset: str = "base") -> ConfigDict:
     config = ConfigDict()
     config.name = f"adapt_{preset}"
-    config.unfreeze = (("pooling/(center|scale)", -1), (".*", 0))
+    config.unfreeze = ((".*", 0),)
     config.adaptation = {
         "method": "full",
         "trained_layers": TRAINED_LAYERS[preset],

@@ -25,7 +25,7 @@ PRESETS = ("nano", "none", "gru", "transformer", "graph")
 def get_config(preset: str = "gru") -> ConfigDict:
     config = ConfigDict()
     config.name = f"conversation_{preset}"
-    config.unfreeze = (("encoder/.*|pooling/(center|scale)", -1), (".*", 0))
+    config.unfreeze = (("encoder/.*", -1), (".*", 0))
     config.protocol = {"name": "k-fold-by-dialogue", "num_folds": 3}
     config.pooling = {
         "kind": "statistics",

@@ -29,7 +29,7 @@ STEPS = {"nano": 20, "base": 600, "ridge": 1, "functionals": 1}
 def get_config(preset: str = "base") -> ConfigDict:
     config = ConfigDict()
     config.name = f"frozen_{preset}"
-    config.unfreeze = (("encoder/.*|pooling/(center|scale)", -1), (".*", 0))
+    config.unfreeze = (("encoder/.*", -1), (".*", 0))
     config.train = {"num_steps": STEPS[preset], "log_every_steps": 100}
     # Nothing is chosen on validation speakers, so that all speakers of the training side train.
     config.protocol = {"validation_fraction": 0.0}

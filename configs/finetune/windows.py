@@ -36,6 +36,8 @@ def get_config(preset: str = "dwformer") -> ConfigDict:
     config.name = f"windows_{preset}"
     config.unfreeze = (("encoder/.*", -1), (".*", 0))
     config.pooling = {"kind": "mean", "layers": "last", "network": {"kind": preset}}
+    # A few channels of Whisper are hundreds of times larger than the others.
+    config.pooling.standardize_outputs = True
     config.heads = {"kind": "linear", "dropout": 0.2}
     config.train = {"num_steps": 600, "log_every_steps": 50}
     config.data = {"seconds_per_batch": 128.0, "max_seconds": 7.5, "num_buckets": 1}

@@ -198,8 +198,9 @@ class PoolingConfig(Settings):
     )
     standardize_outputs: bool = setting(
         False,
-        "mean, max, statistics: standardize each pooled number by its mean and deviation over the "
-        "training utterances, which needs kept outputs of a frozen encoder.",
+        "Standardize each number of what is pooled first by its mean and deviation over the "
+        "training utterances: of the vectors of mean, max and statistics, else of the frames. "
+        "Needs kept outputs of a frozen encoder.",
     )
     projection: int = setting(
         0,

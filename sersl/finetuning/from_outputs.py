@@ -18,7 +18,8 @@ from sersl.data.sources import CorpusSource
 from sersl.finetuning.ideas.enrolment import enrolled
 from sersl.finetuning.pooled_outputs import moments_of
 from sersl.finetuning.trained_parts import num_frozen
-from sersl.models.pooling.pooling import KINDS
+from sersl.models.layers import EPSILON
+from sersl.models.pooling.pooling import KINDS, Pooling
 from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.kept_outputs import OutputStore
@@ -197,17 +198,18 @@ def with_moments(
 
 
 def moments(
-    sources: Sequence[CorpusSource], rows: np.ndarray, *, view: str = ""
+    sources: Sequence[CorpusSource], rows: np.ndarray, *, pooling: Pooling, view: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Computes mean and standard deviation of kept outputs over utterances.
+    """Computes mean and standard deviation of kept outputs over utterances, or over their frames.
 
     Args:
-      sources: corpora in order, each with outputs of a fixed number of vectors.
+      sources: corpora in order, each with outputs.
       rows: int [n], of the indexes one after the other; at least one.
+      pooling: that reads these outputs.
       view: name of a further view, of which rows may be missing; "": the main encoder.
 
     Returns:
-      (mean, deviation), each float64 [L, F, D].
+      (mean, deviation), each float64 [L, F, D]; F is 1 for frames.
 
     Raises:
       UserError: no row has the view.
@@ -219,8 +221,9 @@ def moments(
             if reader is None:
                 raise ValueError("the outputs are not open")
             values = reader.read(int(row))
-            if values.shape[1]:
-                yield values[None]
+            if not values.shape[1]:
+                continue
+            yield values[None] if pooling.count_vectors else _frames(values, pooling)
 
     parts = kept()
     first = next(parts, None)
@@ -229,3 +232,12 @@ def moments(
             f"no utterance on the training side has view {view!r}: leave it out of fusion.views"
         )
     return moments_of(itertools.chain([first], parts))
+
+
+def _frames(values: np.ndarray, pooling: Pooling) -> np.ndarray:
+    """Lines up frames [L, T, D] as the pooling reads them, [T, L, 1, D]."""
+    values = values.astype(np.float32)
+    if pooling.standardizes_layers:
+        values = values - values.mean(-1, keepdims=True)
+        values /= np.sqrt(np.square(values).mean(-1, keepdims=True) + EPSILON)
+    return values.swapaxes(0, 1)[:, :, None]

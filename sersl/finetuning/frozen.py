@@ -8,11 +8,11 @@ import jax
 
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
+from sersl.finetuning.trained_parts import FROM_DATA
 from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights, describe_dropout, flat_weights
 from sersl.training.optimizer import NEVER
 
-_FROM_DATA = ("pooling/center", "pooling/scale")  # set from the training side of each fold
 _DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "layer_drop")
 
 
@@ -34,7 +34,7 @@ def check_frozen(starts, shapes: dict[str, Any], weights: InitialWeights | None)
         for path, start in jax.tree_util.tree_flatten_with_path(starts)[0]
         if start == NEVER and path[0].key != "fusion"
     ]
-    random = [name for name in never if name not in given and name not in _FROM_DATA]
+    random = [name for name in never if name not in given and name not in FROM_DATA]
     if random:
         raise UserError(
             f"unfreeze keeps {len(random)} arrays, such as {random[0]}, at their random initial "

@@ -24,6 +24,7 @@ from sersl.data.sources import CorpusSource
 from sersl.finetuning.from_outputs import moments, with_moments
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.task import FinetuneTask
+from sersl.models.pooling.pooling import Pooling
 from sersl.parallel.sharding import batch_sharding, place
 from sersl.training.optimizer import NEVER, decay_roles, make_optimizer
 from sersl.training.state import TrainState
@@ -116,7 +117,7 @@ class FoldStart:
       upper_layers: whether batches hold outputs of the lower layers, which upper layers read.
       heads_first: trains the heads before the encoder changes; None where it does not.
       rows: of a global batch of `heads_first`.
-      views: names of the further views.
+      poolings: of the main encoder, "", and of the further views by name, without values.
     """
 
     config: FinetuneConfig
@@ -125,7 +126,7 @@ class FoldStart:
     upper_layers: bool
     heads_first: HeadsFirst | None
     rows: int
-    views: Sequence[str] = ()
+    poolings: Mapping[str, Pooling]
 
     @classmethod
     def of(
@@ -163,6 +164,15 @@ class FoldStart:
             needs=task.needs,
             data=task.config.data,
         )
+        model = nnx.eval_shape(task.make_model)
+        poolings = {"": model.pooling} | {name: model.fusion.views[name].pooling for name in views}
+        upper_layers = task.first_layer is not None
+        standardize = task.config.pooling.standardize_outputs
+        if upper_layers and standardize and not model.pooling.count_vectors:
+            raise UserError(
+                "pooling.standardize_outputs standardizes the frames of a frozen encoder, and its "
+                "upper layers train: set it to False, or pooling.kind to statistics"
+            )
         heads_first = None
         if heads_task is not None:
             heads_first = HeadsFirst(task.config, heads_task, starts, mesh=mesh)
@@ -170,10 +180,10 @@ class FoldStart:
             config=task.config,
             sources=sources,
             pooled=pooled,
-            upper_layers=task.first_layer is not None,
+            upper_layers=upper_layers,
             heads_first=heads_first,
             rows=rows,
-            views=views,
+            poolings=poolings,
         )
 
     def __call__(
@@ -202,11 +212,12 @@ class FoldStart:
             elif self.upper_layers:
                 found = self.pooled.moments(state.params, self.sources, rows)
             else:
-                found = moments(self.sources, rows)
+                found = moments(self.sources, rows, pooling=self.poolings[""])
             state = with_moments(state, *found)
-            for view in self.views:
-                own = moments(self.sources, rows, view=view)
-                state = with_moments(state, *own, view=view)
+            for view in self.poolings:
+                if view:
+                    own = moments(self.sources, rows, pooling=self.poolings[view], view=view)
+                    state = with_moments(state, *own, view=view)
         if self.heads_first is None or outputs is None:
             return state
         say(f"training the heads first: {self.config.adaptation.head_steps} updates")

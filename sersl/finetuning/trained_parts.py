@@ -19,6 +19,7 @@ from sersl.models.adapters import (
     first_adapted,
 )
 from sersl.models.transformer import LAYERS
+from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights, flat_shapes, flat_weights
 from sersl.training.optimizer import (
     NEVER,
@@ -32,6 +33,8 @@ from sersl.training.task import Task
 
 _ADDED = (ADAPTER, PREFIX, EXTENSION)
 _TOP = ("norm", "side", "side_norm")  # of the context network: they train as its top layer does
+
+FROM_DATA = ("pooling/center", "pooling/scale")  # set from the training side of each fold
 
 
 class Place(NamedTuple):
@@ -79,7 +82,7 @@ def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
 
     def start(path, step: int) -> int:
         place = Place.of(path)
-        if is_of_fixed_view(place.names):
+        if is_of_fixed_view(place.names) or path_name(path) in FROM_DATA:
             return NEVER
         if place.part != "encoder" or step == NEVER:
             return step

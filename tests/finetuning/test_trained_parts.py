@@ -236,16 +236,26 @@ def test_finetune_when_heads_train_first_then_they_begin_better_and_the_encoder_
     assert losses[60] < 0.9 * losses[0]
 
 
-def test_finetune_when_heads_train_first_and_the_pooling_reads_frames_then_user_error(
-    own_data, tmp_path
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ((), r"pooled outputs, and pooling.kind=attentive_statistics"),
+        (
+            ("pooling.standardize_outputs=true", "adaptation.head_steps=0"),
+            "standardizes the frames of a frozen encoder, and its upper layers train",
+        ),
+    ],
+)
+def test_finetune_when_upper_layers_train_and_the_pooling_reads_frames_then_user_error(
+    own_data, tmp_path, settings, sentence
 ):
     config = config_of(
         "pooling.kind=attentive_statistics",
         "pooling.layers=weighted",
         "pooling.standardize_outputs=false",
-        "unfreeze=(('.*',0),)",
+        *settings,
     )
-    with pytest.raises(UserError, match=r"pooled outputs, and pooling.kind=attentive_statistics"):
+    with pytest.raises(UserError, match=sentence):
         run(config, tmp_path / "run", data_dir=own_data)
 
 

@@ -61,8 +61,9 @@ class Pooling(nnx.Module):
     and an optional network (`pooling.network`) runs over the frames behind it.
     Where frames have equal weights and are not projected, each layer is pooled first; then the
     layers are summed, or lined up, so that what this needs of an utterance is one or two vectors
-    per layer. With `pooling.standardize_outputs`, `center` and `scale` are those of the training
-    utterances, which fine-tuning sets, and never train.
+    per layer. With `pooling.standardize_outputs`, `center` and `scale` are those of what is pooled
+    first, these vectors or the frames of each layer, over the training utterances; fine-tuning sets
+    them, and they never train.
 
     Source: layers as in SUPERB (2105.01051, sec. 2); the projection as in the classification heads
     of transformers; attention and attentive statistics as in Okabe et al. 2018 (1803.10963), eq.
@@ -87,6 +88,11 @@ class Pooling(nnx.Module):
         self.config = config
         self._check()
         kind = KINDS[config.kind]
+        if config.standardize_outputs:
+            layers = 1 if config.layers == "last" else num_layers + 1
+            shape = (layers, self.count_vectors or 1, width)
+            self.center = nnx.Param(jnp.zeros(shape), axes=(None, None, "embed"))
+            self.scale = nnx.Param(jnp.ones(shape), axes=(None, None, "embed"))
         if config.layers == "weighted":
             self.layer_weights = nnx.Param(jnp.zeros(num_layers + 1), axes=(None,))
         if config.projection:
@@ -102,10 +108,6 @@ class Pooling(nnx.Module):
         self._lined_up = lined_up(config.layers, num_layers)
         if self._lined_up is not None:
             self.num_outputs *= len(self._lined_up)
-        if config.standardize_outputs:
-            shape = (1 if config.layers == "last" else num_layers + 1, self.count_vectors, width)
-            self.center = nnx.Param(jnp.zeros(shape), axes=(None, None, "embed"))
-            self.scale = nnx.Param(jnp.ones(shape), axes=(None, None, "embed"))
         if kind.weights == "attention":
             keys = jax.random.split(key)
             merged = config.num_heads if kind.statistic == "correlation" else 1
@@ -202,9 +204,11 @@ class Pooling(nnx.Module):
 
     def mix(self, hidden_states: jax.Array) -> jax.Array:
         """Mixes the layers [L', B, T, D] to float32 [B, T, D]; those lined up by their mean."""
-        if self.config.layers == "last":
-            return hidden_states[-1].astype(jnp.float32)
-        states = self._standardized(hidden_states)
+        states = hidden_states[-1:] if self.config.layers == "last" else hidden_states
+        states = self._standardized(states)
+        if self.config.standardize_outputs and not self.count_vectors:
+            center, scale = (part[...][:, None] for part in (self.center, self.scale))
+            states = (states - center) / scale
         if self._lined_up is not None:
             return states[self._lined_up.start : self._lined_up.stop].mean(0)
         return jnp.einsum("l,lbtd->btd", self._layer_shares(), states)
@@ -233,10 +237,13 @@ class Pooling(nnx.Module):
             return jnp.ones(1)
         return jax.nn.softmax(self.layer_weights[...])
 
+    @property
+    def standardizes_layers(self) -> bool:
+        """Whether frames are standardized over channels before anything else."""
+        return self.config.layers != "last" and self.config.standardize_layers
+
     def _standardized(self, states):
-        if self.config.layers != "last" and self.config.standardize_layers:
-            states = standardize(states)
-        return states.astype(jnp.float32)
+        return standardize(states) if self.standardizes_layers else states.astype(jnp.float32)
 
     def _attention(self, x, valid):
         scores = self.attention_score(jnp.tanh(self.attention_hidden(x)))
@@ -281,16 +288,17 @@ class Pooling(nnx.Module):
                 f"{config.kind} pools them first: set it to 0, or take another kind"
             )
         by_sum = config.layers in ("weighted", "last")
-        if self._layers_first or (by_sum and not config.standardize_outputs):
+        projected_mean = self.count_vectors > 0
+        if self._layers_first or (by_sum and not (config.standardize_outputs and projected_mean)):
             return
         projected = " and a projection" if config.projection else ""
         if self._has_network:
             projected = " and a network"
+        what = "standardize_outputs" if by_sum else f"layers={config.layers!r}"
         raise UserError(
-            "pooling.layers='all' or a range, and pooling.standardize_outputs, do not go with "
-            f"pooling.kind={config.kind!r}{projected}, which pools the sum of layers: set "
-            "pooling.kind to 'mean', 'max' or 'statistics', without pooling.projection and "
-            "pooling.network"
+            f"pooling.{what} does not go with pooling.kind={config.kind!r}{projected}, which pools "
+            "the sum of layers: set pooling.kind to 'mean', 'max' or 'statistics', without "
+            "pooling.projection and pooling.network"
         )
 
 

@@ -1,6 +1,5 @@
 """Poolings and the mix of layers as graphs of ONNX operations."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -40,14 +39,16 @@ def pooled(
         states = states[chosen.start : chosen.stop] if chosen is not None else states
     mix = implemented("pooling.layers", config.layers if chosen is None else "all", LAYERS)
     pool = implemented("pooling.kind", config.kind, POOLINGS)
-    if KINDS[config.kind].weights == "equal" and not config.projection:
-        if config.standardize_layers and config.layers != "last":
-            states = [graph.standardize(state, width) for state in states]
+    first = KINDS[config.kind].weights == "equal" and not config.projection
+    if config.standardize_layers and config.layers != "last":
+        states = [graph.standardize(state, width) for state in states]
+    if first:
         states = [pool(graph, state, valid, config, params) for state in states]
-        if config.standardize_outputs:
-            states = _standardize_outputs(graph, states, params, chosen)
-        return mix(graph, states, dataclasses.replace(config, standardize_layers=False), params, 0)
-    mixed = mix(graph, states, config, params, width)
+    if config.standardize_outputs:
+        states = _standardize_outputs(graph, states, params, chosen)
+    mixed = mix(graph, states, params)
+    if first:
+        return mixed
     if config.projection:
         mixed = graph.linear(mixed, params["projection"])
     return pool(graph, mixed, valid, config, params)
@@ -159,7 +160,7 @@ def _moments(graph: Graph, share: str, x: str) -> str:
 def _standardize_outputs(
     graph: Graph, states: list[str], params: Params, chosen: range | None
 ) -> list[str]:
-    """Standardizes the pooled vectors [B, F D] of chosen layers, or of all; of "last" that one."""
+    """Standardizes vectors [B, F D] or frames [B, T, D] of chosen layers, or all; "last" is one."""
     layers = range(len(params["center"])) if chosen is None else chosen
     found = list(states)
     for i, layer in enumerate(layers):
@@ -170,28 +171,20 @@ def _standardize_outputs(
     return found
 
 
-def _all_layers(
-    graph: Graph, states: list[str], config: PoolingConfig, params: Params, width: int
-) -> str:
+def _all_layers(graph: Graph, states: list[str], params: Params) -> str:
     return graph.op("Concat", *states, axis=1)
 
 
-def _last_layer(
-    graph: Graph, states: list[str], config: PoolingConfig, params: Params, width: int
-) -> str:
+def _last_layer(graph: Graph, states: list[str], params: Params) -> str:
     return states[-1]
 
 
-def _weighted_layers(
-    graph: Graph, states: list[str], config: PoolingConfig, params: Params, width: int
-) -> str:
+def _weighted_layers(graph: Graph, states: list[str], params: Params) -> str:
     logits = params["layer_weights"].astype(np.float64)
     weights = np.exp(logits - logits.max())
     weights = (weights / weights.sum()).astype(np.float32)
     total = ""
     for state, weight in zip(states, weights, strict=True):
-        if config.standardize_layers:
-            state = graph.standardize(state, width)
         part = graph.op("Mul", state, float(weight))
         total = graph.op("Add", total, part) if total else part
     return total

@@ -104,7 +104,10 @@ def test_pooling_when_it_pools_what_outputs_gave_then_as_on_the_hidden_states(ki
         ({"kind": "statistics", "projection": 4}, r"pooling\.projection=4 maps frames"),
         ({"kind": "max", "projection": 4}, r"pooling\.projection=4 maps frames"),
         ({"kind": "attention", "layers": "all"}, "set pooling.kind to 'mean', 'max' or 'stat"),
-        ({"kind": "attention", "standardize_outputs": True}, "set pooling.kind to 'mean', 'max'"),
+        (
+            {"kind": "mean", "projection": 4, "standardize_outputs": True},
+            "pooling.standardize_outputs does not go with pooling.kind='mean' and a projection",
+        ),
         ({"kind": "mean", "layers": "all", "projection": 4}, "'mean' and a projection, which"),
         ({"kind": "multi_head_attention"}, r"num_heads=4 does not divide the 6 channels"),
         ({"kind": "mean", "layers": "2-1"}, r"pooling.layers='2-1' is neither weighted, last nor"),
@@ -136,6 +139,33 @@ def test_pooling_when_outputs_are_standardized_then_each_number_whole_and_local(
         assert found.shape[-1] == (L + 1) * 2 * D
         expected = (expected - params["center"].ravel()) / params["scale"].ravel()
         np.testing.assert_allclose(found, expected, **FP32)
+
+
+@pytest.mark.parametrize("layers", ["weighted", "last"])
+@pytest.mark.parametrize("projection", [0, 4])
+def test_pooling_when_frames_are_standardized_then_each_channel_of_each_layer(layers, projection):
+    common = {"kind": "attention", "hidden": 5, "projection": projection}
+    config = PoolingConfig(layers=layers, standardize_outputs=True, **common)
+    params, pool = compiled(Pooling(L, D, config, key=jax.random.key(0)))
+    rng = np.random.default_rng(1)
+    params["center"], params["scale"] = rng.uniform(0.5, 2, (2, *params["center"].shape))
+    # A pooling of the layer that it mixes: standardized by hand, and nothing is left to do.
+    plain = PoolingConfig(layers="last", **common)
+    plain_params, by_hand = compiled(Pooling(L, D, plain, key=jax.random.key(0)))
+    states = STATES.astype(np.float64)
+    if layers == "weighted":
+        params["layer_weights"] = jnp.array([0.3, -0.5, 0.9])
+        mean, var = states.mean(-1, keepdims=True), states.var(-1, keepdims=True)
+        states, shares = (states - mean) / np.sqrt(var + 1e-5), softmax(params["layer_weights"])
+    else:
+        states, shares = states[-1:], np.ones(1)
+    states = (states - params["center"][:, None]) / params["scale"][:, None]
+    mixed = np.tensordot(shares, states, 1)[None].astype(np.float32)
+    plain_params = {name: params[name] for name in plain_params}
+    for found, expected in zip(
+        pool(params, STATES, VALID), by_hand(plain_params, mixed, VALID), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
