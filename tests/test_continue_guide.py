@@ -20,7 +20,7 @@ GUIDE = ROOT / "docs" / "continue.md"
 # Of the commands that train: small, and for an encoder of two layers.
 SMALL = {
     "pretrain": ("train.num_steps=2", "data.seconds_per_batch=25.6", "optimizer.warmup_fraction=0"),
-    "side": ("encoder.side_from=1", "encoder.side_layers=1"),
+    "side": ("encoder.side_from=1", "encoder.side_onto=1", "encoder.side_layers=1"),
     "finetune": ("protocol.num_folds=2", "views.speeds=()", "protocol.final_model=False"),
 }
 

@@ -1,10 +1,12 @@
 """Continues a published encoder on unlabelled speech, beside itself: a side branch that learns.
 
 The encoder of init_from stays as it is. Two Transformer layers read the output of one of its lower
-layers, where pitch, loudness and spectrum still are, and learn to give the functionals of an
-utterance (pitch, loudness, spectrum, rhythm), and to tell the utterances of a batch apart by them.
-Nothing needs labels or annotations. What follows reads the layers of the start and those of the
-branch, so that nothing is forgotten; frozen.py:ridge leaves the branch out where it does not help.
+layers, where pitch, loudness and spectrum still are, and half of what they give is added to a
+middle layer, which emotion is read from best. The sum, now the last layer, learns to give the
+functionals of an utterance (pitch, loudness, spectrum, rhythm), and to tell the utterances of a
+batch apart by them. Nothing needs labels or annotations. What follows reads the layers of the start
+and those of the branch, so that nothing is forgotten; frozen.py:ridge leaves the branch out where
+it does not help.
 
 Papers: ladder side-tuning (2206.06522) for the branch, eGeMAPS (TAFFC 2016) for functionals,
 multi-view contrast (2406.07900).
@@ -51,10 +53,12 @@ def get_config(preset: str = "side") -> ConfigDict:
         config.rate_scales = ((r"encoder/.*", 1.0), (r".*", 10.0))
         return config
     config.encoder.side_layers = 2
-    config.encoder.side_from = 1
     if preset == "near":
         config.encoder.side_from = 3
         config.objectives.anchor = {"weight": 3.0}
+    else:
+        config.encoder.side_from = 1
+        config.encoder.side_onto = 2 if preset == "nano" else 3
     config.objectives.multiview = {"weight": 0.3, "views": ("speech", "functionals")}
     config.unfreeze = ((r"encoder/context/side.*", 0), (r"encoder/.*", -1), (r".*", 0))
     if preset == "nano":

@@ -86,6 +86,13 @@ class EncoderConfig(Settings):
         at_least=0,
         at_most=1000,
     )
+    side_onto: int = setting(
+        0,
+        "Layer to whose output, standardized over channels, half of the last output of the side "
+        "branch is added, so that the last layer has both; 0: none.",
+        at_least=0,
+        at_most=1000,
+    )
     width: int = setting(128, "Channels of a frame.", at_least=1, at_most=65_536)
     num_heads: int = setting(4, "Attention heads.", at_least=1, at_most=4096)
     mlp_width: int = setting(

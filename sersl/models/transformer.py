@@ -8,11 +8,12 @@ from sersl.config.schema import EncoderConfig
 from sersl.core.errors import UserError, unknown_name
 from sersl.models.adapters import Extension
 from sersl.models.attention import WITH_DROPOUT, Attention, residual_std
-from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows
+from sersl.models.layers import LayerNorm, Linear, dropout, shard_rows, standardize
 from sersl.models.positions import RelativeBias
 
 LAYERS = "layers"  # name of the subtree that differs between the two layouts, and of its axis
 DTYPES = ("float32", "bfloat16")
+SIDE_SHARE = 0.5  # of the side branch, where its output is added to that of a layer
 REMAT_POLICIES = {
     "none": None,  # keep everything
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keep matrix products
@@ -91,7 +92,8 @@ class Transformer(nnx.Module):
 
     The side branch (ladder side-tuning, 2206.06522, without gates) reads the output of layer
     `side_from`, before any final LayerNorm, and leaves the other layers as they are. Its parameters
-    have paths `side/0/...` and, pre-norm, `side_norm/...`.
+    have paths `side/0/...` and, pre-norm, `side_norm/...`. With `side_onto` the last output is that
+    layer's, standardized over channels, and half of the branch's.
 
     Initial kernels are truncated normal with standard deviation num_inputs^-1/2, divided by
     sqrt(2 L) if they end a residual branch (GPT-2, sec. 2.3), and zero if they end one of the side
@@ -172,15 +174,22 @@ class Transformer(nnx.Module):
         pre = self.config.norm == "pre"
         states = [inputs, (self.norm(last) if pre and self.config.final_norm else last)[None]]
         if self.config.side_layers:
-            read = self.config.side_from - first
-            if read < 0:
-                raise ValueError(f"side_from {self.config.side_from} is below layer {first}")
-            x = inputs[read] if read < len(inputs) else last
-            count = self.config.side_layers
-            keys = None if key is None else jax.random.split(jax.random.fold_in(key, 1), count)
-            inputs, last = self._listed(list(self.side), x, keys, None, run=run)
-            states += [inputs[1:], (self.side_norm(last) if pre else last)[None]]
+            states += self._side(jnp.concatenate([inputs, last[None]]), key, first=first, run=run)
         return jnp.concatenate(states)
+
+    def _side(self, lower, key, *, first, run):
+        """Runs the side branch over `lower`, the outputs from layer `first` on."""
+        read, onto = self.config.side_from, self.config.side_onto
+        if min(read, onto or read) < first:
+            raise ValueError(f"side_from {read} or side_onto {onto} is below layer {first}")
+        count = self.config.side_layers
+        keys = None if key is None else jax.random.split(jax.random.fold_in(key, 1), count)
+        inputs, last = self._listed(list(self.side), lower[read - first], keys, None, run=run)
+        if self.config.norm == "pre":
+            last = self.side_norm(last)
+        if onto:
+            last = (standardize(lower[onto - first]) + SIDE_SHARE * last).astype(last.dtype)
+        return [inputs[1:], last[None]]
 
     def _listed(self, layers, x, keys, kept, *, run):
         inputs = []
@@ -279,11 +288,12 @@ def _check(config: EncoderConfig) -> None:
             raise unknown_name(kind, name, known)
     if config.num_layers < 1:
         raise UserError("encoder.num_layers is less than 1: set it to 1 or more")
-    if config.side_layers and config.side_from > config.num_layers:
-        raise UserError(
-            f"encoder.side_from={config.side_from} is above encoder.num_layers="
-            f"{config.num_layers}: choose a layer of the encoder, or 0 for the input of the first"
-        )
+    for name, what in (("side_from", "the input of the first"), ("side_onto", "none")):
+        if config.side_layers and getattr(config, name) > config.num_layers:
+            raise UserError(
+                f"encoder.{name}={getattr(config, name)} is above encoder.num_layers="
+                f"{config.num_layers}: choose a layer of the encoder, or 0 for {what}"
+            )
     if config.positions == "rotary" and config.width % (2 * config.num_heads):
         raise UserError(
             f"encoder.width {config.width} does not split into {config.num_heads} heads of even "

@@ -19,7 +19,7 @@ _TRAINING = {
     "encoder": ("dropout", "attention_dropout", "activation_dropout", "layer_drop"),
 }
 # ... and how it is computed.
-_SIDE = ("side_layers", "side_from")
+_SIDE = ("side_layers", "side_from", "side_onto")
 _COMPUTATION = {"frontend": (), "encoder": ("attention", "scan_layers", "remat", "dtype")}
 
 

@@ -56,7 +56,7 @@ _IRRELEVANT = (
 )
 # Settings newer than the first kept outputs. At their default they are left out of the identity, so
 # that outputs of before are found.
-_LATER = ("num_coefficients", "projection", "side_layers", "side_from", "final_norm")
+_LATER = ("num_coefficients", "projection", "side_layers", "side_from", "side_onto", "final_norm")
 
 Preemption = Callable[[int], bool]  # as in `sersl.training.loop.Guards`
 

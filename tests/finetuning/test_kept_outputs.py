@@ -111,16 +111,24 @@ def test_finetune_when_outputs_are_kept_then_as_with_the_encoder_in_every_step(
     np.testing.assert_allclose(answers[0].scores, expected_answers[0].scores, atol=HALF)
 
 
-def test_finetune_when_outputs_are_standardized_then_by_the_training_side(own_data, tmp_path):
-    config, weights = config_of(own_data, "protocol.folds=('fold1',)"), weights_of()
+@pytest.mark.parametrize("kind", ["statistics", "attention"])
+def test_finetune_when_outputs_are_standardized_then_by_the_training_side(own_data, tmp_path, kind):
+    frames = () if kind == "statistics" else ("pooling.kind=attention", "pooling.layers=weighted")
+    settings = ("protocol.folds=('fold1',)", "unfreeze=(('encoder/.*',-1),('.*',0))", *frames)
+    config, weights = config_of(own_data, *settings), weights_of()
     run(config, tmp_path / "run", weights)
     source, reader = open_store(config, weights, own_data)
     (fold,) = json.loads((tmp_path / "run" / "folds.json").read_text())
     speaker, tested = source.index.column("speaker"), set(fold["test_speakers"])
     held_out = tested | set(fold["validation_speakers"])
-    kept = np.stack(
-        [reader.read(row) for row in range(len(source)) if speaker[row] not in held_out]
-    ).astype(np.float64)
+    rows = [row for row in range(len(source)) if speaker[row] not in held_out]
+    read = [reader.read(row).astype(np.float64) for row in rows]
+    if kind == "statistics":
+        kept = np.stack(read)
+    else:  # frames, as they are summed over layers
+        kept = np.concatenate(read, axis=1).swapaxes(0, 1)[:, :, None]
+        kept = kept - kept.mean(-1, keepdims=True)
+        kept /= np.sqrt(np.square(kept).mean(-1, keepdims=True) + 1e-5)
     params = load_params(tmp_path / "run" / "folds" / "fold1")
     # The frozen encoder is saved once, beside the folds.
     jax.tree.map(np.testing.assert_array_equal, params["encoder"], weights.params["encoder"])
@@ -194,7 +202,7 @@ def test_store_when_a_setting_is_newer_and_has_its_default_then_it_is_not_in_the
     assert kept_outputs._identity_of(other) == found | {"projection": False}
     encoder = EncoderConfig()
     found = kept_outputs._identity_of(encoder)
-    newer = {"side_layers", "side_from", "final_norm"}
+    newer = {"side_layers", "side_from", "side_onto", "final_norm"}
     assert set(dataclasses.asdict(encoder)) - set(found) == newer
     other = dataclasses.replace(encoder, final_norm=False)
     assert kept_outputs._identity_of(other) == found | {"final_norm": False}

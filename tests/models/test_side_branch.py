@@ -63,6 +63,20 @@ def test_side_branch_when_new_then_it_is_what_it_reads(norm):
     np.testing.assert_allclose(found[-1], expected, **tolerances.FP32)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("side_onto", [2, 3])
+def test_side_branch_when_added_to_a_layer_then_the_last_output_has_both(side_onto, norm):
+    alone = dataclasses.replace(PLAIN, norm=norm, side_layers=2, side_from=1)
+    config = dataclasses.replace(alone, side_onto=side_onto)
+    x, valid = frames(), jnp.ones((2, T), bool)
+    branch, found = make(alone)(x, valid), make(config)(x, valid)
+    layer = np.asarray(branch[side_onto])  # the final LayerNorm is new: it standardizes
+    centred = layer - layer.mean(-1, keepdims=True)
+    standard = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(found[:-1], branch[:-1], **tolerances.FP32)
+    np.testing.assert_allclose(found[-1], standard + 0.5 * branch[-1], rtol=2e-5, atol=2e-5)
+
+
 def test_side_branch_when_layers_are_scanned_then_equal():
     config = dataclasses.replace(PLAIN, side_layers=1, side_from=2)
     listed = make(config)
@@ -94,5 +108,6 @@ def test_side_branch_when_key_is_given_then_its_dropout_is_its_own():
 
 
 def test_side_branch_when_it_reads_a_missing_layer_then_refused():
-    with pytest.raises(UserError, match=r"encoder\.side_from=4 is above encoder\.num_layers=3"):
-        make(dataclasses.replace(PLAIN, side_layers=1, side_from=4))
+    for name in ("side_from", "side_onto"):
+        with pytest.raises(UserError, match=rf"encoder\.{name}=4 is above encoder\.num_layers=3"):
+            make(dataclasses.replace(PLAIN, side_layers=1, **{name: 4}))

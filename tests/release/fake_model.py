@@ -34,6 +34,7 @@ def make_config(
     layers="weighted",
     scan=False,
     side=0,
+    onto=0,
     normalize="fixed",
     head="gelu",
     projection=0,
@@ -50,6 +51,7 @@ def make_config(
             scan_layers=scan,
             side_layers=side,
             side_from=min(side, 1),
+            side_onto=onto,
         ),
         frontend=schema.FrontendConfig(num_mels=40, normalize=normalize),
         pooling=schema.PoolingConfig(

@@ -169,7 +169,7 @@ def _with_encoder(
     The network over its frames has the settings of `pooling.network`, but this kind.
     """
     # The side branch of a view is what its weights have, not that of the main encoder.
-    plain = dataclasses.replace(config.encoder, side_layers=0, side_from=0)
+    plain = dataclasses.replace(config.encoder, side_layers=0, side_from=0, side_onto=0)
     own = with_sizes(dataclasses.replace(config, encoder=plain), weights)
     # Features of log_mel and mfcc have two windows side by side, see `WINDOWS_PER_FRAME`.
     features = own.encoder.kind == "features" and own.frontend.kind in ("log_mel", "mfcc")

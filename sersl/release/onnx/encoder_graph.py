@@ -6,6 +6,7 @@ import numpy as np
 
 from sersl.config.schema import EncoderConfig
 from sersl.models.positions import ROTARY_BASE, distance_buckets, sinusoids
+from sersl.models.transformer import SIDE_SHARE
 from sersl.release.onnx.frontend_graphs import Frames, num_frames
 from sersl.release.onnx.graph import NEVER, Graph, Params, implemented
 
@@ -67,10 +68,13 @@ def _transformer(graph: Graph, frames: Frames, config: EncoderConfig, params: Pa
     side: list[str] = []
     if config.side_layers:
         side = stack(states[config.side_from], context["side"], config.side_layers)[1:]
+        if config.norm == "pre":
+            side[-1] = graph.layer_norm(side[-1], context["side_norm"])
+        if config.side_onto:
+            onto = graph.standardize(states[config.side_onto], config.width)
+            side[-1] = graph.op("Add", onto, graph.op("Mul", side[-1], SIDE_SHARE))
     if config.norm == "pre" and config.final_norm:
         states[-1] = graph.layer_norm(states[-1], context["norm"])
-    if config.norm == "pre" and side:
-        side[-1] = graph.layer_norm(side[-1], context["side_norm"])
     return states + side
 
 

@@ -69,10 +69,13 @@ def compare(folder, path):
         {"kind": "max", "layers": "all"},
         {"kind": "statistics", "layers": "1-2", "standardize_outputs": True},
         {"kind": "attention", "layers": "last"},
+        {"kind": "attention", "layers": "last", "standardize_outputs": True},
+        {"kind": "attention", "projection": 6, "standardize_outputs": True},
         {"kind": "multi_head_attention"},
         {"kind": "attentive_correlation", "projection": 6},
         {"kind": "tokens", "layers": "last"},
         {"kind": "mean", "layers": "all", "side": 2},
+        {"kind": "mean", "layers": "all", "side": 2, "onto": 1},
     ],
     ids=str,
 )
