@@ -35,7 +35,7 @@ def get_config(preset: str = "dwformer") -> ConfigDict:
     config = ConfigDict()
     config.name = f"windows_{preset}"
     config.unfreeze = (("encoder/.*", -1), (".*", 0))
-    config.pooling = {"kind": "mean", "layers": "last", "network": {"kind": preset}}
+    config.pooling = {"kind": "mean", "layers": "weighted", "network": {"kind": preset}}
     # A few channels of Whisper are hundreds of times larger than the others.
     config.pooling.standardize_outputs = True
     config.heads = {"kind": "linear", "dropout": 0.2}

@@ -113,7 +113,10 @@ def test_finetune_when_a_network_is_trained_for_twenty_steps_then_scored(
         encoder = dataclasses.replace(
             config.encoder, num_layers=1, width=16, num_heads=2, mlp_width=16
         )
-        config = dataclasses.replace(config, encoder=encoder, unfreeze=((".*", 0),))
+        pooling = dataclasses.replace(config.pooling, standardize_outputs=False)
+        config = dataclasses.replace(
+            config, encoder=encoder, pooling=pooling, unfreeze=((".*", 0),)
+        )
     one = jax.devices()[:1]
     finetune(config, tmp_path, score=validation_scores, preempted=never, devices=one)
     for fold in sorted((tmp_path / "folds").iterdir()):

@@ -6,13 +6,13 @@
         --init_from runs/whisper-base --folds fold1 networks:tim_net windows:frame_graph
 
 Networks over features are counted from the features on, those over an encoder's frames from frames
-of 512 channels (Whisper base) on, fusions from both on; the head has 8 categories. Context networks
-of `conversation` are counted from pooled vectors on, for one of the 12 turns of a dialogue, and
-have neither `--time` nor `--train`. `--time` measures the CPU seconds of all threads for an hour of
-audio in batches of 8 x 3 s: from the waveform on for networks over features, from frames on for the
-others. `--train` runs `sersl finetune` on RAVDESS with EmoBox's folds, one system after the other;
-a system that is finished is not run again, and one that was stopped is resumed. With `--runs`
-alone, the scores of finished systems are shown.
+of 512 channels (Whisper base) on, after their layers are summed, fusions from both on; the head has
+8 categories. Context networks of `conversation` are counted from pooled vectors on, for one of the
+12 turns of a dialogue, and have neither `--time` nor `--train`. `--time` measures the CPU seconds
+of all threads for an hour of audio in batches of 8 x 3 s: from the waveform on for networks over
+features, from frames on for the others. `--train` runs `sersl finetune` on RAVDESS with EmoBox's
+folds, one system after the other; a system that is finished is not run again, and one that was
+stopped is resumed. With `--runs` alone, the scores of finished systems are shown.
 """
 
 import argparse
@@ -266,6 +266,9 @@ def read_score(workdir: Path) -> tuple[str, str]:
 def _read(system: str) -> tuple[FinetuneConfig, int]:
     name, preset = system.split(":")
     config = load_config(FinetuneConfig, f"{FOLDER / name}.py:{preset}")
+    if name == "windows":  # one sum of layers is given
+        pooling = dataclasses.replace(config.pooling, layers="last", standardize_outputs=False)
+        config = dataclasses.replace(config, pooling=pooling)
     return config, WIDTHS.get(name, config.encoder.width)
 
 
