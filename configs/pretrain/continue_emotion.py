@@ -13,10 +13,10 @@ multi-view contrast (2406.07900).
 
 Command: sersl pretrain --config configs/pretrain/continue_emotion.py --workdir runs/continue \
     --config.init_from=models/whisper --config.data.data_dir=data --config.data.corpora=mine
-Presets: side (reads layer 1, is added to layer 3, learns freely); near (reads layer 3, and stays near it by
-objectives.anchor, for what reads the last layer alone); anchored (no branch: all layers train
-slowly, and every layer is kept near the start; give the folder of init_from as frozen_teachers
-too); nano (tests).
+Presets: side (reads layer 1, is added to layer 3, learns freely); near (reads layer 3, and stays
+near it by objectives.anchor, for what reads the last layer alone); anchored (no branch: all layers
+train slowly, and every layer is kept near the start; give the folder of init_from as
+frozen_teachers too); nano (tests).
 Time: about 2.5 s a step on one core from Whisper base, 51 s of audio.
 Score: over all layers of Whisper base, side gains 0.026 UAR on the embedded corpus, whose emotions
     are in the voice alone (three seeds), and nothing on RAVDESS and nEMO. By the last layer alone
