@@ -288,8 +288,8 @@ class Pooling(nnx.Module):
                 f"{config.kind} pools them first: set it to 0, or take another kind"
             )
         by_sum = config.layers in ("weighted", "last")
-        projected_mean = self.count_vectors > 0
-        if self._layers_first or (by_sum and not (config.standardize_outputs and projected_mean)):
+        standardized_mean = config.standardize_outputs and self.count_vectors > 0
+        if self._layers_first or (by_sum and not standardized_mean):
             return
         projected = " and a projection" if config.projection else ""
         if self._has_network:

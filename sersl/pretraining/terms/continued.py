@@ -11,6 +11,7 @@ from sersl.models.acoustic.functional_scales import CENTRES, SCALES
 from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.models.layers import standardize
 from sersl.models.pretraining_heads import RegressionHead
+from sersl.models.transformer import SIDE_SHARE
 from sersl.objectives.anchor import anchor
 from sersl.objectives.mean import Mean
 from sersl.objectives.regression import regression
@@ -50,8 +51,9 @@ class Anchor(Term[None]):
     """Keep a continued encoder near its start.
 
     Every layer is compared with that of the first frozen teacher, the start, on clean audio. A side
-    branch is compared with the layer that it reads instead, standardized over channels as it is
-    after its LayerNorm, and needs no teacher.
+    branch is compared with what it starts as instead, the layer that it reads, added to another
+    with `encoder.side_onto`, standardized over channels as after its LayerNorm, and needs no
+    teacher.
     """
 
     def set_teachers(self, teachers: Sequence[EncoderConfig]) -> None:
@@ -84,9 +86,12 @@ class Anchor(Term[None]):
         encoder, states = self.config.encoder, view.student.hidden_states
         num_states = encoder.num_layers + 1
         if encoder.side_layers:
-            branch = standardize(states[num_states:])
-            read = jnp.broadcast_to(standardize(states[encoder.side_from]), branch.shape)
-            return anchor(branch, read, weights=view.valid)
+            branch, read = standardize(states[num_states:]), standardize(states[encoder.side_from])
+            start = jnp.broadcast_to(read, branch.shape)
+            if encoder.side_onto:
+                both = standardize(states[encoder.side_onto]) + SIDE_SHARE * read
+                start = start.at[-1].set(standardize(both))
+            return anchor(branch, start, weights=view.valid)
         start = view.frozen[0]
         check_frames(view.valid.shape[1], start.shape[2], name=self.config.frozen_teachers[0])
         return anchor(states, start[:num_states], weights=view.valid)

@@ -137,8 +137,11 @@ def test_continued_when_gradient_is_followed_then_the_branch_learns_and_the_star
         assert all(np.array_equal(a, b) for a, b in pairs) != name.startswith("side"), name
 
 
-def test_anchor_when_there_is_a_side_branch_then_its_distance_to_the_layer_that_it_reads():
+@pytest.mark.parametrize("onto", [0, 2])
+def test_anchor_when_there_is_a_side_branch_then_its_distance_to_what_it_starts_as(onto):
     config = config_of(frozen_teachers=())
+    encoder = dataclasses.replace(config.encoder, side_onto=onto)
+    config = dataclasses.replace(config, encoder=encoder)
     _, params, run = run_of(config)
     batch = batch_of()
     (_, metrics), _ = run(params, batch)  # a branch starts as what it reads
@@ -152,11 +155,14 @@ def test_anchor_when_there_is_a_side_branch_then_its_distance_to_the_layer_that_
     encoder = nnx.merge(nnx.graphdef(encoder), nnx.State(params["encoder"]))
     found = encoder(batch["waveform"], batch["valid"])
     states = np.asarray(found.hidden_states, np.float64)
-    read, branch = (
-        (one - one.mean(-1, keepdims=True)) / (one.std(-1, keepdims=True) + 1e-9)
-        for one in (states[1], states[3])
-    )
-    error = np.square(branch - read).mean(-1)
+
+    def standard(one):
+        return (one - one.mean(-1, keepdims=True)) / (one.std(-1, keepdims=True) + 1e-9)
+
+    start = standard(states[1])
+    if onto:
+        start = standard(standard(states[onto]) + 0.5 * start)
+    error = np.square(standard(states[3]) - start).mean(-1)
     assert error.mean() > 0.1
     np.testing.assert_allclose(metrics["anchor"], error[np.asarray(found.valid)].mean(), rtol=1e-3)
 
