@@ -266,8 +266,9 @@ def read_score(workdir: Path) -> tuple[str, str]:
 def _read(system: str) -> tuple[FinetuneConfig, int]:
     name, preset = system.split(":")
     config = load_config(FinetuneConfig, f"{FOLDER / name}.py:{preset}")
-    if name == "windows":  # one sum of layers is given
-        pooling = dataclasses.replace(config.pooling, layers="last", standardize_outputs=False)
+    if name in WIDTHS:  # standardized frames are given, of windows the sum of their layers
+        layers = "last" if name == "windows" else config.pooling.layers
+        pooling = dataclasses.replace(config.pooling, layers=layers, standardize_outputs=False)
         config = dataclasses.replace(config, pooling=pooling)
     return config, WIDTHS.get(name, config.encoder.width)
 
