@@ -59,7 +59,7 @@ def get_config(preset: str = "side") -> ConfigDict:
         config.objectives.anchor = {"weight": 3.0}
     else:
         config.encoder.side_from = 1
-        config.encoder.side_onto = 2 if preset == "nano" else 3
+        config.encoder.side_onto = 1 if preset == "nano" else 3
     config.objectives.multiview = {"weight": 0.3, "views": ("speech", "functionals")}
     config.unfreeze = ((r"encoder/context/side.*", 0), (r"encoder/.*", -1), (r".*", 0))
     if preset == "nano":
