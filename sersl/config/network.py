@@ -230,6 +230,11 @@ class PoolingConfig(Settings):
     num_tokens: int = setting(4, "Learned queries of tokens.", at_least=1, at_most=1024)
     network: NetworkConfig = field(default_factory=NetworkConfig)
 
+    @property
+    def layers_standardized(self) -> bool:
+        """Whether each layer is standardized over channels, before anything else."""
+        return self.layers != "last" and self.standardize_layers
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsConfig(Settings):

@@ -9,7 +9,13 @@ import jax
 import numpy as np
 
 from sersl.config.adaptation import AdaptationConfig
-from sersl.config.schema import AugmentConfig, CombineConfig, DistortionConfig, FinetuneConfig
+from sersl.config.schema import (
+    AugmentConfig,
+    CombineConfig,
+    DistortionConfig,
+    FinetuneConfig,
+    PoolingConfig,
+)
 from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
 from sersl.data.buckets import MAX_EVALUATION_SECONDS
@@ -19,7 +25,7 @@ from sersl.finetuning.ideas.enrolment import enrolled
 from sersl.finetuning.pooled_outputs import moments_of
 from sersl.finetuning.trained_parts import num_frozen
 from sersl.models.layers import EPSILON
-from sersl.models.pooling.pooling import KINDS, Pooling
+from sersl.models.pooling.pooling import count_vectors
 from sersl.parallel.sharding import path_name
 from sersl.runs.initial_weights import InitialWeights
 from sersl.runs.kept_outputs import OutputStore
@@ -130,8 +136,7 @@ def why_not(
         return "its weights are random"
     if not whole and config.frontend.kind == "whisper" and config.frontend.window_seconds:
         return "its layers attend to the silence of the window (frontend.window_seconds)"
-    equal = KINDS[config.pooling.kind].weights == "equal" and config.pooling.network.kind == "none"
-    if config.tasks.transcript_weight and equal:
+    if config.tasks.transcript_weight and count_vectors(config.pooling):
         return f"tasks.transcript_weight needs frames, and pooling.kind={config.pooling.kind} none"
     for name, value, plain in (
         ("augment", config.augment, AugmentConfig()),
@@ -198,14 +203,14 @@ def with_moments(
 
 
 def moments(
-    sources: Sequence[CorpusSource], rows: np.ndarray, *, pooling: Pooling, view: str = ""
+    sources: Sequence[CorpusSource], rows: np.ndarray, *, pooling: PoolingConfig, view: str = ""
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes mean and standard deviation of kept outputs over utterances, or over their frames.
 
     Args:
       sources: corpora in order, each with outputs.
       rows: int [n], of the indexes one after the other; at least one.
-      pooling: that reads these outputs.
+      pooling: settings of the pooling that reads these outputs.
       view: name of a further view, of which rows may be missing; "": the main encoder.
 
     Returns:
@@ -223,7 +228,7 @@ def moments(
             values = reader.read(int(row))
             if not values.shape[1]:
                 continue
-            yield values[None] if pooling.count_vectors else _frames(values, pooling)
+            yield values[None] if count_vectors(pooling) else _frames(values, pooling)
 
     parts = kept()
     first = next(parts, None)
@@ -234,10 +239,10 @@ def moments(
     return moments_of(itertools.chain([first], parts))
 
 
-def _frames(values: np.ndarray, pooling: Pooling) -> np.ndarray:
-    """Lines up frames [L, T, D] as the pooling reads them, [T, L, 1, D]."""
+def _frames(values: np.ndarray, pooling: PoolingConfig) -> np.ndarray:
+    """Lines up frames [L, T, D] as the pooling reads them, see `standardize`, [T, L, 1, D]."""
     values = values.astype(np.float32)
-    if pooling.standardizes_layers:
+    if pooling.layers_standardized:
         values = values - values.mean(-1, keepdims=True)
         values /= np.sqrt(np.square(values).mean(-1, keepdims=True) + EPSILON)
     return values.swapaxes(0, 1)[:, :, None]

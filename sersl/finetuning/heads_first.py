@@ -12,10 +12,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
-from sersl.config.schema import FinetuneConfig
+from sersl.config.schema import FinetuneConfig, PoolingConfig
 from sersl.core.errors import UserError
 from sersl.core.seeds import generator, purpose_number
 from sersl.corpora.labels import LabelView
@@ -24,7 +23,7 @@ from sersl.data.sources import CorpusSource
 from sersl.finetuning.from_outputs import moments, with_moments
 from sersl.finetuning.pooled_outputs import PooledOutputs, moments_of
 from sersl.finetuning.task import FinetuneTask
-from sersl.models.pooling.pooling import Pooling
+from sersl.models.pooling.pooling import count_vectors
 from sersl.parallel.sharding import batch_sharding, place
 from sersl.training.optimizer import NEVER, decay_roles, make_optimizer
 from sersl.training.state import TrainState
@@ -48,7 +47,7 @@ class HeadsFirst:
         Raises:
           UserError: the pooling reads all frames of the encoder.
         """
-        if not nnx.eval_shape(task.make_model).pooling.count_vectors:
+        if not count_vectors(config.pooling):
             raise UserError(
                 "adaptation.head_steps trains on pooled outputs, and pooling.kind="
                 f"{config.pooling.kind} reads every frame: set pooling.kind to statistics, mean "
@@ -117,7 +116,7 @@ class FoldStart:
       upper_layers: whether batches hold outputs of the lower layers, which upper layers read.
       heads_first: trains the heads before the encoder changes; None where it does not.
       rows: of a global batch of `heads_first`.
-      poolings: of the main encoder, "", and of the further views by name, without values.
+      views: settings of the poolings of the further views, by name.
     """
 
     config: FinetuneConfig
@@ -126,7 +125,7 @@ class FoldStart:
     upper_layers: bool
     heads_first: HeadsFirst | None
     rows: int
-    poolings: Mapping[str, Pooling]
+    views: Mapping[str, PoolingConfig]
 
     @classmethod
     def of(
@@ -140,7 +139,7 @@ class FoldStart:
         heads_task: FinetuneTask | None,
         starts: Any,
         rows: int,
-        views: Sequence[str],
+        views: Mapping[str, PoolingConfig],
     ) -> "FoldStart":
         """Makes it for a task; compiles nothing yet.
 
@@ -153,7 +152,10 @@ class FoldStart:
           heads_task: that trains the heads first; None where they do not.
           starts: int per parameter, the step from which it trains.
           rows: of a global batch of the heads.
-          views: names of the further views.
+          views: settings of the poolings of the further views, by name.
+
+        Raises:
+          UserError: frames are to be standardized that the upper layers change.
         """
         pooled = PooledOutputs(
             task.pooled,
@@ -164,11 +166,8 @@ class FoldStart:
             needs=task.needs,
             data=task.config.data,
         )
-        model = nnx.eval_shape(task.make_model)
-        poolings = {"": model.pooling} | {name: model.fusion.views[name].pooling for name in views}
-        upper_layers = task.first_layer is not None
-        standardize = task.config.pooling.standardize_outputs
-        if upper_layers and standardize and not model.pooling.count_vectors:
+        pooling, upper_layers = task.config.pooling, task.first_layer is not None
+        if upper_layers and pooling.standardize_outputs and not count_vectors(pooling):
             raise UserError(
                 "pooling.standardize_outputs standardizes the frames of a frozen encoder, and its "
                 "upper layers train: set it to False, or pooling.kind to statistics"
@@ -183,7 +182,7 @@ class FoldStart:
             upper_layers=upper_layers,
             heads_first=heads_first,
             rows=rows,
-            poolings=poolings,
+            views=views,
         )
 
     def __call__(
@@ -212,12 +211,11 @@ class FoldStart:
             elif self.upper_layers:
                 found = self.pooled.moments(state.params, self.sources, rows)
             else:
-                found = moments(self.sources, rows, pooling=self.poolings[""])
+                found = moments(self.sources, rows, pooling=self.config.pooling)
             state = with_moments(state, *found)
-            for view in self.poolings:
-                if view:
-                    own = moments(self.sources, rows, pooling=self.poolings[view], view=view)
-                    state = with_moments(state, *own, view=view)
+            for view, pooling in self.views.items():
+                own = moments(self.sources, rows, pooling=pooling, view=view)
+                state = with_moments(state, *own, view=view)
         if self.heads_first is None or outputs is None:
             return state
         say(f"training the heads first: {self.config.adaptation.head_steps} updates")

@@ -34,7 +34,8 @@ from sersl.training.task import Task
 _ADDED = (ADAPTER, PREFIX, EXTENSION)
 _TOP = ("norm", "side", "side_norm")  # of the context network: they train as its top layer does
 
-FROM_DATA = ("pooling/center", "pooling/scale")  # set from the training side of each fold
+# Ends of paths of what each fold sets from its training side, also of further views.
+FROM_DATA = ("pooling/center", "pooling/scale")
 
 
 class Place(NamedTuple):
@@ -82,7 +83,7 @@ def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
 
     def start(path, step: int) -> int:
         place = Place.of(path)
-        if is_of_fixed_view(place.names) or path_name(path) in FROM_DATA:
+        if is_of_view_encoder(place.names) or path_name(path).endswith(FROM_DATA):
             return NEVER
         if place.part != "encoder" or step == NEVER:
             return step
@@ -96,11 +97,9 @@ def starts_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, An
     return jax.tree_util.tree_map_with_path(start, by_setting)
 
 
-def is_of_fixed_view(names: Sequence[Any]) -> bool:
-    """Tells whether a path is of the encoder of a further view, or of moments of its outputs."""
-    if tuple(names[:2]) != ("fusion", "views"):
-        return False
-    return names[3] == "encoder" or (names[-1] in ("center", "scale") and names[3] == "pooling")
+def is_of_view_encoder(names: Sequence[Any]) -> bool:
+    """Tells whether a path is of the encoder of a further view."""
+    return tuple(names[:2]) == ("fusion", "views") and names[3] == "encoder"
 
 
 def scales_of(config: FinetuneConfig, shapes: Mapping[str, Any]) -> dict[str, Any]:

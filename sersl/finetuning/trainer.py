@@ -139,7 +139,7 @@ class Trainer:
             heads_task=make(config, stored=True) if config.adaptation.head_steps else None,
             starts=starts,
             rows=min(bucket.rows for bucket in self._buckets),
-            views=[view.name for view in self.views.configs],
+            views={view.name: view.pooling for view in self.views.configs},
         )
         self._starts = starts
         self._program: Program | None = None

@@ -174,7 +174,7 @@ class Transformer(nnx.Module):
         pre = self.config.norm == "pre"
         states = [inputs, (self.norm(last) if pre and self.config.final_norm else last)[None]]
         if self.config.side_layers:
-            states += self._side(jnp.concatenate([inputs, last[None]]), key, first=first, run=run)
+            states += self._side([*inputs, last], key, first=first, run=run)
         return jnp.concatenate(states)
 
     def _side(self, lower, key, *, first, run):
@@ -188,7 +188,7 @@ class Transformer(nnx.Module):
         if self.config.norm == "pre":
             last = self.side_norm(last)
         if onto:
-            last = (standardize(lower[onto - first]) + SIDE_SHARE * last).astype(last.dtype)
+            last = with_branch(lower[onto - first], last).astype(last.dtype)
         return [inputs[1:], last[None]]
 
     def _listed(self, layers, x, keys, kept, *, run):
@@ -229,6 +229,11 @@ class Transformer(nnx.Module):
             return jax.lax.cond(kept, layer, lambda state, x, *_: x, state, x, valid, bias, key)
 
         return run
+
+
+def with_branch(layer: jax.Array, branch: jax.Array) -> jax.Array:
+    """Adds a share of a side branch to a layer, standardized over channels: float32 [..., D]."""
+    return standardize(layer) + SIDE_SHARE * branch
 
 
 def stack_layers(params: dict) -> dict:

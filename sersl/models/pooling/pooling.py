@@ -216,9 +216,7 @@ class Pooling(nnx.Module):
     @property
     def count_vectors(self) -> int:
         """Number of vectors that `outputs` gives of each layer; 0: one for each frame."""
-        if self._has_network or self._kind.weights != "equal":
-            return 0
-        return _NUM_VECTORS[self._kind.statistic]
+        return count_vectors(self.config)
 
     @property
     def _kind(self) -> Kind:
@@ -237,13 +235,9 @@ class Pooling(nnx.Module):
             return jnp.ones(1)
         return jax.nn.softmax(self.layer_weights[...])
 
-    @property
-    def standardizes_layers(self) -> bool:
-        """Whether frames are standardized over channels before anything else."""
-        return self.config.layers != "last" and self.config.standardize_layers
-
     def _standardized(self, states):
-        return standardize(states) if self.standardizes_layers else states.astype(jnp.float32)
+        standard = self.config.layers_standardized
+        return standardize(states) if standard else states.astype(jnp.float32)
 
     def _attention(self, x, valid):
         scores = self.attention_score(jnp.tanh(self.attention_hidden(x)))
@@ -300,6 +294,13 @@ class Pooling(nnx.Module):
             "the sum of layers: set pooling.kind to 'mean', 'max' or 'statistics', without "
             "pooling.projection and pooling.network"
         )
+
+
+def count_vectors(config: PoolingConfig) -> int:
+    """Counts the vectors that a pooling needs of each layer; 0: one for each frame."""
+    kind = KINDS[config.kind]
+    equal = config.network.kind == "none" and kind.weights == "equal"
+    return _NUM_VECTORS[kind.statistic] if equal else 0
 
 
 def lined_up(layers: str, num_layers: int) -> range | None:

@@ -11,7 +11,7 @@ from sersl.models.acoustic.functional_scales import CENTRES, SCALES
 from sersl.models.acoustic.functionals import FUNCTIONALS, utterance_functionals
 from sersl.models.layers import standardize
 from sersl.models.pretraining_heads import RegressionHead
-from sersl.models.transformer import SIDE_SHARE
+from sersl.models.transformer import with_branch
 from sersl.objectives.anchor import anchor
 from sersl.objectives.mean import Mean
 from sersl.objectives.regression import regression
@@ -89,7 +89,7 @@ class Anchor(Term[None]):
             branch, read = standardize(states[num_states:]), standardize(states[encoder.side_from])
             start = jnp.broadcast_to(read, branch.shape)
             if encoder.side_onto:
-                both = standardize(states[encoder.side_onto]) + SIDE_SHARE * read
+                both = with_branch(states[encoder.side_onto], read)
                 start = start.at[-1].set(standardize(both))
             return anchor(branch, start, weights=view.valid)
         start = view.frozen[0]

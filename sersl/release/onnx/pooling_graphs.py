@@ -40,7 +40,7 @@ def pooled(
     mix = implemented("pooling.layers", config.layers if chosen is None else "all", LAYERS)
     pool = implemented("pooling.kind", config.kind, POOLINGS)
     first = KINDS[config.kind].weights == "equal" and not config.projection
-    if config.standardize_layers and config.layers != "last":
+    if config.layers_standardized:
         states = [graph.standardize(state, width) for state in states]
     if first:
         states = [pool(graph, state, valid, config, params) for state in states]
