@@ -59,7 +59,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]] | None] = {
     ),
 }
 ROWS |= {  # The control: intensities that mean nothing.
-    f"random_{row}": ("anchored", (*ROWS[f"intensity_{row}"][1], "annotator=random"))
+    f"random_{row}": ("anchored", (*ROWS[f"intensity_{row}"][1], "data.annotator=random"))
     for row in ("mask", "target", "pairs")
 }
 

@@ -57,7 +57,8 @@ def get_config(preset: str = "base") -> ConfigDict:
         "weight_decay": 0.05,
     }
     config.encoder_learning_rate_scale = 0.5
-    config.data = {"seconds_per_batch": 180.0, "max_seconds": 30.0, "num_buckets": 1}
+    # One shape of batches for recordings of about one length, more where a few are far longer.
+    config.data = {"seconds_per_batch": 180.0, "max_seconds": 30.0, "min_real_share": 0.5}
     if preset == "nano":
         config.data.seconds_per_batch = 64.0
         config.evaluate_every_steps = 10

@@ -43,7 +43,8 @@ def get_config(preset: str = "dwformer") -> ConfigDict:
     config.pooling.standardize_outputs = True
     config.heads = {"kind": "linear", "dropout": 0.2}
     config.train = {"num_steps": 600, "log_every_steps": 50}
-    config.data = {"seconds_per_batch": 128.0, "max_seconds": 7.5, "num_buckets": 1}
+    # One shape of batches for recordings of about one length, more where a few are far longer.
+    config.data = {"seconds_per_batch": 128.0, "max_seconds": 30.0, "min_real_share": 0.5}
     config.optimizer = {"learning_rate": 5e-4, "weight_decay": 0.05}
     config.evaluate_every_steps = 50
     config.checkpoint = {"every_steps": 200}

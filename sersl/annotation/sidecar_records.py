@@ -128,7 +128,7 @@ def read_waveform(source: CorpusSource, row: int) -> np.ndarray:
       UserError: it cannot be read, or has another length than in the index.
     """
     waveform = source.waveform(row)
-    expected = int(source.index.column("num_samples")[row])
+    expected = int(source.num_samples[row])
     if len(waveform) != expected:
         utterance_id = source.index.column("utterance_id")[row]
         raise UserError(

@@ -243,6 +243,7 @@ def make_plan(
     seed: int,
     rows: Sequence[np.ndarray] | None = None,
     buckets: Sequence[Bucket] | None = None,
+    over_budget: bool = False,
 ) -> BatchPlan:
     """Makes the training plan of the settings, for pretraining or one fold of fine-tuning.
 
@@ -252,6 +253,7 @@ def make_plan(
       seed: of the order and of the crops.
       rows: per corpus, the rows in use, [] where it takes no part; None: all.
       buckets: batch shapes; None: chosen from the utterances in use and the weights.
+      over_budget: of `choose_buckets`.
 
     Returns:
       The plan.
@@ -273,6 +275,7 @@ def make_plan(
             row_multiple=data.row_multiple,
             min_real_share=data.min_real_share,
             importance=np.repeat(weights / np.maximum(counts, 1), counts),
+            over_budget=over_budget,
         )
     return BatchPlan(
         num_samples,

@@ -47,6 +47,7 @@ def choose_buckets(
     row_multiple: int,
     min_real_share: float = 1.0,
     importance: np.ndarray | None = None,
+    over_budget: bool = False,
 ) -> tuple[Bucket, ...]:
     """Chooses the lengths that need the fewest samples of padding, and their rows.
 
@@ -59,13 +60,14 @@ def choose_buckets(
       row_multiple: the rows of every bucket are a multiple of it.
       min_real_share: 0..1, of the samples of all rows; used if `num_buckets` is 0.
       importance: float [n], how often each utterance is drawn; None: equally.
+      over_budget: whether a bucket whose rows are too long for the budget has `row_multiple`.
 
     Returns:
       Buckets by ascending length.
 
     Raises:
       UserError: no utterance, no bucket, or the budget does not hold `row_multiple` of the
-        longest rows.
+        longest rows and must not be exceeded.
 
     Differs from equal-mass or geometric buckets: exact minimum by dynamic programming over the
     histogram of lengths.
@@ -98,6 +100,8 @@ def choose_buckets(
         num_frames_of_row = int(length) * unit
         fit = int(seconds_per_batch * FRAME_RATE // num_frames_of_row)
         rows = fit // row_multiple * row_multiple
+        if not rows and over_budget:
+            rows = row_multiple
         if not rows:
             seconds = num_frames_of_row / FRAME_RATE
             raise UserError(

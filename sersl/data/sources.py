@@ -66,7 +66,8 @@ class CorpusSource:
       books: readers of the codes that batches hold.
       outputs: reader of the encoder outputs that batches hold instead of waveforms, or None.
       views: readers of further views that batches hold, by name.
-      num_samples: int64 [n], lengths of the utterances at 16 kHz.
+      num_samples: int64 [n], lengths at 16 kHz of what is read of the utterances.
+      most_samples: first samples of an utterance that are read; None: all of them.
       speed: at which the utterances are read, see `sersl.data.speed_view`.
       damaged: row to reason, of the records that training in this process replaced.
     """
@@ -81,6 +82,7 @@ class CorpusSource:
         annotator: str | None = None,
         books: Mapping[str, int] | None = None,
         cache_gigabytes: float = DataConfig.cache_gigabytes,
+        most_samples: int | None = None,
     ):
         """Finds the corpus and checks its sidecar; opens no records yet.
 
@@ -90,6 +92,7 @@ class CorpusSource:
           annotator: of the sidecar to read; None: waveforms only.
           books: name of each code book to read, to the number of its codes.
           cache_gigabytes: of the cache of records that come from a bucket.
+          most_samples: of an utterance that are read; None: all of them.
 
         Raises:
           UserError: corpus, sidecar or codes are missing, or belong to other records.
@@ -106,7 +109,8 @@ class CorpusSource:
         )
         self.outputs: OutputReader | None = None
         self.views: dict[str, ViewReader] = {}
-        self.num_samples: np.ndarray = self.index.column("num_samples")
+        self.most_samples = most_samples
+        self.num_samples = self._lengths()
         self.damaged: dict[int, str] = {}
         self._data_dir = str(data_dir)
         self._open_nothing()
@@ -122,7 +126,7 @@ class CorpusSource:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self.num_samples = self.index.column("num_samples")
+        self.num_samples = self._lengths()
         self._open_nothing()
 
     def waveform(
@@ -147,6 +151,10 @@ class CorpusSource:
         Raises:
           DamagedRecordError: it cannot be read.
         """
+        if num_samples is None and self.most_samples is not None:
+            # Not of `num_samples`, which has the lengths of copies where this reads them.
+            whole = int(self.index.column("num_samples")[row])
+            num_samples = min(whole, self.most_samples) - int(start)
         try:
             audio = self.encoded(row)
             return decode_flac(audio, start=int(start), num_samples=num_samples, out=out)
@@ -184,7 +192,7 @@ class CorpusSource:
           DamagedRecordError: it cannot be read.
           UserError: its number of frames is not that of the utterance.
         """
-        expected = frames_of(int(self.num_samples[row]))
+        expected = frames_of(int(self.index.column("num_samples")[row]))
         try:
             content = safetensors.numpy.load(self._sidecar()[int(row)])
             intensity, prosody = content["intensity"], content["prosody"]
@@ -202,6 +210,10 @@ class CorpusSource:
             )
         part = slice(start_frame, start_frame + num_frames)
         return intensity[part].astype(np.float32), prosody[part].astype(np.float32)
+
+    def _lengths(self) -> np.ndarray:
+        whole = self.index.column("num_samples")
+        return whole if self.most_samples is None else np.minimum(whole, self.most_samples)
 
     def _open_nothing(self) -> None:
         self._lock = threading.Lock()
@@ -269,7 +281,11 @@ class CorpusSource:
             ("schema", "another layout", _SIDECAR_SCHEMA),
             ("corpus_fingerprint", "other records", self.index.fingerprint),
             ("num_utterances", "another number of utterances", len(self.index)),
-            ("num_frames", "another number of frames", int(frames_of(self.num_samples).sum())),
+            (
+                "num_frames",
+                "another number of frames",
+                int(frames_of(self.index.column("num_samples")).sum()),
+            ),
             ("prosody_names", "other prosody columns", list(PROSODY_NAMES)),
         ):
             if key not in summary or summary[key] != expected:

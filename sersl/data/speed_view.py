@@ -16,6 +16,9 @@ class SpeedView(CorpusSource):
     """Reads the utterances of a corpus faster or slower; pitch and formants move along.
 
     It has the index of the corpus, and lengths of its own.
+
+    Attributes:
+      cut: bool [n], copies of which the source's `most_samples` leave out the end.
     """
 
     def __init__(self, source: CorpusSource, speed: float):
@@ -32,7 +35,10 @@ class SpeedView(CorpusSource):
     def __setstate__(self, state):
         super().__setstate__(state)
         lengths = [changed_length(int(length), self.speed) for length in self.num_samples]
-        self.num_samples = np.array(lengths, np.int64)
+        whole = np.array(lengths, np.int64)
+        most = whole if self.most_samples is None else self.most_samples
+        self.num_samples = np.minimum(whole, most)
+        self.cut: np.ndarray = self.num_samples < whole
 
     def frames(
         self, row: int, *, start_frame: int = 0, num_frames: int
@@ -66,7 +72,7 @@ class SpeedView(CorpusSource):
           DamagedRecordError: it cannot be read.
         """
         changed = change_speed(super().waveform(row), self.speed)
-        end = len(changed) if num_samples is None else start + num_samples
+        end = int(self.num_samples[row]) if num_samples is None else start + num_samples
         if out is None:
             return changed[start:end]
         out[:] = changed[start:end]
@@ -108,12 +114,14 @@ class Views:
         self._times, self._average = 1 + len(config.copies), average
         self._lengths = np.concatenate([source.num_samples for source in self.sources])
         self._long_enough = self._lengths >= shortest
+        cut = [np.zeros(self.count, np.bool_), *(copy.cut for copy in copies)]
+        self._answerable = is_answerable(self._lengths) & ~np.concatenate(cut)
 
     @property
     def answered_lengths(self) -> np.ndarray:
         """Samples, int64 [n], of what a model is asked about."""
         plain, copies = np.split(self._lengths, [self.count])
-        return np.concatenate([plain, copies[is_answerable(copies) & self._average]])
+        return np.concatenate([plain, copies[self._answerable[self.count :] & self._average]])
 
     def with_copies(self, rows: np.ndarray) -> np.ndarray:
         """Adds the copies of int64 [m] rows behind them, without those that are too short."""
@@ -128,7 +136,7 @@ class Views:
         if not self._average:
             return np.zeros(0, np.int64)
         copies = [rows + number * self.count for number in range(1, self._times)]
-        return np.concatenate([own[is_answerable(self._lengths[own])] for own in copies])
+        return np.concatenate([own[self._answerable[own]] for own in copies])
 
     def of_all(self, table: np.ndarray) -> np.ndarray:
         """Repeats a table [n, ...] of the utterances for their copies."""

@@ -14,7 +14,11 @@ from sersl.data.speed_view import Views
 
 
 def plan_folds(
-    config: FinetuneConfig, views: Views, rows_of: Mapping[str, np.ndarray]
+    config: FinetuneConfig,
+    views: Views,
+    rows_of: Mapping[str, np.ndarray],
+    *,
+    over_budget: bool,
 ) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
     """Plans the batches of every fold, in the same shapes, so that one compiled step serves all.
 
@@ -22,6 +26,7 @@ def plan_folds(
       config: data and seed.
       views: the corpora and their copies.
       rows_of: fold to int64 [m], utterances and copies to train on.
+      over_budget: whether the longest rows may exceed `data.seconds_per_batch`.
 
     Returns:
       ({fold: plan}, batch shapes); a corpus that a fold does not train on has no rows in its plan.
@@ -35,5 +40,5 @@ def plan_folds(
     ]
     data = dataclasses.replace(config.data, weights=views.weights(config.data.weights))
     plan = functools.partial(make_plan, lengths, data=data, seed=config.train.seed)
-    buckets = plan(rows=rows).buckets
+    buckets = plan(rows=rows, over_budget=over_budget).buckets
     return {name: plan(rows=own, buckets=buckets) for name, own in train.items()}, buckets

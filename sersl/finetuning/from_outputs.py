@@ -18,7 +18,6 @@ from sersl.config.schema import (
 )
 from sersl.core.errors import UserError
 from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, num_frames
-from sersl.data.buckets import MAX_EVALUATION_SECONDS
 from sersl.data.references import locate_rows
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.ideas.enrolment import enrolled
@@ -146,12 +145,10 @@ def why_not(
         if value != plain:
             return f"the settings of {name} change its input"
     longest = max(int(np.max(source.num_samples, initial=0)) for source in sources)
-    most = min(config.data.max_seconds, MAX_EVALUATION_SECONDS)
-    if num_frames(longest) > round(most * FRAME_RATE):
+    if num_frames(longest) > round(config.data.max_seconds * FRAME_RATE):
         return (
             f"utterances of up to {longest / SAMPLE_RATE:.1f} s are cropped at random to "
-            f"data.max_seconds={config.data.max_seconds:g}, or longer than "
-            f"{MAX_EVALUATION_SECONDS} s"
+            f"data.max_seconds={config.data.max_seconds:g}"
         )
     remote = [source.index.corpus for source in sources if source.index.remote]
     return f"corpus {remote[0]} is in a bucket" if remote else None

@@ -118,7 +118,11 @@ def settle(config: FinetuneConfig) -> FinetuneConfig:
 
 
 def marked(
-    config: FinetuneConfig, folds: Sequence[Fold], *, differences: Sequence[str] = ()
+    config: FinetuneConfig,
+    folds: Sequence[Fold],
+    *,
+    differences: Sequence[str] = (),
+    also: Sequence[str] = (),
 ) -> list[Fold]:
     """Adds to the warnings of folds what makes scores differ from those of others.
 
@@ -128,11 +132,13 @@ def marked(
       config: of the run.
       folds: of the protocol.
       differences: of the corpora from the published ones.
+      also: further warnings.
 
     Returns:
       The folds, whose warnings results.json, the report and the model card repeat.
     """
     used = [f"{text}: do not compare the scores with published ones" for text in differences]
+    used += also
     if config.domain.kind != "none":
         used.append(
             f"trained on the audio of the test side, without its labels (domain.kind="

@@ -153,7 +153,8 @@ class Trainer:
     def _plan(self, folds: list[Fold]) -> tuple[dict[str, BatchPlan], tuple[Bucket, ...]]:
         """Plans the training batches: {fold: plan}, and the shapes of all of them."""
         rows = {fold.name: self._views.with_copies(self._train_rows(fold)) for fold in folds}
-        return plan_folds(self.config, self._views, rows)
+        # The budget is for activations of a whole encoder, of which kept outputs need none.
+        return plan_folds(self.config, self._views, rows, over_budget=self._store is not None)
 
     def _answer_buckets(self) -> tuple[Bucket, ...]:
         """Chooses the shapes of the batches that are answered."""

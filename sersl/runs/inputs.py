@@ -15,6 +15,7 @@ def open_sources(
     *,
     needs: Collection[str] = (),
     books: Mapping[str, int] = MappingProxyType({}),
+    most_samples: int | None = None,
 ) -> list[CorpusSource]:
     """Opens the prepared corpora of a run.
 
@@ -22,6 +23,7 @@ def open_sources(
       data: settings.
       needs: what batches must hold, see `sersl.data.batch`.
       books: name of each code book to read to the number of its codes.
+      most_samples: of an utterance that are read; None: all of them.
 
     Returns:
       Sources in the order of `data.corpora`.
@@ -52,6 +54,7 @@ def open_sources(
             annotator=annotator,
             books=books,
             cache_gigabytes=data.cache_gigabytes,
+            most_samples=most_samples,
         )
         for name in names
     ]

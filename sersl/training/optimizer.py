@@ -34,8 +34,8 @@ def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
       Values, shaped like `params`.
 
     Raises:
-      UserError: see `Pattern`; a pattern that is the first match of no parameter, or a parameter
-        that no pattern matches.
+      UserError: see `Pattern`; a pattern that is the first match of no parameter, other than '.*'
+        for the rest, or a parameter that no pattern matches.
     """
     compiled = [(Pattern(pattern, setting=setting), value) for pattern, value in patterns]
     uses = [0] * len(compiled)
@@ -50,7 +50,7 @@ def by_pattern(patterns: Sequence[tuple[str, object]], params, *, setting: str):
 
     values = jax.tree_util.tree_map_with_path(find, params)
     for (pattern, _), count in zip(patterns, uses, strict=True):
-        if not count:
+        if not count and pattern != ".*":
             some = path_name(jax.tree_util.tree_flatten_with_path(params)[0][0][0])
             raise UserError(
                 f"{setting}: pattern {pattern!r} is the first match of no parameter: "

@@ -1,12 +1,13 @@
 import csv
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
-from sersl.core.lengths import num_frames
+from sersl.core.lengths import SAMPLE_RATE, num_frames
 from sersl.data.batch_plan import make_plan
 from sersl.data.buckets import choose_buckets, evaluation_buckets
 
@@ -139,3 +140,13 @@ def test_plan_when_three_corpora_are_mixed_then_93_percent_of_samples_are_real(
     refs = [plan.batch(step) for step in range(1200)]
     measured = sum(r.length.sum() for r in refs) / sum(r.num_samples * len(r.row) for r in refs)
     assert abs(measured - plan.real_share) < 0.005
+
+
+def test_choose_buckets_when_few_are_long_then_only_their_rows_may_exceed_the_budget():
+    lengths = np.array([SAMPLE_RATE] * 400 + [20 * SAMPLE_RATE])
+    settings: dict[str, Any] = {"num_buckets": 0, "max_samples": 30 * SAMPLE_RATE}
+    settings |= {"seconds_per_batch": 40.0, "row_multiple": 8, "min_real_share": 0.9}
+    with pytest.raises(UserError, match="holds 2 rows of 20"):
+        choose_buckets(lengths, **settings)
+    short, long = choose_buckets(lengths, **settings, over_budget=True)
+    assert short.rows == 40 and long.rows == 8 and long.num_samples >= 20 * SAMPLE_RATE

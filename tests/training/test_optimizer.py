@@ -258,6 +258,12 @@ def test_by_pattern_when_the_patterns_do_not_cover_then_one_sentence_says_so(pat
         by_pattern(patterns, trees(0), setting="unfreeze")
 
 
+def test_by_pattern_when_nothing_is_left_for_the_last_pattern_then_it_is_not_refused():
+    patterns = ((r"encoder/.*", 1.0), (r"head/.*", 2.0), (r".*", 10.0))
+    values = by_pattern(patterns, trees(0), setting="rate_scales")
+    assert set(jax.tree.leaves(values)) == {1.0, 2.0}
+
+
 def test_table_lists_every_treatment_with_its_size():
     params = trees(0)
     starts = by_pattern(((r"encoder/.*", NEVER), (r".*", 5)), params, setting="unfreeze")
