@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> int:
     """Compares runs, prints the table and writes the files.
 
     Args:
-      arguments: `runs`, `output`, `metric`, `draws`, `matrix`, `curve`.
+      arguments: `runs`, `output`, `metric`, `draws`, `together`, `matrix`, `curve`.
 
     Returns:
       The exit code, 0.
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     if arguments.matrix:
         return _matrix(arguments, folder)
     systems = read_systems(arguments.runs)
-    comparison = compare(systems, num_resamples=arguments.draws)
+    comparison = compare(systems, num_resamples=arguments.draws, together=arguments.together)
     if not comparison.metrics:
         raise UserError("no utterance has a category or a rating, so there is nothing to compare")
     main = tables.main_metric(comparison, arguments.metric)

@@ -34,6 +34,11 @@ def add_compare(verbs: Verbs) -> None:
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
+        "--together",
+        action="store_true",
+        help="one more row: the mean of the probabilities, and of the dimensions, of all runs",
+    )
+    form.add_argument(
         "--matrix",
         action="store_true",
         help="scores across corpora: a row per corpora of training, a column per tested corpus",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sersl.core import seeds
+from sersl.core.errors import UserError
 from sersl.eval import bootstrap
 from sersl.eval.comparison.systems import System, align, ensemble
 from sersl.eval.predictions import count_speakers, no_intervals
@@ -85,7 +86,11 @@ class Comparison:
 
 
 def compare(
-    systems: Sequence[System], *, num_resamples: int = bootstrap.NUM_RESAMPLES, seed: int = 0
+    systems: Sequence[System],
+    *,
+    num_resamples: int = bootstrap.NUM_RESAMPLES,
+    seed: int = 0,
+    together: bool = False,
 ) -> Comparison:
     """Compares systems on the same utterances.
 
@@ -93,13 +98,15 @@ def compare(
       systems: see `read_systems`; the first is the reference.
       num_resamples: draws of the bootstrap.
       seed: of the draws.
+      together: whether the ensemble of the runs of all systems, each with the same weight, is one
+        more entry.
 
     Returns:
       The comparison; of every system with several seeds also their ensemble, where one category
       applies to an utterance.
 
     Raises:
-      UserError: the systems are not comparable, see `align`.
+      UserError: the systems are not comparable, see `align`, or have no ensemble.
     """
     systems = align(systems)
     first = systems[0].runs[0]
@@ -108,6 +115,9 @@ def compare(
         candidates += [
             (system, True, [ensemble(system.runs)]) for system in systems if len(system.runs) > 1
         ]
+    if together:
+        whole = _whole(systems)
+        candidates.append((whole, True, [ensemble(whole.runs)]))
     scorers = [[Scorer(one) for one in predictions] for _, _, predictions in candidates]
     names = tuple(dict.fromkeys(n for row in scorers for s in row for n in _overall(s)))
     found = [np.array([_vector(_overall(s), names) for s in row]) for row in scorers]
@@ -139,6 +149,19 @@ def compare(
         entries=tuple(entries),
         notes=tuple(_notes(systems, entries, groups)),
     )
+
+
+def _whole(systems: Sequence[System]) -> System:
+    """Makes one system of the runs of all, whose answers can be averaged."""
+    if len(systems) < 2:
+        raise UserError("an ensemble needs two systems or more: give another run, or no --together")
+    if systems[0].runs[0].predictions.labelled is not None:
+        raise UserError(
+            "several categories may apply to an utterance, with thresholds of each run: their "
+            "answers have no ensemble, leave out --together"
+        )
+    name = " + ".join(system.name for system in systems)
+    return System(name, systems[0].workdir, tuple(run for one in systems for run in one.runs))
 
 
 def _overall(scorer: Scorer) -> dict[str, float]:

@@ -71,6 +71,28 @@ def test_compare_when_one_system_is_better_then_the_paired_interval_excludes_zer
     assert ccc.interval[1] - ccc.interval[0] > 0.01
 
 
+def test_compare_when_together_then_the_mean_of_all_runs_is_one_more_entry(runs, capsys):
+    systems = read_systems([f"a={runs / 'good'}", f"b={runs / 'worse'}"])
+    *_, both = compare(systems, num_resamples=100, together=True).entries
+    assert (both.name, both.is_ensemble) == ("a + b, ensemble of 3", True)
+    found = [run.predictions for system in align(systems) for run in system.runs]
+    mean = sum(one.scores for one in found) / 3
+    expected = balanced_accuracy_score(
+        found[0].text["category"], np.array(found[0].names)[mean.argmax(1)]
+    )
+    np.testing.assert_allclose(both.values["uar"].mean, expected, **METRIC)
+    assert both.values["uar"].difference_interval is not None
+    words = [f"a={runs / 'good'}", f"b={runs / 'worse'}", "--draws", "100"]
+    assert main(["compare", *words, "--together", "--output", str(runs / "out")]) == 0
+    assert "a + b, ensemble of 3" in capsys.readouterr().out
+    assert "a + b, ensemble of 3" in (runs / "out" / "comparison.md").read_text()
+
+
+def test_compare_when_together_of_one_system_then_one_sentence(runs, capsys):
+    assert main(["compare", str(runs / "worse"), "--together"]) == 2
+    assert "needs two systems" in capsys.readouterr().err
+
+
 def test_compare_when_there_are_seeds_then_mean_and_deviation_are_those_of_scikit_learn(runs):
     worse = read_systems([str(runs / "worse")])
     expected = [
