@@ -16,6 +16,7 @@ from sersl.core.lengths import FRAME_RATE, SAMPLE_RATE, WINDOW, num_frames
 from sersl.core.lengths import num_samples as samples_of
 
 MAX_EVALUATION_SECONDS = 30  # longer audio is cut into windows first, by `sersl predict`
+MAX_EVALUATION_SAMPLES = MAX_EVALUATION_SECONDS * SAMPLE_RATE
 MOST_BUCKETS = 16  # chosen automatically; each is one more compilation
 _MOST_CANDIDATES = 1024  # lengths compared; finer steps save less than 0.1 % of padding
 
@@ -131,7 +132,7 @@ def evaluation_buckets(
     Raises:
       UserError: no utterance.
     """
-    most = MAX_EVALUATION_SECONDS * SAMPLE_RATE
+    most = MAX_EVALUATION_SAMPLES
     longest = int(_frames_needed(np.minimum(np.max(num_samples, initial=1), most)))
     # The coarsest unit is 2 frames up to 40 s, so the longest bucket has `longest` frames exactly.
     return choose_buckets(
@@ -146,7 +147,7 @@ def evaluation_buckets(
 
 def is_answerable(num_samples: np.ndarray) -> np.ndarray:
     """Tells which lengths [n], in samples, a network answers at once: one frame to 30 s."""
-    return (num_samples >= WINDOW) & (num_samples <= MAX_EVALUATION_SECONDS * SAMPLE_RATE)
+    return (num_samples >= WINDOW) & (num_samples <= MAX_EVALUATION_SAMPLES)
 
 
 def _frames_needed(num_samples):

@@ -7,6 +7,7 @@ import numpy as np
 from sersl.audio.augment import RECORDED
 from sersl.config.schema import FinetuneConfig, PretrainConfig
 from sersl.core.errors import UserError
+from sersl.data.buckets import MAX_EVALUATION_SAMPLES
 from sersl.data.sources import CorpusSource, DamagedRecordError
 
 NUISANCE = "nuisance"  # in the origin of a run
@@ -88,4 +89,7 @@ def nuisance_sources(config: FinetuneConfig | PretrainConfig) -> list[CorpusSour
                 f"{name} is in data.corpora and in solver.nuisance_corpora: leave it out of one "
                 "of them"
             )
-    return [CorpusSource(config.data.data_dir, name) for name in dict.fromkeys(names)]
+    return [
+        CorpusSource(config.data.data_dir, name, most_samples=MAX_EVALUATION_SAMPLES)
+        for name in dict.fromkeys(names)
+    ]

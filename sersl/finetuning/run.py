@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from sersl.audio.augment import check_distortion
 from sersl.config.schema import FinetuneConfig
 from sersl.core.errors import UserError
 from sersl.core.files import write_json
-from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.protocols.protocol import Fold
-from sersl.data.buckets import MAX_EVALUATION_SECONDS
+from sersl.data.buckets import MAX_EVALUATION_SAMPLES
 from sersl.data.sources import CorpusSource
 from sersl.finetuning.baselines.baseline_trainer import NONE, BaselineTrainer
 from sersl.finetuning.best import Score
@@ -42,7 +40,7 @@ from sersl.finetuning.trainer import Trainer
 from sersl.parallel.distributed import is_first_process
 from sersl.parallel.mesh import describe, make_mesh
 from sersl.runs.initial_weights import InitialWeights, describe_sizes, with_sizes
-from sersl.runs.inputs import open_sources
+from sersl.runs.inputs import cut_short, open_sources
 from sersl.runs.leaks import check_leaks
 from sersl.runs.lock import only_run
 from sersl.runs.provenance import ORIGIN, gather_origin
@@ -194,13 +192,13 @@ def _prepare(
         config = with_sizes(config, weights)
     check_baseline(config)
     config = settle(dataclasses.replace(config, labels=with_pairs(config.labels)))
-    sources = open_sources(config.data, most_samples=MAX_EVALUATION_SECONDS * SAMPLE_RATE)
+    sources = open_sources(config.data, most_samples=MAX_EVALUATION_SAMPLES)
     indexes = [source.index for source in sources]
     view = choose_view(config.labels, indexes)
     notes = [*notes, *unused_words(config, indexes)]
     folds = whole_dialogues(config, sources, choose_folds(config, sources, view))
     lacks = [text for index in indexes for text in differences(index)]
-    folds = marked(config, folds, differences=lacks, also=_cut_short(sources))
+    folds = marked(config, folds, differences=lacks, also=cut_short(sources))
     view = of_protocol(view, config, indexes, folds)
     for given in [*view_weights.values(), *([weights] if weights is not None else [])]:
         allow = config.protocol.allow_speaker_overlap
@@ -212,21 +210,6 @@ def _prepare(
         labels = dataclasses.replace(config.labels, dimensions=False)
         config = dataclasses.replace(config, labels=labels)
     return _Run(config=config, sources=sources, folds=folds, targets=targets, notes=notes)
-
-
-def _cut_short(sources: Sequence[CorpusSource]) -> list[str]:
-    """Says for each corpus how many utterances are longer than what is read of them."""
-    found = []
-    for source in sources:
-        whole = source.index.column("num_samples")
-        if num_cut := np.count_nonzero(source.num_samples < whole):
-            longest = whole.max() / SAMPLE_RATE
-            found.append(
-                f"{num_cut} of {len(source)} utterances of corpus {source.index.corpus!r} are "
-                f"longer than {MAX_EVALUATION_SECONDS} s, up to {longest:.1f} s: only that much of "
-                "their start is used"
-            )
-    return found
 
 
 def _check_seeds(

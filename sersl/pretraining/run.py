@@ -19,6 +19,7 @@ from sersl.corpora.labels import LabelView, make_view
 from sersl.corpora.words import CANONICAL, order_categories
 from sersl.data.batch import CATEGORY, CODES, distorted_names
 from sersl.data.batch_plan import BatchPlan, make_plan
+from sersl.data.buckets import MAX_EVALUATION_SAMPLES
 from sersl.data.distortion import make_distorter
 from sersl.data.pipeline import damage, training_batches
 from sersl.data.sources import CorpusSource, view_shapes
@@ -40,7 +41,7 @@ from sersl.runs.initial_weights import (
     describe_sizes,
     with_sizes,
 )
-from sersl.runs.inputs import open_sources
+from sersl.runs.inputs import cut_short, open_sources
 from sersl.runs.lock import only_run
 from sersl.runs.output import open_output
 from sersl.runs.provenance import ORIGIN, gather_origin
@@ -214,6 +215,7 @@ def _prepare(
     copies = Views(corpora, config.views, shortest=0)
     sources = copies.sources
     check_kept(config, sources)
+    notes += cut_short(corpora)
     lengths = [source.num_samples for source in sources]
     data = dataclasses.replace(config.data, weights=copies.weights(config.data.weights))
     plan = make_plan(lengths, data=data, seed=config.train.seed)
@@ -252,7 +254,9 @@ def open_inputs(config: PretrainConfig, needs: frozenset[str]) -> list[CorpusSou
     clusters, books = config.objectives.clusters, {}
     if any(need.startswith(CODES) for need in needs):
         books = dict(zip(clusters.books, clusters.codes, strict=True))
-    sources = open_sources(config.data, needs=needs, books=books)
+    # Teachers whose outputs are kept answer no longer utterances.
+    most = MAX_EVALUATION_SAMPLES if config.kept_teachers else None
+    sources = open_sources(config.data, needs=needs, books=books, most_samples=most)
     if CATEGORY in needs and not any((s.index.column("category") != "").any() for s in sources):
         raise UserError(
             "objectives.supervised and objectives.language use categories, and the corpora "

@@ -1,11 +1,14 @@
 """The prepared corpora that a run reads, opened and checked."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+
+import numpy as np
 
 from sersl.annotation.annotate import load_sidecar_info
 from sersl.config.schema import DataConfig
 from sersl.core.errors import UserError
+from sersl.core.lengths import SAMPLE_RATE
 from sersl.data.batch import ANNOTATION
 from sersl.data.sources import CorpusSource
 
@@ -65,3 +68,20 @@ def open_sources(
                 "books: give all of them to one `sersl cluster --corpus`"
             )
     return sources
+
+
+def cut_short(sources: Sequence[CorpusSource]) -> list[str]:
+    """Says for each corpus how many utterances are longer than what is read of them."""
+    found = []
+    for source in sources:
+        whole = source.index.column("num_samples")
+        if source.most_samples is None:
+            continue
+        if num_cut := np.count_nonzero(source.num_samples < whole):
+            longest = whole.max() / SAMPLE_RATE
+            found.append(
+                f"{num_cut} of {len(source)} utterances of corpus {source.index.corpus!r} are "
+                f"longer than {source.most_samples / SAMPLE_RATE:g} s, up to {longest:.1f} s: only "
+                "that much of their start is used"
+            )
+    return found

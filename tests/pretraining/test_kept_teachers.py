@@ -11,11 +11,14 @@ import pytest
 from sersl.config.load import load_config
 from sersl.config.schema import PretrainConfig
 from sersl.core.errors import UserError
+from sersl.core.lengths import num_frames
+from sersl.data.batch import ANNOTATION
 from sersl.data.sources import CorpusSource
 from sersl.data.speed_view import Views
 from sersl.pretraining.kept_teachers import check_kept
-from sersl.pretraining.run import pretrain
+from sersl.pretraining.run import open_inputs, pretrain
 from sersl.runs.checkpoint import load_params
+from sersl.runs.inputs import cut_short
 from sersl.training.loop import Preempted
 from tests.finetuning.test_kept_outputs import weights_of
 from tests.tiny_runs import ROOT, never, values_of
@@ -120,6 +123,22 @@ def test_student_when_settings_do_not_go_together_then_one_sentence(finished, se
     with pytest.raises(UserError, match=words) as caught:
         check_kept(config, sources)
     assert "\n" not in str(caught.value)
+
+
+def test_corpora_when_teachers_are_kept_then_the_start_of_long_utterances_is_read(
+    finished, monkeypatch
+):
+    monkeypatch.setattr("sersl.pretraining.run.MAX_EVALUATION_SAMPLES", 8000)
+    config = config_of(finished / "data")
+    (source,) = open_inputs(config, frozenset({ANNOTATION}))
+    assert source.num_samples.max() == 8000 < source.index.column("num_samples").max()
+    (line,) = cut_short([source])
+    assert "of 64 utterances of corpus 'synthetic' are longer than 0.5 s" in line
+    row = int(source.index.column("num_samples").argmax())
+    intensity, _ = source.frames(row, num_frames=num_frames(8000))
+    assert len(source.waveform(row)) == 8000 and len(intensity) == num_frames(8000)
+    (whole,) = open_inputs(dataclasses.replace(config, kept_teachers=()), frozenset())
+    assert whole.num_samples.max() > 8000 and not cut_short([whole])
 
 
 def test_copies_when_made_for_pretraining_then_they_have_no_annotation(finished):

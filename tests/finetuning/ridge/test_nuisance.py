@@ -53,6 +53,22 @@ def run(data_dir, workdir, *settings, devices=1):
     return load_params(fold)["category"]["output"]["kernel"]
 
 
+def test_nuisance_when_recordings_are_long_then_their_start_counts(read_data, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 33 * 16_000)).clip(-1, 1)
+    for number, wave in enumerate(noise):
+        soundfile.write(tmp_path / f"{number}.flac", wave, 16_000)
+        soundfile.write(tmp_path / f"start{number}.flac", wave[: 30 * 16_000], 16_000)
+    for name, start in (("whole", ""), ("start", "start")):
+        rows = "".join(f"{start}{number}.flac,{number}\n" for number in (0, 1))
+        (tmp_path / f"{name}.csv").write_text("path,speaker\n" + rows)
+        prepare(data_dir=read_data, manifest=tmp_path / f"{name}.csv", name=name)
+    whole, start = (
+        run(read_data, tmp_path / name, f"solver.nuisance_corpora={name}")
+        for name in ("whole", "start")
+    )
+    np.testing.assert_allclose(whole, start, rtol=1e-5, atol=1e-7)
+
+
 def test_speakers_when_some_are_unknown_then_their_rows_are_one_each():
     assert [one.tolist() for one in rows_of_speakers(Source(*SPEAKERS))] == [[0, 3], [1], [2], [4]]
     assert [one.tolist() for one in rows_of_speakers(Source("x", "x", "x"))] == [[0], [1], [2]]
