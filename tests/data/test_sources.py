@@ -99,7 +99,12 @@ def test_frames_when_their_number_is_not_the_audios_then_the_utterance_is_named(
     copied, monkeypatch
 ):
     source = CorpusSource(copied, "beta", annotator="signal")
-    monkeypatch.setattr(source, "num_samples", source.num_samples + 6400)
+    column, longer = source.index.column, source.index.column("num_samples") + 6400
+    monkeypatch.setattr(
+        type(source.index),
+        "column",
+        lambda _, name: longer if name == "num_samples" else column(name),
+    )
     with pytest.raises(UserError, match=r"beta-4.*sersl annotate --annotator signal"):
         source.frames(4, num_frames=1)
 
