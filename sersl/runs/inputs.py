@@ -74,9 +74,9 @@ def cut_short(sources: Sequence[CorpusSource]) -> list[str]:
     """Says for each corpus how many utterances are longer than what is read of them."""
     found = []
     for source in sources:
-        whole = source.index.column("num_samples")
         if source.most_samples is None:
             continue
+        whole = source.index.column("num_samples")
         if num_cut := np.count_nonzero(source.num_samples < whole):
             longest = whole.max() / SAMPLE_RATE
             found.append(

@@ -14,12 +14,11 @@ from sersl.config.load import load_config
 from sersl.config.schema import FinetuneConfig
 from sersl.core.lengths import SAMPLE_RATE
 from sersl.corpora.prepare import prepare
-from sersl.data.buckets import MAX_EVALUATION_SECONDS
+from sersl.data.buckets import MAX_EVALUATION_SAMPLES
 from sersl.eval.predictions import read_predictions
 from tests.finetuning.test_kept_outputs import NANO, fine_tuned
 from tests.tiny_runs import ROOT
 
-MOST = MAX_EVALUATION_SECONDS * SAMPLE_RATE
 CONFIGS = ROOT / "configs" / "finetune"
 SIZES = ("encoder.num_layers=2", "encoder.width=16", "encoder.num_heads=2", "encoder.mlp_width=32")
 FEW = ("train.num_steps=2", "train.log_every_steps=1", "evaluate_every_steps=2")
@@ -34,7 +33,7 @@ def long_data(tmp_path_factory) -> Path:
     for speaker in ("anna", "ben"):
         waves = {f"short{i}": 0.1 * rng.normal(size=8000 + 800 * i) for i in range(6)}
         waves["long"] = 0.1 * rng.normal(size=33 * SAMPLE_RATE)
-        waves["start"] = waves["long"][:MOST]
+        waves["start"] = waves["long"][:MAX_EVALUATION_SAMPLES]
         for i, (name, wave) in enumerate(waves.items()):
             soundfile.write(folder / f"{speaker}_{name}.flac", wave, SAMPLE_RATE)
             word = ("happy", "sad")[i % 2] if i < 6 else "happy"
